@@ -1,0 +1,58 @@
+# Run `make` to list the targets. Everything runs in .venv, which is made when it is missing.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# MLflow and DVC send no usage statistics (DVC: .dvc/config).
+export MLFLOW_DISABLE_TELEMETRY := true
+
+PORT ?= 5000
+MODEL ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test lint format ui predict lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv from requirements.txt (the other targets do it by themselves)
+
+$(INSTALLED): requirements.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: Python 3.11 is needed, found $$("$(PYTHON)" -V 2>&1). Set PYTHON=path/to/python3.11"; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+repro: $(INSTALLED) ## Rebuild whatever has changed, from videos to a registered model
+	@python -m pipeline.check
+	@dvc repro
+	@python -m pipeline.summary
+
+test: $(INSTALLED) ## Run the tests
+	python -m pytest
+
+lint: $(INSTALLED) ## Check style and types
+	ruff check
+	ruff format --check
+	mypy
+
+format: $(INSTALLED) ## Put the code into the project's style
+	ruff check --fix
+	ruff format
+
+ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:$(PORT)
+	@python -m pipeline.ui --port $(PORT)
+
+predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
+	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(VIDEO)
+
+lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into requirements.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--group dev --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--output-file requirements.txt pyproject.toml
+
+clean: ## Remove what the pipeline made (not .venv, the DVC cache or the MLflow store)
+	rm -rf data/catalog data/clips data/frames data/demo/videos models eval dvc_plots

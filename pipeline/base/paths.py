@@ -1,0 +1,17 @@
+"""Where each stage puts its output, as in dvc.yaml: relative to the root of the repository."""
+
+from pathlib import Path
+
+CATALOG = Path("data/catalog/catalog.csv")
+FRAMES = Path("data/frames")
+CLIPS = Path("data/clips")
+MODEL = Path("models/classifier.keras")
+MODEL_METADATA = Path("models/classifier.json")
+HISTORY = Path("models/history.csv")
+TRAINING = Path("models/training.json")
+METRICS = Path("eval/metrics.json")
+INTERVALS = Path("eval/intervals.json")
+PREDICTIONS = Path("eval/predictions.csv")
+PER_CLASS = Path("eval/per_class.csv")
+PLOTS = Path("eval/plots")
+REGISTRATION = Path("eval/registration.json")

@@ -1,0 +1,1 @@
+"""Which videos there are, what they show, and which split each belongs to."""

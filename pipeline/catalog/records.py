@@ -1,0 +1,83 @@
+"""The catalog: one row a video (or a segment of one), the table that every stage starts from."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from pipeline.base.files import read_csv, write_csv
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+_COLUMNS = ("video", "label", "split", "group", "start_seconds", "end_seconds", "sha256")
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """What a layout says of one video. ``video`` is relative to the videos folder, with ``/``."""
+
+    video: str
+    label: str
+    split: Split | None = None
+    group: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        return clip_name(self.video, self.start_seconds, self.end_seconds)
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One row of the catalog."""
+
+    video: str
+    label: str
+    split: Split
+    group: str  # videos of one group are always in the same split
+    start_seconds: float | None
+    end_seconds: float | None
+    sha256: str  # of the file's bytes; empty when it is no regular file
+
+    @property
+    def name(self) -> str:
+        return clip_name(self.video, self.start_seconds, self.end_seconds)
+
+
+def clip_name(video: str, start_seconds: float | None, end_seconds: float | None) -> str:
+    """Name a segment as W3C media fragments do: ``match.mp4#t=1.5,4``."""
+    if start_seconds is None and end_seconds is None:
+        return video
+    start = "" if start_seconds is None else f"{start_seconds:g}"
+    end = "" if end_seconds is None else f",{end_seconds:g}"
+    return f"{video}#t={start}{end}"
+
+
+def write_catalog(path: Path, entries: Iterable[CatalogEntry]) -> None:
+    """Write the catalog sorted by video, so that the same videos give the same bytes."""
+    in_order = sorted(
+        entries, key=lambda entry: (entry.video, entry.start_seconds or 0, entry.name)
+    )
+    write_csv(path, _COLUMNS, (asdict(entry) for entry in in_order))
+
+
+def read_catalog(path: Path) -> list[CatalogEntry]:
+    """Read what write_catalog wrote."""
+    return [
+        CatalogEntry(
+            video=row["video"],
+            label=row["label"],
+            split=cast(Split, row["split"]),
+            group=row["group"],
+            start_seconds=_number_or_none(row["start_seconds"]),
+            end_seconds=_number_or_none(row["end_seconds"]),
+            sha256=row["sha256"],
+        )
+        for row in read_csv(path)
+    ]
+
+
+def _number_or_none(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,155 @@
+"""Clips on disk: plain .npy files that are memory-mapped, a few shards a split.
+
+::
+
+    data/clips/train/clips.csv       one row a clip: name, label, group, frames, shard, row
+    data/clips/train/03.frames.npy   uint8 [n, T, H, W, 3], RGB
+    data/clips/train/03.mask.npy     bool [n, T], True for a real frame, right-padded
+
+A clip's shard follows from its key alone, so one more video rewrites one shard.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipeline.base.errors import PipelineError
+from pipeline.base.files import read_csv, write_csv
+from pipeline.clips.sampling import ClipSpec, make_clip
+from pipeline.video.reading import FrameSpec
+from pipeline.video.store import load_frames
+
+_INDEX = "clips.csv"
+_COLUMNS = ("name", "label", "group", "frames", "shard", "row")
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """One clip to be made from a video in the frame store."""
+
+    name: str
+    label: str
+    group: str
+    key: str  # of the frames; hexadecimal
+    stored: Path
+
+    def shard(self, n_shards: int) -> int:
+        return int(self.key[:8], 16) % n_shards
+
+
+class ClipArrays:
+    """The clips of one split, memory-mapped: only the clips that are asked for are read.
+
+    Attributes:
+        names: of the clips, unique.
+        labels: class names, one a clip.
+        groups: one a clip; clips of one group come from one scene.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder that write_clips wrote.
+
+        Raises:
+            PipelineError: the folder is missing.
+        """
+        if not (folder / _INDEX).exists():
+            raise PipelineError(f"{folder}: no clips there. Run the extract stage (dvc repro).")
+        rows = read_csv(folder / _INDEX)
+        self.names = [row["name"] for row in rows]
+        self.labels = [row["label"] for row in rows]
+        self.groups = [row["group"] for row in rows]
+        self._where = [(int(row["shard"]), int(row["row"])) for row in rows]
+        shards = sorted({shard for shard, _ in self._where})
+        self._frames: dict[int, NDArray[np.uint8]] = {
+            shard: np.load(_frames_path(folder, shard), mmap_mode="r") for shard in shards
+        }
+        self._mask: dict[int, NDArray[np.bool_]] = {
+            shard: np.load(_mask_path(folder, shard), mmap_mode="r") for shard in shards
+        }
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def frames(self, index: int) -> NDArray[np.uint8]:
+        """Return uint8 [T, H, W, 3], RGB, zeros where the mask is False."""
+        shard, row = self._where[index]
+        clip: NDArray[np.uint8] = self._frames[shard][row]
+        return clip
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """Return bool [T], True for a real frame, right-padded."""
+        shard, row = self._where[index]
+        mask: NDArray[np.bool_] = self._mask[shard][row]
+        return mask
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return bool [N, T], True for a real frame, right-padded."""
+        return np.stack([self.mask(index) for index in range(len(self))])
+
+
+def write_clips(
+    folder: Path,
+    sources: Iterable[ClipSource],
+    *,
+    frame_spec: FrameSpec,
+    clip_spec: ClipSpec,
+    n_shards: int,
+) -> None:
+    """Make one clip of every source and write the shards of a split into ``folder``."""
+    folder.mkdir(parents=True)
+    by_shard: dict[int, list[ClipSource]] = {}
+    for source in sorted(sources, key=lambda source: source.name):
+        by_shard.setdefault(source.shard(n_shards), []).append(source)
+    rows = []
+    progress = tqdm(
+        total=sum(map(len, by_shard.values())), desc=folder.name, unit="clip", disable=None
+    )
+    with progress:
+        for shard, members in sorted(by_shard.items()):
+            counts = _write_shard(folder, shard, members, frame_spec, clip_spec, progress.update)
+            rows += [
+                {
+                    "name": source.name,
+                    "label": source.label,
+                    "group": source.group,
+                    "frames": count,
+                    "shard": shard,
+                    "row": row,
+                }
+                for row, (source, count) in enumerate(zip(members, counts, strict=True))
+            ]
+    write_csv(folder / _INDEX, _COLUMNS, sorted(rows, key=lambda row: str(row["name"])))
+
+
+def _write_shard(
+    folder: Path,
+    shard: int,
+    sources: Sequence[ClipSource],
+    frame_spec: FrameSpec,
+    clip_spec: ClipSpec,
+    advance: Callable[[], object],
+) -> list[int]:
+    """Fill a shard clip by clip; return the number of real frames of each."""
+    shape = (len(sources), clip_spec.frames, frame_spec.height, frame_spec.width, 3)
+    frames = open_memmap(_frames_path(folder, shard), "w+", np.dtype(np.uint8), shape)
+    mask = open_memmap(_mask_path(folder, shard), "w+", np.dtype(np.bool_), shape[:2])
+    for row, source in enumerate(sources):
+        clip = make_clip(load_frames(source.stored, frame_spec), clip_spec)
+        frames[row], mask[row] = clip.frames, clip.mask
+        advance()
+    frames.flush()
+    mask.flush()
+    return [int(count) for count in mask.sum(axis=1)]
+
+
+def _frames_path(folder: Path, shard: int) -> Path:
+    return folder / f"{shard:02d}.frames.npy"
+
+
+def _mask_path(folder: Path, shard: int) -> Path:
+    return folder / f"{shard:02d}.mask.npy"

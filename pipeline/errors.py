@@ -1,0 +1,1 @@
+from pipeline.base.errors import *  # temporary

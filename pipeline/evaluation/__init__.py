@@ -1,0 +1,1 @@
+"""Scoring a model's predictions: scores, their intervals, tables and pictures."""

@@ -1,0 +1,89 @@
+"""How far scores would move with another test set of the same size and kind."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.metrics import addends, scores_from_sums
+
+logger = logging.getLogger(__name__)
+
+# Resampling a handful of groups gives intervals that are too narrow; below this we say so.
+FEW_UNITS = 10
+
+_COUNTS_AT_ONCE = 1 << 21  # cells of a chunk of draws: 16 MiB as float64
+
+
+def intervals(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    *,
+    units: Sequence[str],
+    top_k: int,
+    calibration_bins: int,
+    samples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, tuple[float, float]]:
+    """Return the percentile bootstrap interval (low, high) of every field of ``Scores``.
+
+    Videos of one group are alike (one scene, one person), so units and not videos are
+    drawn, as many as there are, with replacement. A drawn unit brings all its videos.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+
+    Two things to know when reading them. A score without a mistake has the interval
+    (1, 1): drawing again cannot show a mistake that the test set does not hold. Draws are
+    noisier than the test set, and noise only ever adds to the calibration error, so its
+    interval leans high; for a well calibrated model it can lie wholly above the score.
+
+    Args:
+        labels: int64 [N], index of the actual class.
+        probabilities: float64 [N, C], rows sum to 1.
+        units: of each video, the name of what it is drawn with: ``Predictions.units``.
+        top_k, calibration_bins: as for ``metrics.score``.
+        samples: how many test sets are drawn.
+        confidence: share of them whose score lies in the interval, such as 0.95.
+        seed: the same seed and input give the same intervals.
+    """
+    if len(units) != len(labels):
+        raise ValueError(f"units: expected {len(labels)}, one a video, got {len(units)}")
+    added = addends(labels, probabilities, top_k=top_k, calibration_bins=calibration_bins)
+    _, unit_of_video = np.unique(np.asarray(units), return_inverse=True)
+    n_units = int(unit_of_video.max()) + 1
+    if n_units < FEW_UNITS:
+        logger.warning(
+            "Only %d groups of test videos: the intervals of the scores are too narrow. "
+            "They need %d or more.",
+            n_units,
+            FEW_UNITS,
+        )
+    added_by_unit = np.zeros((n_units, added.shape[1]))
+    np.add.at(added_by_unit, unit_of_video, added)
+    sums = _resampled_sums(added_by_unit, samples=samples, seed=seed)
+    drawn = scores_from_sums(sums, n_classes=probabilities.shape[1])
+    tail = (1 - confidence) / 2
+    return {name: _ends(values, tail) for name, values in drawn.items()}
+
+
+def _resampled_sums(
+    added_by_unit: NDArray[np.float64], *, samples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return float64 [samples, K], sums over units drawn with replacement from [U, K]."""
+    n_units, n_sums = added_by_unit.shape
+    generator = np.random.default_rng(seed)
+    sums = np.empty((samples, n_sums))
+    chunk = max(1, _COUNTS_AT_ONCE // n_units)
+    for start in range(0, samples, chunk):
+        rows = min(chunk, samples - start)
+        drawn = generator.integers(n_units, size=(rows, n_units))
+        drawn += n_units * np.arange(rows)[:, None]  # row r counts in its own stretch
+        counts = np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units)
+        sums[start : start + rows] = counts @ added_by_unit
+    return sums
+
+
+def _ends(values: NDArray[np.float64], tail: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)

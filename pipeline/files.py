@@ -1,0 +1,1 @@
+from pipeline.base.files import *  # temporary

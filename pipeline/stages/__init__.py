@@ -1,0 +1,1 @@
+"""One module a stage of dvc.yaml: a thin ``main`` over the domain packages."""

@@ -1,0 +1,109 @@
+"""evaluate: score the model on the test videos, with intervals, tables and pictures."""
+
+import logging
+from dataclasses import asdict
+
+import keras
+import numpy as np
+
+from pipeline.base.command import run_command
+from pipeline.base.files import read_csv, read_json, replacing_folder, write_csv, write_json
+from pipeline.base.paths import (
+    CLIPS,
+    HISTORY,
+    INTERVALS,
+    METRICS,
+    MODEL,
+    MODEL_METADATA,
+    PER_CLASS,
+    PLOTS,
+    PREDICTIONS,
+    TRAINING,
+)
+from pipeline.clips.metadata import ClipsMetadata
+from pipeline.clips.shards import ClipArrays
+from pipeline.evaluation.intervals import intervals
+from pipeline.evaluation.metrics import confusion, per_class, score, write_per_class_csv
+from pipeline.evaluation.plots import confusion_picture, save_png, training_curves_picture
+from pipeline.evaluation.predictions import Predictions
+from pipeline.model import task
+from pipeline.model.prediction import predict_arrays, shuffled_order
+from pipeline.model.saving import load_classifier
+from pipeline.params import EvaluateParams, load_params
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    params = load_params()
+    model = load_classifier(MODEL)
+    class_names = ClipsMetadata.read(MODEL_METADATA).class_names
+    test = ClipArrays(CLIPS / "test")
+    predictions = Predictions(
+        videos=tuple(test.names),
+        groups=tuple(test.groups),
+        labels=task.encode_labels(test.labels, class_names),
+        probabilities=predict_arrays(model, test),
+        class_names=class_names,
+    )
+    _write_scores(predictions, params.evaluate, model, test)
+    _write_pictures(predictions)
+
+
+def _write_scores(
+    predictions: Predictions, params: EvaluateParams, model: keras.Model, test: ClipArrays
+) -> None:
+    options = {"top_k": params.top_k, "calibration_bins": params.calibration_bins}
+    scores = score(predictions.labels, predictions.probabilities, **options)
+    shuffled = predict_arrays(model, test, frame_order=shuffled_order(params.seed))
+    metrics = {
+        **asdict(scores),
+        "accuracy_frames_shuffled": float(np.mean(shuffled.argmax(1) == predictions.labels)),
+        "videos": len(predictions.videos),
+    }
+    write_json(METRICS, metrics)
+    write_json(
+        INTERVALS,
+        intervals(
+            predictions.labels,
+            predictions.probabilities,
+            units=predictions.groups,
+            samples=params.bootstrap_samples,
+            confidence=params.confidence,
+            seed=params.seed,
+            **options,
+        ),
+    )
+    predictions.write_csv(PREDICTIONS)
+    write_per_class_csv(
+        PER_CLASS, per_class(predictions.labels, predictions.probabilities, predictions.class_names)
+    )
+    logger.info(
+        "%d test videos: accuracy %.3f, macro F1 %.3f, accuracy with frames shuffled %.3f",
+        len(predictions.videos),
+        scores.accuracy,
+        scores.macro_f1,
+        metrics["accuracy_frames_shuffled"],
+    )
+
+
+def _write_pictures(predictions: Predictions) -> None:
+    names = predictions.class_names
+    history = [{key: float(value) for key, value in row.items()} for row in read_csv(HISTORY)]
+    matrix = confusion(predictions.labels, predictions.predicted, len(names))
+    best_epoch = read_json(TRAINING)["best_epoch"]
+    with replacing_folder(PLOTS) as folder:
+        save_png(confusion_picture(matrix, names), folder / "confusion.png")
+        save_png(
+            training_curves_picture(history, restored_epoch=best_epoch), folder / "training.png"
+        )
+        pairs = zip(predictions.labels, predictions.predicted, strict=True)
+        write_csv(
+            folder / "confusion.csv",
+            ("actual", "predicted"),
+            ({"actual": names[actual], "predicted": names[guess]} for actual, guess in pairs),
+        )
+
+
+if __name__ == "__main__":
+    run_command(main)

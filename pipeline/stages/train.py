@@ -1,0 +1,62 @@
+"""train: fit the CNN-LSTM on the clips; keep the weights of the best epoch."""
+
+import logging
+
+from pipeline.base.command import run_command
+from pipeline.base.files import write_csv, write_json
+from pipeline.base.paths import CLIPS, HISTORY, MODEL, MODEL_METADATA, TRAINING
+from pipeline.clips.metadata import ClipsMetadata
+from pipeline.clips.shards import ClipArrays
+from pipeline.model.augmentation import Augmentation
+from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.saving import save_classifier
+from pipeline.model.training import FitOptions, FitResult, fit, make_deterministic
+from pipeline.params import Params, load_params
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    params = load_params()
+    make_deterministic(params.train.seed, params.train.threads)
+    metadata = ClipsMetadata.read(CLIPS / "metadata.json")
+    train, val = ClipArrays(CLIPS / "train"), ClipArrays(CLIPS / "val")
+    model = build_classifier(
+        _architecture(params),
+        n_classes=len(metadata.class_names),
+        frame_shape=train.frames(0).shape[1:],
+    )
+    logger.info("%d parameters, %d training clips", model.count_params(), len(train))
+    result = fit(model, train, val, metadata.class_names, _fit_options(params))
+    save_classifier(model, MODEL)
+    metadata.write(MODEL_METADATA)
+    _write_result(result)
+
+
+def _architecture(params: Params) -> Architecture:
+    return Architecture(**params.model.model_dump())
+
+
+def _fit_options(params: Params) -> FitOptions:
+    options = params.train.model_dump(exclude={"threads", "augmentation"})
+    return FitOptions(
+        **options, augmentation=Augmentation(**params.train.augmentation.model_dump())
+    )
+
+
+def _write_result(result: FitResult) -> None:
+    write_csv(HISTORY, list(result.history[0]), result.history)
+    best = result.history[result.best_epoch - 1]
+    write_json(
+        TRAINING,
+        {
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.history),
+            "val_accuracy": best["val_accuracy"],
+            "val_loss": best["val_loss"],
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

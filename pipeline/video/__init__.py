@@ -1,0 +1,1 @@
+"""Reading and writing video files: open, choose frames by time, shrink, store."""

@@ -1,0 +1,98 @@
+"""Decoding many videos into the frame store, a process a core, and only what is new."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import joblib
+from tqdm import tqdm
+
+from pipeline.video.reading import FrameReader, FrameSpec, Segment
+from pipeline.video.source import Limits, VideoError
+from pipeline.video.store import (
+    SUFFIX,
+    StoredVideo,
+    frames_key,
+    read_stored,
+    stored_path,
+    write_frames,
+    write_refusal,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """One video to decode, or a segment of it."""
+
+    source: Path
+    source_sha256: str  # empty when the source is no regular file
+    segment: Segment
+    spec: FrameSpec
+    limits: Limits
+
+    @property
+    def key(self) -> str:
+        identity = self.source_sha256 or str(self.source)
+        return frames_key(identity, self.segment, self.spec, self.limits)
+
+
+def update_store(
+    folder: Path, tasks: Sequence[DecodeTask], *, workers: int
+) -> dict[str, StoredVideo]:
+    """Make ``folder`` hold the frames of exactly these tasks; return what is stored, by key.
+
+    Whole files of an earlier run are kept, damaged and missing ones are decoded, and those
+    that no task asks for are removed. A killed run is taken up where it stopped.
+
+    Args:
+        workers: processes; 0 for one per core.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    by_key = {task.key: task for task in tasks}
+    stored = _already_stored(folder, by_key)
+    missing = [task for key, task in by_key.items() if key not in stored]
+    logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(stored))
+    for result in _decode(folder, missing, workers=workers or joblib.cpu_count()):
+        stored[result.key] = result
+    for path in folder.glob(f"*{SUFFIX}"):
+        if path.name.removesuffix(SUFFIX) not in stored:
+            path.unlink()
+    return stored
+
+
+def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:
+    """Decode one video into ``folder``; a video that cannot be used is refused with a reason."""
+    cv2.setNumThreads(1)  # the processes already use every core
+    path = stored_path(folder, task.key)
+    try:
+        reader = FrameReader(task.source, task.spec, limits=task.limits, segment=task.segment)
+        return write_frames(path, reader, key=task.key)
+    except VideoError as error:
+        return write_refusal(path, key=task.key, reason=error.reason)
+
+
+def _already_stored(folder: Path, by_key: dict[str, DecodeTask]) -> dict[str, StoredVideo]:
+    found = (
+        read_stored(path)
+        for path in tqdm(
+            sorted(folder.glob(f"*{SUFFIX}")), desc="verify", unit="video", disable=None
+        )
+        if path.name.removesuffix(SUFFIX) in by_key
+    )
+    return {stored.key: stored for stored in found if stored is not None}
+
+
+def _decode(folder: Path, tasks: Sequence[DecodeTask], *, workers: int) -> Iterator[StoredVideo]:
+    """Yield results as they come; the largest files go first so that no core is left waiting."""
+    largest_first = sorted(tasks, key=_size, reverse=True)
+    run = joblib.Parallel(n_jobs=min(workers, max(1, len(tasks))), return_as="generator_unordered")
+    results = run(joblib.delayed(decode_one)(folder, task) for task in largest_first)
+    return iter(tqdm(results, total=len(tasks), desc="decode", unit="video", disable=None))
+
+
+def _size(task: DecodeTask) -> int:
+    return task.source.stat().st_size if task.source.exists() else 0

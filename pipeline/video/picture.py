@@ -1,0 +1,185 @@
+"""From a decoded frame to a small RGB picture: the one definition for training and serving.
+
+The Y, U and V planes are shrunk first and only the small picture is turned into RGB,
+so that the cost follows the size that is kept and not the size of the source.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+from av.video.plane import VideoPlane
+from numpy.typing import NDArray
+
+Fit = Literal["crop", "letterbox", "stretch"]
+Picture = NDArray[np.uint8]  # [H, W, 3], RGB
+
+# Luma weights (Kr, Kb) by FFmpeg's number of the colour space: BT.709, FCC, BT.601 (PAL
+# and NTSC), SMPTE 240M, BT.2020. Source: ITU-T H.273, table 4. A file that does not say
+# is taken for BT.601, as FFmpeg's and OpenCV's own converters do.
+_LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
+_BT601 = _LUMA_WEIGHTS[6]
+_FULL_RANGE = 2
+_PLANAR_YUV = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the source that is kept, in pixels, and the size that it is resized to."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    out_width: int
+    out_height: int
+
+
+def small_picture(
+    frame: av.VideoFrame, *, pixel_aspect: float, width: int, height: int, fit: Fit
+) -> Picture:
+    """Return ``frame`` as uint8 [height, width, 3], RGB, upright, with square pixels.
+
+    ``crop`` keeps the middle and fills the picture, ``letterbox`` keeps everything between
+    black bars, ``stretch`` keeps everything and gives up the proportions.
+    """
+    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    turned = quarter_turns % 2 == 1
+    target = (height, width) if turned else (width, height)
+    window = fit_window(frame.width, frame.height, pixel_aspect, target, fit)
+    small = _to_rgb(frame, window)
+    if (window.out_width, window.out_height) != target:
+        small = _on_black(small, width=target[0], height=target[1])
+    return np.ascontiguousarray(np.rot90(small, quarter_turns))
+
+
+def fit_window(
+    width: int, height: int, pixel_aspect: float, target: tuple[int, int], fit: Fit
+) -> Window:
+    """Say which part of a ``width`` x ``height`` source goes where in ``target`` (w, h).
+
+    Args:
+        pixel_aspect: width of a source pixel over its height; 1 for square pixels.
+
+    >>> fit_window(1280, 720, 1.0, (64, 64), "crop")
+    Window(left=280, top=0, width=720, height=720, out_width=64, out_height=64)
+    >>> fit_window(1280, 720, 1.0, (64, 64), "letterbox")
+    Window(left=0, top=0, width=1280, height=720, out_width=64, out_height=36)
+    """
+    out_width, out_height = target
+    if fit == "stretch":
+        return Window(0, 0, width, height, out_width, out_height)
+    source_aspect = width * pixel_aspect / height
+    target_aspect = out_width / out_height
+    if fit == "letterbox":
+        if source_aspect > target_aspect:
+            out_height = max(1, round(out_width / source_aspect))
+        else:
+            out_width = max(1, round(out_height * source_aspect))
+        return Window(0, 0, width, height, out_width, out_height)
+    kept_width, kept_height = width, height
+    if source_aspect > target_aspect:
+        kept_width = max(1, round(height * target_aspect / pixel_aspect))
+    else:
+        kept_height = max(1, round(width * pixel_aspect / target_aspect))
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return Window(left, top, kept_width, kept_height, out_width, out_height)
+
+
+def _to_rgb(frame: av.VideoFrame, window: Window) -> Picture:
+    if frame.format.name not in _PLANAR_YUV:
+        if frame.format.is_rgb or len(frame.format.components) < 3:  # RGB, palettes, grey
+            return _shrink(
+                _cut(_pixels(frame.reformat(format="rgb24").planes[0], 3), window), window
+            )
+        frame = frame.reformat(format=_nearest_planar(frame.format))
+    planes = []
+    for plane in frame.planes:
+        step_x, step_y = frame.width / plane.width, frame.height / plane.height
+        planes.append(_shrink(_cut(_pixels(plane, 1), window, step_x, step_y), window))
+    matrix = _yuv_to_rgb(frame.colorspace, is_full_range=_is_full_range(frame))
+    yuv1 = cv2.merge([*planes, np.ones_like(planes[0])]).astype(np.float32)
+    rgb: Picture = np.clip(np.rint(yuv1 @ matrix.T), 0, 255).astype(np.uint8)
+    return rgb
+
+
+def _nearest_planar(pixel_format: av.VideoFormat) -> str:
+    """Name the 8-bit planar format with the same chroma resolution: 10-bit 4:2:0 -> yuv420p."""
+    name = pixel_format.name
+    if "444" in name:
+        return "yuv444p"
+    return "yuv422p" if "422" in name else "yuv420p"
+
+
+def _pixels(plane: VideoPlane, channels: int) -> Picture:
+    """Return a view of a plane without the padding at the end of its rows."""
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    pixels = rows[: plane.height, : plane.width * channels]
+    return pixels if channels == 1 else pixels.reshape(plane.height, plane.width, channels)
+
+
+def _cut(pixels: Picture, window: Window, step_x: float = 1, step_y: float = 1) -> Picture:
+    """Cut ``window`` out of a plane that has one sample every step_x by step_y pixels."""
+    left, top = int(window.left / step_x), int(window.top / step_y)
+    width = max(1, round(window.width / step_x))
+    height = max(1, round(window.height / step_y))
+    return pixels[top : top + height, left : left + width]
+
+
+def _shrink(pixels: Picture, window: Window) -> Picture:
+    """Resize to the window's output size: exact halving while it lasts, then one bilinear step.
+
+    Halving averages 2 x 2 pixels, so nothing aliases, and is some seven times faster than
+    OpenCV's INTER_AREA at a ratio that is no whole number.
+    """
+    while True:
+        halve_y = pixels.shape[0] >= 2 * window.out_height
+        halve_x = pixels.shape[1] >= 2 * window.out_width
+        if not (halve_x or halve_y):
+            break
+        rows, columns = pixels.shape[0] // (1 + halve_y), pixels.shape[1] // (1 + halve_x)
+        even = pixels[: rows * (1 + halve_y), : columns * (1 + halve_x)]
+        pixels = _resize(even, (columns, rows), cv2.INTER_AREA)
+    return _resize(pixels, (window.out_width, window.out_height), cv2.INTER_LINEAR)
+
+
+def _resize(pixels: Picture, size: tuple[int, int], interpolation: int) -> Picture:
+    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
+
+
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    return frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+
+
+def _yuv_to_rgb(colorspace: int, *, is_full_range: bool) -> NDArray[np.float32]:
+    """Return float32 [3, 4]: RGB = matrix @ (Y, U, V, 1), all in 0..255. Source: ITU-T H.273."""
+    red, blue = _LUMA_WEIGHTS.get(colorspace, _BT601)
+    green = 1 - red - blue
+    y_scale, uv_scale, y_offset = (1.0, 1.0, 0.0) if is_full_range else (255 / 219, 255 / 224, 16.0)
+    v_to_red, u_to_blue = 2 * (1 - red) * uv_scale, 2 * (1 - blue) * uv_scale
+    weights = np.array(
+        [
+            [y_scale, 0.0, v_to_red],
+            [y_scale, -u_to_blue * blue / green, -v_to_red * red / green],
+            [y_scale, u_to_blue, 0.0],
+        ]
+    )
+    offsets = weights @ np.array([[y_offset], [128.0], [128.0]])
+    return np.hstack([weights, -offsets]).astype(np.float32)
+
+
+def _on_black(picture: Picture, *, width: int, height: int) -> Picture:
+    canvas = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
+    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas

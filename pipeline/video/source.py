@@ -1,0 +1,127 @@
+"""Opening a video file that nobody vouches for."""
+
+import io
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipeline.base.errors import PipelineError
+
+# Containers that hold pictures themselves. Everything else that FFmpeg opens (playlists,
+# concat scripts, DASH manifests, devices, ...) may name other files and is refused.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,mpeg,mpegts,mpegvideo,ogg,"
+    "h264,hevc,av1,obu,ivf,m4v,mxf,gif,rm,dv,nut,vob,swf"
+)
+_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+
+# What PyAV raises on damaged input: FFmpeg's own codes, and errors of the binding itself
+# when a header holds nonsense (text that is not UTF-8, sizes that cannot be allocated).
+DAMAGE_ERRORS = (
+    av.FFmpegError,
+    ValueError,  # UnicodeDecodeError is one
+    AttributeError,
+    MemoryError,
+    OverflowError,
+    ZeroDivisionError,
+    RuntimeError,
+)
+
+
+class VideoError(PipelineError):
+    """A video that cannot be used. ``reason`` says why, without the file's name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
+        return VideoError, (self.name, self.reason)  # so that worker processes can raise it
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too much for one video."""
+
+    max_seconds: float
+    max_pixels: int
+
+
+@contextmanager
+def open_video(
+    source: Path | bytes, *, limits: Limits
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open the first picture stream of ``source`` for decoding in one thread.
+
+    Args:
+        source: a path of a regular file, or the bytes of a video file.
+        limits: larger pictures are refused before a frame is decoded.
+
+    Raises:
+        VideoError: not a regular file, not a video, no codec, or over a limit.
+    """
+    name = source_name(source)
+    target = io.BytesIO(source) if isinstance(source, bytes) else _local_url(source)
+    try:
+        container = av.open(target, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
+    except DAMAGE_ERRORS as error:
+        raise VideoError(name, f"not a video that can be opened ({_detail(error)})") from None
+    with container:
+        stream = _picture_stream(container, name)
+        pixels = stream.width * stream.height
+        if pixels > limits.max_pixels:
+            raise VideoError(
+                name,
+                f"{stream.width} x {stream.height} pixels are more than "
+                f"decode.max_pixels = {limits.max_pixels}",
+            )
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def source_name(source: Path | bytes) -> str:
+    """Name ``source`` in messages."""
+    return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
+
+
+def damage(name: str, error: Exception, *, after_seconds: float) -> VideoError:
+    """Turn an exception of the decoder into a reason that says where it stopped."""
+    return VideoError(name, f"damaged after {after_seconds:.1f} s ({_detail(error)})")
+
+
+def _local_url(path: Path) -> str:
+    """Return ``path`` in a form that FFmpeg cannot take for another protocol."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise VideoError(str(path), f"cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(mode):  # opening a FIFO or a device would wait for ever
+        raise VideoError(str(path), "not a regular file")
+    if path.stat().st_size == 0:
+        raise VideoError(str(path), "the file is empty")
+    return f"file:{path.resolve()}"
+
+
+def _picture_stream(container: InputContainer, name: str) -> VideoStream:
+    for stream in container.streams.video:
+        is_cover_art = bool(stream.disposition & av.stream.Disposition.attached_pic)
+        if is_cover_art:
+            continue
+        if stream.codec_context is None:
+            raise VideoError(name, "the video stream's codec is not known")
+        return stream
+    kinds = sorted({stream.type for stream in container.streams})
+    raise VideoError(name, f"no video stream (streams found: {', '.join(kinds) or 'none'})")
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, av.FFmpegError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

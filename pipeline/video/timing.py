@@ -1,0 +1,66 @@
+"""Which frames of a video are kept: a rule on presentation times, never on frame numbers."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import NamedTuple, TypeVar
+
+FrameT = TypeVar("FrameT")
+
+
+class TimedFrame(NamedTuple):
+    """When a frame is shown, as exact seconds."""
+
+    seconds: Fraction  # since the first frame of the video
+    duration_seconds: Fraction  # 0 when the file does not say
+
+
+def exact_rate(fps: float) -> Fraction:
+    """Return ``fps`` as written: 0.1 becomes 1/10, not the nearest binary fraction."""
+    return Fraction(str(fps))
+
+
+def frames_at_rate(
+    timed_frames: Iterable[tuple[TimedFrame, FrameT]],
+    *,
+    fps: Fraction,
+    start_seconds: Fraction = Fraction(0),
+    end_seconds: Fraction | None = None,
+) -> Iterator[FrameT]:
+    """Resample frames to a constant rate.
+
+    Output k is the newest frame shown at or before ``start_seconds + k / fps``, for every
+    such time before ``end_seconds`` and before the video's own end. The last frame lasts as
+    long as it says or as the one before it did, whichever is longer: some containers
+    (FLV, Matroska) give it no duration, or one tick.
+
+    Args:
+        timed_frames: frames in presentation order, the first at 0 seconds.
+
+    >>> quarter = Fraction(1, 4)
+    >>> shown = [(TimedFrame(n * quarter, quarter), name) for n, name in enumerate("abcd")]
+    >>> list(frames_at_rate(shown, fps=Fraction(2)))
+    ['a', 'c']
+    """
+    kept = 0
+    current: tuple[TimedFrame, FrameT] | None = None
+    gap = Fraction(0)
+    due = start_seconds
+    for timed, frame in timed_frames:
+        if current is not None:
+            while due < timed.seconds and (end_seconds is None or due < end_seconds):
+                yield current[1]
+                kept += 1
+                due = start_seconds + kept / fps
+            gap = timed.seconds - current[0].seconds
+        if end_seconds is not None and due >= end_seconds:
+            return
+        current = (timed, frame)
+    if current is None:
+        return
+    ends = current[0].seconds + (max(current[0].duration_seconds, gap) or 1 / fps)
+    if end_seconds is not None:
+        ends = min(ends, end_seconds)
+    while due < ends:
+        yield current[1]
+        kept += 1
+        due = start_seconds + kept / fps

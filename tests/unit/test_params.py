@@ -1,0 +1,110 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.base.errors import PipelineError
+from pipeline.params import Params, load_params
+
+COMMITTED = yaml.safe_load(Path("params.yaml").read_text())
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write params.yaml with one dotted key changed; return its path."""
+
+    def write(dotted: str, value: object) -> Path:
+        content = copy.deepcopy(COMMITTED)
+        *sections, key = dotted.split(".")
+        section = content
+        for name in sections:
+            section = section[name]
+        section[key] = value
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_committed_params_are_valid():
+    params = load_params(Path("params.yaml"))
+    assert params.extract.frames == COMMITTED["extract"]["frames"]
+
+
+def test_every_section_of_the_model_is_in_the_committed_file():
+    names = {field.alias or name for name, field in Params.model_fields.items()}
+    assert names == set(COMMITTED)
+
+
+def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
+    assert load_params(write("train.learning_rate", "2e-3")).train.learning_rate == 0.002
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "message"),
+    [
+        ("train.epoch", 3, "train.epoch: unknown key (remove it or correct its spelling)"),
+        ("trian", {}, "trian: unknown key (remove it or correct its spelling)"),
+        (
+            "train.epochs",
+            0,
+            "train.epochs: Input should be greater than 0. Received: 0",
+        ),
+        (
+            "train.epochs",
+            True,
+            "train.epochs: Input should be a valid integer. Received: True",
+        ),
+        (
+            "decode.fit",
+            "zoom",
+            "decode.fit: Input should be 'crop', 'letterbox' or 'stretch'. Received: 'zoom'",
+        ),
+        (
+            "train.augmentation.shift",
+            1.5,
+            "train.augmentation.shift: Input should be less than 1. Received: 1.5",
+        ),
+        (
+            "data.labels",
+            "labels.csv",
+            "data: labels must be the same path as videos when layout is folders, because the "
+            "folder names are the labels; set it to data/demo/videos",
+        ),
+        (
+            "catalog.val_share",
+            0.9,
+            "catalog: val_share + test_share must leave videos to train on (sum below 1)",
+        ),
+    ],
+)
+def test_an_error_names_the_key_the_rule_and_the_value(write, dotted, value, message):
+    path = write(dotted, value)
+    with pytest.raises(PipelineError) as error:
+        load_params(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path):
+    content = copy.deepcopy(COMMITTED)
+    content["train"]["epochs"] = -1
+    del content["decode"]["fps"]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(PipelineError, match=r"decode\.fps: missing; train\.epochs: .* -1"):
+        load_params(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PipelineError, match=r"nowhere\.yaml: no such file\. Run the command from"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_broken_yaml_is_one_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("data: [1,\ntrain: {")
+    with pytest.raises(PipelineError, match=r"is not valid YAML") as error:
+        load_params(path)
+    assert "\n" not in str(error.value)
