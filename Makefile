@@ -43,8 +43,9 @@ format: $(INSTALLED) ## Put the code into the project's style
 	ruff check --fix
 	ruff format
 
-ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:$(PORT)
-	@python -m pipeline.ui --port $(PORT)
+ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (or PORT=...)
+	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+		--host 127.0.0.1 --port $(PORT)
 
 predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
 	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(VIDEO)

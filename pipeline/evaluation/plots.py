@@ -25,6 +25,7 @@ _DPI = 120
 _POINTS_PER_INCH = 72
 _LONGEST_NAME = 24  # characters of a class name beside a matrix
 _SMALLEST_NUMBER_POINTS = 5.0  # smaller numbers in cells are left out
+_SMALLEST_CELL_INCHES = 0.16  # holds the three digits of 100 at the smallest size
 _MOST_MARKED_EPOCHS = 40  # with more epochs, a marker each would be a smear
 
 
@@ -48,7 +49,7 @@ def confusion_picture(matrix: NDArray[np.int64], class_names: Sequence[str]) -> 
         mask=np.broadcast_to(videos == 0, matrix.shape),
     )
     names = [_shortened(name) for name in class_names]
-    cell_inches = float(np.clip(4.2 / n_classes, 0.14, 0.8))
+    cell_inches = float(np.clip(4.2 / n_classes, _SMALLEST_CELL_INCHES, 0.8))
     side_inches = max(cell_inches * n_classes, 2.2)
     names_inches = max(map(len, names)) * _letter_inches(_name_points(cell_inches))
     below_inches = names_inches if _names_upright(names, cell_inches) else 0.1

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from pipeline.base.errors import PipelineError
-from pipeline.base.files import replacing_file
+from pipeline.base.files import replacing_file, sha256_of_file, sha256_of_json
 from pipeline.model.time_distributed import TimeDistributed
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows
@@ -20,7 +20,7 @@ def save_classifier(model: keras.Model, path: Path) -> None:
     Keras puts the date and memory addresses into the file; they are taken out, so that the
     same weights give the same bytes and a file's hash identifies a model.
     """
-    uncompiled = keras.models.clone_model(model)
+    uncompiled = model.__class__.from_config(model.get_config())
     uncompiled.set_weights(model.get_weights())
     with replacing_file(path.with_suffix(".keras")) as temporary:
         as_keras = temporary.with_suffix(".keras")  # Keras refuses any other ending
@@ -29,6 +29,11 @@ def save_classifier(model: keras.Model, path: Path) -> None:
             _copy_without_chance(as_keras, temporary)
         finally:
             as_keras.unlink(missing_ok=True)
+
+
+def model_digest(model: Path, metadata: Path) -> str:
+    """Return the SHA-256 that identifies a model: its weights and what goes with them."""
+    return sha256_of_json([sha256_of_file(model), sha256_of_file(metadata)])
 
 
 def load_classifier(path: Path) -> keras.Model:

@@ -1,5 +1,6 @@
 """Fitting a classifier so that the same seed gives the same weights, bit for bit."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -80,7 +81,8 @@ def fit(
         epochs=options.epochs,
         class_weight=_class_weight(options, train_labels, len(class_names)),
         callbacks=[stopping, *callbacks],
-        verbose=0,
+        shuffle=False,  # the data set does it
+        verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or a line an epoch in a log
     )
     return FitResult(history=_rows(fitted.history), best_epoch=stopping.best_epoch + 1)
 

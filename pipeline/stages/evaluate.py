@@ -7,10 +7,9 @@ import keras
 import numpy as np
 
 from pipeline.base.command import run_command
-from pipeline.base.files import read_csv, read_json, replacing_folder, write_csv, write_json
+from pipeline.base.files import read_json, replacing_folder, write_csv, write_json
 from pipeline.base.paths import (
     CLIPS,
-    HISTORY,
     INTERVALS,
     METRICS,
     MODEL,
@@ -30,6 +29,7 @@ from pipeline.model import task
 from pipeline.model.prediction import predict_arrays, shuffled_order
 from pipeline.model.saving import load_classifier
 from pipeline.params import EvaluateParams, load_params
+from pipeline.stages.results import log_results, read_history
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def main() -> None:
     )
     _write_scores(predictions, params.evaluate, model, test)
     _write_pictures(predictions)
+    log_results(params)
 
 
 def _write_scores(
@@ -67,7 +68,7 @@ def _write_scores(
         intervals(
             predictions.labels,
             predictions.probabilities,
-            units=predictions.groups,
+            units=predictions.units,
             samples=params.bootstrap_samples,
             confidence=params.confidence,
             seed=params.seed,
@@ -89,13 +90,13 @@ def _write_scores(
 
 def _write_pictures(predictions: Predictions) -> None:
     names = predictions.class_names
-    history = [{key: float(value) for key, value in row.items()} for row in read_csv(HISTORY)]
     matrix = confusion(predictions.labels, predictions.predicted, len(names))
     best_epoch = read_json(TRAINING)["best_epoch"]
     with replacing_folder(PLOTS) as folder:
         save_png(confusion_picture(matrix, names), folder / "confusion.png")
         save_png(
-            training_curves_picture(history, restored_epoch=best_epoch), folder / "training.png"
+            training_curves_picture(read_history(), restored_epoch=best_epoch),
+            folder / "training.png",
         )
         pairs = zip(predictions.labels, predictions.predicted, strict=True)
         write_csv(

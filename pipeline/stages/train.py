@@ -1,6 +1,7 @@
 """train: fit the CNN-LSTM on the clips; keep the weights of the best epoch."""
 
 import logging
+from typing import Any
 
 from pipeline.base.command import run_command
 from pipeline.base.files import write_csv, write_json
@@ -9,9 +10,11 @@ from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.augmentation import Augmentation
 from pipeline.model.classifier import Architecture, build_classifier
-from pipeline.model.saving import save_classifier
+from pipeline.model.saving import model_digest, save_classifier
 from pipeline.model.training import FitOptions, FitResult, fit, make_deterministic
 from pipeline.params import Params, load_params
+from pipeline.tracking.epochs import EpochMetrics
+from pipeline.tracking.runs import tag_model, training_run
 
 logger = logging.getLogger(__name__)
 
@@ -22,26 +25,37 @@ def main() -> None:
     metadata = ClipsMetadata.read(CLIPS / "metadata.json")
     train, val = ClipArrays(CLIPS / "train"), ClipArrays(CLIPS / "val")
     model = build_classifier(
-        _architecture(params),
+        architecture(params),
         n_classes=len(metadata.class_names),
         frame_shape=train.frames(0).shape[1:],
     )
     logger.info("%d parameters, %d training clips", model.count_params(), len(train))
-    result = fit(model, train, val, metadata.class_names, _fit_options(params))
-    save_classifier(model, MODEL)
-    metadata.write(MODEL_METADATA)
-    _write_result(result)
+    run = training_run(params=params.model_dump(by_alias=True), dataset=params.data.videos)
+    with run as run_id:
+        result = fit(
+            model,
+            train,
+            val,
+            metadata.class_names,
+            fit_options(params),
+            callbacks=[EpochMetrics(run_id)],
+        )
+        save_classifier(model, MODEL)
+        metadata.write(MODEL_METADATA)
+        _write_result(result)
+        tag_model(run_id, model_digest(MODEL, MODEL_METADATA))
 
 
-def _architecture(params: Params) -> Architecture:
+def architecture(params: Params) -> Architecture:
+    """Return the sizes of the model that params.yaml asks for."""
     return Architecture(**params.model.model_dump())
 
 
-def _fit_options(params: Params) -> FitOptions:
+def fit_options(params: Params, **changes: Any) -> FitOptions:
+    """Return how params.yaml asks for the model to be fitted, with ``changes``."""
     options = params.train.model_dump(exclude={"threads", "augmentation"})
-    return FitOptions(
-        **options, augmentation=Augmentation(**params.train.augmentation.model_dump())
-    )
+    augmentation = Augmentation(**params.train.augmentation.model_dump())
+    return FitOptions(**{**options, "augmentation": augmentation, **changes})
 
 
 def _write_result(result: FitResult) -> None:

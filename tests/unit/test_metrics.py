@@ -6,6 +6,7 @@ from sklearn import metrics as sklearn_metrics
 
 from pipeline.evaluation.metrics import (
     ClassScores,
+    addends,
     calibration_bin,
     confusion,
     in_top_k,
@@ -67,9 +68,9 @@ def test_log_loss_of_an_impossible_class_is_finite():
     assert scores.log_loss == pytest.approx(52 * math.log(2), abs=1e-12)  # eps is 2 ** -52
 
 
-def test_log_loss_of_certainty_is_zero_and_not_minus_zero():
-    scores = score(np.array([0]), np.array([[1.0, 0.0]]), top_k=1, calibration_bins=4)
-    assert str(scores.log_loss) == "0.0"
+def test_what_certainty_adds_to_the_log_loss_is_zero_and_not_minus_zero():
+    added = addends(np.array([0]), np.array([[1.0, 0.0]]), top_k=1, calibration_bins=4)
+    assert str(float(added[0, 3])) == "0.0"
 
 
 def test_calibration_error_is_the_weighted_mean_gap_of_the_bins():

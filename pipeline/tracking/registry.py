@@ -1,0 +1,153 @@
+"""The MLflow model registry: new versions, which are found again by the content of the model."""
+
+import importlib.metadata
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Map
+
+import pipeline
+from pipeline.tracking.runs import MODEL_SHA256
+from pipeline.tracking.store import connect, mlflow_errors
+
+logger = logging.getLogger(__name__)
+
+CHALLENGER = "challenger"
+
+_LOGGED_NAME = "classifier"  # of the model within its run
+_SERVABLE = Path(__file__).with_name("servable.py")
+# What the code that serves a model imports, other than the standard library.
+INFERENCE_MODULES = (
+    "av",
+    "cv2",
+    "keras",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "tensorflow",
+    "tqdm",
+    "zstandard",
+)
+
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(DataType.binary, "video", required=False),
+            ColSpec(DataType.string, "path", required=False),
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "label"),
+            ColSpec(DataType.double, "probability"),
+            ColSpec(Map(DataType.double), "probabilities"),
+        ]
+    ),
+)
+
+
+def register_model(
+    run_id: str,
+    *,
+    name: str,
+    model_sha256: str,
+    model_path: Path,
+    metadata_path: Path,
+    example_video: bytes,
+    tags: Mapping[str, str],
+) -> int:
+    """Make the model a version of ``name`` with the alias ``challenger``; return its number.
+
+    A model that has a version already keeps it: its tags are updated, the alias moves to it.
+
+    Args:
+        run_id: of the training that made the model.
+        model_sha256: digest of the model; becomes the tag ``model.sha256``.
+        model_path: what ``save_classifier`` wrote.
+        metadata_path: what ``ClipsMetadata.write`` wrote.
+        example_video: bytes of a small video file, stored as the input example.
+        tags: of the version: commit, data, scores.
+
+    Raises:
+        PipelineError: the store cannot be opened or written.
+    """
+    client = connect()
+    with mlflow_errors():
+        version = _find_version(client, name, model_sha256)
+        if version is None:
+            model_id = _logged_model(client, run_id) or _log_model(
+                client,
+                run_id,
+                artifacts={"model": str(model_path), "metadata": str(metadata_path)},
+                example_video=example_video,
+            )
+            version = mlflow.register_model(f"models:/{model_id}", name)
+        for key, value in {**tags, MODEL_SHA256: model_sha256}.items():
+            client.set_model_version_tag(name, version.version, key, value)
+        client.set_registered_model_alias(name, CHALLENGER, version.version)
+    return int(version.version)
+
+
+def inference_requirements() -> list[str]:
+    """Return the packages that serving needs, pinned to what is installed: ``numpy==2.4.1``."""
+    distributions = importlib.metadata.packages_distributions()
+    names = {name for module in INFERENCE_MODULES for name in distributions[module]}
+    return sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
+
+
+def _find_version(client: MlflowClient, name: str, model_sha256: str) -> ModelVersion | None:
+    """Return the newest version of this very model whose files are still there."""
+    found = client.search_model_versions(
+        f"name = '{name}' AND tags.`{MODEL_SHA256}` = '{model_sha256}'"
+    )
+    for version in sorted(found, key=lambda version: int(version.version), reverse=True):
+        if mlflow.artifacts.list_artifacts(f"models:/{name}/{version.version}"):
+            return version
+    return None
+
+
+def _logged_model(client: MlflowClient, run_id: str) -> str | None:
+    """Return the id of the model that the run has, if its files are complete and there."""
+    run = client.get_run(run_id)
+    logged = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run_id}' AND name = '{_LOGGED_NAME}'"
+    )
+    for model in logged:
+        is_ready = model.status == LoggedModelStatus.READY
+        if is_ready and mlflow.artifacts.list_artifacts(model.model_uri):
+            return str(model.model_id)
+    return None
+
+
+def _log_model(
+    client: MlflowClient, run_id: str, *, artifacts: dict[str, str], example_video: bytes
+) -> str:
+    """Log the servable model to a run that has ended.
+
+    ``mlflow.pyfunc.log_model`` would have to open the run again, which changes its end time.
+    """
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id, name=_LOGGED_NAME, source_run_id=run_id, params=run.data.params
+    )
+    Model.log(
+        artifact_path=None,
+        flavor=mlflow.pyfunc,
+        run_id=run_id,
+        model_id=model.model_id,
+        python_model=str(_SERVABLE),
+        code_paths=[str(Path(pipeline.__file__).parent)],
+        artifacts=artifacts,
+        signature=SIGNATURE,
+        input_example=pd.DataFrame({"video": [example_video]}),
+        pip_requirements=inference_requirements(),
+    )
+    return str(model.model_id)

@@ -1,0 +1,118 @@
+"""The whole pipeline on a tiny data set, in a git and DVC repository of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from data.demo.generate import write_demo_videos
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = {
+    "data": {"videos": "videos", "labels": "videos"},
+    "catalog": {"val_share": 0.25, "test_share": 0.25},
+    "decode": {"width": 16, "height": 16},
+    "extract": {"frames": 8, "shards": 3},
+    "model": {"cnn_filters": [4, 4], "frame_features": 8, "lstm_units": 8},
+    "train": {"epochs": 2},
+    "evaluate": {"bootstrap_samples": 50},
+    "compute": {"workers": 1},
+}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A checkout in which the pipeline runs as a user would run it."""
+
+    root: Path
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command; fail with all of its output unless it is expected to fail."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "CI": "true"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout
+        return done
+
+    def stages_run(self, *command: str) -> list[str]:
+        """Run a dvc command and return the stages that it ran, in order."""
+        return re.findall(r"Running stage '([^']+)'", self.run(*command).stdout)
+
+    def set_params(self, **sections: dict[str, object]) -> None:
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for section, values in sections.items():
+            params[section].update(values)
+        path.write_text(yaml.safe_dump(params))
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Return the content of every output of the pipeline."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for folder in ("data/catalog", "data/frames", "data/clips", "models", "eval")
+            for path in (self.root / folder).rglob("*")
+            if path.is_file()
+        }
+
+
+def new_workspace(root: Path) -> Workspace:
+    """Check the project out into ``root`` as a repository of its own, with 32 tiny videos."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, root / name)
+    workspace = Workspace(root)
+    write_demo_videos(root / "videos", motions=("left", "right"), videos_per_class=16, seed=0)
+    workspace.set_params(**TINY)
+    (root / ".gitignore").open("a").write("/videos/\n")
+    commit(workspace, "start")
+    return workspace
+
+
+def commit(workspace: Workspace, message: str) -> None:
+    if not (workspace.root / ".git").exists():
+        workspace.run("git", "init", "--quiet", "--initial-branch=main")
+        workspace.run("git", "config", "user.name", "Test")
+        workspace.run("git", "config", "user.email", "test@example.org")
+    workspace.run("git", "add", "--all")
+    workspace.run("git", "commit", "--quiet", "--message", message)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Workspace:
+    """A workspace after its first `dvc repro`. Tests look at it and do not change it."""
+    workspace = new_workspace(tmp_path_factory.mktemp("built") / "repo")
+    assert workspace.stages_run("dvc", "repro") == [
+        "catalog", "decode", "extract", "train", "evaluate", "register",
+    ]  # fmt: skip
+    commit(workspace, "first results")
+    return workspace
+
+
+@pytest.fixture
+def workspace(built, tmp_path) -> Workspace:
+    """A copy of the built workspace that a test may change."""
+    shutil.copytree(built.root, tmp_path / "repo", symlinks=True)
+    return Workspace(tmp_path / "repo")

@@ -1,0 +1,96 @@
+"""Bad input: one line that names the culprit and the remedy, no traceback, earlier outputs intact."""
+
+import pytest
+
+
+def fails(workspace, *command: str) -> str:
+    """Run a command that must fail; return its output after checking that nothing was lost."""
+    before = workspace.snapshot()
+    done = workspace.run(*command, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert workspace.snapshot() == before
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stdout
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"epoch": 3}, "params.yaml: train.epoch: unknown key"),
+        ("train", {"epochs": -1}, "train.epochs: Input should be greater than 0. Received: -1"),
+        ("evaluate", {"confidence": 95}, "evaluate.confidence: Input should be less than 1"),
+        ("extract", {"sampling": "random"}, "extract.sampling: Input should be 'uniform', "),
+    ],
+)
+def test_a_bad_parameter_is_found_by_the_check_and_by_its_stage(
+    workspace, section, values, message
+):
+    workspace.set_params(**{section: values})
+    assert message in fails(workspace, "python", "-m", "pipeline.check")
+    assert message in fails(workspace, "dvc", "repro")
+
+
+def test_a_missing_folder(workspace):
+    workspace.set_params(data={"videos": "nowhere", "labels": "nowhere"})
+    assert "data.videos: no such file or folder. Received: nowhere" in fails(
+        workspace, "python", "-m", "pipeline.check"
+    )
+    before = workspace.snapshot()
+    done = workspace.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "nowhere" in done.stdout
+    assert workspace.snapshot() == before
+
+
+def test_a_folder_without_a_video(workspace):
+    empty = workspace.root / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").touch()
+    workspace.set_params(data={"videos": "empty", "labels": "empty"})
+    assert "empty: no video found. Expected empty/<class>/<video>" in fails(
+        workspace, "dvc", "repro"
+    )
+
+
+def test_a_row_whose_file_does_not_exist(workspace):
+    (workspace.root / "labels.csv").write_text("video,label\nleft/no_such.mp4,left\n")
+    workspace.set_params(data={"layout": "csv", "labels": "labels.csv"})
+    assert "labels.csv, line 2: left/no_such.mp4 is not in videos. Add the file or remove" in fails(
+        workspace, "dvc", "repro"
+    )
+
+
+def test_a_class_with_too_few_videos(workspace):
+    source = next((workspace.root / "videos/left").iterdir())
+    (workspace.root / "videos/spin").mkdir()
+    (workspace.root / "videos/spin/one.mp4").write_bytes(source.read_bytes() + b"\0")
+    assert "Class 'spin' has no video in the " in fails(workspace, "dvc", "repro")
+
+
+def test_broken_files_are_quarantined_with_a_reason(workspace):
+    (workspace.root / "videos/left/empty.mp4").touch()
+    (workspace.root / "videos/right/text.mp4").write_text("no frames here\n" * 50)
+    done = workspace.run("dvc", "repro", "extract")
+    assert "2 of 34 videos quarantined, see data/frames/index.csv" in done.stdout
+    assert "left/empty.mp4: the file is empty" in done.stdout
+    assert "right/text.mp4: not a video that can be opened" in done.stdout
+    ledger = (workspace.root / "data/frames/index.csv").read_text()
+    assert "left/empty.mp4,quarantined,the file is empty," in ledger
+
+
+def test_too_many_broken_files_stop_the_run(workspace):
+    for number in range(6):
+        (workspace.root / f"videos/left/broken{number}.mp4").write_text(f"text {number}")
+    workspace.run("dvc", "repro", "catalog")
+    ledger = (workspace.root / "data/frames/index.csv").read_bytes()
+    done = workspace.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert (
+        "error: 6 of 38 videos cannot be used, more than decode.max_bad_fraction = 0.1 allows"
+        in done.stdout
+    )
+    assert "left/broken0.mp4: not a video" in done.stdout
+    assert (workspace.root / "data/frames/index.csv").read_bytes() == ledger

@@ -1,0 +1,182 @@
+"""`dvc repro` as users know it: builds everything once, and then only what changed."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from data.demo.generate import write_demo_videos
+
+from tests.pipeline.conftest import commit
+
+
+def test_every_output_is_there(built):
+    produced = built.snapshot()
+    for path in (
+        "data/catalog/catalog.csv",
+        "data/frames/index.csv",
+        "data/clips/metadata.json",
+        "models/classifier.keras",
+        "models/history.csv",
+        "eval/metrics.json",
+        "eval/intervals.json",
+        "eval/predictions.csv",
+        "eval/per_class.csv",
+        "eval/plots/confusion.png",
+        "eval/plots/confusion.csv",
+        "eval/plots/training.png",
+        "eval/registration.json",
+    ):
+        assert produced[path], path
+
+
+def test_a_second_run_runs_no_stage(built):
+    done = built.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    assert "Data and pipelines are up to date." in done.stdout
+
+
+def test_git_sees_no_output_but_those_meant_for_git(built):
+    """Big outputs are DVC's, small results are git's, and the tree is clean after a commit."""
+    tracked = built.run("git", "ls-files").stdout.split()
+    assert {"dvc.lock", "eval/metrics.json", "models/history.csv"} <= set(tracked)
+    assert not [path for path in tracked if path.startswith(("data/frames", "data/clips"))]
+    assert "models/classifier.keras" not in tracked
+    assert built.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_clips_are_padded_and_masked_as_documented(built):
+    masks, lengths = [], []
+    for split in ("train", "val", "test"):
+        folder = built.root / "data/clips" / split
+        for path in sorted(folder.glob("*.mask.npy")):
+            mask = np.load(path)
+            frames = np.load(path.with_name(path.name.replace("mask", "frames")))
+            assert frames.shape == (*mask.shape, 16, 16, 3)
+            assert frames.dtype == np.uint8
+            assert (frames[~mask] == 0).all()
+            masks.append(mask)
+        lengths += [int(row["frames"]) for row in csv.DictReader((folder / "clips.csv").open())]
+    mask = np.concatenate(masks)
+    assert mask.shape == (32, 8)
+    assert mask[:, 0].all()
+    assert (np.diff(mask.astype(int), axis=1) <= 0).all()  # right-padded
+    assert sorted(mask.sum(axis=1)) == sorted(lengths)
+    assert min(lengths) < 8 == max(lengths)
+
+
+def test_the_summary_names_everything_that_was_asked(built):
+    printed = built.run("python", "-m", "pipeline.summary").stdout
+    for words in (
+        "videos                32",
+        "quarantined           0",
+        "test accuracy",
+        "test macro f1",
+        "registered            video-classifier version 1, @challenger",
+        "make ui",
+        "make predict VIDEO=videos/",
+    ):
+        assert words in printed
+    metrics = json.loads((built.root / "eval/metrics.json").read_text())
+    assert f"{metrics['accuracy']:.3f}" in printed
+
+
+def test_one_more_video_decodes_one(workspace, tmp_path):
+    frames = workspace.root / "data/frames"
+    before = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
+    write_demo_videos(tmp_path / "more", motions=("left",), videos_per_class=1, seed=99)
+    (more,) = (tmp_path / "more").rglob("*.mp4")
+    shutil.copy(more, workspace.root / "videos/left/one_more.mp4")
+    done = workspace.run("dvc", "repro", "decode")
+    assert "1 videos to decode, 32 kept from earlier runs" in done.stdout
+    after = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
+    assert len(after) == 33
+    assert before.items() <= after.items()
+
+
+def test_no_video_moves_to_another_split_when_one_arrives(workspace, tmp_path):
+    def splits():
+        path = workspace.root / "data/catalog/catalog.csv"
+        return {row["video"]: row["split"] for row in csv.DictReader(path.open())}
+
+    before = splits()
+    write_demo_videos(tmp_path / "more", motions=("left",), videos_per_class=1, seed=99)
+    (more,) = (tmp_path / "more").rglob("*.mp4")
+    shutil.copy(more, workspace.root / "videos/left/0000.mp4")
+    workspace.run("dvc", "repro", "catalog")
+    assert before.items() <= splits().items()
+
+
+def test_a_changed_parameter_runs_only_what_depends_on_it(workspace):
+    workspace.set_params(evaluate={"confidence": 0.9})
+    assert workspace.stages_run("dvc", "repro") == ["evaluate", "register"]
+
+
+def test_metrics_and_plots_are_declared(workspace):
+    assert "macro_f1" in workspace.run("dvc", "metrics", "show").stdout
+    workspace.set_params(evaluate={"top_k": 1})
+    workspace.run("dvc", "repro", "evaluate")
+    changed = workspace.run("dvc", "metrics", "diff").stdout
+    assert "top_k_accuracy" in changed
+    page = workspace.run("dvc", "plots", "show").stdout.strip().splitlines()[-1]
+    html = (workspace.root / "dvc_plots/index.html").read_text()
+    assert page.endswith("index.html")
+    for words in ("Training loss", "Training accuracy", "Confusion of test videos"):
+        assert words in html
+    assert (workspace.root / "dvc_plots/static").is_dir()  # the pictures
+
+
+def test_an_experiment_with_other_params(workspace):
+    done = workspace.run("dvc", "exp", "run", "-S", "train.epochs=1", "--name", "short")
+    assert "Running stage 'train'" in done.stdout
+    assert "Running stage 'decode'" not in done.stdout
+    history = (workspace.root / "models/history.csv").read_text().splitlines()
+    assert len(history) == 2  # the header and one epoch
+    assert "short" in workspace.run("dvc", "exp", "show", "--csv").stdout
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(workspace):
+    model = workspace.root / "models/classifier.keras"
+    before = model.read_bytes()
+    model.unlink()
+    workspace.run("python", "-m", "pipeline.stages.train")
+    assert model.read_bytes() == before
+    workspace.set_params(train={"seed": 1})
+    workspace.run("python", "-m", "pipeline.stages.train")
+    assert model.read_bytes() != before
+
+
+@pytest.mark.parametrize("layout", ["csv"])
+def test_a_table_with_given_splits_groups_and_segments(workspace, layout):
+    rows = ["video,label,split,group,start_seconds,end_seconds"]
+    for label in ("left", "right"):
+        for number, video in enumerate(sorted((workspace.root / "videos" / label).iterdir())):
+            split = ("train", "train", "val", "test")[number % 4]
+            rows.append(f"{label}/{video.name},{label},{split},{label}{number},,")
+    video = rows[1].split(",")[0]
+    rows[1] = f"{video},left,train,left0,0,0.3"
+    rows.append(f"{video},right,train,left0,0.3,")
+    (workspace.root / "labels.csv").write_text("\n".join(rows) + "\n")
+    workspace.set_params(data={"layout": layout, "labels": "labels.csv"})
+    workspace.run("dvc", "repro", "extract")
+    catalog = list(csv.DictReader((workspace.root / "data/catalog/catalog.csv").open()))
+    assert len(catalog) == 33
+    assert [row["split"] for row in catalog].count("test") == 8
+    clips = list(csv.DictReader((workspace.root / "data/clips/train/clips.csv").open()))
+    frames = {row["name"]: int(row["frames"]) for row in clips}
+    assert frames[f"{video}#t=0,0.3"] == 3
+    assert f"{video}#t=0.3" in frames
+
+
+def test_the_demo_set_is_built_only_while_the_params_point_at_it(workspace):
+    videos = workspace.root / "data/demo/videos"
+    workspace.run("dvc", "repro", "catalog")
+    assert not videos.exists()
+    demo = workspace.root / "data/demo/params.yaml"
+    demo.write_text(demo.read_text().replace("videos_per_class: 110", "videos_per_class: 9"))
+    workspace.set_params(data={"videos": "data/demo/videos", "labels": "data/demo/videos"})
+    commit(workspace, "demo")
+    ran = workspace.stages_run("dvc", "repro", "catalog")
+    assert ran == ["data/demo/dvc.yaml:demo", "catalog"]
+    assert len(list(videos.rglob("*.mp4"))) == 54

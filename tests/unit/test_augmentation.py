@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from pipeline.base.errors import PipelineError
+from pipeline.model.augmentation import Augmentation, clip_augmenter
+
+CLASSES = ("down", "left", "right")
+NOTHING = {"shift": 0.0, "brightness": 0.0, "contrast": 0.0, "flip": False, "flip_swaps": []}
+
+
+@pytest.fixture
+def frames():
+    """Four frames of random pixels between 60 and 190, so that no change saturates."""
+    return np.random.default_rng(0).integers(60, 190, (4, 10, 20, 3), dtype=np.uint8)
+
+
+def augmented(frames, seed, label=0, **options):
+    augment = clip_augmenter(Augmentation(**{**NOTHING, **options}), CLASSES)
+    changed, label = augment(frames, np.int64(label), np.array([0, seed], np.int32))
+    return np.array(changed), int(label)
+
+
+def test_nothing_changes_nothing(frames):
+    changed, label = augmented(frames, 1)
+    np.testing.assert_array_equal(changed, frames)
+    assert label == 0
+
+
+def test_equal_seeds_give_equal_changes_and_others_do_not(frames):
+    options = {"shift": 0.3, "brightness": 0.1, "contrast": 0.1}
+    one, again, other = (augmented(frames, seed, **options)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_frame_of_a_clip_is_changed_alike(frames, seed):
+    frames[:] = frames[0]
+    changed, _ = augmented(frames, seed, shift=0.3, contrast=0.2)
+    assert (changed == changed[0]).all()
+
+
+def test_a_shift_moves_the_picture_and_mirrors_what_comes_in(frames):
+    found = set()
+    for seed in range(40):
+        changed, _ = augmented(frames, seed, shift=0.1)
+        padded = np.pad(frames, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="symmetric")
+        moves = [
+            (dy, dx)
+            for dy in range(3)
+            for dx in range(5)
+            if (changed == padded[:, dy : dy + 10, dx : dx + 20]).all()
+        ]
+        assert len(moves) == 1
+        found.add(moves[0])
+    assert len(found) > 9  # of 15 possible ones
+
+
+def test_brightness_adds_the_same_everywhere(frames):
+    changed, _ = augmented(frames, 3, brightness=0.2)
+    difference = changed.astype(int) - frames
+    assert np.abs(difference - difference[0, 0, 0, 0]).max() <= 1
+    assert 0 < abs(difference[0, 0, 0, 0]) <= 51
+
+
+def test_a_mirror_swaps_the_classes_that_it_turns_into_each_other(frames):
+    swapped = {0: 0, 1: 2, 2: 1}
+    mirrored = 0
+    for seed in range(20):
+        for label in range(3):
+            changed, new_label = augmented(
+                frames, seed, label, flip=True, flip_swaps=[["left", "right"]]
+            )
+            if (changed == frames).all():
+                assert new_label == label
+            else:
+                np.testing.assert_array_equal(changed, frames[:, :, ::-1])
+                assert new_label == swapped[label]
+                mirrored += 1
+    assert 15 <= mirrored <= 45  # about half of 60
+
+
+def test_an_unknown_class_is_named():
+    with pytest.raises(PipelineError, match=r"flip_swaps: expected names of classes .* up$"):
+        clip_augmenter(Augmentation(0, 0, 0, flip=True, flip_swaps=[["left", "up"]]), CLASSES)

@@ -1,0 +1,57 @@
+import pytest
+
+from pipeline.base.files import (
+    read_csv,
+    read_json,
+    remove_in_progress,
+    replacing_file,
+    replacing_folder,
+    sha256_of_json,
+    write_csv,
+    write_json,
+)
+
+
+def test_a_file_is_replaced_only_when_complete(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with replacing_file(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(RuntimeError), replacing_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_only_when_complete(tmp_path):
+    path = tmp_path / "folder"
+    for name in ("old", "new"):
+        with replacing_folder(path) as temporary:
+            (temporary / name).touch()
+    with pytest.raises(RuntimeError), replacing_folder(path) as temporary:
+        (temporary / "half").touch()
+        raise RuntimeError
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_killed_runs_are_removed(tmp_path):
+    (tmp_path / "sub" / ".in-progress-1").mkdir(parents=True)
+    (tmp_path / ".in-progress-2").touch()
+    (tmp_path / "kept").touch()
+    remove_in_progress(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept", "sub"]
+
+
+def test_json_and_csv_are_byte_stable_and_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": [0.5]})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": [\n    0.5\n  ],\n  "b": 1\n}\n'
+    assert read_json(tmp_path / "a.json") == {"a": [0.5], "b": 1}
+    write_csv(tmp_path / "a.csv", ("x", "y"), [{"x": 1, "y": None}, {"x": "a,b", "y": "é"}])
+    assert (tmp_path / "a.csv").read_bytes() == 'x,y\n1,\n"a,b",é\n'.encode()
+    assert read_csv(tmp_path / "a.csv") == [{"x": "1", "y": ""}, {"x": "a,b", "y": "é"}]
+
+
+def test_the_hash_of_a_value_does_not_depend_on_the_order_of_keys():
+    assert sha256_of_json({"a": 1, "b": 2}) == sha256_of_json({"b": 2, "a": 1})
+    assert sha256_of_json({"a": 1}) != sha256_of_json({"a": 2})

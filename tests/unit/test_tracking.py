@@ -1,0 +1,449 @@
+"""Runs in a real store: a new sqlite file in a folder of its own for every test."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.base.errors import PipelineError
+from pipeline.tracking import runs
+from pipeline.tracking.epochs import EpochMetrics
+from pipeline.tracking.runs import (
+    ensure_run,
+    find_run,
+    log_epoch,
+    log_evaluation,
+    tag_model,
+    training_run,
+)
+from pipeline.tracking.store import connect, experiment_id
+
+REPOSITORY = Path(__file__).parents[2]
+PARAMS = {"train": {"epochs": 3, "augmentation": {"flip": False, "flip_swaps": [["l", "r"]]}}}
+MODEL = {"params": PARAMS, "dataset": "data/demo/videos"}
+CLIPS_MD5 = "0123456789abcdef0123456789abcdef.dir"
+
+LOCK = f"""
+stages:
+  catalog:
+    outs:
+    - {{path: data/catalog/catalog.csv, hash: md5, md5: aaaa}}
+  decode:
+    outs:
+    - {{path: data/frames, hash: md5, md5: bbbb.dir}}
+  extract:
+    outs:
+    - {{path: elsewhere, hash: md5, md5: zzzz}}
+    - {{path: data/clips, hash: md5, md5: {CLIPS_MD5}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """A new database; making its tables takes longer than a test."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect().search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, empty_database):
+    """The current folder of the test, with an empty store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_database, "mlflow.db")
+    return tmp_path
+
+
+def the_run(run_id):
+    return connect().get_run(run_id)
+
+
+def status_of(run_id):
+    return the_run(run_id).info.status
+
+
+def history_of(run_id, metric):
+    """(step, value) of everything logged."""
+    return [(point.step, point.value) for point in connect().get_metric_history(run_id, metric)]
+
+
+def git(*arguments):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+
+
+# What a run carries
+
+
+def test_a_run_carries_params_data_and_the_process(folder):
+    Path("dvc.lock").write_text(LOCK)
+    with training_run(**MODEL) as run_id:
+        assert status_of(run_id) == "RUNNING"
+    run = the_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name.startswith("train 20")
+    assert run.info.artifact_uri.startswith(f"file://{folder}/mlartifacts/")
+    assert run.data.params == {
+        "train.epochs": "3",
+        "train.augmentation.flip": "false",
+        "train.augmentation.flip_swaps": '[["l", "r"]]',
+    }
+    assert run.data.tags["dvc.catalog"] == "data/catalog/catalog.csv aaaa"
+    assert run.data.tags["dvc.decode"] == "data/frames bbbb.dir"
+    assert run.data.tags["dvc.extract"] == f"data/clips {CLIPS_MD5}"
+    assert run.data.tags["process.pid"] == str(os.getpid())
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("data/demo/videos", CLIPS_MD5)
+    assert data.dataset.source == '{"uri": "data/clips"}'
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
+
+
+def test_without_a_lock_file_the_data_is_unknown():
+    with training_run(**MODEL) as run_id:
+        pass
+    run = the_run(run_id)
+    assert run.data.tags["dvc.extract"] == "data/clips unknown"
+    assert run.inputs.dataset_inputs == []
+
+
+def test_git_tags_see_changed_code_but_not_what_a_run_writes():
+    git("init", "--initial-branch", "trunk")
+    for name in ("params.yaml", "dvc.lock", "data/demo/dvc.lock", "eval/metrics.json"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("old")
+        git("add", name)
+    git("commit", "--message", "first")
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+
+    def tags():
+        with training_run(**MODEL) as run_id:
+            pass
+        return {key: value for key, value in the_run(run_id).data.tags.items() if "git." in key}
+
+    for name in ("dvc.lock", "data/demo/dvc.lock", "eval/metrics.json", "untracked.txt"):
+        Path(name).write_text("new")
+    clean = {"git.commit": commit, "git.branch": "trunk", "git.dirty": "false"}
+    assert clean.items() <= tags().items()
+    Path("params.yaml").write_text("new")
+    assert tags()["git.dirty"] == "true"
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with training_run(**MODEL) as run_id:
+        pass
+    tags = the_run(run_id).data.tags
+    assert [tags[f"git.{name}"] for name in ("commit", "branch", "dirty")] == ["unknown"] * 3
+
+
+def test_system_metrics_are_sampled(monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    with training_run(**MODEL) as run_id:
+        deadline = time.monotonic() + 20
+        while not (named := the_run(run_id).data.metrics) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert "system/cpu_utilization_percentage" in named
+
+
+def test_keras_metrics_are_logged_by_epoch_from_1():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    x = np.ones((4, 1), np.float32)
+    with training_run(**MODEL) as run_id:
+        fitted = model.fit(
+            x, x, validation_data=(x, x), epochs=2, verbose=0, callbacks=[EpochMetrics(run_id)]
+        )
+    for name in ("loss", "val_loss"):
+        first, second = fitted.history[name]
+        assert history_of(run_id, name) == [(1, first), (2, second)]
+
+
+def test_epochs_that_could_not_be_logged_are_logged_later(monkeypatch, caplog):
+    with training_run(**MODEL) as run_id:
+        callback = EpochMetrics(run_id)
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+            callback.on_epoch_end(0, {"loss": 3.0})
+        assert "Epoch 1 is not logged yet" in caplog.text
+        assert "unable to open database file" in caplog.text
+        callback.on_epoch_end(1, {"loss": 2.0})
+    assert history_of(run_id, "loss") == [(1, 3.0), (2, 2.0)]
+
+
+def test_a_store_that_fails_at_the_end_does_not_fail_the_training(monkeypatch, caplog):
+    with training_run(**MODEL) as run_id:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+        tag_model(run_id, "abc")
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        Path("mlflow.db").rename("gone.db")
+        Path("mlflow.db").write_bytes(b"")
+    assert "evaluate will start another run for this model" in caplog.text
+    assert "The run stays open" in caplog.text
+
+
+# How a run ends
+
+
+def test_an_exception_fails_the_run():
+    with pytest.raises(ZeroDivisionError), training_run(**MODEL) as run_id:
+        _ = 1 / 0
+    assert status_of(run_id) == "FAILED"
+
+
+def test_ctrl_c_kills_the_run():
+    with pytest.raises(KeyboardInterrupt), training_run(**MODEL) as run_id:
+        raise KeyboardInterrupt
+    assert status_of(run_id) == "KILLED"
+
+
+def test_the_handler_of_sigterm_is_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with training_run(**MODEL):
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def start_training():
+    """Start a training in a child process; return the process and the id of its run."""
+    code = f"""
+        import sys, time
+        from pipeline.tracking.runs import training_run
+        with training_run(params={{}}, dataset="data") as run_id:
+            print(run_id, flush=True)
+            time.sleep(60)
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return child, child.stdout.readline().strip()
+
+
+def test_sigterm_kills_the_run_without_a_traceback():
+    child, run_id = start_training()
+    child.terminate()
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in errors
+    assert status_of(run_id) == "KILLED"
+
+
+def test_the_next_training_closes_a_run_whose_process_is_gone():
+    child, run_id = start_training()
+    with training_run(**MODEL):
+        assert status_of(run_id) == "RUNNING"
+    child.kill()  # not reaped yet, so its process id is still taken
+    deadline = time.monotonic() + 10
+    while status_of(run_id) == "RUNNING" and time.monotonic() < deadline:
+        with training_run(**MODEL):
+            pass
+    assert status_of(run_id) == "KILLED"
+    child.communicate()
+
+
+def test_a_run_of_another_host_stays_open(monkeypatch):
+    client = connect()
+    gone = {"process.pid": "4194305", "process.started": "1.00"}  # above the largest id of Linux
+    remote, local = (
+        client.create_run(
+            experiment_id(client, "video-classifier"), tags={**gone, "process.host": host}
+        ).info.run_id
+        for host in ("elsewhere", runs.process_tags()["process.host"])
+    )
+    with training_run(**MODEL):
+        pass
+    assert (status_of(remote), status_of(local)) == ("RUNNING", "KILLED")
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_run_open():
+    client = connect()
+    tags = {**runs.process_tags(), "process.started": "1.00"}
+    run = client.create_run(experiment_id(client, "video-classifier"), tags=tags)
+    with training_run(**MODEL):
+        pass
+    assert status_of(run.info.run_id) == "KILLED"
+
+
+# Finding a run by its model
+
+
+def test_the_newest_run_of_a_model_is_found():
+    found = []
+    for model in ("aaa", "bbb", "aaa"):
+        with training_run(**MODEL) as run_id:
+            tag_model(run_id, model)
+        found.append(run_id)
+        time.sleep(0.002)  # start times are in milliseconds
+    assert find_run("aaa") == found[2]
+    assert find_run("bbb") == found[1]
+    assert find_run("ccc") is None
+    assert ensure_run("bbb", **MODEL, history=[]) == found[1]
+
+
+def test_a_run_is_made_again_after_the_store_was_deleted(folder, monkeypatch, empty_database):
+    with training_run(**MODEL) as run_id:
+        tag_model(run_id, "aaa")
+    Path("dvc.lock").write_text(LOCK)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/other.db")
+    shutil.copy(empty_database, "other.db")
+    assert find_run("aaa") is None
+    history = [{"epoch": 1.0, "loss": 3.0, "val_loss": 4.0}, {"epoch": 2.0, "loss": 1.0}]
+    again = ensure_run("aaa", **MODEL, history=history)
+    run = the_run(again)
+    assert again != run_id
+    assert find_run("aaa") == again
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["recreated"] == "true"
+    assert run.data.params["train.epochs"] == "3"
+    assert run.inputs.dataset_inputs[0].dataset.digest == CLIPS_MD5
+    assert history_of(again, "loss") == [(1, 3.0), (2, 1.0)]
+    assert history_of(again, "val_loss") == [(1, 4.0)]
+
+
+def test_deleting_the_default_store_starts_a_new_one(folder):
+    """In fresh processes: an open database file lives on after it was deleted."""
+    code = """
+        from pipeline.tracking.runs import ensure_run
+        print(ensure_run("aaa", params={}, dataset="data", history=[{"epoch": 1, "loss": 2.0}]))
+    """
+
+    def run_id():
+        return subprocess.check_output(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            text=True,
+        ).strip()
+
+    Path("mlflow.db").unlink()
+    first = run_id()
+    assert run_id() == first
+    Path("mlflow.db").unlink()
+    assert run_id() != first
+
+
+# Scores
+
+
+def test_scores_intervals_and_pictures_are_logged_and_replaced(folder):
+    with training_run(**MODEL) as run_id:
+        log_epoch(run_id, 1, {"loss": 1.0})
+    ended = the_run(run_id).info.end_time
+    for accuracy in (0.75, 0.5, 0.5):
+        pictures = folder / "plots"
+        pictures.mkdir(exist_ok=True)
+        (pictures / "confusion.png").write_text(f"picture at {accuracy}")
+        log_evaluation(
+            run_id,
+            scores={"accuracy": accuracy, "videos": 8},
+            intervals={"accuracy": (accuracy - 0.25, accuracy + 0.125)},
+            pictures=pictures,
+        )
+    run = the_run(run_id)
+    assert run.data.metrics == {
+        "loss": 1.0,
+        "test/accuracy": 0.5,
+        "test/accuracy_low": 0.25,
+        "test/accuracy_high": 0.625,
+        "test/videos": 8,
+    }
+    assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
+    (logged,) = (folder / "mlartifacts").rglob("evaluation/*")
+    assert logged.read_text() == "picture at 0.5"
+
+
+# Stores that cannot be used
+
+
+def failure():
+    with pytest.raises(PipelineError) as caught, training_run(**MODEL):
+        pass
+    return str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_one_sentence_soon(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    started = time.monotonic()
+    assert failure() == (
+        "MLflow at http://user:***@127.0.0.1:9: Failed to establish a new connection: "
+        "[Errno 111] Connection refused. Start the server, or correct or unset "
+        "MLFLOW_TRACKING_URI."
+    )
+    assert time.monotonic() - started < 20
+
+
+def test_a_database_that_cannot_be_opened_is_one_sentence_soon(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+    started = time.monotonic()
+    assert failure() == (
+        "MLflow at sqlite:////nowhere/mlflow.db: (sqlite3.OperationalError) unable to open "
+        "database file. Correct or unset MLFLOW_TRACKING_URI."
+    )
+    assert time.monotonic() - started < 2
+
+
+def test_a_damaged_store_says_how_to_start_again(folder):
+    Path("mlflow.db").write_bytes(b"junk" * 1000)
+    assert failure() == (
+        f"MLflow at sqlite:///{folder}/mlflow.db: (sqlite3.DatabaseError) file is not a database. "
+        "If its files are damaged, delete mlflow.db and mlartifacts. After the store was deleted, "
+        "the last model comes back with: dvc repro --force --single-item evaluate register."
+    )
+
+
+def test_a_file_store_is_refused(monkeypatch, folder):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(folder / "mlruns"))
+    message = failure()
+    assert message.startswith(f"MLflow at {folder}/mlruns: The filesystem tracking backend")
+    assert message.endswith("Correct or unset MLFLOW_TRACKING_URI.")
+
+
+def test_a_store_that_was_moved_is_refused(folder, monkeypatch):
+    with training_run(**MODEL):
+        pass
+    moved = folder / "moved"
+    moved.mkdir()
+    shutil.copy("mlflow.db", moved)
+    monkeypatch.chdir(moved)
+    assert failure().startswith(
+        f"mlflow.db keeps its files in file://{folder}/mlartifacts, expected "
+        f"file://{moved}/mlartifacts: this folder was moved or copied. Move it back, or delete"
+    )
+
+
+def test_a_deleted_experiment_says_how_to_bring_it_back():
+    client = connect()
+    number = experiment_id(client, "video-classifier")
+    client.delete_experiment(number)
+    assert "the experiment video-classifier was deleted" in failure()
+    assert f"mlflow experiments restore --experiment-id {number}" in failure()
+
+
+def test_the_store_of_this_folder_is_not_passed_on_to_other_processes():
+    with training_run(**MODEL):
+        assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_no_usage_statistics_are_sent():
+    code = "import os, pipeline.tracking; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    environment = {
+        key: value for key, value in os.environ.items() if key != "MLFLOW_DISABLE_TELEMETRY"
+    }
+    printed = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, text=True
+    )
+    assert printed == "true\n"
