@@ -51,9 +51,11 @@ class VideoClassifier(PythonModel):
         """Return one row a video, in the order of the input.
 
         Raises:
-            MlflowException: a row is no video; the message has its number, counted from 1.
-                A server answers with status 400.
+            MlflowException: a row is no video, the message has its number, counted from 1; or
+                there is no row, or none of the columns. A server answers with status 400.
         """
+        if len(model_input) == 0:  # MLflow drops unknown columns, and with the last one the rows
+            raise _bad_input("Expected one row a video, with the column video or path.")
         rows: list[dict[str, Any]] = []
         for start in range(0, len(model_input), _VIDEOS_AT_ONCE):
             some = range(start, min(start + _VIDEOS_AT_ONCE, len(model_input)))
@@ -65,9 +67,7 @@ class VideoClassifier(PythonModel):
         try:
             return clip_from_video(_source(row), self._metadata.preprocessing)
         except PipelineError as error:
-            raise MlflowException(
-                f"Video {number}: {error}", error_code=INVALID_PARAMETER_VALUE
-            ) from None
+            raise _bad_input(f"Video {number}: {error}") from None
 
     def _classified(self, clips: list[Clip]) -> list[dict[str, Any]]:
         names = self._metadata.class_names
@@ -96,6 +96,10 @@ def _source(row: dict[str, Any]) -> Path | bytes:
         "expected either the bytes of a video file in the column video (base64 in JSON) "
         f"or its path in the column path. Received: {received or 'neither'}"
     )
+
+
+def _bad_input(message: str) -> MlflowException:
+    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 
 def _is_nothing(value: Any) -> bool:

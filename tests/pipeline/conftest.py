@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from data.demo.generate import write_demo_videos
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {
-    "data": {"videos": "videos", "labels": "videos"},
+    "data": {"videos": "videos", "layout": "csv", "labels": "labels.csv"},
     "catalog": {"val_share": 0.25, "test_share": 0.25},
     "decode": {"width": 16, "height": 16},
     "extract": {"frames": 8, "shards": 3},
@@ -53,6 +54,15 @@ class Workspace:
         """Run a dvc command and return the stages that it ran, in order."""
         return re.findall(r"Running stage '([^']+)'", self.run(*command).stdout)
 
+    def add_video(self, label: str, content: bytes) -> str:
+        """Add one video to the data set; return its path in the videos folder."""
+        number = len(list((self.root / "videos" / label).iterdir()))
+        video = f"{label}/{number:03d}.mp4"
+        (self.root / "videos" / video).write_bytes(content)
+        with (self.root / "labels.csv").open("a") as table:
+            table.write(f"{video},{label},{label} {number}\n")
+        return video
+
     def set_params(self, **sections: dict[str, object]) -> None:
         path = self.root / "params.yaml"
         params = yaml.safe_load(path.read_text())
@@ -85,6 +95,13 @@ def new_workspace(root: Path) -> Workspace:
             shutil.copy2(REPOSITORY / name, root / name)
     workspace = Workspace(root)
     write_demo_videos(root / "videos", motions=("left", "right"), videos_per_class=16, seed=0)
+    # The split follows from the names of the groups, so it does not change with the encoder.
+    rows = [
+        f"{label}/{number:03d}.mp4,{label},{label} {number}\n"
+        for label in ("left", "right")
+        for number in range(16)
+    ]
+    (root / "labels.csv").write_text("video,label,group\n" + "".join(rows))
     workspace.set_params(**TINY)
     (root / ".gitignore").open("a").write("/videos/\n")
     commit(workspace, "start")
@@ -113,6 +130,7 @@ def built(tmp_path_factory) -> Workspace:
 
 @pytest.fixture
 def workspace(built, tmp_path) -> Workspace:
-    """A copy of the built workspace that a test may change."""
-    shutil.copytree(built.root, tmp_path / "repo", symlinks=True)
+    """A copy of the built workspace that a test may change, without its MLflow store."""
+    without = shutil.ignore_patterns("mlflow.db", "mlartifacts")
+    shutil.copytree(built.root, tmp_path / "repo", symlinks=True, ignore=without)
     return Workspace(tmp_path / "repo")

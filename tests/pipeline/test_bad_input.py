@@ -33,7 +33,7 @@ def test_a_bad_parameter_is_found_by_the_check_and_by_its_stage(
 
 
 def test_a_missing_folder(workspace):
-    workspace.set_params(data={"videos": "nowhere", "labels": "nowhere"})
+    workspace.set_params(data={"videos": "nowhere"})
     assert "data.videos: no such file or folder. Received: nowhere" in fails(
         workspace, "python", "-m", "pipeline.check"
     )
@@ -48,7 +48,7 @@ def test_a_folder_without_a_video(workspace):
     empty = workspace.root / "empty"
     empty.mkdir()
     (empty / "notes.txt").touch()
-    workspace.set_params(data={"videos": "empty", "labels": "empty"})
+    workspace.set_params(data={"videos": "empty", "layout": "folders", "labels": "empty"})
     assert "empty: no video found. Expected empty/<class>/<video>" in fails(
         workspace, "dvc", "repro"
     )
@@ -56,33 +56,32 @@ def test_a_folder_without_a_video(workspace):
 
 def test_a_row_whose_file_does_not_exist(workspace):
     (workspace.root / "labels.csv").write_text("video,label\nleft/no_such.mp4,left\n")
-    workspace.set_params(data={"layout": "csv", "labels": "labels.csv"})
     assert "labels.csv, line 2: left/no_such.mp4 is not in videos. Add the file or remove" in fails(
         workspace, "dvc", "repro"
     )
 
 
 def test_a_class_with_too_few_videos(workspace):
-    source = next((workspace.root / "videos/left").iterdir())
+    source = (workspace.root / "videos/left/000.mp4").read_bytes()
     (workspace.root / "videos/spin").mkdir()
-    (workspace.root / "videos/spin/one.mp4").write_bytes(source.read_bytes() + b"\0")
+    workspace.add_video("spin", source + b"\0")
     assert "Class 'spin' has no video in the " in fails(workspace, "dvc", "repro")
 
 
 def test_broken_files_are_quarantined_with_a_reason(workspace):
-    (workspace.root / "videos/left/empty.mp4").touch()
-    (workspace.root / "videos/right/text.mp4").write_text("no frames here\n" * 50)
+    empty = workspace.add_video("left", b"")
+    text = workspace.add_video("right", b"no frames here\n" * 50)
     done = workspace.run("dvc", "repro", "extract")
     assert "2 of 34 videos quarantined, see data/frames/index.csv" in done.stdout
-    assert "left/empty.mp4: the file is empty" in done.stdout
-    assert "right/text.mp4: not a video that can be opened" in done.stdout
+    assert f"{empty}: the file is empty" in done.stdout
+    assert f"{text}: not a video that can be opened" in done.stdout
     ledger = (workspace.root / "data/frames/index.csv").read_text()
-    assert "left/empty.mp4,quarantined,the file is empty," in ledger
+    assert f"{empty},quarantined,the file is empty," in ledger
 
 
 def test_too_many_broken_files_stop_the_run(workspace):
     for number in range(6):
-        (workspace.root / f"videos/left/broken{number}.mp4").write_text(f"text {number}")
+        workspace.add_video("left", f"text {number}".encode())
     workspace.run("dvc", "repro", "catalog")
     ledger = (workspace.root / "data/frames/index.csv").read_bytes()
     done = workspace.run("dvc", "repro", check=False)
@@ -92,5 +91,5 @@ def test_too_many_broken_files_stop_the_run(workspace):
         "error: 6 of 38 videos cannot be used, more than decode.max_bad_fraction = 0.1 allows"
         in done.stdout
     )
-    assert "left/broken0.mp4: not a video" in done.stdout
+    assert "left/016.mp4: not a video" in done.stdout
     assert (workspace.root / "data/frames/index.csv").read_bytes() == ledger

@@ -2,13 +2,11 @@
 
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
-from data.demo.generate import write_demo_videos
 
-from tests.pipeline.conftest import commit
+from data.demo.generate import write_demo_videos
 
 
 def test_every_output_is_there(built):
@@ -82,12 +80,18 @@ def test_the_summary_names_everything_that_was_asked(built):
     assert f"{metrics['accuracy']:.3f}" in printed
 
 
-def test_one_more_video_decodes_one(workspace, tmp_path):
+@pytest.fixture
+def one_more(tmp_path) -> bytes:
+    """A video that is not in the data set."""
+    write_demo_videos(tmp_path / "more", motions=("left",), videos_per_class=1, seed=99)
+    (video,) = (tmp_path / "more").rglob("*.mp4")
+    return video.read_bytes()
+
+
+def test_one_more_video_decodes_one(workspace, one_more):
     frames = workspace.root / "data/frames"
     before = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
-    write_demo_videos(tmp_path / "more", motions=("left",), videos_per_class=1, seed=99)
-    (more,) = (tmp_path / "more").rglob("*.mp4")
-    shutil.copy(more, workspace.root / "videos/left/one_more.mp4")
+    workspace.add_video("left", one_more)
     done = workspace.run("dvc", "repro", "decode")
     assert "1 videos to decode, 32 kept from earlier runs" in done.stdout
     after = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
@@ -95,15 +99,13 @@ def test_one_more_video_decodes_one(workspace, tmp_path):
     assert before.items() <= after.items()
 
 
-def test_no_video_moves_to_another_split_when_one_arrives(workspace, tmp_path):
+def test_no_video_moves_to_another_split_when_one_arrives(workspace, one_more):
     def splits():
         path = workspace.root / "data/catalog/catalog.csv"
         return {row["video"]: row["split"] for row in csv.DictReader(path.open())}
 
     before = splits()
-    write_demo_videos(tmp_path / "more", motions=("left",), videos_per_class=1, seed=99)
-    (more,) = (tmp_path / "more").rglob("*.mp4")
-    shutil.copy(more, workspace.root / "videos/left/0000.mp4")
+    workspace.add_video("left", one_more)
     workspace.run("dvc", "repro", "catalog")
     assert before.items() <= splits().items()
 
@@ -147,8 +149,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(workspace):
     assert model.read_bytes() != before
 
 
-@pytest.mark.parametrize("layout", ["csv"])
-def test_a_table_with_given_splits_groups_and_segments(workspace, layout):
+def test_a_table_with_given_splits_and_segments(workspace):
     rows = ["video,label,split,group,start_seconds,end_seconds"]
     for label in ("left", "right"):
         for number, video in enumerate(sorted((workspace.root / "videos" / label).iterdir())):
@@ -158,7 +159,6 @@ def test_a_table_with_given_splits_groups_and_segments(workspace, layout):
     rows[1] = f"{video},left,train,left0,0,0.3"
     rows.append(f"{video},right,train,left0,0.3,")
     (workspace.root / "labels.csv").write_text("\n".join(rows) + "\n")
-    workspace.set_params(data={"layout": layout, "labels": "labels.csv"})
     workspace.run("dvc", "repro", "extract")
     catalog = list(csv.DictReader((workspace.root / "data/catalog/catalog.csv").open()))
     assert len(catalog) == 33
@@ -169,14 +169,13 @@ def test_a_table_with_given_splits_groups_and_segments(workspace, layout):
     assert f"{video}#t=0.3" in frames
 
 
-def test_the_demo_set_is_built_only_while_the_params_point_at_it(workspace):
+def test_the_demo_set_of_class_folders_is_built_only_while_the_params_point_at_it(workspace):
     videos = workspace.root / "data/demo/videos"
     workspace.run("dvc", "repro", "catalog")
     assert not videos.exists()
-    demo = workspace.root / "data/demo/params.yaml"
-    demo.write_text(demo.read_text().replace("videos_per_class: 110", "videos_per_class: 9"))
-    workspace.set_params(data={"videos": "data/demo/videos", "labels": "data/demo/videos"})
-    commit(workspace, "demo")
+    demo = {"videos": "data/demo/videos", "layout": "folders", "labels": "data/demo/videos"}
+    workspace.set_params(data=demo)
     ran = workspace.stages_run("dvc", "repro", "catalog")
     assert ran == ["data/demo/dvc.yaml:demo", "catalog"]
-    assert len(list(videos.rglob("*.mp4"))) == 54
+    catalog = list(csv.DictReader((workspace.root / "data/catalog/catalog.csv").open()))
+    assert {row["label"] for row in catalog} == {path.name for path in videos.iterdir()}

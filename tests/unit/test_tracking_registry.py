@@ -1,0 +1,289 @@
+"""The registered model: an untrained classifier in a real registry, loaded as servers load it."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.base.errors import PipelineError
+from pipeline.base.files import sha256_of_file
+from pipeline.clips.metadata import ClipsMetadata
+from pipeline.clips.preprocessing import Preprocessing, clip_from_video
+from pipeline.clips.sampling import ClipSpec
+from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.prediction import predict_clips
+from pipeline.model.saving import load_classifier, save_classifier
+from pipeline.tracking.loading import Prediction, load_model
+from pipeline.tracking.registry import INFERENCE_MODULES, inference_requirements, register_model
+from pipeline.tracking.runs import ensure_run
+from pipeline.tracking.store import connect
+from pipeline.video.reading import FrameSpec
+from pipeline.video.source import Limits
+from pipeline.video.writing import encode_mp4
+
+NAME = "test-classifier"
+CLASSES = ("left", "right", "up")
+PREPROCESSING = Preprocessing(
+    frames=FrameSpec(fps=5, width=16, height=12, fit="crop"),
+    clip=ClipSpec(frames=4, sampling="uniform"),
+    limits=Limits(max_seconds=60, max_pixels=10**6),
+)
+
+
+@pytest.fixture(scope="module")
+def video() -> bytes:
+    """Eight frames of noise at 10 fps."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 32, 48, 3), dtype=np.uint8)
+    return encode_mp4(noise, fps=10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory):
+    """A store for all tests of this file, in their current folder."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def register(store, video):
+    """A function that makes, logs and registers the untrained model of a seed."""
+
+    def register(seed: int, tags: dict[str, str]) -> int:
+        keras.utils.set_random_seed(seed)
+        model = build_classifier(
+            Architecture(cnn_filters=(4,), frame_features=8, lstm_units=8, dropout=0.0),
+            n_classes=len(CLASSES),
+            frame_shape=(12, 16, 3),
+        )
+        save_classifier(model, store / "classifier.keras")
+        ClipsMetadata(CLASSES, PREPROCESSING).write(store / "classifier.json")
+        sha256 = sha256_of_file(store / "classifier.keras")
+        return register_model(
+            ensure_run(sha256, params={"train": {"seed": seed}}, dataset="data", history=[]),
+            name=NAME,
+            model_sha256=sha256,
+            model_path=store / "classifier.keras",
+            metadata_path=store / "classifier.json",
+            example_video=video,
+            tags=tags,
+        )
+
+    return register
+
+
+@pytest.fixture(scope="module")
+def version(register) -> int:
+    return register(1, {"git.commit": "c0ffee"})
+
+
+@pytest.fixture(scope="module")
+def expected(version, store, video):  # noqa: ARG001
+    """What evaluation makes of the video."""
+    model = load_classifier(store / "classifier.keras")
+    (probabilities,) = predict_clips(model, [clip_from_video(video, PREPROCESSING)])
+    best = int(probabilities.argmax())
+    by_name = {name: float(value) for name, value in zip(CLASSES, probabilities, strict=True)}
+    return Prediction(CLASSES[best], float(probabilities[best]), by_name)
+
+
+@pytest.fixture(scope="module")
+def classifier(version):  # noqa: ARG001
+    return load_model(NAME)
+
+
+def versions():
+    return {version.version: version for version in connect().search_model_versions()}
+
+
+def test_the_version_says_what_it_is(version):
+    registered = connect().get_model_version_by_alias(NAME, "challenger")
+    sha256 = sha256_of_file(Path("classifier.keras"))
+    assert registered.version == version == 1
+    assert registered.tags == {"git.commit": "c0ffee", "model.sha256": sha256}
+    run = connect().get_run(registered.run_id)
+    assert run.data.tags["model.sha256"] == sha256
+    assert run.info.status == "FINISHED"
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_the_files_of_the_version_are_clean_and_in_the_store(store, version):  # noqa: ARG001
+    (model_file,) = store.rglob("MLmodel")
+    assert model_file.is_relative_to(store / "mlartifacts")
+    assert (model_file.parent / "code/pipeline/clips/preprocessing.py").is_file()
+    assert not list(model_file.parent.rglob("__pycache__"))
+    assert not (store / "mlruns").exists()
+
+
+def test_signature_example_and_requirements(version, video):
+    model = mlflow.models.get_model_info(f"models:/{NAME}/{version}")
+    assert model.signature.inputs.to_dict() == [
+        {"type": "binary", "name": "video", "required": False},
+        {"type": "string", "name": "path", "required": False},
+    ]
+    assert model.signature.outputs.input_names() == ["label", "probability", "probabilities"]
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
+    assert loaded.input_example.to_dict("records") == [{"video": video}]
+    requirements = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{version}/requirements.txt")
+    assert Path(requirements).read_text().splitlines() == inference_requirements()
+
+
+def test_bytes_and_paths_are_classified_as_in_evaluation(classifier, expected, video, tmp_path):
+    path = tmp_path / "ein Fußweg.mp4"
+    path.write_bytes(video)
+    assert classifier.uri == f"models:/{NAME}/1"
+    assert classifier.predict([video]) == [expected]
+    assert classifier.predict([path, video, path]) == [expected] * 3
+
+
+def test_many_videos_are_classified_in_their_order(classifier, expected, video):
+    still = encode_mp4(np.zeros((4, 32, 48, 3), np.uint8), fps=10)
+    found = classifier.predict([video] * 33 + [still])
+    assert found[:33] == [expected] * 33
+    assert found[33:] == classifier.predict([still]) != [expected]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"junk", "Video 2: <4 bytes>: not a video"),
+        (Path("none.mp4"), "Video 2: none.mp4: cannot be read (No such file or directory)"),
+        (
+            b"",
+            "Video 2: expected either the bytes of a video file in the column video (base64 in "
+            "JSON) or its path in the column path. Received: neither",
+        ),
+    ],
+)
+def test_a_bad_video_is_named(classifier, video, bad, message):
+    with pytest.raises(PipelineError) as caught:
+        classifier.predict([video, bad])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_single_bad_video_needs_no_number(classifier):
+    with pytest.raises(PipelineError, match=r"^none\.mp4: cannot be read"):
+        classifier.predict([Path("none.mp4")])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"video": b"abc", "path": "x.mp4"}, "Received: video of type bytes, path of type str"),
+        ({"video": "abc"}, "Received: video of type str"),
+        ({"film": b"abc"}, "Expected one row a video, with the column video or path"),
+    ],
+)
+def test_rows_that_are_not_one_video_are_refused_as_bad_input(version, row, message):
+    servable = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
+    with pytest.raises(mlflow.exceptions.MlflowException, match=message) as caught:
+        servable.predict(pd.DataFrame([row]))
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"  # a server answers 400
+
+
+def test_a_model_that_has_a_version_keeps_it(register, version):
+    before = list(versions())
+    assert register(1, {"git.commit": "decade"}) == version
+    assert list(versions()) == before
+    assert versions()[version].tags["git.commit"] == "decade"
+    register(1, {"git.commit": "c0ffee"})
+
+
+def test_another_model_takes_the_alias_and_the_first_takes_it_back(register, version):
+    other = register(2, {})
+    assert other > version
+    assert load_model(NAME).uri == f"models:/{NAME}/{other}"
+    assert register(1, {"git.commit": "c0ffee"}) == version
+    assert load_model(NAME).uri == f"models:/{NAME}/{version}"
+    assert {version, other} <= versions().keys()
+
+
+def test_a_version_whose_files_were_deleted_is_registered_again(register, store, version):
+    third = register(3, {})
+    source = versions()[third].source.removeprefix("models:/")
+    shutil.rmtree(store / "mlartifacts" / "models" / source)
+    again = register(3, {})
+    assert again > third > version
+    assert load_model(NAME).uri == f"models:/{NAME}/{again}"
+    register(1, {"git.commit": "c0ffee"})
+
+
+def test_an_unknown_model_or_alias_says_how_to_get_one(store, version):  # noqa: ARG001
+    message = (
+        f"MLflow at sqlite:///{store}/mlflow.db has no model {{}}. Register one with: make repro. "
+        "After the store was deleted, the last model comes back with: "
+        "dvc repro --force --single-item evaluate register"
+    )
+    for arguments, wanted in (
+        ({"name_or_uri": "other"}, "other@challenger"),
+        ({"name_or_uri": NAME, "alias": "champion"}, f"{NAME}@champion"),
+        ({"name_or_uri": f"models:/{NAME}/99"}, f"models:/{NAME}/99"),
+    ):
+        with pytest.raises(PipelineError) as caught:
+            load_model(**arguments)
+        assert str(caught.value) == message.format(wanted)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(version, store, video, tmp_path_factory):
+    """What a process sees that has nothing but the store and the installed packages."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "video.mp4").write_bytes(video)
+    code = f"""
+        import json, sys
+        import mlflow, pandas as pd
+        model = mlflow.pyfunc.load_model("models:/{NAME}/{version}")
+        video = open("video.mp4", "rb").read()
+        rows = [model.predict(pd.DataFrame([row])).to_dict("records")[0]
+                for row in ({{"video": video}}, {{"path": "video.mp4"}})]
+        files = [module.__file__ for name, module in sys.modules.items()
+                 if name.split(".")[0] == "pipeline" or name.startswith("code_model_")]
+        print(json.dumps({{"rows": rows, "files": files}}))
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    printed = subprocess.check_output(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=folder,
+        env={**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"},
+        text=True,
+    )
+    return json.loads(printed.splitlines()[-1])
+
+
+def test_a_fresh_process_elsewhere_predicts_the_same_with_the_code_in_the_model(
+    elsewhere, expected, store
+):
+    assert [Prediction(**row) for row in elsewhere["rows"]] == [expected] * 2
+    assert {Path(file).is_relative_to(store / "mlartifacts") for file in elsewhere["files"]} == {
+        True
+    }
+
+
+def test_the_requirements_are_what_inference_imports(elsewhere):
+    imported = set()
+    for file in elsewhere["files"]:
+        for node in ast.walk(ast.parse(Path(file).read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    assert imported - sys.stdlib_module_names - {"pipeline"} == set(INFERENCE_MODULES)
+
+
+def test_requirements_are_pinned():
+    pinned = dict(line.split("==") for line in inference_requirements())
+    assert pinned["keras"] == keras.__version__
+    assert pinned["numpy"] == np.__version__
+    assert "opencv-python-headless" in pinned
