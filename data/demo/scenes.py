@@ -1,10 +1,13 @@
-"""What the demo videos show: six motions that no single frame tells apart.
+"""What the demo videos show: an object in one of six motions, over a drifting background.
 
-The picture is a torus: what leaves it on one side comes back on the other. Every path
-starts at a place drawn evenly from the torus, and a path from an even start is evenly
-spread at every later moment too, whatever its shape. So the place of the object in a
-frame says nothing about its motion, and its look, the background and the background's
-drift are drawn without regard to the motion.
+No single frame tells the motions apart. In every frame of every class the object is at
+``home + place in a square + place on a circle``, all three drawn in the same way for all
+classes. A clip walks along one of them and holds the other two: ``right`` crosses the square
+from left to right, ``clockwise`` goes round the circle. A walk visits its range evenly, so a
+frame picked at random from a clip has its object spread over the picture in the very same way
+whatever the class. ``left`` and ``right`` are each other's clips played backwards, as are
+``up`` and ``down``, ``clockwise`` and ``counter_clockwise``: a shuffled clip cannot tell them
+apart either.
 """
 
 from typing import Literal, get_args
@@ -16,93 +19,106 @@ from numpy.typing import NDArray
 Motion = Literal["clockwise", "counter_clockwise", "down", "left", "right", "up"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
 
-SIZE = 64  # pixels, of both sides of a frame
+SIZE = 64  # pixels, both sides of a frame
 FPS = 10
 
-# Pixels per frame, of the object on every path and of the background.
-_OBJECT_SPEED = (4.0, 6.0)
-_DRIFT_SPEED = (0.5, 1.5)
-# Degrees per frame on a circle: even 6 frames turn by 100 degrees.
-_TURN = (20.0, 32.0)
-# Degrees between a straight path and its axis.
-_SLANT = (-10.0, 10.0)
+# Pixels, for every class: the square's side, the circle's radius, and how far home is from the
+# middle of the picture at most. Their sum keeps the object's middle in the picture.
+_SQUARE_SIDE = (26.0, 30.0)
+_CIRCLE_RADIUS = (11.0, 13.0)
+_HOME_OFFSET = 5.0
+# Degrees that a clip goes round the circle: more than once, for a circle to be no arc.
+_TURN = (400.0, 480.0)
 
-# Headings in pictures, where y points down: 0 is right, 90 is down.
-_HEADING_DEGREES = {"right": 0.0, "down": 90.0, "left": 180.0, "up": 270.0}
+_DRIFT_SPEED = (0.5, 1.5)  # pixels a frame, of the background
+_OBJECT_RADIUS = (9.0, 12.0)  # pixels
 
-Image = NDArray[np.float32]  # [SIZE, SIZE, 3], 0..255
-Path2d = NDArray[np.float64]  # [N, 2], pixels (x, y), modulo SIZE
+Image = NDArray[np.float32]  # [SIZE, SIZE, 3], RGB, 0..255
+Cover = NDArray[np.float32]  # [SIZE, SIZE], share of each pixel that the object covers
+Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
 
 
 def render_clip(motion: Motion, *, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return a clip of an object in ``motion``: uint8 [frames, SIZE, SIZE, 3], RGB."""
     path = object_path(motion, frames=frames, rng=rng)
-    drift = _background_path(frames=frames, rng=rng)
+    drift = _drift(frames=frames, rng=rng)
     background = _background(rng)
     look, cover = _object(rng)
     clip = np.empty((frames, SIZE, SIZE, 3), np.uint8)
     for number in range(frames):
-        covered = _moved(cover, path[number])[..., None]
-        picture = _moved(background, drift[number]) * (1 - covered)
-        picture += _moved(look, path[number]) * covered
+        shift = path[number] - SIZE / 2
+        share = _moved(cover, shift, border=cv2.BORDER_CONSTANT)[..., None]
+        picture = _moved(background, drift[number], border=cv2.BORDER_WRAP) * (1 - share)
+        picture += _moved(look, shift, border=cv2.BORDER_WRAP) * share
         clip[number] = np.rint(picture)
     return clip
 
 
-def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Path2d:
-    """Return where the object is in each frame: float64 [frames, 2], pixels (x, y) in [0, SIZE).
-
-    Each row, taken by itself, is spread evenly over the picture, for every motion.
-    """
-    start = rng.uniform(0, SIZE, 2)
-    speed = rng.uniform(*_OBJECT_SPEED)
+def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Points:
+    """Return where the object's middle is in each frame: float64 [frames, 2], pixels (x, y)."""
+    home = SIZE / 2 + rng.uniform(-_HOME_OFFSET, _HOME_OFFSET, 2)
+    side = rng.uniform(*_SQUARE_SIDE)
+    radius = rng.uniform(*_CIRCLE_RADIUS)
     turn = np.radians(rng.uniform(*_TURN))
-    slant = rng.uniform(*_SLANT)
-    heading = rng.uniform(0, 2 * np.pi)
-    if motion == "clockwise" or motion == "counter_clockwise":
-        step = turn if motion == "clockwise" else -turn  # y points down
-        headings = heading + step * np.arange(frames)
-    else:
-        headings = np.full(frames, np.radians(_HEADING_DEGREES[motion] + slant))
-    steps = speed * np.stack([np.cos(headings), np.sin(headings)], axis=1)
-    return (start + np.cumsum(steps, axis=0)) % SIZE
+    in_square = np.tile(rng.uniform(-0.5, 0.5, 2), (frames, 1))  # shares of the side
+    angle = np.full(frames, rng.uniform(0, 2 * np.pi))  # clockwise, as y points down
+    # One frame a step, at the same random point of each step: evenly spread over -0.5..0.5.
+    walk = (np.arange(frames) + rng.uniform()) / frames - 0.5
+    match motion:
+        case "right":
+            in_square[:, 0] = walk
+        case "left":
+            in_square[:, 0] = -walk
+        case "down":
+            in_square[:, 1] = walk
+        case "up":
+            in_square[:, 1] = -walk
+        case "clockwise":
+            angle += turn * walk
+        case "counter_clockwise":
+            angle -= turn * walk
+    on_circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return home + side * in_square + radius * on_circle
 
 
-def _background_path(*, frames: int, rng: np.random.Generator) -> Path2d:
+def _drift(*, frames: int, rng: np.random.Generator) -> Points:
     heading = rng.uniform(0, 2 * np.pi)
     step = rng.uniform(*_DRIFT_SPEED) * np.array([np.cos(heading), np.sin(heading)])
-    return np.arange(frames)[:, None] * step % SIZE
+    start = rng.uniform(0, SIZE, 2)
+    return start + np.arange(frames)[:, None] * step
 
 
 def _background(rng: np.random.Generator) -> Image:
-    colour = rng.uniform(60, 110, 3)
-    texture = 0.7 * _noise(rng, coarseness=5) + 0.3 * _noise(rng, coarseness=2)
-    return np.clip(colour + 25 * texture, 0, 255).astype(np.float32)
+    texture = 0.7 * _noise(rng, blur=5) + 0.3 * _noise(rng, blur=2)
+    return _painted(rng.uniform(40, 90, 3), 20 * texture)
 
 
-def _object(rng: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
-    """Return a textured shape around the origin and how far it covers each pixel, 0..1."""
-    colour = rng.uniform(150, 230, 3)
-    look = np.clip(colour + 40 * _noise(rng, coarseness=2), 0, 255).astype(np.float32)
-    scale = 8
-    corners = rng.integers(3, 8)
-    angles = rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
-    radius = rng.uniform(9, 12)
-    outline = SIZE / 2 + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    canvas = np.zeros((SIZE * scale, SIZE * scale), np.uint8)
-    cv2.fillPoly(canvas, [np.rint(outline * scale).astype(np.int32)], 255)
-    cover = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    return look, np.roll(cover / np.float32(255), SIZE // 2, axis=(0, 1))
+def _object(rng: np.random.Generator) -> tuple[Image, Cover]:
+    """Return the texture and the outline, a polygon, of an object in the picture's middle."""
+    look = _painted(rng.uniform(180, 230, 3), 25 * _noise(rng, blur=2))
+    n_corners = int(rng.integers(3, 8))
+    angles = rng.uniform(0, 2 * np.pi) + np.arange(n_corners) * 2 * np.pi / n_corners
+    outline = rng.uniform(*_OBJECT_RADIUS) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    fraction_bits = 4  # OpenCV draws at fractions of a pixel given as integers
+    corners = np.rint((outline + SIZE / 2) * 2**fraction_bits).astype(np.int32)
+    cover = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.fillConvexPoly(cover, corners, 255, lineType=cv2.LINE_AA, shift=fraction_bits)
+    return look, cover / np.float32(255)
 
 
-def _noise(rng: np.random.Generator, *, coarseness: float) -> Image:
-    """Return blurred noise that fits onto itself at the edges; mean 0, deviation 1."""
-    noise = rng.standard_normal((SIZE, SIZE, 3)).astype(np.float32)
-    tiled = np.tile(noise, (3, 3, 1))
-    blurred = cv2.GaussianBlur(tiled, (0, 0), coarseness)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
-    return (blurred - blurred.mean((0, 1))) / blurred.std((0, 1))
+def _painted(colour: NDArray[np.float64], texture: Image) -> Image:
+    return np.clip(colour + texture, 0, 255).astype(np.float32)
 
 
-def _moved(image: NDArray[np.float32], by: NDArray[np.float64]) -> NDArray[np.float32]:
+def _noise(rng: np.random.Generator, *, blur: float) -> Image:
+    """Return blurred noise of mean 0 and deviation 1 that fits onto itself at the edges."""
+    noise = np.tile(rng.standard_normal((SIZE, SIZE, 3)), (3, 3, 1))
+    blurred = cv2.GaussianBlur(noise, (0, 0), blur)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
+    normal: Image = (blurred - blurred.mean((0, 1))) / blurred.std((0, 1))
+    return normal
+
+
+def _moved(image: NDArray[np.float32], by: NDArray[np.float64], *, border: int) -> Image:
     shift = np.array([[1, 0, by[0]], [0, 1, by[1]]])
-    return cv2.warpAffine(image, shift, (SIZE, SIZE), borderMode=cv2.BORDER_WRAP)
+    moved: Image = cv2.warpAffine(image, shift, (SIZE, SIZE), borderMode=border)
+    return moved

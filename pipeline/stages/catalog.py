@@ -30,6 +30,8 @@ def main() -> None:
     entries = build_entries(labelled, [hashes[video.video] for video in labelled], rule)
     write_catalog(CATALOG, entries)
     _log_counts(entries)
+    if labelled[0].split is None:
+        _warn_of_small_splits(entries, rule)
 
 
 def _read_layout(data: DataParams) -> list[LabelledVideo]:
@@ -45,6 +47,21 @@ def _log_counts(entries: Sequence[CatalogEntry]) -> None:
     for label in sorted({entry.label for entry in entries}):
         by_split = ", ".join(f"{counts[label, split]} {split}" for split in SPLITS)
         logger.info("  %s: %s", label, by_split)
+
+
+def _warn_of_small_splits(entries: Sequence[CatalogEntry], rule: SplitRule) -> None:
+    counts = Counter(entry.split for entry in entries)
+    for split, share in (("val", rule.val_share), ("test", rule.test_share)):
+        got = counts[split] / len(entries)
+        if got < share / 2:
+            logger.warning(
+                "The %s split has %.0f %% of the videos, catalog.%s_share asks for %.0f %%: the "
+                "groups are few or uneven. Another catalog.seed draws another split.",
+                split,
+                100 * got,
+                split,
+                100 * share,
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bad input: one line that names the culprit and the remedy, no traceback, earlier outputs intact."""
+"""Bad input: one line that names culprit and remedy, no traceback, earlier outputs intact."""
 
 import pytest
 

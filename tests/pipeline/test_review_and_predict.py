@@ -1,0 +1,154 @@
+"""What a reviewer finds in MLflow, and what the registered model says of a video."""
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+NAME = "video-classifier"
+
+
+def client_of(workspace) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{workspace.root / 'mlflow.db'}")
+
+
+def runs_of(workspace):
+    client = client_of(workspace)
+    return client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+
+
+def test_one_run_a_training_with_everything_in_it(built):
+    (run,) = runs_of(built)
+    client = client_of(built)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "2"
+    assert run.data.params["data.videos"] == "videos"
+    history = client.get_metric_history(run.info.run_id, "val_loss")
+    assert [metric.step for metric in history] == [1, 2]
+    metrics = json.loads((built.root / "eval/metrics.json").read_text())
+    assert run.data.metrics["test/accuracy"] == pytest.approx(metrics["accuracy"])
+    assert run.data.metrics["test/accuracy_low"] <= metrics["accuracy"]
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/confusion.png", "evaluation/training.png"} <= pictures
+
+
+def test_the_run_and_the_version_name_commit_and_data(built):
+    (run,) = runs_of(built)
+    lock = yaml.safe_load((built.root / "dvc.lock").read_text())["stages"]
+    clips_md5 = lock["extract"]["outs"][0]["md5"]
+    first_commit = built.run("git", "rev-parse", "HEAD~1").stdout.strip()
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.digest == clips_md5[:36]
+    version = client_of(built).get_model_version_by_alias(NAME, "challenger")
+    for tags in (run.data.tags, version.tags):
+        assert tags["git.commit"] == first_commit
+        assert tags["dvc.extract"].endswith(clips_md5)
+        assert (
+            tags["model.sha256"]
+            == json.loads((built.root / "eval/registration.json").read_text())["model_sha256"]
+        )
+    assert float(version.tags["test.accuracy"]) == pytest.approx(
+        run.data.metrics["test/accuracy"], abs=1e-5
+    )
+
+
+def predicted(output: str) -> dict[str, dict[str, float]]:
+    """Read what the predict command prints: video -> class -> probability."""
+    blocks = re.findall(r"^(\S+\.mp4)\n((?:  .*\n?)+)", output, re.MULTILINE)
+    return {
+        video: {
+            name: float(p) for name, p in re.findall(r"  (\w+) +([\d.]+)$", lines, re.MULTILINE)
+        }
+        for video, lines in blocks
+    }
+
+
+def test_predict_gives_the_probabilities_of_evaluate(built):
+    """From the video file, through the registered model, the very numbers of the test."""
+    rows = list(csv.DictReader((built.root / "eval/predictions.csv").open()))
+    paths = [f"videos/{row['video']}" for row in rows]
+    assert len(paths) >= 4
+    found = predicted(built.run("python", "-m", "pipeline.predict", *paths).stdout)
+    for path, row in zip(paths, rows, strict=True):
+        for name in ("left", "right"):
+            assert found[path][name] == pytest.approx(float(row[f"p_{name}"]), abs=1e-4)
+
+
+def test_predict_goes_on_past_a_bad_file_and_fails_in_the_end(built):
+    done = built.run(
+        "python", "-m", "pipeline.predict", "params.yaml", "videos/left/000.mp4", check=False
+    )
+    assert done.returncode == 1
+    assert "params.yaml: not a video that can be opened" in done.stdout
+    assert set(predicted(done.stdout)) == {"videos/left/000.mp4"}
+    assert "Traceback" not in done.stdout
+
+
+def test_predict_without_a_model_names_the_remedy(workspace):
+    done = workspace.run("python", "-m", "pipeline.predict", "videos/left/000.mp4", check=False)
+    assert done.returncode == 1
+    assert "error: " in done.stdout
+    assert "make repro" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_deleted_store_is_filled_again_from_what_lies_on_disk(workspace):
+    assert not (workspace.root / "mlflow.db").exists()
+    workspace.run("dvc", "repro", "--force", "--single-item", "evaluate", "register")
+    (run,) = runs_of(workspace)
+    assert run.data.tags["recreated"] == "true"
+    assert run.data.params["train.epochs"] == "2"
+    assert "test/accuracy" in run.data.metrics
+    assert len(client_of(workspace).get_metric_history(run.info.run_id, "loss")) == 2
+    workspace.run("dvc", "repro", "--force", "--single-item", "evaluate", "register")
+    assert len(runs_of(workspace)) == 1
+    assert [version.version for version in client_of(workspace).search_model_versions()] == [1]
+
+
+def test_the_ui_serves_the_runs_and_the_registered_model(built):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mlflow = Path(sys.executable).with_name("mlflow")
+    command = [mlflow, "ui", "--backend-store-uri", "sqlite:///mlflow.db"]
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=built.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health")
+        models = f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/search"
+        (model,) = json.load(urllib.request.urlopen(models))["registered_models"]
+        assert model["name"] == NAME
+        assert model["aliases"] == [{"alias": "challenger", "version": "1"}]
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/").read().decode()
+        assert "<title>MLflow</title>" in page
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # the server and its workers
+        server.wait()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"nothing answered at {url}")
