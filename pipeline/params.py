@@ -136,7 +136,7 @@ class EvaluateParams(_Section):
 class RegisterParams(_Section):
     """Where the model goes in the MLflow registry."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[^/:]+$")]
+    name: Annotated[str, StringConstraints(pattern=r"^[^/:@'\"]+$")]
 
 
 class ComputeParams(_Section):

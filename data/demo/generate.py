@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic_core import ErrorDetails
 from tqdm import tqdm
 
 from data.demo.scenes import FPS, MOTIONS, Motion, render_clip
@@ -50,7 +51,12 @@ def write_demo_videos(
 ) -> None:
     """Write ``<folder>/<motion>/<number>.mp4``; the same seed gives the same bytes.
 
-    Every class has the same lengths, spread evenly over SHORTEST..LONGEST frames.
+    Every class has the same lengths, from SHORTEST to LONGEST frames.
+
+    Args:
+        folder: made when missing; must not hold folders named as ``motions``.
+        seed: not negative.
+        workers: processes that draw and encode.
     """
     for motion in motions:
         (folder / motion).mkdir(parents=True)
@@ -62,12 +68,12 @@ def write_demo_videos(
 
 
 def clip_lengths(count: int) -> list[int]:
-    """Return ``count`` lengths in frames, from SHORTEST to LONGEST and back, evenly.
+    """Return ``count`` lengths in frames, spread evenly from SHORTEST to LONGEST.
 
     >>> clip_lengths(3)
     [6, 15, 24]
     """
-    return [int(round(length)) for length in np.linspace(SHORTEST, LONGEST, count)]
+    return [round(length) for length in np.linspace(SHORTEST, LONGEST, count)]
 
 
 def _tasks(
@@ -87,12 +93,29 @@ def _write_video(path: Path, motion: Motion, frames: int, seed: tuple[int, ...])
 def _load_params() -> DemoParams:
     try:
         return DemoParams.model_validate(yaml.safe_load(_PARAMS.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        detail = error.errors()[0]
-        key = ".".join(str(part) for part in detail["loc"])
+    except FileNotFoundError:
         raise PipelineError(
-            f"{_PARAMS}: {key}: {detail['msg']}. Received: {detail['input']!r}"
+            f"{_PARAMS}: no such file. Run the command from the root of the repository."
         ) from None
+    except yaml.YAMLError as error:
+        raise PipelineError(
+            f"{_PARAMS} is not valid YAML: {' '.join(str(error).split())}"
+        ) from None
+    except ValidationError as error:
+        mistakes = "; ".join(_sentence(detail) for detail in error.errors())
+        raise PipelineError(f"{_PARAMS}: {mistakes}") from None
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key (expected {', '.join(DemoParams.model_fields)})"
+        case "missing":
+            return f"{key}: missing"
+        case "model_type":
+            return f"expected the keys {', '.join(DemoParams.model_fields)}, found none"
+    return f"{key}: {detail['msg']}. Received: {detail['input']!r:.80}"
 
 
 if __name__ == "__main__":

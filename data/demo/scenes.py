@@ -34,6 +34,7 @@ _DRIFT_SPEED = (0.5, 1.5)  # pixels a frame, of the background
 _OBJECT_RADIUS = (9.0, 12.0)  # pixels
 
 Image = NDArray[np.float32]  # [SIZE, SIZE, 3], RGB, 0..255
+Texture = NDArray[np.float64]  # [SIZE, SIZE, 3], around 0
 Cover = NDArray[np.float32]  # [SIZE, SIZE], share of each pixel that the object covers
 Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
 
@@ -103,22 +104,22 @@ def _object(rng: np.random.Generator) -> tuple[Image, Cover]:
     corners = np.rint((outline + SIZE / 2) * 2**fraction_bits).astype(np.int32)
     cover = np.zeros((SIZE, SIZE), np.uint8)
     cv2.fillConvexPoly(cover, corners, 255, lineType=cv2.LINE_AA, shift=fraction_bits)
-    return look, cover / np.float32(255)
+    return look, (cover / 255).astype(np.float32)
 
 
-def _painted(colour: NDArray[np.float64], texture: Image) -> Image:
+def _painted(colour: NDArray[np.float64], texture: Texture) -> Image:
     return np.clip(colour + texture, 0, 255).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, *, blur: float) -> Image:
+def _noise(rng: np.random.Generator, *, blur: float) -> Texture:
     """Return blurred noise of mean 0 and deviation 1 that fits onto itself at the edges."""
     noise = np.tile(rng.standard_normal((SIZE, SIZE, 3)), (3, 3, 1))
     blurred = cv2.GaussianBlur(noise, (0, 0), blur)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
-    normal: Image = (blurred - blurred.mean((0, 1))) / blurred.std((0, 1))
-    return normal
+    return np.asarray((blurred - blurred.mean((0, 1))) / blurred.std((0, 1)), np.float64)
 
 
-def _moved(image: NDArray[np.float32], by: NDArray[np.float64], *, border: int) -> Image:
+def _moved(
+    image: NDArray[np.float32], by: NDArray[np.float64], *, border: int
+) -> NDArray[np.float32]:
     shift = np.array([[1, 0, by[0]], [0, 1, by[1]]])
-    moved: Image = cv2.warpAffine(image, shift, (SIZE, SIZE), borderMode=border)
-    return moved
+    return np.asarray(cv2.warpAffine(image, shift, (SIZE, SIZE), borderMode=border), np.float32)

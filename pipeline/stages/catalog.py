@@ -9,7 +9,7 @@ from pipeline.base.command import run_command
 from pipeline.base.paths import CATALOG
 from pipeline.catalog.hashing import content_hashes
 from pipeline.catalog.layouts import read_folders, read_table
-from pipeline.catalog.records import SPLITS, CatalogEntry, LabelledVideo, write_catalog
+from pipeline.catalog.records import SPLITS, CatalogEntry, LabelledVideo, Split, write_catalog
 from pipeline.catalog.splits import SplitRule, build_entries
 from pipeline.params import DataParams, load_params
 
@@ -51,7 +51,8 @@ def _log_counts(entries: Sequence[CatalogEntry]) -> None:
 
 def _warn_of_small_splits(entries: Sequence[CatalogEntry], rule: SplitRule) -> None:
     counts = Counter(entry.split for entry in entries)
-    for split, share in (("val", rule.val_share), ("test", rule.test_share)):
+    asked: dict[Split, float] = {"val": rule.val_share, "test": rule.test_share}
+    for split, share in asked.items():
         got = counts[split] / len(entries)
         if got < share / 2:
             logger.warning(

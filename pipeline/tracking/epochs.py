@@ -32,4 +32,4 @@ class EpochMetrics(Callback):  # type: ignore[misc]  # Keras does not type it
                 log_epoch(self._run_id, *self._unsent[0])
                 self._unsent.pop(0)
         except PipelineError as error:
-            logger.warning("%s Epoch %d is not logged yet.", error, epoch + 1)
+            logger.warning("Epoch %d is not logged yet: %s", epoch + 1, error)

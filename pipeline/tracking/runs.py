@@ -229,4 +229,4 @@ def _warned(consequence: str) -> Iterator[None]:
     try:
         yield
     except PipelineError as error:
-        logger.warning("%s %s.", error, consequence)
+        logger.warning("%s: %s", consequence, error)

@@ -90,7 +90,8 @@ def new_workspace(root: Path) -> Workspace:
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).is_file():
+        is_result = name.startswith(("eval/", "models/")) or name.endswith("dvc.lock")
+        if (REPOSITORY / name).is_file() and not is_result:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, root / name)
     workspace = Workspace(root)

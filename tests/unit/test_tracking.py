@@ -29,6 +29,7 @@ from pipeline.tracking.store import connect, experiment_id
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = {"train": {"epochs": 3, "augmentation": {"flip": False, "flip_swaps": [["l", "r"]]}}}
 MODEL = {"params": PARAMS, "dataset": "data/demo/videos"}
+UNUSABLE = f"sqlite:///{Path(__file__).resolve()}/mlflow.db"  # a folder that is a file
 CLIPS_MD5 = "0123456789abcdef0123456789abcdef.dir"
 
 LOCK = f"""
@@ -174,7 +175,7 @@ def test_epochs_that_could_not_be_logged_are_logged_later(monkeypatch, caplog):
     with training_run(**MODEL) as run_id:
         callback = EpochMetrics(run_id)
         with monkeypatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+            patch.setenv("MLFLOW_TRACKING_URI", UNUSABLE)
             callback.on_epoch_end(0, {"loss": 3.0})
         assert "Epoch 1 is not logged yet" in caplog.text
         assert "unable to open database file" in caplog.text
@@ -184,7 +185,7 @@ def test_epochs_that_could_not_be_logged_are_logged_later(monkeypatch, caplog):
 
 def test_a_store_that_fails_at_the_end_does_not_fail_the_training(monkeypatch, caplog):
     with training_run(**MODEL) as run_id:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", UNUSABLE)
         tag_model(run_id, "abc")
         monkeypatch.delenv("MLFLOW_TRACKING_URI")
         Path("mlflow.db").rename("gone.db")
@@ -387,10 +388,10 @@ def test_a_server_that_does_not_answer_is_one_sentence_soon(monkeypatch):
 
 
 def test_a_database_that_cannot_be_opened_is_one_sentence_soon(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", UNUSABLE)
     started = time.monotonic()
     assert failure() == (
-        "MLflow at sqlite:////nowhere/mlflow.db: (sqlite3.OperationalError) unable to open "
+        f"MLflow at {UNUSABLE}: (sqlite3.OperationalError) unable to open "
         "database file. Correct or unset MLFLOW_TRACKING_URI."
     )
     assert time.monotonic() - started < 2

@@ -1,1 +1,0 @@
-from pipeline.base.errors import *  # temporary

@@ -1,1 +1,0 @@
-from pipeline.base.files import *  # temporary
