@@ -78,6 +78,7 @@ class DecodeParams(_Section):
     fit: Literal["crop", "letterbox", "stretch"]
     max_seconds: _Positive
     max_pixels: PositiveInt
+    timeout_seconds: _Positive
     max_bad_fraction: _Fraction
 
 

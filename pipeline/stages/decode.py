@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pipeline.base.command import run_command
 from pipeline.base.errors import PipelineError
-from pipeline.base.files import remove_in_progress
 from pipeline.base.paths import CATALOG, FRAMES
 from pipeline.catalog.records import read_catalog
 from pipeline.params import load_params
@@ -35,8 +34,12 @@ def main() -> None:
         )
         for entry in read_catalog(CATALOG)
     }
-    remove_in_progress(FRAMES)
-    stored = update_store(FRAMES, list(tasks.values()), workers=params.compute.workers)
+    stored = update_store(
+        FRAMES,
+        list(tasks.values()),
+        workers=params.compute.workers,
+        timeout_seconds=decode.timeout_seconds,
+    )
     rows = [LedgerRow(name, stored[task.key]) for name, task in tasks.items()]
     _check_quarantined(rows, decode.max_bad_fraction)
     Ledger(rows, spec, limits).write(FRAMES)

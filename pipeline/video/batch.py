@@ -1,14 +1,16 @@
 """Decoding many videos into the frame store, a process a core, and only what is new."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import joblib
 from tqdm import tqdm
 
+from pipeline.base.files import remove_in_progress
 from pipeline.video.reading import FrameReader, FrameSpec, Segment
 from pipeline.video.source import Limits, VideoError
 from pipeline.video.store import (
@@ -20,8 +22,13 @@ from pipeline.video.store import (
     write_frames,
     write_refusal,
 )
+from pipeline.video.workers import Failure, run_isolated
 
 logger = logging.getLogger(__name__)
+
+# What a worker gets at once: enough to hide the milliseconds of handing over.
+_CHUNK_VIDEOS = 16
+_CHUNK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class DecodeTask:
 
 
 def update_store(
-    folder: Path, tasks: Sequence[DecodeTask], *, workers: int
+    folder: Path, tasks: Sequence[DecodeTask], *, workers: int, timeout_seconds: float
 ) -> dict[str, StoredVideo]:
     """Make ``folder`` hold the frames of exactly these tasks; return what is stored, by key.
 
@@ -50,14 +57,25 @@ def update_store(
 
     Args:
         workers: processes; 0 for one per core.
+        timeout_seconds: a video that takes longer, or that crashes the decoder twice, is
+            refused; it is tried again in the next run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     by_key = {task.key: task for task in tasks}
     stored = _already_stored(folder, by_key)
     missing = [task for key, task in by_key.items() if key not in stored]
     logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(stored))
-    for result in _decode(folder, missing, workers=workers or joblib.cpu_count()):
-        stored[result.key] = result
+    results = run_isolated(
+        partial(decode_one, folder),
+        _chunked(missing),
+        workers=workers or joblib.cpu_count(),
+        timeout_seconds=timeout_seconds,
+    )
+    for task, result in tqdm(
+        results, total=len(missing), desc="decode", unit="video", disable=None
+    ):
+        stored[task.key] = _as_refusal(task, result) if isinstance(result, Failure) else result
+    remove_in_progress(folder)
     for path in folder.glob(f"*{SUFFIX}"):
         if path.name.removesuffix(SUFFIX) not in stored:
             path.unlink()
@@ -75,6 +93,11 @@ def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:
         return write_refusal(path, key=task.key, reason=error.reason)
 
 
+def _as_refusal(task: DecodeTask, failure: Failure) -> StoredVideo:
+    """Report a hang or a crash without storing it: the next machine may do better."""
+    return StoredVideo(key=task.key, frames=0, reason=f"decoding failed: {failure.reason}")
+
+
 def _already_stored(folder: Path, by_key: dict[str, DecodeTask]) -> dict[str, StoredVideo]:
     found = (
         read_stored(path)
@@ -86,12 +109,17 @@ def _already_stored(folder: Path, by_key: dict[str, DecodeTask]) -> dict[str, St
     return {stored.key: stored for stored in found if stored is not None}
 
 
-def _decode(folder: Path, tasks: Sequence[DecodeTask], *, workers: int) -> Iterator[StoredVideo]:
-    """Yield results as they come; the largest files go first so that no core is left waiting."""
-    largest_first = sorted(tasks, key=_size, reverse=True)
-    run = joblib.Parallel(n_jobs=min(workers, max(1, len(tasks))), return_as="generator_unordered")
-    results = run(joblib.delayed(decode_one)(folder, task) for task in largest_first)
-    return iter(tqdm(results, total=len(tasks), desc="decode", unit="video", disable=None))
+def _chunked(tasks: Sequence[DecodeTask]) -> list[list[DecodeTask]]:
+    """Put small files together; the largest go first, so that no core waits for the last one."""
+    chunks: list[list[DecodeTask]] = []
+    room = -1
+    for task in sorted(tasks, key=_size, reverse=True):
+        if room < _size(task) or len(chunks[-1]) == _CHUNK_VIDEOS:
+            chunks.append([])
+            room = _CHUNK_BYTES
+        chunks[-1].append(task)
+        room -= _size(task)
+    return chunks
 
 
 def _size(task: DecodeTask) -> int:

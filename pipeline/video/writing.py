@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 # Rounding that does not depend on the processor's vector instructions.
 _EXACT_ROUNDING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
+# By default x264 picks algorithms by processor, and the fast code of its macroblock tree reads
+# memory that nobody wrote: other bytes on another machine, and now and then in another run.
+_SAME_BYTES_EVERYWHERE = "mbtree=0:cpu-independent=1"
+
 
 def encode_mp4(
     frames: NDArray[np.uint8], *, fps: float, crf: int = 20, keyframe_every: int = 12
 ) -> bytes:
     """Return ``frames`` as the bytes of an mp4 file: H.264 with B-frames, yuv420p, constant rate.
 
-    The same frames give the same bytes in every run: one thread, keyframes at fixed places,
-    no date and no muxer version in the file.
+    The same frames give the same bytes in every run and on every processor: one thread,
+    keyframes at fixed places, no date and no muxer version in the file.
 
     Args:
         frames: uint8 [N, H, W, 3], RGB, N >= 1, H and W even.
@@ -35,6 +39,7 @@ def encode_mp4(
         "g": str(keyframe_every),
         "sc_threshold": "0",  # no keyframes of x264's own choice
         "threads": "1",
+        "x264-params": _SAME_BYTES_EVERYWHERE,
         "flags": "+bitexact",
     }
     mp4 = io.BytesIO()
@@ -45,7 +50,7 @@ def encode_mp4(
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for picture in frames:
-            rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
             yuv = to_yuv.reformat(rgb, format="yuv420p", interpolation=_EXACT_ROUNDING, threads=1)
             container.mux(stream.encode(yuv))
         container.mux(stream.encode(None))

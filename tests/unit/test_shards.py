@@ -27,7 +27,7 @@ def sources(tmp_path_factory):
         label = "odd" if length % 2 else "even"
         stored = stored_path(folder, task.key)
         made.append((task, ClipSource(f"{length}.mp4", label, f"g{length}", task.key, stored)))
-    update_store(folder, [task for task, _ in made], workers=1)
+    update_store(folder, [task for task, _ in made], workers=1, timeout_seconds=60)
     return [source for _, source in made]
 
 

@@ -7,10 +7,12 @@ import pytest
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import sha256_of_file
+from pipeline.video import batch
 from pipeline.video.batch import DecodeTask, update_store
 from pipeline.video.reading import WHOLE_VIDEO, FrameSpec, Segment, read_frames
 from pipeline.video.source import Limits
 from pipeline.video.store import load_frames, read_stored, stored_path
+from pipeline.video.workers import Failure
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames, numbers_in
 
@@ -33,7 +35,8 @@ def task(path: Path, **changes) -> DecodeTask:
 
 
 def update(folder: Path, paths, **changes):
-    return update_store(folder, [task(path, **changes) for path in paths], workers=1)
+    tasks = [task(path, **changes) for path in paths]
+    return update_store(folder, tasks, workers=1, timeout_seconds=60)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -107,13 +110,21 @@ def test_other_settings_replace_every_file(tmp_path, sources):
 
 def test_two_processes_give_the_same_bytes_as_one(tmp_path, sources):
     update(tmp_path / "one", sources)
-    update_store(tmp_path / "two", [task(path) for path in sources], workers=2)
+    tasks = [task(path) for path in sources]
+    update_store(tmp_path / "two", tasks, workers=2, timeout_seconds=60)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_nothing_but_empty_files(tmp_path):
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    (refused,) = update(tmp_path / "store", [path]).values()
+    assert refused.reason == "the file is empty"
 
 
 def test_segments_of_one_video_are_stored_apart(tmp_path, sources):
     tasks = [task(sources[2], segment=Segment(start, start + 1)) for start in (0.0, 2.0)]
-    stored = update_store(tmp_path / "store", tasks, workers=1)
+    stored = update_store(tmp_path / "store", tasks, workers=1, timeout_seconds=60)
     frames = [load_frames(stored_path(tmp_path / "store", each.key), SPEC) for each in tasks]
     assert len(stored) == 2
     assert [len(each) for each in frames] == [10, 10]
@@ -129,6 +140,24 @@ def test_a_refused_video_is_remembered_with_its_reason(tmp_path, sources):
     before = written_at(tmp_path / "store")
     assert update(tmp_path / "store", sources) == stored
     assert written_at(tmp_path / "store") == before
+
+
+def test_a_video_that_hangs_or_crashes_is_refused_and_tried_again(tmp_path, sources, monkeypatch):
+    def all_fail(_work, chunks, **_options):  # test_workers.py has real hangs and crashes
+        return [(each, Failure("not done after 60 s")) for chunk in chunks for each in chunk]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "run_isolated", all_fail)
+        stored = update(tmp_path / "store", sources)
+    assert {each.reason for each in stored.values()} == {"decoding failed: not done after 60 s"}
+    assert {each.frames for each in update(tmp_path / "store", sources).values()} == {3, 5, 40}
+
+
+def test_what_a_killed_worker_left_half_written_is_removed(tmp_path, sources):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / ".in-progress-1").write_text("half")
+    update(tmp_path / "store", sources)
+    assert len(list((tmp_path / "store").iterdir())) == 3
 
 
 def test_a_killed_run_is_taken_up_where_it_stopped(tmp_path, sources):

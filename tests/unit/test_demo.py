@@ -1,0 +1,191 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from data.demo import generate
+from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
+from data.demo.scenes import FPS, MOTIONS, SIZE, object_path, render_clip
+from pipeline.base.errors import PipelineError
+from pipeline.video.reading import FrameReader, FrameSpec
+from pipeline.video.source import Limits
+
+BACKWARDS = {"right": "left", "down": "up", "clockwise": "counter_clockwise"}
+
+
+def paths_of(motion, *, count=4000, frames=9):
+    """Object positions of many clips: [count, frames, 2]."""
+    numbers = range(count)
+    rngs = (np.random.default_rng([MOTIONS.index(motion), number]) for number in numbers)
+    return np.stack([object_path(motion, frames=frames, rng=rng) for rng in rngs])
+
+
+@pytest.fixture(scope="module")
+def paths():
+    return {motion: paths_of(motion) for motion in MOTIONS}
+
+
+def advantage(some, other):
+    """How much better than by tossing a coin one position tells which sample it is from, 0..1.
+
+    The total variation distance of histograms over a 4 x 4 grid; some 0.03 is chance here.
+    """
+    edges = [np.linspace(0, SIZE, 5)] * 2
+    shares = [np.histogram2d(*points.reshape(-1, 2).T, bins=edges)[0] for points in (some, other)]
+    return 0.5 * np.abs(shares[0] / shares[0].sum() - shares[1] / shares[1].sum()).sum()
+
+
+@pytest.mark.parametrize("motion", MOTIONS[1:])
+def test_where_the_object_is_in_a_frame_does_not_tell_the_class(paths, motion):
+    assert advantage(paths[MOTIONS[0]], paths[motion]) < 0.05
+
+
+@pytest.mark.parametrize(("motion", "reverse"), BACKWARDS.items())
+def test_two_opposite_motions_are_each_other_played_backwards(paths, motion, reverse):
+    backwards = paths[reverse][:, ::-1]
+    for number in range(backwards.shape[1]):
+        assert advantage(paths[motion][:, number], backwards[:, number]) < 0.08
+    steps, steps_backwards = (np.diff(path, axis=1) for path in (paths[motion], backwards))
+    assert np.allclose(np.abs(steps).mean((0, 1)), np.abs(steps_backwards).mean((0, 1)), rtol=0.05)
+    assert np.allclose(steps.mean((0, 1)), steps_backwards.mean((0, 1)), atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("motion", "heading"), [("right", (1, 0)), ("left", (-1, 0)), ("down", (0, 1)), ("up", (0, -1))]
+)
+@pytest.mark.parametrize("frames", [SHORTEST, LONGEST])
+def test_a_straight_clip_crosses_more_than_a_quarter_of_the_picture(motion, heading, frames):
+    path = object_path(motion, frames=frames, rng=np.random.default_rng(0))
+    step = (path[-1] - path[0]) / (frames - 1)
+    assert np.allclose(np.diff(path, axis=0), step)
+    assert np.allclose(step / np.hypot(*step), heading)
+    assert np.hypot(*(path[-1] - path[0])) > SIZE / 4
+
+
+@pytest.mark.parametrize(("motion", "sign"), [("clockwise", 1), ("counter_clockwise", -1)])
+@pytest.mark.parametrize("frames", [SHORTEST, LONGEST])
+def test_a_circular_clip_turns_one_way_by_less_than_half_a_circle_a_frame(motion, sign, frames):
+    path = object_path(motion, frames=frames, rng=np.random.default_rng(0))
+    steps = np.diff(path, axis=0) @ [1, 1j]
+    turns = np.degrees(np.angle(steps[1:] / steps[:-1])) * sign  # y points down
+    assert np.allclose(turns, turns[0])
+    assert 0 < turns[0] < 120
+    assert turns[0] * frames > 360
+
+
+def test_the_object_never_leaves_the_picture(paths):
+    everywhere = np.concatenate(list(paths.values()))
+    assert everywhere.min() >= 0
+    assert everywhere.max() <= SIZE
+
+
+def test_the_object_is_drawn_where_its_path_says():
+    clip = render_clip("right", frames=8, rng=np.random.default_rng(7))
+    path = object_path("right", frames=8, rng=np.random.default_rng(7))
+    assert (clip.shape, clip.dtype) == ((8, SIZE, SIZE, 3), np.uint8)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    for picture, (x, y) in zip(clip, path, strict=True):
+        bright = picture.mean(axis=2) > 140
+        assert np.allclose((columns[bright].mean(), rows[bright].mean()), (x, y), atol=1.5)
+
+
+def test_the_background_moves_too():
+    clip = render_clip("left", frames=2, rng=np.random.default_rng(3)).astype(int)
+    x, y = object_path("left", frames=1, rng=np.random.default_rng(3))[0]
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    far_away = np.hypot(columns - x, rows - y) > SIZE / 2
+    assert np.abs(clip[1] - clip[0])[far_away].mean() > 1
+
+
+def test_lengths_reach_from_under_a_third_of_t_to_more_than_t_in_small_sets_too():
+    clip_frames = yaml.safe_load(Path("params.yaml").read_text())["extract"]["frames"]
+    assert clip_frames / 3 > SHORTEST
+    assert clip_frames < LONGEST
+    assert clip_lengths(1) == [6]
+    assert clip_lengths(6) == [6, 10, 13, 17, 20, 24]
+    assert Counter(clip_lengths(110)).keys() == set(range(6, 25))
+
+
+def test_every_class_has_videos_of_the_same_names_and_lengths(tmp_path):
+    write_demo_videos(tmp_path, videos_per_class=3, seed=0)
+    expected = {"000.mp4": 6, "001.mp4": 15, "002.mp4": 24}
+    assert {
+        folder.name: {video.name: frames_in(video) for video in folder.iterdir()}
+        for folder in tmp_path.iterdir()
+    } == dict.fromkeys(MOTIONS, expected)
+
+
+def frames_in(video):
+    spec = FrameSpec(fps=FPS, width=SIZE, height=SIZE, fit="crop")
+    reader = FrameReader(video, spec, limits=Limits(max_seconds=60, max_pixels=SIZE * SIZE))
+    return sum(1 for _ in reader)
+
+
+def test_a_seed_gives_the_same_bytes_whatever_the_number_of_processes(tmp_path):
+    write_demo_videos(tmp_path / "one", videos_per_class=2, seed=5)
+    write_demo_videos(tmp_path / "two", videos_per_class=2, seed=5, workers=2)
+    write_demo_videos(tmp_path / "other", videos_per_class=2, seed=6)
+    one, two, other = (contents(tmp_path / name) for name in ("one", "two", "other"))
+    assert one == two
+    assert not set(one.values()) & set(other.values())
+    assert len(set(one.values())) == len(one) == 12
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.mp4")}
+
+
+@pytest.fixture
+def params_file(tmp_path, monkeypatch):
+    """data/demo/params.yaml in a repository of its own, the working directory."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "data/demo/params.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("seed: 0\nvideos_per_class: 1\n")
+    return path
+
+
+def test_the_command_replaces_the_videos_and_leaves_nothing_else(params_file):
+    stale = params_file.parent / "videos/sideways/000.mp4"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    generate.main()
+    assert sorted(path.name for path in params_file.parent.iterdir()) == ["params.yaml", "videos"]
+    assert sorted(contents(params_file.parent)) == [f"videos/{name}/000.mp4" for name in MOTIONS]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "seed: 0\nvideos_per_class: 1\nvideos: 2\n",
+            "videos: unknown key (expected seed, videos_per_class)",
+        ),
+        ("seed: 0\n", "videos_per_class: missing"),
+        (
+            "seed: -1\nvideos_per_class: many\n",
+            "seed: Input should be greater than or equal to 0. Received: -1; "
+            "videos_per_class: Input should be a valid integer. Received: 'many'",
+        ),
+        ("", "expected the keys seed, videos_per_class, found none"),
+    ],
+)
+def test_bad_params_are_named_and_the_videos_stay(params_file, content, message):
+    generate.main()
+    before = contents(params_file.parent)
+    params_file.write_text(content)
+    with pytest.raises(PipelineError) as refused:
+        generate.main()
+    assert str(refused.value) == f"data/demo/params.yaml: {message}"
+    assert contents(params_file.parent) == before
+
+
+def test_params_that_cannot_be_read_are_named(params_file):
+    params_file.write_text("seed: [")
+    with pytest.raises(PipelineError, match=r"^data/demo/params\.yaml is not valid YAML: "):
+        generate.main()
+    params_file.unlink()
+    with pytest.raises(PipelineError, match=r"^data/demo/params\.yaml: no such file\. Run the"):
+        generate.main()
