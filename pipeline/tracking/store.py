@@ -27,6 +27,8 @@ RESTORE = (
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
+# The UI opens on pages for language models otherwise.
+_TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -79,7 +81,9 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     with mlflow_errors():
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(
+                client.create_experiment(name, artifact_location=artifacts, tags=_TRAINING_VIEW)
+            )
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         number = experiment.experiment_id
         raise PipelineError(
