@@ -19,8 +19,8 @@ _FOUND = (
     "height",
     "rotation",
     "source_fps",
-    "seconds_read",
-    "frames_read",
+    "source_seconds",
+    "source_frames",
 )
 _COLUMNS = ("name", "status", "reason", "key", "frames", *_FOUND)
 

@@ -1,8 +1,8 @@
 """One function gives a video's frames to training, evaluation and serving."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,15 +12,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.video.picture import Fit, Picture, small_picture
-from pipeline.video.source import (
-    DAMAGE_ERRORS,
-    Limits,
-    VideoError,
-    damage,
-    open_video,
-    source_name,
-)
-from pipeline.video.timing import TimedFrame, exact_rate, frames_at_rate
+from pipeline.video.selective import UntrustedTimestamps, decode_selected, frame_table
+from pipeline.video.sequential import SequentialDecoder
+from pipeline.video.source import Limits, VideoError, open_video, source_name
+from pipeline.video.timing import FrameT, TimedFrame, exact_rate, frames_at_rate
 
 # Raise it when the same file and spec would give other frames than before: every stored
 # frame file and every registered model carries the number.
@@ -57,9 +52,9 @@ class VideoInfo:
     width: int  # of the coded picture, before rotation
     height: int
     rotation: int  # degrees counter-clockwise that turn the coded picture upright
-    source_fps: float  # measured over the frames that were decoded; 0 for a single frame
-    seconds_read: float  # from the first frame to the last one decoded
-    frames_read: int
+    source_fps: float  # measured; 0 for a single frame
+    source_seconds: float  # from the first frame to the last one that was looked at
+    source_frames: int  # that were looked at
 
 
 class FrameReader:
@@ -67,6 +62,13 @@ class FrameReader:
 
     Each item is uint8 [spec.height, spec.width, 3], RGB. ``info`` is there once the
     iteration has ended; memory holds a few source frames, whatever the video's length.
+
+    Frames that are not kept are skipped by the codec where that changes nothing
+    (selective.py). Wherever something looks odd, everything is decoded (sequential.py),
+    which also finds the words for what is wrong.
+
+    Args:
+        selective: False decodes everything in any case.
 
     Raises (while iterating):
         VideoError: the file is no video, damaged, over a limit, or has no frame in ``segment``.
@@ -79,99 +81,78 @@ class FrameReader:
         *,
         limits: Limits,
         segment: Segment = WHOLE_VIDEO,
+        selective: bool = True,
     ) -> None:
         self._source = source
         self._spec = spec
         self._limits = limits
         self._segment = segment
+        self._selective = selective
         self._name = source_name(source)
-        self._first: av.VideoFrame | None = None
-        self._seconds = Fraction(0)
-        self._frames_read = 0
         self.info: VideoInfo | None = None
 
     def __iter__(self) -> Iterator[Picture]:
-        kept = 0
+        given = 0
+        if self._selective:
+            try:
+                for picture in self._decode_selectively():
+                    yield picture
+                    given += 1
+            except UntrustedTimestamps:
+                pass  # what was given so far is right
+            else:
+                return
+        yield from islice(self._decode_sequentially(), given, None)
+
+    def _decode_selectively(self) -> Iterator[Picture]:
         with open_video(self._source, limits=self._limits) as (container, stream):
-            chosen = frames_at_rate(
-                self._decoded(container, stream),
-                fps=exact_rate(self._spec.fps),
-                start_seconds=exact_rate(self._segment.start_seconds or 0),
-                end_seconds=_exact_or_none(self._segment.end_seconds),
+            table = frame_table(container, stream)
+            kept = list(self._at_rate(table.timed))
+            if not kept or table.seconds > self._limits.max_seconds:
+                raise UntrustedTimestamps
+            frames = decode_selected(stream.codec_context, table.packets, kept)
+            frame = next(frames)
+            self.info = _found(container, stream, frame, table.seconds, len(table.packets))
+            for timestamp in kept:
+                while frame.pts != timestamp:
+                    frame = next(frames)
+                yield self._small(frame, stream)
+
+    def _decode_sequentially(self) -> Iterator[Picture]:
+        with open_video(self._source, limits=self._limits) as (container, stream):
+            decoder = SequentialDecoder(
+                container, stream, name=self._name, max_seconds=self._limits.max_seconds
             )
-            for frame in chosen:
+            kept = 0
+            for frame in self._at_rate(decoder):
                 kept += 1
-                yield small_picture(
-                    frame,
-                    pixel_aspect=float(stream.sample_aspect_ratio or 1),
-                    width=self._spec.width,
-                    height=self._spec.height,
-                    fit=self._spec.fit,
-                )
-            if self._first is None:
-                raise VideoError(self._name, "the video stream holds no frame that can be decoded")
-            if kept == 0:
+                yield self._small(frame, stream)
+            seconds = float(decoder.seconds)
+            if kept == 0 or decoder.first is None:
                 raise VideoError(
                     self._name,
                     f"no frame between start_seconds = {self._segment.start_seconds} and "
                     f"end_seconds = {self._segment.end_seconds}; "
-                    f"the last frame is at {float(self._seconds):.2f} s",
+                    f"the last frame is at {seconds:.2f} s",
                 )
-            self.info = self._found(container, stream, self._first)
+            self.info = _found(container, stream, decoder.first, seconds, decoder.count)
 
-    def _decoded(
-        self, container: InputContainer, stream: VideoStream
-    ) -> Iterator[tuple[TimedFrame, av.VideoFrame]]:
-        """Yield every frame in presentation order with its time since the first."""
-        frames = container.decode(stream)
-        origin = Fraction(0)
-        while True:
-            try:
-                frame = next(frames, None)
-            except DAMAGE_ERRORS as error:
-                raise damage(self._name, error, after_seconds=float(self._seconds)) from None
-            if frame is None:
-                return
-            if frame.is_corrupt:
-                raise VideoError(self._name, f"damaged after {float(self._seconds):.1f} s")
-            if self._first is None:
-                self._first = frame
-                origin = _shown_at(frame, stream) or Fraction(0)
-            else:
-                self._seconds = self._next_time(frame, stream, origin)
-            self._frames_read += 1
-            yield TimedFrame(self._seconds, _duration(frame, stream)), frame
+    def _at_rate(self, timed: Iterable[tuple[TimedFrame, FrameT]]) -> Iterator[FrameT]:
+        end = self._segment.end_seconds
+        return frames_at_rate(
+            timed,
+            fps=exact_rate(self._spec.fps),
+            start_seconds=exact_rate(self._segment.start_seconds or 0),
+            end_seconds=None if end is None else exact_rate(end),
+        )
 
-    def _next_time(self, frame: av.VideoFrame, stream: VideoStream, origin: Fraction) -> Fraction:
-        """Return when ``frame`` is shown: by its timestamp, or one step on where that fails.
-
-        Some AVI files give no timestamps, or the order of decoding instead of the order of
-        showing; the decoder's order of output is right then, and the rate is all there is.
-        """
-        shown_at = _shown_at(frame, stream)
-        if shown_at is None or shown_at - origin <= self._seconds:
-            seconds = self._seconds + 1 / (stream.guessed_rate or exact_rate(self._spec.fps))
-        else:
-            seconds = shown_at - origin
-        if seconds > self._limits.max_seconds:
-            raise VideoError(
-                self._name, f"longer than decode.max_seconds = {self._limits.max_seconds:g}"
-            )
-        return seconds
-
-    def _found(
-        self, container: InputContainer, stream: VideoStream, first: av.VideoFrame
-    ) -> VideoInfo:
-        seconds = float(self._seconds)
-        return VideoInfo(
-            container=container.format.name,
-            codec=stream.codec_context.codec.canonical_name,
-            width=first.width,
-            height=first.height,
-            rotation=first.rotation,
-            source_fps=round((self._frames_read - 1) / seconds, 3) if seconds else 0.0,
-            seconds_read=round(seconds, 3),
-            frames_read=self._frames_read,
+    def _small(self, frame: av.VideoFrame, stream: VideoStream) -> Picture:
+        return small_picture(
+            frame,
+            pixel_aspect=float(stream.sample_aspect_ratio or 1),
+            width=self._spec.width,
+            height=self._spec.height,
+            fit=self._spec.fit,
         )
 
 
@@ -186,15 +167,16 @@ def read_frames(
     return np.stack(list(FrameReader(source, spec, limits=limits, segment=segment)))
 
 
-def _shown_at(frame: av.VideoFrame, stream: VideoStream) -> Fraction | None:
-    time_base = frame.time_base or stream.time_base
-    return None if frame.pts is None or time_base is None else frame.pts * time_base
-
-
-def _duration(frame: av.VideoFrame, stream: VideoStream) -> Fraction:
-    time_base = frame.time_base or stream.time_base
-    return frame.duration * time_base if frame.duration and time_base else Fraction(0)
-
-
-def _exact_or_none(seconds: float | None) -> Fraction | None:
-    return None if seconds is None else exact_rate(seconds)
+def _found(
+    container: InputContainer, stream: VideoStream, first: av.VideoFrame, seconds: float, count: int
+) -> VideoInfo:
+    return VideoInfo(
+        container=container.format.name,
+        codec=stream.codec_context.codec.canonical_name,
+        width=first.width,
+        height=first.height,
+        rotation=first.rotation,
+        source_fps=round((count - 1) / seconds, 3) if seconds else 0.0,
+        source_seconds=round(seconds, 3),
+        source_frames=count,
+    )

@@ -9,7 +9,7 @@ from data.demo import generate
 from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
 from data.demo.scenes import FPS, MOTIONS, SIZE, object_path, render_clip
 from pipeline.base.errors import PipelineError
-from pipeline.video.reading import FrameReader, FrameSpec
+from pipeline.video.reading import FrameSpec, read_frames
 from pipeline.video.source import Limits
 
 BACKWARDS = {"right": "left", "down": "up", "clockwise": "counter_clockwise"}
@@ -112,15 +112,21 @@ def test_every_class_has_videos_of_the_same_names_and_lengths(tmp_path):
     write_demo_videos(tmp_path, videos_per_class=3, seed=0)
     expected = {"000.mp4": 6, "001.mp4": 15, "002.mp4": 24}
     assert {
-        folder.name: {video.name: frames_in(video) for video in folder.iterdir()}
+        folder.name: {video.name: len(frames_of(video)) for video in folder.iterdir()}
         for folder in tmp_path.iterdir()
     } == dict.fromkeys(MOTIONS, expected)
 
 
-def frames_in(video):
+def test_no_two_videos_have_the_same_look(tmp_path):
+    write_demo_videos(tmp_path, videos_per_class=2, seed=0)
+    colours = np.stack([frames_of(video)[0].mean((0, 1)) for video in tmp_path.rglob("*.mp4")])
+    distances = np.linalg.norm(colours[:, None] - colours, axis=2)
+    assert distances[~np.eye(12, dtype=bool)].min() > 3
+
+
+def frames_of(video):
     spec = FrameSpec(fps=FPS, width=SIZE, height=SIZE, fit="crop")
-    reader = FrameReader(video, spec, limits=Limits(max_seconds=60, max_pixels=SIZE * SIZE))
-    return sum(1 for _ in reader)
+    return read_frames(video, spec, limits=Limits(max_seconds=60, max_pixels=SIZE * SIZE))
 
 
 def test_a_seed_gives_the_same_bytes_whatever_the_number_of_processes(tmp_path):

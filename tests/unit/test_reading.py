@@ -49,8 +49,8 @@ def test_what_was_found(numbered_mp4):
     list(reader)
     assert reader.info is not None
     assert (reader.info.codec, reader.info.width, reader.info.height) == ("h264", 48, 32)
-    assert (reader.info.frames_read, reader.info.source_fps) == (30, 30.0)
-    assert reader.info.seconds_read == pytest.approx(29 / 30, abs=1e-3)
+    assert (reader.info.source_frames, reader.info.source_fps) == (30, 30.0)
+    assert reader.info.source_seconds == pytest.approx(29 / 30, abs=1e-3)
 
 
 @pytest.mark.parametrize(
