@@ -45,6 +45,7 @@ def read_folders(videos: Path) -> list[LabelledVideo]:
                 f"{videos}/<class>/{path.name}, found it beside them. Move it, or set "
                 "data.layout to csv."
             )
+        _check_name(path)
         found.append(LabelledVideo(video=relative.as_posix(), label=relative.parts[0]))
     if not found:
         raise PipelineError(
@@ -95,6 +96,15 @@ def _check_folder(videos: Path) -> None:
         raise PipelineError(
             f"{videos}: data.videos must be a folder of videos, found {found} there."
         )
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise PipelineError(
+            f"{str(path)!a}: the name is not UTF-8, and DVC cannot track it. Rename the file."
+        ) from None
 
 
 def _check_no_empty_class(videos: Path, found: list[LabelledVideo]) -> None:

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from pipeline.base.errors import PipelineError
@@ -53,6 +56,11 @@ class TestFolders:
     def test_a_video_beside_the_class_folders_is_refused(self, videos):
         (videos / "loose.mp4").touch()
         with pytest.raises(PipelineError, match=r"loose\.mp4: expected each video inside a folder"):
+            read_folders(videos)
+
+    def test_a_name_that_dvc_cannot_track_is_refused(self, videos):
+        Path(os.fsdecode(os.fsencode(videos) + b"/dog/caf\xe9.mp4")).touch()
+        with pytest.raises(PipelineError, match=r"caf\\udce9\.mp4': the name is not UTF-8"):
             read_folders(videos)
 
     def test_an_empty_class_folder_is_refused(self, videos):
