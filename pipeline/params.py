@@ -26,11 +26,13 @@ from pipeline.base.errors import PipelineError
 PARAMS_FILE = Path("params.yaml")
 
 # PyYAML reads "2e-3" as text, DVC as a number: these fields take either.
-_Share = Annotated[float, Field(strict=False, gt=0, lt=1)]
-_Positive = Annotated[float, Field(strict=False, gt=0)]
-_NonNegative = Annotated[float, Field(strict=False, ge=0)]
-_Fraction = Annotated[float, Field(strict=False, ge=0, le=1)]
-_BelowOne = Annotated[float, Field(strict=False, ge=0, lt=1)]
+_Share = Annotated[float, Field(strict=False, allow_inf_nan=False, gt=0, lt=1)]
+_Positive = Annotated[float, Field(strict=False, allow_inf_nan=False, gt=0)]
+_NonNegative = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0)]
+_Fraction = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0, le=1)]
+_BelowOne = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0, lt=1)]
+_Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_Side = Annotated[int, Field(ge=2, le=8192)]  # pixels; video files have no smaller ones
 _Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -73,8 +75,8 @@ class DecodeParams(_Section):
     """Which frames of a video are kept, at what size, and what is too much."""
 
     fps: _Positive
-    width: PositiveInt
-    height: PositiveInt
+    width: _Side
+    height: _Side
     fit: Literal["crop", "letterbox", "stretch"]
     max_seconds: _Positive
     max_pixels: PositiveInt
@@ -113,14 +115,14 @@ class AugmentationParams(_Section):
 class TrainParams(_Section):
     """How the model is fitted."""
 
-    seed: NonNegativeInt
+    seed: _Seed
     epochs: PositiveInt
     batch_size: PositiveInt
     learning_rate: _Positive
     clip_norm: _Positive
     patience: PositiveInt
     class_weights: Literal["none", "balanced"]
-    threads: PositiveInt
+    threads: Annotated[int, Field(ge=1, le=1024)]
     augmentation: AugmentationParams
 
 
@@ -131,7 +133,7 @@ class EvaluateParams(_Section):
     bootstrap_samples: PositiveInt
     confidence: _Share
     calibration_bins: PositiveInt
-    seed: NonNegativeInt
+    seed: _Seed
 
 
 class RegisterParams(_Section):
@@ -173,7 +175,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise PipelineError(
             f"{path}: no such file. Run the command from the root of the repository."
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise PipelineError(f"{path}: expected sections such as data: and train:, found none.")

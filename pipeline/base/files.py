@@ -35,6 +35,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     Whatever ``path`` held before is gone afterwards: stale files do not survive a rerun.
     """
+    for leftover in path.parent.glob(f"{IN_PROGRESS_PREFIX}{path.name}-*"):  # of a killed run
+        shutil.rmtree(leftover)
     temporary = _temporary_sibling(path)
     temporary.mkdir()
     previous = _temporary_sibling(path)
@@ -97,4 +99,4 @@ def sha256_of_json(value: Any) -> str:
 
 def _temporary_sibling(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{IN_PROGRESS_PREFIX}{uuid.uuid4().hex}")
+    return path.with_name(f"{IN_PROGRESS_PREFIX}{path.name}-{uuid.uuid4().hex}")

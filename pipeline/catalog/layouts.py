@@ -99,12 +99,11 @@ def _check_folder(videos: Path) -> None:
 
 
 def _check_name(path: Path) -> None:
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
+    is_utf8 = str(path) == str(path).encode("utf-8", "ignore").decode("utf-8")
+    if not is_utf8 or "\r" in str(path):
         raise PipelineError(
-            f"{str(path)!a}: the name is not UTF-8, and DVC cannot track it. Rename the file."
-        ) from None
+            f"{str(path)!a}: the name is not UTF-8 or holds a carriage return. Rename the file."
+        )
 
 
 def _check_no_empty_class(videos: Path, found: list[LabelledVideo]) -> None:

@@ -50,9 +50,13 @@ def clip_name(video: str, start_seconds: float | None, end_seconds: float | None
     """Name a segment as W3C media fragments do: ``match.mp4#t=1.5,4``."""
     if start_seconds is None and end_seconds is None:
         return video
-    start = "" if start_seconds is None else f"{start_seconds:g}"
-    end = "" if end_seconds is None else f",{end_seconds:g}"
+    start = "" if start_seconds is None else _exact(start_seconds)
+    end = "" if end_seconds is None else f",{_exact(end_seconds)}"
     return f"{video}#t={start}{end}"
+
+
+def _exact(seconds: float) -> str:
+    return repr(float(seconds)).removesuffix(".0")
 
 
 def write_catalog(path: Path, entries: Iterable[CatalogEntry]) -> None:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pipeline.clips.shards import ClipArrays
 
 Inputs = dict[str, tf.Tensor]
-# Changes one clip: (frames uint8 [T, H, W, C], label int64 [], seed int32 [2]) -> frames, label.
-Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Changes one clip: (frames uint8 [T, H, W, C], mask bool [T], label int64 [], seed int32 [2])
+# -> frames, label.
+Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 # Another order for the real frames of a clip: (index of the clip, real frames) -> their indices.
 FrameOrder = Callable[[int, int], NDArray[np.int64]]
 
@@ -41,7 +42,8 @@ def training_dataset(
         frames, mask = read(index)
         label = tf.gather(labels, index)
         if augment is not None:
-            frames, label = augment(frames, label, tf.cast(tf.stack([seed, draw]), tf.int32))
+            clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
+            frames, label = augment(frames, mask, label, clip_seed)
         return {"frames": frames, "mask": mask}, label
 
     return _batched(tf.data.Dataset.zip((order, draws)), example, batch_size)

@@ -123,6 +123,8 @@ def _draw_matrix(
     upright = _names_upright(names, cell_inches)
     axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0, fontsize=points)
     axes.set_yticks(range(len(names)), names, fontsize=points)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)  # a class may be called $x^$
     axes.set_xlabel("Predicted class")
     widest = max(len(cell) for row in text for cell in row)
     # Numbers fill four fifths of a cell.

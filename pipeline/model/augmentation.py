@@ -29,14 +29,14 @@ def clip_augmenter(augmentation: Augmentation, class_names: Sequence[str]) -> Au
     mirrored_label = tf.constant(_mirrored_labels(augmentation.flip_swaps, class_names), tf.int64)
 
     def augment(
-        frames: tf.Tensor, label: tf.Tensor, seed: tf.Tensor
+        frames: tf.Tensor, mask: tf.Tensor, label: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         draws = tf.random.stateless_uniform([5], seed, minval=-1.0, maxval=1.0)
         if augmentation.shift > 0:
             frames = _shifted(frames, draws[0:2] * augmentation.shift)
         if augmentation.brightness > 0 or augmentation.contrast > 0:
             offset = draws[2] * augmentation.brightness * 255.0
-            frames = _toned(frames, offset, 1.0 + draws[3] * augmentation.contrast)
+            frames = _toned(frames, mask, offset, 1.0 + draws[3] * augmentation.contrast)
         if augmentation.flip:
             is_mirrored = draws[4] > 0
             frames = tf.where(is_mirrored, tf.reverse(frames, axis=[2]), frames)
@@ -76,8 +76,11 @@ def _mirrored_indices(indices: tf.Tensor, size: int) -> tf.Tensor:
     return tf.where(folded >= size, 2 * size - 1 - folded, folded)
 
 
-def _toned(frames: tf.Tensor, offset: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
+def _toned(frames: tf.Tensor, mask: tf.Tensor, offset: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
+    """Change the tone of the real frames around their mean; the padding stays black."""
     pixels = tf.cast(frames, tf.float32)
-    middle = tf.reduce_mean(pixels)
-    toned = (pixels - middle) * gain + middle + offset
+    is_real = tf.cast(mask, tf.float32)[:, None, None, None]
+    real_share = tf.reduce_mean(tf.cast(mask, tf.float32))
+    middle = tf.reduce_mean(pixels * is_real) / real_share
+    toned = ((pixels - middle) * gain + middle + offset) * is_real
     return tf.cast(tf.clip_by_value(tf.round(toned), 0.0, 255.0), tf.uint8)

@@ -9,7 +9,7 @@ from pipeline.base.errors import PipelineError
 from pipeline.base.paths import CATALOG, FRAMES
 from pipeline.catalog.records import read_catalog
 from pipeline.params import load_params
-from pipeline.video.batch import DecodeTask, update_store
+from pipeline.video.batch import DecodeTask, prune_store, update_store
 from pipeline.video.ledger import Ledger, LedgerRow
 from pipeline.video.reading import FrameSpec, Segment
 from pipeline.video.source import Limits
@@ -43,6 +43,7 @@ def main() -> None:
     rows = [LedgerRow(name, stored[task.key]) for name, task in tasks.items()]
     _check_quarantined(rows, decode.max_bad_fraction)
     Ledger(rows, spec, limits).write(FRAMES)
+    prune_store(FRAMES, stored.keys())  # last, so that a run that fails destroys nothing
 
 
 def _check_quarantined(rows: Sequence[LedgerRow], max_bad_fraction: float) -> None:

@@ -15,6 +15,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Map
 
 import pipeline
+from pipeline.base.files import sha256_of_file, sha256_of_json
 from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.store import connect, mlflow_errors
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 CHALLENGER = "challenger"
 
 _LOGGED_NAME = "classifier"  # of the model within its run
+_CODE_SHA256 = "code.sha256"
 _SERVABLE = Path(__file__).with_name("servable.py")
 # What the code that serves a model imports, other than the standard library.
 INFERENCE_MODULES = (
@@ -67,6 +69,8 @@ def register_model(
     """Make the model a version of ``name`` with the alias ``challenger``; return its number.
 
     A model that has a version already keeps it: its tags are updated, the alias moves to it.
+    The same weights with other code of ``pipeline`` are another model, because the code goes
+    with the model and makes its input.
 
     Args:
         run_id: of the training that made the model.
@@ -80,17 +84,20 @@ def register_model(
         PipelineError: the store cannot be opened or written.
     """
     client = connect()
+    code_sha256 = _code_digest()
     with mlflow_errors():
-        version = _find_version(client, name, model_sha256)
+        version = _find_version(client, name, model_sha256, code_sha256)
         if version is None:
-            model_id = _logged_model(client, run_id) or _log_model(
+            model_id = _logged_model(client, run_id, code_sha256) or _log_model(
                 client,
                 run_id,
+                code_sha256=code_sha256,
                 artifacts={"model": str(model_path), "metadata": str(metadata_path)},
                 example_video=example_video,
             )
             version = mlflow.register_model(f"models:/{model_id}", name)
-        for key, value in {**tags, MODEL_SHA256: model_sha256}.items():
+        identity = {MODEL_SHA256: model_sha256, _CODE_SHA256: code_sha256}
+        for key, value in {**tags, **identity}.items():
             client.set_model_version_tag(name, version.version, key, value)
         client.set_registered_model_alias(name, CHALLENGER, version.version)
     return int(version.version)
@@ -103,10 +110,20 @@ def inference_requirements() -> list[str]:
     return sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
 
 
-def _find_version(client: MlflowClient, name: str, model_sha256: str) -> ModelVersion | None:
+def _code_digest() -> str:
+    """Return the SHA-256 of the code that travels with a model."""
+    root = Path(pipeline.__file__).parent
+    files = sorted(root.rglob("*.py"))
+    return sha256_of_json([[str(file.relative_to(root)), sha256_of_file(file)] for file in files])
+
+
+def _find_version(
+    client: MlflowClient, name: str, model_sha256: str, code_sha256: str
+) -> ModelVersion | None:
     """Return the newest version of this very model whose files are still there."""
     found = client.search_model_versions(
-        f"name = '{name}' AND tags.`{MODEL_SHA256}` = '{model_sha256}'"
+        f"name = '{name}' AND tags.`{MODEL_SHA256}` = '{model_sha256}' "
+        f"AND tags.`{_CODE_SHA256}` = '{code_sha256}'"
     )
     for version in sorted(found, key=lambda version: int(version.version), reverse=True):
         if mlflow.artifacts.list_artifacts(f"models:/{name}/{version.version}"):
@@ -114,7 +131,7 @@ def _find_version(client: MlflowClient, name: str, model_sha256: str) -> ModelVe
     return None
 
 
-def _logged_model(client: MlflowClient, run_id: str) -> str | None:
+def _logged_model(client: MlflowClient, run_id: str, code_sha256: str) -> str | None:
     """Return the id of the model that the run has, if its files are complete and there."""
     run = client.get_run(run_id)
     logged = client.search_logged_models(
@@ -122,13 +139,22 @@ def _logged_model(client: MlflowClient, run_id: str) -> str | None:
     )
     for model in logged:
         is_ready = model.status == LoggedModelStatus.READY
-        if is_ready and mlflow.artifacts.list_artifacts(model.model_uri):
+        if (
+            is_ready
+            and model.tags.get(_CODE_SHA256) == code_sha256
+            and mlflow.artifacts.list_artifacts(model.model_uri)
+        ):
             return str(model.model_id)
     return None
 
 
 def _log_model(
-    client: MlflowClient, run_id: str, *, artifacts: dict[str, str], example_video: bytes
+    client: MlflowClient,
+    run_id: str,
+    *,
+    code_sha256: str,
+    artifacts: dict[str, str],
+    example_video: bytes,
 ) -> str:
     """Log the servable model to a run that has ended.
 
@@ -136,7 +162,11 @@ def _log_model(
     """
     run = client.get_run(run_id)
     model = client.create_logged_model(
-        run.info.experiment_id, name=_LOGGED_NAME, source_run_id=run_id, params=run.data.params
+        run.info.experiment_id,
+        name=_LOGGED_NAME,
+        source_run_id=run_id,
+        params=run.data.params,
+        tags={_CODE_SHA256: code_sha256},
     )
     Model.log(
         artifact_path=None,

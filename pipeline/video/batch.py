@@ -1,7 +1,7 @@
 """Decoding many videos into the frame store, a process a core, and only what is new."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,10 +50,10 @@ class DecodeTask:
 def update_store(
     folder: Path, tasks: Sequence[DecodeTask], *, workers: int, timeout_seconds: float
 ) -> dict[str, StoredVideo]:
-    """Make ``folder`` hold the frames of exactly these tasks; return what is stored, by key.
+    """Make ``folder`` hold the frames of these tasks; return what is stored, by key.
 
-    Whole files of an earlier run are kept, damaged and missing ones are decoded, and those
-    that no task asks for are removed. A killed run is taken up where it stopped.
+    Whole files of an earlier run are kept, damaged and missing ones are decoded. A killed
+    run is taken up where it stopped. Files that no task asks for stay until ``prune_store``.
 
     Args:
         workers: processes; 0 for one per core.
@@ -76,10 +76,14 @@ def update_store(
     ):
         stored[task.key] = _as_refusal(task, result) if isinstance(result, Failure) else result
     remove_in_progress(folder)
-    for path in folder.glob(f"*{SUFFIX}"):
-        if path.name.removesuffix(SUFFIX) not in stored:
-            path.unlink()
     return stored
+
+
+def prune_store(folder: Path, keys: Collection[str]) -> None:
+    """Remove every stored video but those with ``keys``."""
+    for path in folder.glob(f"*{SUFFIX}"):
+        if path.name.removesuffix(SUFFIX) not in keys:
+            path.unlink()
 
 
 def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:

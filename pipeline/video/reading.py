@@ -61,7 +61,8 @@ class FrameReader:
     """Iterate over the frames of a video at a constant rate.
 
     Each item is uint8 [spec.height, spec.width, 3], RGB. ``info`` is there once the
-    iteration has ended; memory holds a few source frames, whatever the video's length.
+    iteration has ended; memory holds a few source
+    frames and at most 64 MiB of compressed video, whatever its length.
 
     Frames that are not kept are skipped by the codec where that changes nothing
     (selective.py). Wherever something looks odd, everything is decoded (sequential.py),
@@ -108,7 +109,7 @@ class FrameReader:
         with open_video(self._source, limits=self._limits) as (container, stream):
             table = frame_table(container, stream)
             kept = list(self._at_rate(table.timed))
-            if not kept or table.seconds > self._limits.max_seconds:
+            if not kept or table.end_seconds > self._limits.max_seconds:
                 raise UntrustedTimestamps
             frames = decode_selected(stream.codec_context, table.packets, kept)
             frame = next(frames)

@@ -1,10 +1,11 @@
-"""Decoding only what is kept, with exactly the frames that decoding everything would give.
+"""Decoding only what is kept: the very frames that decoding everything gives of a sound file.
 
 The packets of a file are listed first, which costs little: their sorted timestamps are the
 true table of frames, and say which will be kept. Then each group of pictures is
 decoded from its keyframe to the last frame that is kept, and the codec is told to skip
 frames that no other frame refers to wherever they are not kept themselves. Files whose
-timestamps cannot be trusted are left to sequential.py.
+timestamps cannot be trusted are left to sequential.py. Damage in
+frames that are neither kept nor referred to goes unnoticed, as it touches nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,6 +49,12 @@ class FrameTable:
         """When the last frame is shown, since the first one."""
         return float(self.timed[-1][0].seconds)
 
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame ends, as far as it says."""
+        last = self.timed[-1][0]
+        return float(last.seconds + last.duration_seconds)
+
 
 def frame_table(container: InputContainer, stream: VideoStream) -> FrameTable:
     """List the frames of ``stream``.
@@ -89,8 +96,6 @@ def decode_selected(
         for run in _runs(packets, left):
             last = max(number for number, coded in enumerate(run) if coded.pts in left)
             for frame in _decode_run(codec, run[: last + 1], left):
-                if frame.is_corrupt:
-                    raise UntrustedTimestamps
                 left.remove(frame.pts or 0)
                 yield frame
     except DAMAGE_ERRORS:
@@ -159,4 +164,8 @@ def _decode_run(
 
 
 def _those_in(wanted: set[int], frames: Sequence[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    return (frame for frame in frames if frame.pts in wanted)
+    for frame in frames:
+        if frame.is_corrupt:  # wanted or not: others may refer to it
+            raise UntrustedTimestamps
+        if frame.pts in wanted:
+            yield frame

@@ -45,13 +45,14 @@ class SequentialDecoder:
                 self._origin = self._shown_at(frame) or Fraction(0)
             else:
                 self.seconds = self._time_after_first(frame)
-            if self.seconds > self._max_seconds:
+            time_base = frame.time_base or self._time_base or Fraction(0)
+            duration = Fraction((frame.duration or 0) * time_base)
+            if self.seconds + duration > self._max_seconds:
                 raise VideoError(
                     self._name, f"longer than decode.max_seconds = {self._max_seconds:g}"
                 )
             self.count += 1
-            duration = (frame.duration or 0) * (frame.time_base or self._time_base or 0)
-            yield TimedFrame(self.seconds, Fraction(duration)), frame
+            yield TimedFrame(self.seconds, duration), frame
         if self.first is None:
             raise VideoError(self._name, "the video stream holds no frame that can be decoded")
 

@@ -67,8 +67,12 @@ def run_isolated(
                         start(chunk, tries + 1)
                     else:
                         yield chunk[0], Failure(_reason(error, timeout_seconds))
-    finally:
+    except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
+        raise
+    else:
+        pool.close()  # type: ignore[no-untyped-call]
+    finally:
         pool.join()
 
 

@@ -1,5 +1,6 @@
 """The model learns what only time tells, and forgets it when time is taken away."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -85,3 +86,20 @@ def test_the_model_has_the_weights_of_the_best_epoch(trained):
     labels = task.encode_labels(test.labels, CLASSES)
     probabilities = predict_arrays(model, test)[np.arange(len(labels)), labels]
     assert -np.log(probabilities).mean() == pytest.approx(min(losses), abs=1e-3)
+
+
+def test_balanced_class_weights_change_what_is_learned(tmp_path):
+    """With three times as many lefts, weights make the rights count: other weights come out."""
+    clips = clips_of(tmp_path / "train", per_class=8, seed=3)
+    clips.labels[1::4] = ["left"] * 4  # 12 lefts, 4 rights
+
+    def fitted(class_weights):
+        keras.utils.set_random_seed(0)
+        architecture = Architecture([4], frame_features=4, lstm_units=4, dropout=0.0)
+        model = build_classifier(architecture, n_classes=2, frame_shape=(32, 32, 3))
+        still = Augmentation(0.0, 0.0, 0.0, flip=False, flip_swaps=[])
+        options = FitOptions(0, 1, 16, 1e-2, 1.0, 1, class_weights, still)
+        return fit(model, clips, clips, CLASSES, options).history[0]["loss"]
+
+    plain, balanced = fitted("none"), fitted("balanced")
+    assert abs(plain - balanced) > 1e-3

@@ -14,9 +14,10 @@ def frames():
     return np.random.default_rng(0).integers(60, 190, (4, 10, 20, 3), dtype=np.uint8)
 
 
-def augmented(frames, seed, label=0, **options):
+def augmented(frames, seed, label=0, real=None, **options):
+    mask = np.arange(len(frames)) < (len(frames) if real is None else real)
     augment = clip_augmenter(Augmentation(**{**NOTHING, **options}), CLASSES)
-    changed, label = augment(frames, np.int64(label), np.array([0, seed], np.int32))
+    changed, label = augment(frames, mask, np.int64(label), np.array([0, seed], np.int32))
     return np.array(changed), int(label)
 
 
@@ -61,6 +62,16 @@ def test_brightness_adds_the_same_everywhere(frames):
     difference = changed.astype(int) - frames
     assert np.abs(difference - difference[0, 0, 0, 0]).max() <= 1
     assert 0 < abs(difference[0, 0, 0, 0]) <= 51
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_padded_clip_is_changed_as_it_would_be_without_padding(frames, seed):
+    """Otherwise short clips would be lighter or darker than long ones: a clue to their class."""
+    options = {"brightness": 0.2, "contrast": 0.5}
+    alone, _ = augmented(frames, seed, **options)
+    padded, _ = augmented(np.pad(frames, ((0, 9), (0, 0), (0, 0), (0, 0))), seed, real=4, **options)
+    assert np.abs(padded[:4].astype(int) - alone).max() <= 1  # rounding of the mean
+    assert (padded[4:] == 0).all()
 
 
 def test_a_mirror_swaps_the_classes_that_it_turns_into_each_other(frames):

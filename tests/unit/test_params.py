@@ -58,6 +58,16 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
             "train.epochs: Input should be a valid integer. Received: True",
         ),
         (
+            "decode.fps",
+            float("inf"),
+            "decode.fps: Input should be a finite number. Received: inf",
+        ),
+        (
+            "train.seed",
+            2**32,
+            "train.seed: Input should be less than 4294967296. Received: 4294967296",
+        ),
+        (
             "decode.fit",
             "zoom",
             "decode.fit: Input should be 'crop', 'letterbox' or 'stretch'. Received: 'zoom'",

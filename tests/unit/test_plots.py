@@ -215,3 +215,9 @@ def test_evaluation_imports_no_pyplot_tensorflow_mlflow_or_dvc():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout == "[]\n"
+
+
+def test_class_names_are_no_formulas(tmp_path):
+    figure = confusion_picture(np.eye(2, dtype=np.int64), ["$x^$", "cost$$"])
+    save_png(figure, tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").stat().st_size > 0

@@ -8,7 +8,7 @@ import pytest
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import sha256_of_file
 from pipeline.video import batch
-from pipeline.video.batch import DecodeTask, update_store
+from pipeline.video.batch import DecodeTask, prune_store, update_store
 from pipeline.video.reading import WHOLE_VIDEO, FrameSpec, Segment, read_frames
 from pipeline.video.source import Limits
 from pipeline.video.store import load_frames, read_stored, stored_path
@@ -36,7 +36,9 @@ def task(path: Path, **changes) -> DecodeTask:
 
 def update(folder: Path, paths, **changes):
     tasks = [task(path, **changes) for path in paths]
-    return update_store(folder, tasks, workers=1, timeout_seconds=60)
+    stored = update_store(folder, tasks, workers=1, timeout_seconds=60)
+    prune_store(folder, stored.keys())
+    return stored
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -160,7 +162,7 @@ def test_what_a_killed_worker_left_half_written_is_removed(tmp_path, sources):
     assert len(list((tmp_path / "store").iterdir())) == 3
 
 
-def test_a_killed_run_is_taken_up_where_it_stopped(tmp_path, sources):
+def test_a_run_that_was_cut_short_is_taken_up_where_it_stopped(tmp_path, sources):
     update(tmp_path / "whole", sources)
     update(tmp_path / "store", sources[:1])
     before = written_at(tmp_path / "store")

@@ -112,6 +112,8 @@ def test_the_version_says_what_it_is(version):
     registered = connect().get_model_version_by_alias(NAME, "challenger")
     sha256 = sha256_of_file(Path("classifier.keras"))
     assert registered.version == version == 1
+    code = registered.tags.pop("code.sha256")
+    assert len(code) == 64
     assert registered.tags == {"git.commit": "c0ffee", "model.sha256": sha256}
     run = connect().get_run(registered.run_id)
     assert run.data.tags["model.sha256"] == sha256
