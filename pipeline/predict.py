@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pipeline.base.command import run_command
 from pipeline.base.errors import PipelineError
+from pipeline.base.files import read_json
+from pipeline.base.paths import REGISTRATION
 from pipeline.params import load_params
 from pipeline.tracking.loading import Prediction, load_model
 
@@ -16,7 +18,7 @@ def main() -> None:
     arguments = _parse_arguments()
     if not arguments.videos:
         raise PipelineError('no video given. Name at least one: make predict VIDEO="a.mp4 b.mp4"')
-    classifier = load_model(arguments.model or load_params().register_.name)
+    classifier = load_model(arguments.model or _registered_here())
     print(f"model {classifier.uri}")
     failed = 0
     for video in arguments.videos:
@@ -37,9 +39,17 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model",
         help="name of a registered model (its challenger is used), or a URI such as "
-        "models:/video-classifier/3; default: register.name in params.yaml",
+        "models:/video-classifier/3; default: the version that this checkout registered",
     )
     return parser.parse_args()
+
+
+def _registered_here() -> str:
+    """Name the version of eval/registration.json: the model whose scores lie beside it."""
+    if not REGISTRATION.exists():
+        return load_params().register_.name
+    registration = read_json(REGISTRATION)
+    return f"models:/{registration['name']}/{registration['version']}"
 
 
 def _table(prediction: Prediction) -> str:
