@@ -12,8 +12,9 @@ from pipeline.video.ledger import Ledger
 
 
 def main() -> None:
-    width = max(len(name) for name, _ in _rows())
-    for name, value in _rows():
+    rows = list(_rows())
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
         print(f"  {name:<{width}}  {value}")
     print("\nNext:")
     print("  make ui                # runs, pictures and models in the browser")
