@@ -78,6 +78,7 @@ class DecodeParams(_Section):
     width: _Side
     height: _Side
     fit: Literal["crop", "letterbox", "stretch"]
+    on_damage: Literal["quarantine", "keep"]
     max_seconds: _Positive
     max_pixels: PositiveInt
     timeout_seconds: _Positive

@@ -22,7 +22,7 @@ _SHOWN = 10  # quarantined videos named in a message; the ledger has them all
 def main() -> None:
     params = load_params()
     decode = params.decode
-    spec = FrameSpec(fps=decode.fps, width=decode.width, height=decode.height, fit=decode.fit)
+    spec = FrameSpec(decode.fps, decode.width, decode.height, decode.fit, decode.on_damage)
     limits = Limits(max_seconds=decode.max_seconds, max_pixels=decode.max_pixels)
     tasks = {
         entry.name: DecodeTask(

@@ -90,11 +90,11 @@ def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:
     """Decode one video into ``folder``; a video that cannot be used is refused with a reason."""
     cv2.setNumThreads(1)  # the processes already use every core
     path = stored_path(folder, task.key)
+    reader = FrameReader(task.source, task.spec, limits=task.limits, segment=task.segment)
     try:
-        reader = FrameReader(task.source, task.spec, limits=task.limits, segment=task.segment)
         return write_frames(path, reader, key=task.key)
     except VideoError as error:
-        return write_refusal(path, key=task.key, reason=error.reason)
+        return write_refusal(path, error, reader, key=task.key)
 
 
 def _as_refusal(task: DecodeTask, failure: Failure) -> StoredVideo:

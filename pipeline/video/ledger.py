@@ -1,27 +1,19 @@
 """The ledger of the frame store: what was found in each video, or why it was quarantined."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_csv, read_json, write_csv, write_json
+from pipeline.video.info import VideoInfo
 from pipeline.video.reading import FrameSpec
 from pipeline.video.source import Limits
 from pipeline.video.store import StoredVideo
 
 _INDEX = "index.csv"
 _SETTINGS = "settings.json"
-_FOUND = (
-    "container",
-    "codec",
-    "width",
-    "height",
-    "rotation",
-    "source_fps",
-    "source_seconds",
-    "source_frames",
-)
+_FOUND = tuple(column.name for column in fields(VideoInfo) if column.name != "damage")
 _COLUMNS = ("name", "status", "reason", "key", "frames", *_FOUND)
 
 
@@ -35,6 +27,13 @@ class LedgerRow:
     @property
     def is_usable(self) -> bool:
         return self.stored.frames > 0
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``damaged`` (kept up to the damage) or ``quarantined``."""
+        if not self.is_usable:
+            return "quarantined"
+        return "damaged" if self.stored.reason else "ok"
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Ledger:
 def _cells(row: LedgerRow) -> dict[str, object]:
     return {
         "name": row.name,
-        "status": "ok" if row.is_usable else "quarantined",
+        "status": row.status,
         "reason": row.stored.reason,
         "key": row.stored.key,
         "frames": row.stored.frames,

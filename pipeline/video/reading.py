@@ -1,35 +1,46 @@
 """One function gives a video's frames to training, evaluation and serving."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.video.info import VideoInfo, found_by_survey, seen_in
 from pipeline.video.picture import Fit, Picture, small_picture
-from pipeline.video.selective import UntrustedTimestamps, decode_selected, frame_table
+from pipeline.video.selective import UntrustedFrames, decode_selected
 from pipeline.video.sequential import SequentialDecoder
-from pipeline.video.source import Limits, VideoError, open_video, source_name
+from pipeline.video.source import Limits, VideoError, open_video, source_name, too_long
+from pipeline.video.survey import Survey, frame_packets, survey_video
 from pipeline.video.timing import FrameT, TimedFrame, exact_rate, frames_at_rate
+
+OnDamage = Literal["quarantine", "keep"]
 
 # Raise it when the same file and spec would give other frames than before: every stored
 # frame file and every registered model carries the number.
-FRAMES_VERSION = 1
+FRAMES_VERSION = 2
 
 
 @dataclass(frozen=True)
 class FrameSpec:
-    """Which frames of a video are kept, and how large."""
+    """Which frames of a video are kept, and how large.
+
+    ``on_damage`` says what becomes of a video that is damaged or cut short: ``quarantine``
+    refuses it, ``keep`` keeps the frames before the first sign of damage.
+    """
 
     fps: float
     width: int
     height: int
     fit: Fit
+    on_damage: OnDamage = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -43,26 +54,12 @@ class Segment:
 WHOLE_VIDEO = Segment()
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """What was found in a video while its frames were read."""
-
-    container: str
-    codec: str
-    width: int  # of the coded picture, before rotation
-    height: int
-    rotation: int  # degrees counter-clockwise that turn the coded picture upright
-    source_fps: float  # measured; 0 for a single frame
-    source_seconds: float  # from the first frame to the last one that was looked at
-    source_frames: int  # that were looked at
-
-
 class FrameReader:
     """Iterate over the frames of a video at a constant rate.
 
-    Each item is uint8 [spec.height, spec.width, 3], RGB. ``info`` is there once the
-    iteration has ended; memory holds a few source
-    frames and at most 64 MiB of compressed video, whatever its length.
+    Each item is uint8 [spec.height, spec.width, 3], RGB. Memory holds a few source frames
+    and at most 16 MiB of compressed video, whatever the length. ``info`` is there once the
+    iteration has ended, and after a VideoError as far as the file could be looked at.
 
     Frames that are not kept are skipped by the codec where that changes nothing
     (selective.py). Wherever something looks odd, everything is decoded (sequential.py),
@@ -72,7 +69,8 @@ class FrameReader:
         selective: False decodes everything in any case.
 
     Raises (while iterating):
-        VideoError: the file is no video, damaged, over a limit, or has no frame in ``segment``.
+        VideoError: the file is no video, over a limit, has no frame in ``segment``, or is
+            damaged there and ``spec.on_damage`` is ``quarantine``.
     """
 
     def __init__(
@@ -94,32 +92,49 @@ class FrameReader:
 
     def __iter__(self) -> Iterator[Picture]:
         given = 0
-        if self._selective:
-            try:
-                for picture in self._decode_selectively():
-                    yield picture
-                    given += 1
-            except UntrustedTimestamps:
-                pass  # what was given so far is right
-            else:
-                return
-        yield from islice(self._decode_sequentially(), given, None)
-
-    def _decode_selectively(self) -> Iterator[Picture]:
         with open_video(self._source, limits=self._limits) as (container, stream):
-            table = frame_table(container, stream)
-            kept = list(self._at_rate(table.timed))
-            if not kept or table.end_seconds > self._limits.max_seconds:
-                raise UntrustedTimestamps
-            frames = decode_selected(stream.codec_context, table.packets, kept)
+            survey = survey_video(container, stream, self._source, limits=self._limits)
+            damage = survey.damage if self._reaches(survey.seconds) else ""
+            self.info = replace(found_by_survey(container, stream, survey), damage=damage)
+            self._refuse(survey, damage)
+            if self._selective and survey.frames is not None:
+                try:
+                    for picture in self._decode_selectively(stream, survey):
+                        yield picture
+                        given += 1
+                except UntrustedFrames:
+                    pass  # what was given so far is right
+                else:
+                    return
+        yield from islice(self._decode_sequentially(damage), given, None)
+
+    def _decode_selectively(self, stream: VideoStream, survey: Survey) -> Iterator[Picture]:
+        kept = list(self._at_rate(survey.timed()))
+        if not kept:
+            raise UntrustedFrames
+        assert survey.frames is not None
+        assert self.info is not None
+        with self._packets(stream, survey) as packets:
+            frames = decode_selected(stream.codec_context, survey.frames, packets, set(kept))
             frame = next(frames)
-            self.info = _found(container, stream, frame, table.seconds, len(table.packets))
+            self.info = replace(self.info, **seen_in(frame))
             for timestamp in kept:
                 while frame.pts != timestamp:
                     frame = next(frames)
                 yield self._small(frame, stream)
 
-    def _decode_sequentially(self) -> Iterator[Picture]:
+    @contextmanager
+    def _packets(
+        self, stream: VideoStream, survey: Survey
+    ) -> "Iterator[Iterable[Packet[VideoStream]]]":
+        if survey.packets is not None:
+            yield survey.packets
+            return
+        with open_video(self._source, limits=self._limits) as (container, again):
+            assert again.index == stream.index
+            yield frame_packets(container, again)
+
+    def _decode_sequentially(self, damage: str) -> Iterator[Picture]:
         with open_video(self._source, limits=self._limits) as (container, stream):
             decoder = SequentialDecoder(
                 container, stream, name=self._name, max_seconds=self._limits.max_seconds
@@ -128,15 +143,38 @@ class FrameReader:
             for frame in self._at_rate(decoder):
                 kept += 1
                 yield self._small(frame, stream)
-            seconds = float(decoder.seconds)
-            if kept == 0 or decoder.first is None:
-                raise VideoError(
-                    self._name,
-                    f"no frame between start_seconds = {self._segment.start_seconds} and "
-                    f"end_seconds = {self._segment.end_seconds}; "
-                    f"the last frame is at {seconds:.2f} s",
-                )
-            self.info = _found(container, stream, decoder.first, seconds, decoder.count)
+        assert self.info is not None
+        if decoder.first is not None:
+            self.info = replace(self.info, **seen_in(decoder.first))
+        if decoder.damage:
+            self.info = replace(
+                self.info,
+                source_seconds=round(float(decoder.end_seconds), 3),
+                source_frames=decoder.count,
+                damage=damage or decoder.damage,
+            )
+        if self.info.damage and (self._spec.on_damage == "quarantine" or not kept):
+            raise VideoError(self._name, self.info.damage)
+        if not kept:
+            raise VideoError(
+                self._name,
+                f"no frame between start_seconds = {self._segment.start_seconds} and "
+                f"end_seconds = {self._segment.end_seconds}; "
+                f"the last frame is at {float(decoder.seconds):.2f} s",
+            )
+
+    def _refuse(self, survey: Survey, damage: str) -> None:
+        """Refuse what the survey alone shows to be unusable, before anything is decoded."""
+        if damage and self._spec.on_damage == "quarantine":
+            raise VideoError(self._name, damage)
+        max_seconds = self._limits.max_seconds
+        is_long = survey.frames is not None and survey.seconds > max_seconds
+        if is_long and self._reaches(max_seconds):
+            raise too_long(self._name, max_seconds)
+
+    def _reaches(self, seconds: float) -> bool:
+        """Whether the segment needs what comes ``seconds`` after the first frame."""
+        return self._segment.end_seconds is None or self._segment.end_seconds > seconds
 
     def _at_rate(self, timed: Iterable[tuple[TimedFrame, FrameT]]) -> Iterator[FrameT]:
         end = self._segment.end_seconds
@@ -163,21 +201,6 @@ def read_frames(
     """Return the frames of a video at ``spec.fps``: uint8 [N, height, width, 3], RGB, N >= 1.
 
     Raises:
-        VideoError: the file is no video, damaged, over a limit, or has no frame in ``segment``.
+        VideoError: as for FrameReader.
     """
     return np.stack(list(FrameReader(source, spec, limits=limits, segment=segment)))
-
-
-def _found(
-    container: InputContainer, stream: VideoStream, first: av.VideoFrame, seconds: float, count: int
-) -> VideoInfo:
-    return VideoInfo(
-        container=container.format.name,
-        codec=stream.codec_context.codec.canonical_name,
-        width=first.width,
-        height=first.height,
-        rotation=first.rotation,
-        source_fps=round((count - 1) / seconds, 3) if seconds else 0.0,
-        source_seconds=round(seconds, 3),
-        source_frames=count,
-    )

@@ -7,7 +7,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from pipeline.video.source import DAMAGE_ERRORS, VideoError, damage
+from pipeline.video.damage import DAMAGE_ERRORS, complaint_about, complaints, detail, reason
+from pipeline.video.source import VideoError, too_long
 from pipeline.video.timing import TimedFrame
 
 _UNKNOWN_RATE = Fraction(25)
@@ -16,18 +17,24 @@ _UNKNOWN_RATE = Fraction(25)
 class SequentialDecoder:
     """Iterate over every frame of a video, with its time, in presentation order.
 
+    It ends before the first sign of damage: every frame that it gave is right.
+
     Attributes:
         first: the first frame, once there is one.
         seconds: when the newest frame is shown, since the first one.
+        end_seconds: when it ends, as far as it says.
         count: frames so far.
+        damage: where and why it ended early, such as ``damaged after 3.2 s (no frame!)``.
 
     Raises (while iterating):
-        VideoError: the file is damaged, has no frame, or is longer than ``max_seconds``.
+        VideoError: the video has no frame, or is longer than ``max_seconds``.
     """
 
     def __init__(
         self, container: InputContainer, stream: VideoStream, *, name: str, max_seconds: float
     ) -> None:
+        self._container = container
+        self._stream = stream
         self._frames = container.decode(stream)
         self._time_base = stream.time_base
         self._step = 1 / (stream.guessed_rate or _UNKNOWN_RATE)
@@ -36,7 +43,9 @@ class SequentialDecoder:
         self._origin = Fraction(0)
         self.first: av.VideoFrame | None = None
         self.seconds = Fraction(0)
+        self.end_seconds = Fraction(0)
         self.count = 0
+        self.damage = ""
 
     def __iter__(self) -> Iterator[tuple[TimedFrame, av.VideoFrame]]:
         while (frame := self._next()) is not None:
@@ -47,22 +56,26 @@ class SequentialDecoder:
                 self.seconds = self._time_after_first(frame)
             time_base = frame.time_base or self._time_base or Fraction(0)
             duration = Fraction((frame.duration or 0) * time_base)
-            if self.seconds + duration > self._max_seconds:
-                raise VideoError(
-                    self._name, f"longer than decode.max_seconds = {self._max_seconds:g}"
-                )
+            self.end_seconds = self.seconds + duration
+            if self.end_seconds > self._max_seconds:
+                raise too_long(self._name, self._max_seconds)
             self.count += 1
             yield TimedFrame(self.seconds, duration), frame
-        if self.first is None:
+        if self.first is None and not self.damage:
             raise VideoError(self._name, "the video stream holds no frame that can be decoded")
 
     def _next(self) -> av.VideoFrame | None:
-        try:
-            frame = next(self._frames, None)
-        except DAMAGE_ERRORS as error:
-            raise damage(self._name, error, after_seconds=float(self.seconds)) from None
-        if frame is not None and frame.is_corrupt:
-            raise VideoError(self._name, f"damaged after {float(self.seconds):.1f} s")
+        frame, trouble = None, ""
+        with complaints() as heard:
+            try:
+                frame = next(self._frames, None)
+            except DAMAGE_ERRORS as error:
+                trouble = detail(error)
+        trouble = complaint_about(heard, self._container, self._stream) or trouble
+        is_corrupt = frame is not None and frame.is_corrupt
+        if trouble or is_corrupt:
+            self.damage = reason("damaged", after_seconds=float(self.end_seconds), because=trouble)
+            return None
         return frame
 
     def _time_after_first(self, frame: av.VideoFrame) -> Fraction:

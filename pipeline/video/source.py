@@ -12,6 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.base.errors import PipelineError
+from pipeline.video.damage import DAMAGE_ERRORS, Complaint, complaints, detail
 
 # Containers that hold pictures themselves. Everything else that FFmpeg opens (playlists,
 # concat scripts, DASH manifests, devices, ...) may name other files and is refused.
@@ -20,18 +21,7 @@ _CONTAINERS = (
     "h264,hevc,av1,obu,ivf,m4v,mxf,gif,rm,dv,nut,vob,swf"
 )
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-
-# What PyAV raises on damaged input: FFmpeg's own codes, and errors of the binding itself
-# when a header holds nonsense (text that is not UTF-8, sizes that cannot be allocated).
-DAMAGE_ERRORS = (
-    av.FFmpegError,
-    ValueError,  # UnicodeDecodeError is one
-    AttributeError,
-    MemoryError,
-    OverflowError,
-    ZeroDivisionError,
-    RuntimeError,
-)
+_KEY_ID = "enc_key_id"  # in the metadata of an encrypted Matroska track
 
 
 class VideoError(PipelineError):
@@ -69,10 +59,11 @@ def open_video(
     """
     name = source_name(source)
     target = io.BytesIO(source) if isinstance(source, bytes) else _local_url(source)
-    try:
-        container = av.open(target, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
-    except DAMAGE_ERRORS as error:
-        raise VideoError(name, f"not a video that can be opened ({_detail(error)})") from None
+    with complaints() as heard:
+        try:
+            container = av.open(target, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
+        except DAMAGE_ERRORS as error:
+            raise VideoError(name, _why_not_opened(error, heard)) from None
     with container:
         stream = _picture_stream(container, name)
         pixels = stream.width * stream.height
@@ -83,17 +74,19 @@ def open_video(
                 f"decode.max_pixels = {limits.max_pixels}",
             )
         stream.codec_context.thread_count = 1
+        # Pictures may be larger than the container says.
+        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
         yield container, stream
+
+
+def too_long(name: str, max_seconds: float) -> VideoError:
+    """Say that a video goes on for more than ``max_seconds``."""
+    return VideoError(name, f"longer than decode.max_seconds = {max_seconds:g}")
 
 
 def source_name(source: Path | bytes) -> str:
     """Name ``source`` in messages."""
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
-
-
-def damage(name: str, error: Exception, *, after_seconds: float) -> VideoError:
-    """Turn an exception of the decoder into a reason that says where it stopped."""
-    return VideoError(name, f"damaged after {after_seconds:.1f} s ({_detail(error)})")
 
 
 def _local_url(path: Path) -> str:
@@ -109,6 +102,13 @@ def _local_url(path: Path) -> str:
     return f"file:{path.resolve()}"
 
 
+def _why_not_opened(error: Exception, heard: list[Complaint]) -> str:
+    said = "; ".join(text.strip() for _, _, text in heard) or detail(error)
+    if "encrypt" in said:
+        return f"encrypted ({said})"
+    return f"not a video that can be opened ({said})"
+
+
 def _picture_stream(container: InputContainer, name: str) -> VideoStream:
     for stream in container.streams.video:
         is_cover_art = bool(stream.disposition & av.stream.Disposition.attached_pic)
@@ -116,12 +116,8 @@ def _picture_stream(container: InputContainer, name: str) -> VideoStream:
             continue
         if stream.codec_context is None:
             raise VideoError(name, "the video stream's codec is not known")
+        if _KEY_ID in stream.metadata:
+            raise VideoError(name, "encrypted")
         return stream
     kinds = sorted({stream.type for stream in container.streams})
     raise VideoError(name, f"no video stream (streams found: {', '.join(kinds) or 'none'})")
-
-
-def _detail(error: Exception) -> str:
-    if isinstance(error, av.FFmpegError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -31,7 +31,7 @@ from pipeline.base.errors import PipelineError
 from pipeline.base.files import replacing_file, sha256_of_json
 from pipeline.video.picture import Picture
 from pipeline.video.reading import FRAMES_VERSION, FrameReader, FrameSpec, Segment
-from pipeline.video.source import Limits
+from pipeline.video.source import Limits, VideoError
 
 SUFFIX = ".frames.zip"
 _HEADER = "video.json"
@@ -57,7 +57,7 @@ class StoredVideo:
 
     key: str
     frames: int  # 0 when the video was refused
-    reason: str = ""  # why it was refused
+    reason: str = ""  # why it was refused, or what is wrong with one that was kept
     found: dict[str, Any] = field(default_factory=dict)  # VideoInfo, as far as it was read
 
 
@@ -89,14 +89,15 @@ def write_frames(path: Path, reader: FrameReader, *, key: str) -> StoredVideo:
             _add(archive, f"{count:08d}.zst", _compress(block))
             count += len(block)
         assert reader.info is not None  # the iteration has ended
-        stored = StoredVideo(key=key, frames=count, found=asdict(reader.info))
+        stored = StoredVideo(key, count, reader.info.damage, asdict(reader.info))
         _add(archive, _HEADER, _header(stored))
     return stored
 
 
-def write_refusal(path: Path, *, key: str, reason: str) -> StoredVideo:
+def write_refusal(path: Path, error: VideoError, reader: FrameReader, *, key: str) -> StoredVideo:
     """Remember that this video was refused and why, so that it is not tried at every run."""
-    stored = StoredVideo(key=key, frames=0, reason=reason)
+    found = asdict(reader.info) if reader.info else {}
+    stored = StoredVideo(key, 0, error.reason, found)
     with _sealed_archive(path) as archive:
         _add(archive, _HEADER, _header(stored))
     return stored

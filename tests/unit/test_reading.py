@@ -50,7 +50,9 @@ def test_what_was_found(numbered_mp4):
     assert reader.info is not None
     assert (reader.info.codec, reader.info.width, reader.info.height) == ("h264", 48, 32)
     assert (reader.info.source_frames, reader.info.source_fps) == (30, 30.0)
-    assert reader.info.source_seconds == pytest.approx(29 / 30, abs=1e-3)
+    assert (reader.info.claimed_frames, reader.info.claimed_seconds) == (30, 1.0)
+    assert reader.info.source_seconds == 1.0
+    assert reader.info.is_variable_rate is False
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ class TestRefused:
     def test_text(self, tmp_path):
         path = tmp_path / "text.mp4"
         path.write_text("These are not the frames you are looking for.\n" * 99)
-        assert self.reason(path).startswith("not a video that can be opened (Invalid data")
+        assert self.reason(path).startswith("not a video that can be opened (")
 
     def test_missing(self, tmp_path):
         assert self.reason(tmp_path / "no.mp4") == "cannot be read (No such file or directory)"
@@ -110,7 +112,7 @@ class TestRefused:
         """An mp4 cut before its index (moov), as a broken upload leaves it."""
         path = tmp_path / "cut.mp4"
         path.write_bytes(numbered_mp4.read_bytes()[:600])
-        assert self.reason(path).startswith("not a video that can be opened")
+        assert self.reason(path) == "not a video that can be opened (moov atom not found)"
 
     def test_a_playlist_does_not_open_other_files(self, tmp_path, numbered_mp4):
         path = tmp_path / "list.mp4"
@@ -170,11 +172,9 @@ def test_real_clips_decode_or_are_refused_with_a_reason(real_videos):
         "bbb_mono_16kHz_23.05kbps_amrwb.3gp": "no video stream (streams found: audio)",
         "dash_segment_init.mp4": "the video stream holds no frame that can be decoded",
         "sample_fragmented_clearkey.mp4": (
-            "not a video that can be opened (Invalid data found when processing input)"
+            "encrypted (hit EOF while reading sub-sample encryption info; error reading header)"
         ),
-        "subsample_encrypted_altref.webm": (
-            "damaged after 0.0 s (Invalid data found when processing input)"
-        ),
+        "subsample_encrypted_altref.webm": "encrypted",
     }
     # 6 x 25 fps of 25 fps footage and so on: counts follow from the time shown, not from headers.
     assert outcomes["nasa_13013.mp4"] == 130

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline.video.reading import WHOLE_VIDEO, FrameReader, FrameSpec, Segment
-from pipeline.video.selective import UntrustedTimestamps, decode_selected, frame_table
+from pipeline.video.selective import UntrustedFrames, decode_selected
 from pipeline.video.source import Limits, VideoError, open_video
+from pipeline.video.survey import Survey, survey_video
 
 LIMITS = Limits(max_seconds=600, max_pixels=40_000_000)
 RATES = (25.0, 10.0, 1.0)
@@ -103,13 +104,13 @@ def test_real_clips(real_videos):
             check_same(path, fps)
 
 
-def trusted(path: Path) -> bool:
+def survey(path: Path) -> Survey:
     with open_video(path, limits=LIMITS) as (container, stream):
-        try:
-            frame_table(container, stream)
-        except UntrustedTimestamps:
-            return False
-    return True
+        return survey_video(container, stream, path, limits=LIMITS)
+
+
+def trusted(path: Path) -> bool:
+    return survey(path).frames is not None
 
 
 def test_the_usual_files_are_decoded_selectively(tmp_path, moving_noise):
@@ -147,10 +148,10 @@ def test_a_frame_costs_its_group_and_not_the_whole_video(tmp_path, moving_noise)
     path = tmp_path / "video.mp4"
     encode(path, moving_noise, "libx264", "mp4", {"g": "12", "bf": "0", "sc_threshold": "0"})
     with open_video(path, limits=LIMITS) as (container, stream):
-        table = frame_table(container, stream)
-        timestamps = [pts for _, pts in table.timed]
+        found = survey_video(container, stream, path, limits=LIMITS)
+        timestamps = [pts for _, pts in found.timed()]
         codec = CountingCodec(stream.codec_context)
-        (frame,) = decode_selected(codec, table.packets, [timestamps[40]])
+        (frame,) = decode_selected(codec, found.frames, found.packets, [timestamps[40]])
     assert frame.pts == timestamps[40]
     assert codec.packets == 5
 
@@ -159,6 +160,7 @@ def test_a_frame_that_does_not_come_is_noticed(tmp_path, moving_noise):
     path = tmp_path / "video.mp4"
     encode(path, moving_noise, *KINDS["h264"])
     with open_video(path, limits=LIMITS) as (container, stream):
-        packets = frame_table(container, stream).packets
-        with pytest.raises(UntrustedTimestamps):
-            list(decode_selected(stream.codec_context, packets, [packets[0].pts, 10**9]))
+        found = survey_video(container, stream, path, limits=LIMITS)
+        wanted = [found.frames[0].pts, 10**9]
+        with pytest.raises(UntrustedFrames):
+            list(decode_selected(stream.codec_context, found.frames, found.packets, wanted))
