@@ -137,7 +137,11 @@ class FrameReader:
     def _decode_sequentially(self, damage: str) -> Iterator[Picture]:
         with open_video(self._source, limits=self._limits) as (container, stream):
             decoder = SequentialDecoder(
-                container, stream, name=self._name, max_seconds=self._limits.max_seconds
+                container,
+                stream,
+                name=self._name,
+                max_seconds=self._limits.max_seconds,
+                is_cut=bool(damage),
             )
             kept = 0
             for frame in self._at_rate(decoder):

@@ -26,20 +26,31 @@ class SequentialDecoder:
         count: frames so far.
         damage: where and why it ended early, such as ``damaged after 3.2 s (no frame!)``.
 
+    Args:
+        is_cut: the file is known to be cut short. The frames that the decoder still holds at
+            its end are left out then, as those that belong between them may be missing.
+
     Raises (while iterating):
         VideoError: the video has no frame, or is longer than ``max_seconds``.
     """
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, *, name: str, max_seconds: float
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        *,
+        name: str,
+        max_seconds: float,
+        is_cut: bool,
     ) -> None:
         self._container = container
         self._stream = stream
-        self._frames = container.decode(stream)
+        self._packets = container.demux(stream)
         self._time_base = stream.time_base
         self._step = 1 / (stream.guessed_rate or _UNKNOWN_RATE)
         self._name = name
         self._max_seconds = max_seconds
+        self._is_cut = is_cut
         self._origin = Fraction(0)
         self.first: av.VideoFrame | None = None
         self.seconds = Fraction(0)
@@ -48,7 +59,7 @@ class SequentialDecoder:
         self.damage = ""
 
     def __iter__(self) -> Iterator[tuple[TimedFrame, av.VideoFrame]]:
-        while (frame := self._next()) is not None:
+        for frame in self._decoded():
             if self.first is None:
                 self.first = frame
                 self._origin = self._shown_at(frame) or Fraction(0)
@@ -64,19 +75,31 @@ class SequentialDecoder:
         if self.first is None and not self.damage:
             raise VideoError(self._name, "the video stream holds no frame that can be decoded")
 
-    def _next(self) -> av.VideoFrame | None:
-        frame, trouble = None, ""
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        while frames := self._next_frames():
+            yield from frames
+
+    def _next_frames(self) -> list[av.VideoFrame]:
+        """Return the frames that come next; none at the end and at the first sign of damage."""
+        frames: list[av.VideoFrame] = []
+        trouble = ""
         with complaints() as heard:
             try:
-                frame = next(self._frames, None)
+                while not frames and (packet := next(self._packets, None)) is not None:
+                    is_end = packet.size == 0 and packet.dts is None
+                    if is_end and self._is_cut:
+                        break
+                    frames = packet.decode()
+                    if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+                        trouble = "a part of a frame is missing"
+                        break
             except DAMAGE_ERRORS as error:
                 trouble = detail(error)
         trouble = complaint_about(heard, self._container, self._stream) or trouble
-        is_corrupt = frame is not None and frame.is_corrupt
-        if trouble or is_corrupt:
+        if trouble:
             self.damage = reason("damaged", after_seconds=float(self.end_seconds), because=trouble)
-            return None
-        return frame
+            return []
+        return frames
 
     def _time_after_first(self, frame: av.VideoFrame) -> Fraction:
         """Return when ``frame`` is shown: by its timestamp, or one step on where that fails.

@@ -100,7 +100,11 @@ def survey_video(
                 if packet.is_keyframe and packet.has_sidedata("encryption_info"):
                     raise VideoError(source_name(source), "encrypted")
                 tally.add(packet)
-                if heard and (trouble := complaint_about(heard, container, stream)):
+                if packet.is_corrupt:
+                    trouble = "a part of a frame is missing"
+                if heard:
+                    trouble = complaint_about(heard, container, stream) or trouble
+                if trouble:
                     break
         except DAMAGE_ERRORS as error:
             trouble = detail(error)
@@ -112,7 +116,7 @@ def survey_video(
         )
     elif trouble:
         damage = reason("damaged", after_seconds=tally.seconds, because=trouble)
-    is_trusted = tally.is_trusted and not trouble and bool(tally.frames)
+    is_trusted = tally.is_trusted and not damage and bool(tally.frames)
     return Survey(
         time_base=tally.time_base,
         frames=tally.frames if is_trusted else None,
@@ -147,6 +151,9 @@ class _Tally:
         self.hidden = 0
         self.start: int | None = None
         self.end = 0
+        self.last_dts: int | None = None
+        rate = stream.guessed_rate
+        self._usual_interval = 1 / (rate * self.time_base) if rate else Fraction(0)
         self._held_bytes = 0
         self._seen: set[int] = set()
 
@@ -155,6 +162,7 @@ class _Tally:
         if shown_at is None and not packet.size:
             return  # the end of the file
         self.count += 1
+        self.last_dts = packet.dts
         self.hidden += packet.is_discard
         if shown_at is not None and not packet.is_discard:
             self.start = shown_at if self.start is None else min(self.start, shown_at)
@@ -188,11 +196,28 @@ class _Tally:
         """Whether some interval is longer than another by a tenth, and not only by rounding."""
         if not self.is_trusted:
             return None
-        shown = sorted(frame.pts for frame in self.frames if frame.is_shown)
-        intervals = [later - earlier for earlier, later in pairwise(shown)]
-        if not intervals:
+        intervals = [later - earlier for earlier, later in pairwise(self._shown())]
+        return bool(intervals) and max(intervals) - min(intervals) > max(2, min(intervals) / 10)
+
+    @property
+    def has_hole_at_end(self) -> bool:
+        """Whether frames are missing that should have come after the last packet.
+
+        Frames come in the order of decoding; one that is shown before others may come after
+        them. What is shown up to the time of decoding of the last packet is complete, so a
+        longer interval after that than any before it is what a cut leaves.
+        """
+        shown = self._shown()
+        if not self.is_trusted or self.last_dts is None or len(shown) < 2:
             return False
-        return max(intervals) - min(intervals) > max(2, min(intervals) / 10)
+        longest = {False: self._usual_interval, True: Fraction(0)}
+        for earlier, later in pairwise(shown):
+            is_open = later > self.last_dts
+            longest[is_open] = max(longest[is_open], Fraction(later - earlier))
+        return longest[False] * Fraction(3, 2) < longest[True]
+
+    def _shown(self) -> list[int]:
+        return sorted(frame.pts for frame in self.frames if frame.is_shown)
 
 
 def _claim(container: InputContainer, stream: VideoStream, tally: _Tally) -> Claim:
@@ -218,6 +243,8 @@ def _is_cut_short(
 ) -> bool:
     if container.format.name == INDEXED_CONTAINER:
         return tally.count < len(stream.index_entries)
+    if tally.has_hole_at_end:
+        return True
     if claim.seconds is None:
         return False
     enough = claim.seconds - _SHORTFALL_SECONDS
