@@ -19,7 +19,7 @@ from pipeline.video.selective import UntrustedFrames, decode_selected
 from pipeline.video.sequential import SequentialDecoder
 from pipeline.video.source import Limits, VideoError, open_video, source_name, too_long
 from pipeline.video.survey import Survey, frame_packets, survey_video
-from pipeline.video.timing import FrameT, TimedFrame, exact_rate, frames_at_rate
+from pipeline.video.timing import Durations, FrameT, TimedFrame, exact_rate, frames_at_rate
 
 OnDamage = Literal["quarantine", "keep"]
 
@@ -106,10 +106,10 @@ class FrameReader:
                     pass  # what was given so far is right
                 else:
                     return
-        yield from islice(self._decode_sequentially(damage), given, None)
+        yield from islice(self._decode_sequentially(survey, damage), given, None)
 
     def _decode_selectively(self, stream: VideoStream, survey: Survey) -> Iterator[Picture]:
-        kept = list(self._at_rate(survey.timed()))
+        kept = list(self._at_rate(survey.timed(), survey.durations))
         if not kept:
             raise UntrustedFrames
         assert survey.frames is not None
@@ -134,7 +134,7 @@ class FrameReader:
             assert again.index == stream.index
             yield frame_packets(container, again)
 
-    def _decode_sequentially(self, damage: str) -> Iterator[Picture]:
+    def _decode_sequentially(self, survey: Survey, damage: str) -> Iterator[Picture]:
         with open_video(self._source, limits=self._limits) as (container, stream):
             decoder = SequentialDecoder(
                 container,
@@ -144,7 +144,7 @@ class FrameReader:
                 is_cut=bool(damage),
             )
             kept = 0
-            for frame in self._at_rate(decoder):
+            for frame in self._at_rate(decoder, survey.durations):
                 kept += 1
                 yield self._small(frame, stream)
         assert self.info is not None
@@ -180,13 +180,16 @@ class FrameReader:
         """Whether the segment needs what comes ``seconds`` after the first frame."""
         return self._segment.end_seconds is None or self._segment.end_seconds > seconds
 
-    def _at_rate(self, timed: Iterable[tuple[TimedFrame, FrameT]]) -> Iterator[FrameT]:
+    def _at_rate(
+        self, timed: Iterable[tuple[TimedFrame, FrameT]], durations: Durations
+    ) -> Iterator[FrameT]:
         end = self._segment.end_seconds
         return frames_at_rate(
             timed,
             fps=exact_rate(self._spec.fps),
             start_seconds=exact_rate(self._segment.start_seconds or 0),
             end_seconds=None if end is None else exact_rate(end),
+            durations=durations,
         )
 
     def _small(self, frame: av.VideoFrame, stream: VideoStream) -> Picture:

@@ -15,21 +15,13 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.video.damage import (
-    DAMAGE_ERRORS,
-    INDEXED_CONTAINER,
-    complaint_about,
-    complaints,
-    detail,
-    reason,
-)
-from pipeline.video.source import Limits, VideoError, open_video, source_name
-from pipeline.video.timing import TimedFrame
+from pipeline.video.claims import Claim, claim_of, durations_of, is_cut_short
+from pipeline.video.damage import DAMAGE_ERRORS, complaint_about, complaints, detail, reason
+from pipeline.video.source import Limits, VideoError, source_name
+from pipeline.video.timing import Durations, TimedFrame
 
 # Compressed bytes that are held in memory; the packets of a larger file are read twice.
 _MAX_HELD_BYTES = 16 << 20
-# How much earlier than its header says a video may end and count as whole: headers round.
-_SHORTFALL_SECONDS = 0.25
 
 
 class CodedFrame(NamedTuple):
@@ -39,13 +31,6 @@ class CodedFrame(NamedTuple):
     duration: int  # 0 when the file does not say
     is_keyframe: bool
     is_shown: bool  # False where an edit list leaves the frame out
-
-
-class Claim(NamedTuple):
-    """What a container says of its video, before anyone looked; None where it says nothing."""
-
-    seconds: float | None
-    frames: int | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +43,7 @@ class Survey:
         packets: those of ``frames``; None when they are too large to be held.
         count: frames that will be shown, as far as their packets were found.
         seconds: from the first frame to the end of the last one.
+        durations: what the durations of the frames are worth.
         is_variable: whether the time from frame to frame varies; None when it is not known.
         claim: what the container says.
         damage: such as ``truncated after 3.2 of 10.0 s``; empty for a whole file.
@@ -68,6 +54,7 @@ class Survey:
     packets: "Sequence[Packet[VideoStream]] | None"
     count: int
     seconds: float
+    durations: Durations
     is_variable: bool | None
     claim: Claim
     damage: str
@@ -93,29 +80,25 @@ def survey_video(
         VideoError: it is encrypted.
     """
     tally = _Tally(container, stream)
-    trouble = ""
-    with complaints() as heard:
-        try:
-            for packet in container.demux(stream):
-                if packet.is_keyframe and packet.has_sidedata("encryption_info"):
-                    raise VideoError(source_name(source), "encrypted")
-                tally.add(packet)
-                if packet.is_corrupt:
-                    trouble = "a part of a frame is missing"
-                if heard:
-                    trouble = complaint_about(heard, container, stream) or trouble
-                if trouble:
-                    break
-        except DAMAGE_ERRORS as error:
-            trouble = detail(error)
-    claim = _claim(container, stream, tally)
+    trouble = _list_packets(container, stream, tally, source_name(source))
+    claim = claim_of(container, stream, hidden=tally.hidden)
+    is_cut = is_cut_short(
+        container,
+        source,
+        claim,
+        frames=tally.count - tally.hidden,
+        end_seconds=tally.end * tally.time_base,
+        has_hole_at_end=tally.has_hole_at_end,
+        limits=limits,
+    )
     damage = ""
-    if _is_cut_short(container, stream, tally, claim, source, limits):
+    if is_cut or trouble:
         damage = reason(
-            "truncated", after_seconds=tally.seconds, of_seconds=claim.seconds, because=trouble
+            "truncated" if is_cut else "damaged",
+            after_seconds=tally.seconds,
+            of_seconds=claim.seconds if is_cut else None,
+            because=trouble,
         )
-    elif trouble:
-        damage = reason("damaged", after_seconds=tally.seconds, because=trouble)
     is_trusted = tally.is_trusted and not damage and bool(tally.frames)
     return Survey(
         time_base=tally.time_base,
@@ -123,10 +106,30 @@ def survey_video(
         packets=tally.packets if is_trusted else None,
         count=tally.count - tally.hidden,
         seconds=tally.seconds,
+        durations=durations_of(container, stream),
         is_variable=tally.is_variable,
         claim=claim,
         damage=damage,
     )
+
+
+def _list_packets(
+    container: InputContainer, stream: VideoStream, tally: "_Tally", name: str
+) -> str:
+    """Count packets until the end or the first sign of damage, and return that."""
+    with complaints() as heard:
+        try:
+            for packet in container.demux(stream):
+                if packet.is_keyframe and packet.has_sidedata("encryption_info"):
+                    raise VideoError(name, "encrypted")
+                tally.add(packet)
+                if heard and (trouble := complaint_about(heard, container, stream)):
+                    return trouble
+                if packet.is_corrupt:
+                    return "a part of a frame is missing"
+        except DAMAGE_ERRORS as error:
+            return detail(error)
+    return ""
 
 
 def frame_packets(
@@ -171,8 +174,7 @@ class _Tally:
             self._add_frame(packet)
 
     def _add_frame(self, packet: "Packet[VideoStream]") -> None:
-        is_start_wrong = not self.frames and not packet.is_keyframe
-        if packet.pts is None or packet.pts in self._seen or is_start_wrong or packet.is_corrupt:
+        if packet.pts is None or self._is_odd(packet, packet.pts):
             self.is_trusted = False
             self.packets = None
             return
@@ -185,6 +187,12 @@ class _Tally:
             self.packets = None
         if self.packets is not None:
             self.packets.append(packet)
+
+    def _is_odd(self, packet: "Packet[VideoStream]", pts: int) -> bool:
+        if not self.frames:
+            return not packet.is_keyframe
+        # Frames that are shown before the first keyframe need others that are not there.
+        return pts in self._seen or pts < self.frames[0].pts
 
     @property
     def seconds(self) -> float:
@@ -218,50 +226,3 @@ class _Tally:
 
     def _shown(self) -> list[int]:
         return sorted(frame.pts for frame in self.frames if frame.is_shown)
-
-
-def _claim(container: InputContainer, stream: VideoStream, tally: _Tally) -> Claim:
-    """Read what the container says of itself, from those that say something of their own."""
-    match container.format.name:
-        case "mov,mp4,m4a,3gp,3g2,mj2":
-            seconds = float(stream.duration * tally.time_base) if stream.duration else None
-            return Claim(seconds, len(stream.index_entries) - tally.hidden)
-        case "avi" if stream.frames and stream.average_rate:
-            return Claim(float(stream.frames / stream.average_rate), stream.frames)
-        case "matroska,webm" | "flv" if container.duration:
-            return Claim(container.duration / 1e6, None)
-    return Claim(None, None)
-
-
-def _is_cut_short(
-    container: InputContainer,
-    stream: VideoStream,
-    tally: _Tally,
-    claim: Claim,
-    source: Path | bytes,
-    limits: Limits,
-) -> bool:
-    if container.format.name == INDEXED_CONTAINER:
-        return tally.count < len(stream.index_entries)
-    if tally.has_hole_at_end:
-        return True
-    if claim.seconds is None:
-        return False
-    enough = claim.seconds - _SHORTFALL_SECONDS
-    if tally.end * tally.time_base >= enough:
-        return False
-    has_others = len(container.streams) > 1
-    return not (has_others and _end_of_any_stream(source, limits) >= enough)
-
-
-def _end_of_any_stream(source: Path | bytes, limits: Limits) -> float:
-    """Return when the last packet of all streams ends, in seconds."""
-    end = 0.0
-    with open_video(source, limits=limits) as (container, _), complaints():
-        try:
-            for packet in container.demux():
-                if packet.pts is not None and packet.time_base is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        except DAMAGE_ERRORS:
-            pass  # what comes after the damage does not count
-    return end

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 FrameT = TypeVar("FrameT")
+
+# What the durations of a file's frames are worth: stated by its index; guessed from a rate,
+# or one tick (FLV, Matroska, MPEG-TS); or of decoding and not of showing (mp4 with B-frames).
+Durations = Literal["stated", "guessed", "of decoding"]
 
 
 class TimedFrame(NamedTuple):
@@ -25,13 +29,13 @@ def frames_at_rate(
     fps: Fraction,
     start_seconds: Fraction = Fraction(0),
     end_seconds: Fraction | None = None,
+    durations: Durations = "guessed",
 ) -> Iterator[FrameT]:
     """Resample frames to a constant rate.
 
     Output k is the newest frame shown at or before ``start_seconds + k / fps``, for every
-    such time before ``end_seconds`` and before the video's own end. The last frame lasts as
-    long as it says or as the one before it did, whichever is longer: some containers
-    (FLV, Matroska) give it no duration, or one tick.
+    such time before ``end_seconds`` and before the video's own end. How long the last frame
+    lasts follows from what it says and from how long the one before it lasted.
 
     Args:
         timed_frames: frames in presentation order, the first at 0 seconds.
@@ -57,10 +61,21 @@ def frames_at_rate(
         current = (timed, frame)
     if current is None:
         return
-    ends = current[0].seconds + (max(current[0].duration_seconds, gap) or 1 / fps)
+    lasts = _last_duration(current[0].duration_seconds, gap, durations) or 1 / fps
+    ends = current[0].seconds + lasts
     if end_seconds is not None:
         ends = min(ends, end_seconds)
     while due < ends:
         yield current[1]
         kept += 1
         due = start_seconds + kept / fps
+
+
+def _last_duration(says: Fraction, gap: Fraction, durations: Durations) -> Fraction:
+    match durations:
+        case "stated":
+            return says or gap
+        case "guessed":
+            return max(says, gap)
+        case "of decoding":
+            return gap or says

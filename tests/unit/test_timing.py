@@ -48,6 +48,18 @@ def test_the_last_frame_lasts_as_long_as_it_says():
     assert chosen(shown("0 1/10", "1/10 3/10"), 10) == "abbb"
 
 
+@pytest.mark.parametrize(
+    ("durations", "times", "says", "frames"),
+    [
+        ("stated", "0 5/10", "1/10", "aaaaab"),
+        ("guessed", "0 5/10", "1/10", "aaaaabbbbb"),
+        ("of decoding", "0 1/10", "9/10", "ab"),
+    ],
+)
+def test_what_the_last_duration_is_worth(durations, times, says, frames):
+    assert chosen(shown(times, f"0 {says}"), 10, durations=durations) == frames
+
+
 def test_the_last_frame_lasts_as_the_gap_before_it_when_it_gives_one_tick():
     assert chosen(shown("0 1/2", "1/1000 1/1000"), 10) == "aaaaabbbbb"
 

@@ -1,0 +1,91 @@
+"""What a container says of its video, and whether the file holds that much."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipeline.video.damage import DAMAGE_ERRORS, INDEXED_CONTAINER, complaints
+from pipeline.video.source import Limits, open_video
+from pipeline.video.timing import Durations
+
+# How much earlier than its header says a video may end and count as whole: headers round.
+_SHORTFALL_SECONDS = 0.25
+
+
+class Claim(NamedTuple):
+    """What a container says of its video, before anyone looked; None where it says nothing."""
+
+    seconds: float | None
+    frames: int | None
+
+
+def claim_of(container: InputContainer, stream: VideoStream, *, hidden: int) -> Claim:
+    """Read the claim of those containers that have one; FFmpeg estimates it for the others.
+
+    Args:
+        hidden: frames that an edit list leaves out. They are in the index all the same.
+    """
+    match container.format.name:
+        case "mov,mp4,m4a,3gp,3g2,mj2":
+            ticks = stream.duration
+            seconds = float(ticks * stream.time_base) if ticks and stream.time_base else None
+            return Claim(seconds, len(stream.index_entries) - hidden)
+        case "avi" if stream.frames and stream.average_rate:
+            return Claim(float(stream.frames / stream.average_rate), stream.frames)
+        case "matroska,webm" | "flv" if container.duration:
+            return Claim(container.duration / 1e6, None)
+    return Claim(None, None)
+
+
+def durations_of(container: InputContainer, stream: VideoStream) -> Durations:
+    """Say what the durations of the stream's packets are worth."""
+    if container.format.name != INDEXED_CONTAINER:
+        return "guessed"
+    return "of decoding" if stream.codec_context.has_b_frames else "stated"
+
+
+def is_cut_short(
+    container: InputContainer,
+    source: Path | bytes,
+    claim: Claim,
+    *,
+    frames: int,
+    end_seconds: Fraction,
+    has_hole_at_end: bool,
+    limits: Limits,
+) -> bool:
+    """Whether ``source`` ends before its video does.
+
+    Args:
+        frames: packets found, without those that an edit list leaves out.
+        end_seconds: when the last of them ends, on the container's clock.
+        has_hole_at_end: frames seem to be missing among the last ones.
+    """
+    if container.format.name == INDEXED_CONTAINER:
+        return claim.frames is not None and frames < claim.frames
+    if claim.seconds is None:
+        return has_hole_at_end
+    if end_seconds < claim.seconds and has_hole_at_end:
+        return True
+    enough = claim.seconds - _SHORTFALL_SECONDS
+    if end_seconds >= enough:
+        return False
+    # The claim counts the longest stream, which may be the sound.
+    has_others = len(container.streams) > 1
+    return not (has_others and _end_of_any_stream(source, limits) >= enough)
+
+
+def _end_of_any_stream(source: Path | bytes, limits: Limits) -> float:
+    """Return when the last packet of all streams ends, in seconds."""
+    end = 0.0
+    with open_video(source, limits=limits) as (container, _), complaints():
+        try:
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        except DAMAGE_ERRORS:
+            pass  # what comes after the damage does not count
+    return end

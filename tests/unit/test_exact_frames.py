@@ -1,0 +1,261 @@
+"""Which frames come out of which file: hand-made files, every frame showing its own number.
+
+Unless said otherwise frame k is shown from k / 10 seconds on. The lists are worked out by hand:
+item k is the newest frame shown at or before k / 10 or k / 4 seconds after the first one.
+"""
+
+import io
+import struct
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.video.reading import FrameReader, FrameSpec, Segment
+from pipeline.video.source import VideoError
+from tests.made_videos import (
+    B_FRAMES,
+    HEVC,
+    LIMITS,
+    NO_B_FRAMES,
+    check_numbers,
+    code_frames,
+    made_video,
+    numbers_in_file,
+    overwrite,
+    with_duration,
+    with_edits,
+)
+
+TWELVE = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+TWELVE_AT_4 = [0, 2, 5, 7, 10]  # at 0, 0.25, 0.5, 0.75 and 1 s
+
+# Six frames at these tenths of a second, the last one shown until 1.5 s.
+UNEVEN = {"ticks": [0, 1, 4, 5, 9, 12], "last_ticks": 3}
+UNEVEN_AT_10 = [0, 1, 1, 1, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5]
+UNEVEN_AT_4 = [0, 1, 3, 3, 4, 5]  # at 0, 0.25, 0.5, 0.75, 1 and 1.25 s
+
+MILLISECONDS = {"video_track_timescale": "1000"}
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        "how",
+        [
+            {"options": NO_B_FRAMES},
+            {"options": B_FRAMES},
+            HEVC,
+            {"codec": "libvpx-vp9", "container": "webm"},
+            {"codec": "mpeg4", "container": "avi"},
+        ],
+        ids=["h264", "h264 B-frames", "hevc", "vp9", "avi"],
+    )
+    def test_a_constant_rate(self, how):
+        check_numbers(made_video(code_frames(12), **how), at_10=TWELVE, at_4=TWELVE_AT_4)
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            {"options": NO_B_FRAMES},
+            {"options": B_FRAMES},
+            HEVC,
+            {"options": B_FRAMES, "container": "matroska"},
+            {"options": B_FRAMES, "container": "mpegts"},
+            {"options": B_FRAMES, "container": "flv"},
+            {"codec": "mpeg4", "container": "avi"},
+        ],
+        ids=["h264", "h264 B-frames", "hevc", "matroska", "mpegts", "flv", "avi"],
+    )
+    def test_a_variable_rate(self, how):
+        content = made_video(code_frames(6), **UNEVEN, **how)
+        check_numbers(content, at_10=UNEVEN_AT_10, at_4=UNEVEN_AT_4)
+
+    @pytest.mark.parametrize("container", ["matroska", "mpegts", "mp4", "flv"])
+    def test_a_first_timestamp_of_five_seconds(self, container):
+        late = [50 + tick for tick in UNEVEN["ticks"]]
+        content = made_video(code_frames(6), ticks=late, last_ticks=3, container=container)
+        with av.open(io.BytesIO(content)) as file:
+            assert next(file.decode(video=0)).time >= 5
+        check_numbers(content, at_10=UNEVEN_AT_10, at_4=UNEVEN_AT_4)
+        # From 0.3 s after the first frame, not after zero: at 0.3, 0.4 and 0.5 s.
+        assert numbers_in_file(content, 10, segment=Segment(0.3, 0.6)) == [1, 2, 3]
+
+    def test_one_frame(self):
+        check_numbers(made_video(code_frames(1)), at_10=[0], at_4=[0])
+
+    def test_one_long_frame(self):
+        check_numbers(made_video(code_frames(1), last_ticks=7), at_10=[0] * 7, at_4=[0, 0, 0])
+
+    def test_two_frames(self):
+        check_numbers(made_video(code_frames(2)), at_10=[0, 1], at_4=[0])
+
+    @pytest.mark.parametrize(
+        "how", [{"options": NO_B_FRAMES}, {"options": B_FRAMES, "container": "matroska"}]
+    )
+    def test_a_long_last_frame(self, how):
+        content = made_video(code_frames(4), last_ticks=7, **how)
+        check_numbers(content, at_10=[0, 1, 2, 3, 3, 3, 3, 3, 3, 3], at_4=[0, 2, 3, 3])
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            {"codec": "mpeg4", "options": {"bf": "3"}},
+            {"options": {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=none"}},
+            {"options": B_FRAMES, "container": "matroska"},
+            {"options": B_FRAMES, "container": "mpegts"},
+        ],
+        ids=["mpeg4", "h264", "matroska", "mpegts"],
+    )
+    def test_a_pause_does_not_prolong_the_last_frame(self, how):
+        """The last frame is decoded before the pause, and an mp4's durations are of decoding."""
+        ticks = [0, 1, 2, 3, 4, 14, 15, 16]
+        content = made_video(code_frames(8), ticks=ticks, **how)
+        at_10 = [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7]
+        check_numbers(content, at_10=at_10, at_4=[0, 2, 4, 4, 4, 4, 6])
+
+    @pytest.mark.parametrize("container", ["mp4", "matroska"])
+    def test_a_pause_just_before_the_end_is_no_damage(self, container):
+        ticks = [0, 1, 2, 3, 4, 5, 15, 16]
+        content = made_video(code_frames(8), ticks=ticks, options=B_FRAMES, container=container)
+        at_10 = [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7]
+        check_numbers(content, at_10=at_10, at_4=[0, 2, 5, 5, 5, 5, 6])
+
+
+class TestEditLists:
+    """What an edit list leaves out is not shown; time 0 is the first frame that is."""
+
+    @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["h264", "h264 B-frames"])
+    def test_a_start_that_is_skipped(self, options):
+        """FFmpeg writes an edit list for negative times: frames 0 to 2 are only decoded."""
+        content = made_video(code_frames(12), ticks=range(-3, 9), options=options)
+        check_numbers(content, at_10=[3, 4, 5, 6, 7, 8, 9, 10, 11], at_4=[3, 5, 8, 10])
+
+    @pytest.mark.parametrize(
+        ("edits", "at_10", "at_4"),
+        [
+            ([(900, 300)], [3, 4, 5, 6, 7, 8, 9, 10, 11], [3, 5, 8, 10]),
+            ([(500, -1), (1200, 0)], TWELVE, TWELVE_AT_4),
+            ([(500, -1), (900, 300)], [3, 4, 5, 6, 7, 8, 9, 10, 11], [3, 5, 8, 10]),
+            ([(700, 0)], [0, 1, 2, 3, 4, 5, 6], [0, 2, 5]),
+            ([(400, 0), (400, 800)], [0, 1, 2, 3, 8, 9, 10, 11], [0, 2, 9, 11]),
+            ([(300, 600), (300, 0)], [6, 7, 8, 0, 1, 2], [6, 8, 2]),
+        ],
+        ids=["skip", "empty", "empty and skip", "early end", "hole", "two parts swapped"],
+    )
+    def test_edits(self, edits, at_10, at_4):
+        content = made_video(code_frames(12), options=NO_B_FRAMES, muxing=MILLISECONDS)
+        check_numbers(with_edits(content, *edits), at_10=at_10, at_4=at_4)
+
+    @pytest.mark.parametrize(
+        ("edits", "at_10", "at_4"),
+        [
+            ([(600, 800)], [6, 7, 8, 9, 10, 11], [6, 8, 11]),
+            ([(500, -1), (1200, 200)], TWELVE, TWELVE_AT_4),
+            ([(700, 200)], [0, 1, 2, 3, 4, 5, 6], [0, 2, 5]),
+        ],
+        ids=["skip", "empty", "early end"],
+    )
+    def test_edits_with_b_frames(self, edits, at_10, at_4):
+        """Pictures are reordered by up to two ticks, so that frame 0 has media time 200."""
+        content = made_video(code_frames(12), options=B_FRAMES, muxing=MILLISECONDS)
+        check_numbers(with_edits(content, *edits), at_10=at_10, at_4=at_4)
+
+
+class TestNoDuration:
+    @pytest.mark.parametrize(
+        "how",
+        [
+            {"container": "h264", "options": NO_B_FRAMES},
+            {"container": "h264", "options": B_FRAMES},
+            {"container": "hevc", **HEVC},
+            {"container": "matroska", "options": B_FRAMES, "seekable": False},
+        ],
+        ids=["raw h264", "raw h264 B-frames", "raw hevc", "matroska through a pipe"],
+    )
+    def test_no_duration_at_all(self, how):
+        content = made_video(code_frames(12), **how)
+        with av.open(io.BytesIO(content)) as file:
+            assert file.duration is None
+        check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
+
+    @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["h264", "h264 B-frames"])
+    def test_a_fragmented_mp4(self, options):
+        content = made_video(
+            code_frames(12),
+            options={**options, "g": "5"},
+            muxing={"movflags": "frag_keyframe+empty_moov"},
+        )
+        assert content.count(b"moof") == 3  # keyframes 0, 5 and 10
+        check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
+
+
+class TestHeadersThatLie:
+    @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["h264", "h264 B-frames"])
+    @pytest.mark.parametrize("duration", [0, 300])
+    def test_an_mp4_that_claims_less(self, options, duration):
+        content = made_video(code_frames(12), options=options, muxing=MILLISECONDS)
+        check_numbers(with_duration(content, duration), at_10=TWELVE, at_4=TWELVE_AT_4)
+
+    @pytest.mark.parametrize(
+        ("header", "at", "count"), [(b"avih", 16, 4), (b"avih", 16, 100), (b"strh", 32, 4)]
+    )
+    def test_an_avi_with_a_wrong_count(self, header, at, count):
+        """A stream header that claims more than there is would be a file that was cut."""
+        content = made_video(code_frames(12), codec="mpeg4", container="avi")
+        place = content.index(header) + 8 + at  # after the header's name and size
+        assert content[place : place + 4] == struct.pack("<I", 12)
+        content = overwrite(content, place, struct.pack("<I", count))
+        check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
+
+    def test_a_matroska_that_claims_less(self):
+        content = made_video(code_frames(12), container="matroska")
+        place = content.index(b"\x44\x89\x88") + 3  # the element's name and its 8 bytes of size
+        assert content[place : place + 8] == struct.pack(">d", 1200)
+        content = overwrite(content, place, struct.pack(">d", 300))
+        check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
+
+
+class TestCutStreams:
+    """A recording that starts in the middle: frames refer to others that are not there."""
+
+    @staticmethod
+    def cut_at_the_second_group(container: str) -> bytes:
+        """Frames 5 to 7 come after keyframe 8 in the file, and need frame 4 to be decoded."""
+        options = {"x265-params": "keyint=8:min-keyint=8:bframes=3:b-adapt=0:log-level=none"}
+        whole = made_video(code_frames(30), codec="libx265", container="matroska", options=options)
+        target, keyframes = io.BytesIO(), 0
+        with av.open(io.BytesIO(whole)) as source, av.open(target, "w", format=container) as file:
+            stream = file.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                keyframes += packet.is_keyframe
+                if keyframes > 1 and packet.size:
+                    packet.stream = stream
+                    file.mux(packet)
+        return target.getvalue()
+
+    @pytest.mark.parametrize("container", ["matroska", "mpegts", "mp4"])
+    def test_time_starts_at_the_first_frame_that_can_be_shown(self, container):
+        content = self.cut_at_the_second_group(container)
+        assert numbers_in_file(content, 10) == list(range(8, 30))
+        # 0.5, 0.6 and 0.7 s after frame 8.
+        assert numbers_in_file(content, 10, segment=Segment(0.5, 0.8)) == [13, 14, 15]
+
+
+def outcome(path, fps, *, selective):
+    reader = FrameReader(path, FrameSpec(fps, 32, 32, "crop"), limits=LIMITS, selective=selective)
+    try:
+        return np.stack(list(reader))
+    except VideoError as error:
+        return error.reason
+
+
+def test_more_real_clips(real_videos):
+    """Those that test_selective.py leaves out: of each class every tenth clip, and large ones."""
+    clips = sorted(real_videos.glob("survfight/*/*.mp4"))
+    files = clips[10::30] + clips[20::30]
+    large = [path for path in real_videos.glob("odd/*/*.*") if path.stat().st_size >= 3e6]
+    files += [path for path in large if not path.name.startswith("8k")]  # seconds, for two frames
+    assert len(files) == 22
+    for path in files:
+        found, expected = (outcome(path, 4, selective=chosen) for chosen in (True, False))
+        np.testing.assert_array_equal(found, expected, err_msg=path.name)
