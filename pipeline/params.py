@@ -85,6 +85,12 @@ class DecodeParams(_Section):
     max_bad_fraction: _Fraction
 
 
+class ReportParams(_Section):
+    """The picture of the data."""
+
+    bins: Annotated[int, Field(ge=1, le=200)]
+
+
 class ExtractParams(_Section):
     """How the frames of a video become one clip of fixed length."""
 
@@ -155,6 +161,7 @@ class Params(_Section):
     data: DataParams
     catalog: CatalogParams
     decode: DecodeParams
+    report: ReportParams
     extract: ExtractParams
     model: ModelParams
     train: TrainParams

@@ -4,6 +4,9 @@ from pathlib import Path
 
 CATALOG = Path("data/catalog/catalog.csv")
 FRAMES = Path("data/frames")
+FRAMES_INDEX = FRAMES / "index.csv"
+DATA_SUMMARY = Path("data/report/summary.csv")
+VIDEOS_PICTURE = Path("data/report/videos.png")
 CLIPS = Path("data/clips")
 MODEL = Path("models/classifier.keras")
 MODEL_METADATA = Path("models/classifier.json")

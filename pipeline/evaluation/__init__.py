@@ -1,1 +1,1 @@
-"""Scoring a model's predictions: scores, their intervals, tables and pictures."""
+"""What is told of the data and of a model's predictions: scores, tables and pictures."""

@@ -48,7 +48,7 @@ def confusion_picture(matrix: NDArray[np.int64], class_names: Sequence[str]) -> 
         100 * matrix / np.maximum(videos, 1),
         mask=np.broadcast_to(videos == 0, matrix.shape),
     )
-    names = [_shortened(name) for name in class_names]
+    names = [shortened(name) for name in class_names]
     cell_inches = float(np.clip(4.2 / n_classes, _SMALLEST_CELL_INCHES, 0.8))
     side_inches = max(cell_inches * n_classes, 2.2)
     names_inches = max(map(len, names)) * _letter_inches(_name_points(cell_inches))
@@ -186,7 +186,8 @@ def _letter_inches(points: float) -> float:
     return 0.6 * points / _POINTS_PER_INCH
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
+    """Cut a long class name."""
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 

@@ -5,6 +5,7 @@ so that the cost follows the size that is kept and not the size of the source.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import av
@@ -108,9 +109,7 @@ def _to_rgb(frame: av.VideoFrame, window: Window) -> Picture:
         step_x, step_y = frame.width / plane.width, frame.height / plane.height
         planes.append(_shrink(_cut(_pixels(plane, 1), window, step_x, step_y), window))
     matrix = _yuv_to_rgb(frame.colorspace, is_full_range=_is_full_range(frame))
-    yuv1 = cv2.merge([*planes, np.ones_like(planes[0])]).astype(np.float32)
-    rgb: Picture = np.clip(np.rint(yuv1 @ matrix.T), 0, 255).astype(np.uint8)
-    return rgb
+    return np.asarray(cv2.transform(cv2.merge(planes), matrix), np.uint8)
 
 
 def _nearest_planar(pixel_format: av.VideoFormat) -> str:
@@ -140,15 +139,18 @@ def _shrink(pixels: Picture, window: Window) -> Picture:
     """Resize to the window's output size: exact halving while it lasts, then one bilinear step.
 
     Halving averages 2 x 2 pixels, so nothing aliases, and is some seven times faster than
-    OpenCV's INTER_AREA at a ratio that is no whole number.
+    OpenCV's INTER_AREA at any other ratio. Where one axis alone is halved, the other one is
+    doubled first for that reason.
     """
     while True:
         halve_y = pixels.shape[0] >= 2 * window.out_height
         halve_x = pixels.shape[1] >= 2 * window.out_width
         if not (halve_x or halve_y):
             break
-        rows, columns = pixels.shape[0] // (1 + halve_y), pixels.shape[1] // (1 + halve_x)
-        even = pixels[: rows * (1 + halve_y), : columns * (1 + halve_x)]
+        if not (halve_x and halve_y):
+            pixels = pixels.repeat(2, axis=0 if halve_x else 1)
+        rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
+        even = pixels[: 2 * rows, : 2 * columns]
         pixels = _resize(even, (columns, rows), cv2.INTER_AREA)
     return _resize(pixels, (window.out_width, window.out_height), cv2.INTER_LINEAR)
 
@@ -161,6 +163,7 @@ def _is_full_range(frame: av.VideoFrame) -> bool:
     return frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
 
 
+@cache
 def _yuv_to_rgb(colorspace: int, *, is_full_range: bool) -> NDArray[np.float32]:
     """Return float32 [3, 4]: RGB = matrix @ (Y, U, V, 1), all in 0..255. Source: ITU-T H.273."""
     red, blue = _LUMA_WEIGHTS.get(colorspace, _BT601)
