@@ -228,7 +228,7 @@ def _draw_title(axes: Axes, title: str, detail: str, *, unknown: int) -> None:
     details = [detail] if detail else []
     if unknown:
         details.append(f"{unknown:,} not known")
-    axes.set_title(f"{title}\n{'; '.join(details)}", fontsize=10)
+    axes.set_title(f"{title}\n{'; '.join(details)}", fontsize=9)
 
 
 def _most_common(counter: Counter[_Item], most: int) -> list[tuple[_Item, int]]:

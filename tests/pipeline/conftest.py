@@ -24,6 +24,7 @@ TINY = {
     "evaluate": {"bootstrap_samples": 50},
     "compute": {"workers": 1},
 }
+OUTPUTS = ("data/catalog", "data/frames", "data/report", "data/clips", "models", "eval")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Workspace:
         """Return the content of every output of the pipeline."""
         return {
             str(path.relative_to(self.root)): path.read_bytes()
-            for folder in ("data/catalog", "data/frames", "data/clips", "models", "eval")
+            for folder in OUTPUTS
             for path in (self.root / folder).rglob("*")
             if path.is_file()
         }
@@ -123,7 +124,7 @@ def built(tmp_path_factory) -> Workspace:
     """A workspace after its first `dvc repro`. Tests look at it and do not change it."""
     workspace = new_workspace(tmp_path_factory.mktemp("built") / "repo")
     assert workspace.stages_run("dvc", "repro") == [
-        "catalog", "decode", "extract", "train", "evaluate", "register",
+        "catalog", "decode", "report", "extract", "train", "evaluate", "register",
     ]  # fmt: skip
     commit(workspace, "first results")
     return workspace

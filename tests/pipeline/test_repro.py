@@ -14,6 +14,8 @@ def test_every_output_is_there(built):
     for path in (
         "data/catalog/catalog.csv",
         "data/frames/index.csv",
+        "data/report/summary.csv",
+        "data/report/videos.png",
         "data/clips/metadata.json",
         "models/classifier.keras",
         "models/history.csv",
@@ -126,7 +128,9 @@ def test_metrics_and_plots_are_declared(workspace):
     assert page.endswith("index.html")
     for words in ("Training loss", "Training accuracy", "Confusion of test videos"):
         assert words in html
-    assert (workspace.root / "dvc_plots/static").is_dir()  # the pictures
+    pictures = {path.name for path in (workspace.root / "dvc_plots/static").iterdir()}
+    assert any("videos.png" in name for name in pictures)
+    assert any("confusion.png" in name for name in pictures)
 
 
 def test_an_experiment_with_other_params(workspace):

@@ -78,6 +78,11 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
             "train.augmentation.shift: Input should be less than 1. Received: 1.5",
         ),
         (
+            "report.bins",
+            201,
+            "report.bins: Input should be less than or equal to 200. Received: 201",
+        ),
+        (
             "data.labels",
             "labels.csv",
             "data: labels must be the same path as videos when layout is folders, because the "

@@ -207,6 +207,7 @@ def test_evaluation_imports_no_pyplot_tensorflow_mlflow_or_dvc():
     script = (
         "import sys\n"
         "import pipeline.evaluation.intervals, pipeline.evaluation.metrics\n"
+        "import pipeline.evaluation.data_plots\n"
         "import pipeline.evaluation.plots, pipeline.evaluation.predictions\n"
         "heavy = {'matplotlib.pyplot', 'tensorflow', 'keras', 'mlflow', 'dvc'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
