@@ -13,6 +13,8 @@ from pipeline.video.timing import Durations
 
 # How much earlier than its header says a video may end and count as whole: headers round.
 _SHORTFALL_SECONDS = 0.25
+# A transport stream is a row of packets of this size. Source: ITU-T H.222.0, 2.4.3.
+_TS_PACKET_BYTES = 188
 
 
 class Claim(NamedTuple):
@@ -66,6 +68,8 @@ def is_cut_short(
     """
     if container.format.name == INDEXED_CONTAINER:
         return claim.frames is not None and frames < claim.frames
+    if container.format.name == "mpegts" and _size_of(source) % _TS_PACKET_BYTES:
+        return True
     if claim.seconds is None:
         return has_hole_at_end
     if end_seconds < claim.seconds and has_hole_at_end:
@@ -78,10 +82,14 @@ def is_cut_short(
     return not (has_others and _end_of_any_stream(source, limits) >= enough)
 
 
+def _size_of(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
 def _end_of_any_stream(source: Path | bytes, limits: Limits) -> float:
     """Return when the last packet of all streams ends, in seconds."""
     end = 0.0
-    with open_video(source, limits=limits) as (container, _), complaints():
+    with open_video(source, limits=limits) as (container, *_), complaints():
         try:
             for packet in container.demux():
                 if packet.pts is not None and packet.time_base is not None:

@@ -92,8 +92,9 @@ class FrameReader:
 
     def __iter__(self) -> Iterator[Picture]:
         given = 0
-        with open_video(self._source, limits=self._limits) as (container, stream):
-            survey = survey_video(container, stream, self._source, limits=self._limits)
+        with open_video(self._source, limits=self._limits) as video:
+            container, stream, _ = video
+            survey = survey_video(video, self._source, limits=self._limits)
             damage = survey.damage if self._reaches(survey.seconds) else ""
             self.info = replace(found_by_survey(container, stream, survey), damage=damage)
             self._refuse(survey, damage)
@@ -130,12 +131,12 @@ class FrameReader:
         if survey.packets is not None:
             yield survey.packets
             return
-        with open_video(self._source, limits=self._limits) as (container, again):
+        with open_video(self._source, limits=self._limits) as (container, again, _):
             assert again.index == stream.index
             yield frame_packets(container, again)
 
     def _decode_sequentially(self, survey: Survey, damage: str) -> Iterator[Picture]:
-        with open_video(self._source, limits=self._limits) as (container, stream):
+        with open_video(self._source, limits=self._limits) as (container, stream, _):
             decoder = SequentialDecoder(
                 container,
                 stream,

@@ -109,8 +109,7 @@ def _decode_planned(
     plan: Plan,
     wanted: Set[int],
 ) -> Iterator[av.VideoFrame]:
-    if not codec.is_open:
-        codec.open()  # some codecs read what to skip when they are opened, and keep to it
+    _open(codec)
     for number, packet in enumerate(packets):
         if number in plan.sent:
             codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
@@ -120,6 +119,17 @@ def _decode_planned(
             codec.flush_buffers()
         if number == plan.last:
             return
+
+
+def _open(codec: VideoCodecContext) -> None:
+    """Open the codec before it is told what to skip: some read that now, and keep to it."""
+    with complaints() as heard:
+        try:
+            codec.open(strict=False)
+        except DAMAGE_ERRORS:
+            raise UntrustedFrames from None
+    if heard:
+        raise UntrustedFrames
 
 
 def _decode(codec: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[av.VideoFrame]:

@@ -72,7 +72,7 @@ class SequentialDecoder:
                 raise too_long(self._name, self._max_seconds)
             self.count += 1
             yield TimedFrame(self.seconds, duration), frame
-        if self.first is None and not self.damage:
+        if self.first is None and not (self.damage or self._is_cut):
             raise VideoError(self._name, "the video stream holds no frame that can be decoded")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:

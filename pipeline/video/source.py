@@ -6,13 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.base.errors import PipelineError
-from pipeline.video.damage import DAMAGE_ERRORS, Complaint, complaints, detail
+from pipeline.video.boxes import most_frames_claimed
+from pipeline.video.damage import (
+    DAMAGE_ERRORS,
+    Complaint,
+    complaint_about,
+    complaints,
+    detail,
+)
 
 # Containers that hold pictures themselves. Everything else that FFmpeg opens (playlists,
 # concat scripts, DASH manifests, devices, ...) may name other files and is refused.
@@ -44,10 +52,16 @@ class Limits:
     max_pixels: int
 
 
+class OpenedVideo(NamedTuple):
+    """A container, its first picture stream, and what FFmpeg said of it when it looked."""
+
+    container: InputContainer
+    stream: VideoStream
+    complaint: str  # empty for a sound file
+
+
 @contextmanager
-def open_video(
-    source: Path | bytes, *, limits: Limits
-) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(source: Path | bytes, *, limits: Limits) -> Iterator[OpenedVideo]:
     """Open the first picture stream of ``source`` for decoding in one thread.
 
     Args:
@@ -58,25 +72,28 @@ def open_video(
         VideoError: not a regular file, not a video, no codec, or over a limit.
     """
     name = source_name(source)
-    target = io.BytesIO(source) if isinstance(source, bytes) else _local_url(source)
+    # FFmpeg decodes some frames to look at them, so the limit goes along. Pictures may also
+    # be larger than the container says.
+    max_pixels = {"max_pixels": str(limits.max_pixels)}
+    target = _checked_bytes(source) if isinstance(source, bytes) else _checked_url(source)
     with complaints() as heard:
         try:
-            container = av.open(target, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
+            container = av.open(
+                target, "r", options={**_OPEN_OPTIONS, **max_pixels}, metadata_errors="replace"
+            )
         except DAMAGE_ERRORS as error:
             raise VideoError(name, _why_not_opened(error, heard)) from None
     with container:
         stream = _picture_stream(container, name)
-        pixels = stream.width * stream.height
-        if pixels > limits.max_pixels:
+        if stream.width * stream.height > limits.max_pixels:
             raise VideoError(
                 name,
                 f"{stream.width} x {stream.height} pixels are more than "
                 f"decode.max_pixels = {limits.max_pixels}",
             )
         stream.codec_context.thread_count = 1
-        # Pictures may be larger than the container says.
-        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
-        yield container, stream
+        stream.codec_context.options = max_pixels
+        yield OpenedVideo(container, stream, complaint_about(heard, container, stream))
 
 
 def too_long(name: str, max_seconds: float) -> VideoError:
@@ -89,23 +106,40 @@ def source_name(source: Path | bytes) -> str:
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
 
 
-def _local_url(path: Path) -> str:
+def _checked_url(path: Path) -> str:
     """Return ``path`` in a form that FFmpeg cannot take for another protocol."""
+    name = str(path)
     try:
         mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a FIFO or a device would wait for ever
+            raise VideoError(name, "not a regular file")
+        with path.open("rb") as file:
+            _check_index(file, name, path.stat().st_size)
     except OSError as error:
-        raise VideoError(str(path), f"cannot be read ({error.strerror})") from None
-    if not stat.S_ISREG(mode):  # opening a FIFO or a device would wait for ever
-        raise VideoError(str(path), "not a regular file")
-    if path.stat().st_size == 0:
-        raise VideoError(str(path), "the file is empty")
+        raise VideoError(name, f"cannot be read ({error.strerror})") from None
     return f"file:{path.resolve()}"
+
+
+def _checked_bytes(content: bytes) -> io.BytesIO:
+    file = io.BytesIO(content)
+    _check_index(file, source_name(content), len(content))
+    return file
+
+
+def _check_index(file: BinaryIO, name: str, size: int) -> None:
+    if size == 0:
+        raise VideoError(name, "the file is empty")
+    claimed = most_frames_claimed(file)
+    if claimed > size:
+        raise VideoError(name, f"its index claims {claimed} frames, its size is {size} bytes")
 
 
 def _why_not_opened(error: Exception, heard: list[Complaint]) -> str:
     said = "; ".join(text.strip() for _, _, text in heard) or detail(error)
     if "encrypt" in said:
         return f"encrypted ({said})"
+    if "not on whitelist" in said:
+        return "not a video that can be opened (files of its format may name other files)"
     return f"not a video that can be opened ({said})"
 
 

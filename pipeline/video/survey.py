@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from pipeline.video.claims import Claim, claim_of, durations_of, is_cut_short
 from pipeline.video.damage import DAMAGE_ERRORS, complaint_about, complaints, detail, reason
-from pipeline.video.source import Limits, VideoError, source_name
+from pipeline.video.source import Limits, OpenedVideo, VideoError, source_name
 from pipeline.video.timing import Durations, TimedFrame
 
 # Compressed bytes that are held in memory; the packets of a larger file are read twice.
@@ -67,18 +67,17 @@ class Survey:
             yield TimedFrame(since_first, frame.duration * self.time_base), frame.pts
 
 
-def survey_video(
-    container: InputContainer, stream: VideoStream, source: Path | bytes, *, limits: Limits
-) -> Survey:
-    """List the packets of ``stream``, which is left at its end.
+def survey_video(video: OpenedVideo, source: Path | bytes, *, limits: Limits) -> Survey:
+    """List the packets of an opened video, which is left at its end.
 
     Args:
-        source: what the container was opened from; a video that ends early is opened again,
-            to see whether its sound goes on.
+        source: what it was opened from; a video that ends early is opened again, to see
+            whether its sound goes on.
 
     Raises:
-        VideoError: it is encrypted.
+        VideoError: it is encrypted, or damaged in a place that only opening it showed.
     """
+    container, stream, complaint = video
     tally = _Tally(container, stream)
     trouble = _list_packets(container, stream, tally, source_name(source))
     claim = claim_of(container, stream, hidden=tally.hidden)
@@ -92,6 +91,8 @@ def survey_video(
         limits=limits,
     )
     damage = ""
+    if complaint and not (is_cut or trouble):
+        raise VideoError(source_name(source), f"damaged ({complaint})")
     if is_cut or trouble:
         damage = reason(
             "truncated" if is_cut else "damaged",

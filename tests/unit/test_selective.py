@@ -105,8 +105,8 @@ def test_real_clips(real_videos):
 
 
 def survey(path: Path) -> Survey:
-    with open_video(path, limits=LIMITS) as (container, stream):
-        return survey_video(container, stream, path, limits=LIMITS)
+    with open_video(path, limits=LIMITS) as video:
+        return survey_video(video, path, limits=LIMITS)
 
 
 def trusted(path: Path) -> bool:
@@ -147,10 +147,10 @@ def test_a_frame_costs_its_group_and_not_the_whole_video(tmp_path, moving_noise)
     """Keyframes are frames 0, 12, 24 and 36: frame 40 needs frames 36 to 40 at the most."""
     path = tmp_path / "video.mp4"
     encode(path, moving_noise, "libx264", "mp4", {"g": "12", "bf": "0", "sc_threshold": "0"})
-    with open_video(path, limits=LIMITS) as (container, stream):
-        found = survey_video(container, stream, path, limits=LIMITS)
+    with open_video(path, limits=LIMITS) as video:
+        found = survey_video(video, path, limits=LIMITS)
         timestamps = [pts for _, pts in found.timed()]
-        codec = CountingCodec(stream.codec_context)
+        codec = CountingCodec(video.stream.codec_context)
         (frame,) = decode_selected(codec, found.frames, found.packets, [timestamps[40]])
     assert frame.pts == timestamps[40]
     assert codec.packets == 5
@@ -159,8 +159,8 @@ def test_a_frame_costs_its_group_and_not_the_whole_video(tmp_path, moving_noise)
 def test_a_frame_that_does_not_come_is_noticed(tmp_path, moving_noise):
     path = tmp_path / "video.mp4"
     encode(path, moving_noise, *KINDS["h264"])
-    with open_video(path, limits=LIMITS) as (container, stream):
-        found = survey_video(container, stream, path, limits=LIMITS)
+    with open_video(path, limits=LIMITS) as video:
+        found = survey_video(video, path, limits=LIMITS)
         wanted = [found.frames[0].pts, 10**9]
         with pytest.raises(UntrustedFrames):
-            list(decode_selected(stream.codec_context, found.frames, found.packets, wanted))
+            list(decode_selected(video.stream.codec_context, found.frames, found.packets, wanted))
