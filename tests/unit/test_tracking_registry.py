@@ -20,7 +20,8 @@ from pipeline.base.files import sha256_of_file
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing, clip_from_video
 from pipeline.clips.sampling import ClipSpec
-from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.architecture import Architecture, Cnn, Temporal
+from pipeline.model.classifier import build_classifier
 from pipeline.model.prediction import predict_clips
 from pipeline.model.saving import load_classifier, save_classifier
 from pipeline.tracking.loading import Prediction, load_model
@@ -64,7 +65,7 @@ def register(store, video):
     def register(seed: int, tags: dict[str, str]) -> int:
         keras.utils.set_random_seed(seed)
         model = build_classifier(
-            Architecture(cnn_filters=(4,), frame_features=8, lstm_units=8, dropout=0.0),
+            Architecture(Cnn(filters=(4,)), frame_features=8, temporal=Temporal(units=(8,))),
             n_classes=len(CLASSES),
             frame_shape=(12, 16, 3),
         )

@@ -1,0 +1,42 @@
+"""The CNN over the frames of a clip: two ways to write the same computation."""
+
+from typing import Any, Literal
+
+import keras
+
+from pipeline.model.time_distributed import TimeDistributed
+
+FEATURES_LAYER = "frame_features"  # its output is what the CNN makes of the frames
+
+
+def over_frames(
+    encoder: keras.Sequential,
+    frames: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    *,
+    wrap: Literal["whole", "per_layer"],
+) -> keras.KerasTensor:
+    """Run ``encoder`` on every real frame of ``frames`` [B, T, H, W, C].
+
+    ``whole`` puts it into one TimeDistributed; ``per_layer`` each of its layers into one of
+    its own, so that all appear in the summary of the classifier. The outputs are the same;
+    ``per_layer`` is slower, because every layer gathers and scatters the frames again.
+
+    Returns:
+        [B, T, ...], zeros where ``mask`` [B, T] is False.
+    """
+    if wrap == "whole":
+        return TimeDistributed(encoder, name=FEATURES_LAYER)(frames, mask=mask)
+    last = encoder.layers[-1]
+
+    def wrapped(layer: keras.Layer, *args: Any, **_: Any) -> keras.KerasTensor:
+        if isinstance(layer, keras.Model):
+            # As calling the model, but with another call of each of its layers.
+            return layer._run_through_graph(args, call_fn=wrapped)
+        name = FEATURES_LAYER if layer is last else layer.name
+        return TimeDistributed(layer, name=name)(*args, mask=mask)
+
+    steps = frames
+    for layer in encoder.layers:
+        steps = wrapped(layer, steps)
+    return steps
