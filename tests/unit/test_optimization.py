@@ -52,6 +52,11 @@ def options(**changes) -> FitOptions:
     return FitOptions(**{**basic, **changes})
 
 
+def small() -> keras.Model:
+    """Without recurrence, whose graphs take seconds to build."""
+    return build(tiny(recurrent="none", summary="mean"))
+
+
 def test_the_committed_params_are_the_defaults():
     committed = architecture(load_params())
     lists_as_tuples = replace(
@@ -103,7 +108,7 @@ def test_smoothed_labels():
 @pytest.mark.parametrize("schedule", ["cosine", "reduce_on_plateau"])
 def test_a_rate_that_changes_is_in_the_history(clips, schedule):
     result = fit(
-        build(tiny()), clips, clips, CLASSES,
+        small(), clips, clips, CLASSES,
         options(schedule=schedule, optimizer="adamw", weight_decay=0.01, label_smoothing=0.1),
     )  # fmt: skip
     noted = [row["learning_rate"] for row in result.history]
@@ -113,7 +118,7 @@ def test_a_rate_that_changes_is_in_the_history(clips, schedule):
 
 
 def test_without_changes_of_the_rate_the_history_has_none(clips):
-    result = fit(build(tiny()), clips, clips, CLASSES, options(epochs=1))
+    result = fit(small(), clips, clips, CLASSES, options(epochs=1))
     assert list(result.history[0]) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
 
 
@@ -130,7 +135,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def test_the_head_trains_first_and_then_the_cnn_at_a_lower_rate(clips):
-    model, watch = build(tiny()), Watch()
+    model, watch = small(), Watch()
     start = np.concatenate([w.ravel() for layer in cnn_layers(model) for w in layer.get_weights()])
     tuning = FineTuning(head_epochs=2, learning_rate=0.001)
     result = fit(
@@ -147,7 +152,7 @@ def test_the_head_trains_first_and_then_the_cnn_at_a_lower_rate(clips):
 
 def test_the_best_epoch_of_both_phases_is_kept(clips):
     """A second phase at an absurd rate spoils the model; the first one's weights come back."""
-    model = build(tiny())
+    model = small()
     tuning = FineTuning(head_epochs=2, learning_rate=50.0)
     result = fit(model, clips, clips, CLASSES, options(epochs=4, fine_tuning=tuning))
     losses = [row["val_loss"] for row in result.history]
@@ -163,9 +168,9 @@ def test_a_stored_clip_without_a_real_frame_is_refused_by_name(clips, tmp_path):
     np.save(tmp_path / "00.mask.npy", mask)
     damaged, message = ClipArrays(tmp_path), r"nothing but padding: 1\.mp4$"
     with pytest.raises(PipelineError, match=message):
-        predict_arrays(build(tiny()), damaged)
+        predict_arrays(small(), damaged)
     with pytest.raises(PipelineError, match=message):
-        fit(build(tiny()), damaged, clips, CLASSES, options())
+        fit(small(), damaged, clips, CLASSES, options())
 
 
 def test_params_become_options():
