@@ -88,9 +88,17 @@ class TimeDistributed(keras.layers.TimeDistributed):  # type: ignore[misc]
         return child(input_shape)
 
     def compute_output_shape(self, input_shape: Any) -> _Shape:
-        of_frame = self.layer.compute_output_shape(self._get_child_input_shape(input_shape))
+        of_frame = _output_shape(self.layer, self._get_child_input_shape(input_shape))
         first = input_shape[0] if _is_of_several(input_shape) else input_shape
         return (of_frame[0], first[1], *of_frame[1:])
+
+
+def _output_shape(layer: keras.Layer, input_shape: Any) -> _Shape:
+    try:
+        shape: _Shape = layer.compute_output_shape(input_shape)
+    except NotImplementedError:  # as of LayerScale in ConvNeXt: Keras finds it by a trial
+        shape = layer.compute_output_spec(keras.KerasTensor(input_shape)).shape
+    return shape
 
 
 def _is_of_several(shape: Any) -> bool:

@@ -1,9 +1,11 @@
 """The CNN over the frames of a clip: two ways to write the same computation."""
 
+from functools import reduce
 from typing import Any, Literal
 
 import keras
 
+from pipeline.model.freezing import inner_layers
 from pipeline.model.time_distributed import TimeDistributed
 
 FEATURES_LAYER = "frame_features"  # its output is what the CNN makes of the frames
@@ -27,16 +29,17 @@ def over_frames(
     """
     if wrap == "whole":
         return TimeDistributed(encoder, name=FEATURES_LAYER)(frames, mask=mask)
-    last = encoder.layers[-1]
+    last = inner_layers(encoder)[-1]
 
-    def wrapped(layer: keras.Layer, *args: Any, **_: Any) -> keras.KerasTensor:
+    def wrapped(layer: keras.Operation, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        if isinstance(layer, keras.Sequential):
+            return reduce(lambda steps, inner: wrapped(inner, steps), layer.layers, args[0])
         if isinstance(layer, keras.Model):
             # As calling the model, but with another call of each of its layers.
             return layer._run_through_graph(args, call_fn=wrapped)
+        if not isinstance(layer, keras.Layer):
+            return layer(*args, **kwargs)  # arithmetic on single numbers: x + 3 in MobileNetV3
         name = FEATURES_LAYER if layer is last else layer.name
         return TimeDistributed(layer, name=name)(*args, mask=mask)
 
-    steps = frames
-    for layer in encoder.layers:
-        steps = wrapped(layer, steps)
-    return steps
+    return wrapped(encoder, frames)

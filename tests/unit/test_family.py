@@ -14,6 +14,7 @@ from pipeline.model.backbones import check_frame_encoder, frame_encoder
 from pipeline.model.classifier import clip_encoder, clip_head, cnn_layers
 from pipeline.model.prediction import attention_weights, predict_clips
 from pipeline.model.saving import save_classifier
+from pipeline.model.wrapping import over_frames
 from tests.architectures import (
     ARCHITECTURES,
     MOBILENET,
@@ -80,6 +81,31 @@ def test_each_layer_of_the_cnn_is_in_the_summary_of_per_layer():
         "scale_pixels", "conv1", "norm1", "relu1", "conv2", "norm2", "relu2", "frame_features",
         "frame_dense",
     ]  # fmt: skip
+
+
+def test_arithmetic_and_models_inside_a_backbone_are_wrapped_too():
+    """As MobileNetV3 and ConvNeXt have them: x * 0.5, x + 3 and a Sequential between layers."""
+    pixels = keras.Input((8, 8, 3))
+    half = keras.layers.Conv2D(3, 3, padding="same")(pixels) * 0.5
+    sharper = keras.Sequential([keras.layers.Conv2D(3, 2), keras.layers.ReLU()])(half + 3)
+    backbone = keras.Model(pixels, keras.layers.Concatenate()([sharper, sharper]))
+    encoder = keras.Sequential([pixels, backbone, keras.layers.GlobalAveragePooling2D()])
+    frames, mask = keras.Input((None, 8, 8, 3)), keras.Input((None,), dtype="bool")
+    whole, each = (
+        keras.Model([frames, mask], over_frames(encoder, frames, mask, wrap=wrap))
+        for wrap in ("whole", "per_layer")
+    )
+    clips = list(noise_clips([2, 4], 4, 0, SHAPE))
+    found = on(each, clips)
+    np.testing.assert_allclose(found, on(whole, clips), rtol=1e-5)
+    assert (found[0, 2:] == 0).all()
+    assert (found[0, :2] != 0).any()
+
+
+def test_feature_maps_of_an_application_can_be_wrapped_by_layer():
+    cnn = replace(MOBILENET, pooling="none", wrap="per_layer")
+    model = build(tiny(cnn, frame_features=0, recurrent="convlstm2d"))
+    assert clip_encoder(model).output.shape == (None, None, 1, 1, 1280)
 
 
 @pytest.mark.parametrize("name", ["lstm", "per_layer", "convlstm2d"])
