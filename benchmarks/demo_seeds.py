@@ -46,7 +46,10 @@ def _train_and_score(seed: int) -> dict[str, float]:
     names = ClipsMetadata.read(CLIPS / "metadata.json").class_names
     train, val, test = (ClipArrays(CLIPS / split) for split in ("train", "val", "test"))
     model = build_classifier(
-        architecture(params), n_classes=len(names), frame_shape=train.frames(0).shape[1:]
+        architecture(params),
+        n_classes=len(names),
+        frame_shape=train.frames(0).shape[1:],
+        precision=params.train.precision,
     )
     started = time.perf_counter()
     fit(model, train, val, names, fit_options(params, seed=seed))

@@ -4,19 +4,36 @@ from pathlib import Path
 
 from pipeline.base.command import run_command
 from pipeline.base.errors import PipelineError
-from pipeline.params import load_params
+from pipeline.params import DataParams, Params, load_params
 
 _DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
 
 
 def main() -> None:
-    data = load_params().data
+    params = load_params()
+    _check_data(params.data)
+    _check_cnn(params)
+
+
+def _check_data(data: DataParams) -> None:
     for key, path in (("videos", Path(data.videos)), ("labels", Path(data.labels))):
         if not path.exists() and not path.is_relative_to(_DEMO):
             raise PipelineError(
                 f"params.yaml: data.{key}: no such file or folder. Received: {path} "
                 "(paths are relative to the root of the repository, or absolute)"
             )
+
+
+def _check_cnn(params: Params) -> None:
+    cnn = params.model.cnn
+    if cnn.backbone == "small_cnn" and cnn.weights == "none":
+        return  # nothing can be wrong with it
+    # Here, because Keras takes seconds to import.
+    from pipeline.model.architecture import Cnn
+    from pipeline.model.backbones import check_frame_encoder
+
+    frame_shape = (params.decode.height, params.decode.width, 3)
+    check_frame_encoder(Cnn(**cnn.model_dump()), frame_shape=frame_shape)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The CNN-LSTM: a CNN on each frame by TimeDistributed, an LSTM over the frames' features.
+"""The CNN-LSTM and its family: a CNN on each frame by TimeDistributed, a head over time.
 
-The family is known as LRCN (Donahue et al., 2015, arXiv 1411.4389).
+The family is known as LRCN (Donahue et al., 2015, arXiv 1411.4389). Importing this package
+makes its layers known to Keras, so ``keras.models.load_model`` needs no ``custom_objects``.
 """
 
 import os
@@ -8,3 +9,7 @@ import os
 # TensorFlow reads this once, when it is imported, and prints pages about processor features
 # and missing GPUs otherwise. Set it to 0 to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pipeline.model import attention, masking, pixels, time_distributed
+
+__all__ = ["attention", "masking", "pixels", "time_distributed"]

@@ -1,66 +1,108 @@
-"""The classifier: CNN on each frame, LSTM over the frames, a head; from pixels and a mask."""
+"""The classifier: CNN on each frame, a head over time, class probabilities."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import keras
 
 from pipeline.model import task
-from pipeline.model.time_distributed import TimeDistributed
+from pipeline.model.architecture import Architecture, FrameShape, Precision
+from pipeline.model.backbones import frame_encoder
+from pipeline.model.freezing import inner_layers
+from pipeline.model.temporal import temporal_head
+from pipeline.model.wrapping import FEATURES_LAYER, over_frames
 
-FrameShape = tuple[int, int, int]  # height, width, channels
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes of the CNN-LSTM."""
-
-    cnn_filters: Sequence[int]  # one convolution of stride 2 each
-    frame_features: int
-    lstm_units: int
-    dropout: float
+logger = logging.getLogger(__name__)
 
 
 def build_classifier(
-    architecture: Architecture, *, n_classes: int, frame_shape: FrameShape
+    architecture: Architecture,
+    *,
+    n_classes: int,
+    frame_shape: FrameShape,
+    precision: Precision = "float32",
 ) -> keras.Model:
     """Build the untrained model. It takes clips of any length T.
 
     Inputs: ``frames`` uint8 [B, T, H, W, C], pixels as stored; ``mask`` bool [B, T], True
     for a real frame, right-padded, at least one in a clip. Output: probabilities float32
-    [B, n_classes]. The mask is passed by hand to every layer that mixes time: Keras drops
-    it at convolutions and pooling otherwise.
+    [B, n_classes].
+
+    Args:
+        precision: of the computation; a mixed one keeps the weights in float32.
+
+    Raises:
+        PipelineError: the CNN cannot be had, or takes no frames of this shape.
     """
-    frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
-    mask = keras.Input((None,), dtype="bool", name="mask")
-    cnn = small_cnn(architecture, frame_shape)
-    features = TimeDistributed(cnn, name="frame_features")(frames, mask=mask)
-    clip = keras.layers.LSTM(architecture.lstm_units, name="over_time")(features, mask=mask)
-    clip = keras.layers.Dropout(architecture.dropout, name="dropout")(clip)
-    probabilities = task.head(n_classes)(clip)
-    return keras.Model({"frames": frames, "mask": mask}, probabilities, name="cnn_lstm")
+    cnn = architecture.cnn
+    if cnn.weights == "none" and cnn.trainable == "none":
+        logger.warning(
+            "model.cnn.weights is none and model.cnn.trainable is none: the CNN keeps its "
+            "random weights."
+        )
+    with _precision(precision):
+        frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
+        mask = keras.Input((None,), dtype="bool", name="mask")
+        encoder = frame_encoder(cnn, frame_shape=frame_shape, l2=architecture.l2)
+        features = over_frames(encoder, frames, mask, wrap=cnn.wrap)
+        clip = temporal_head(architecture, features, mask)
+        probabilities = task.head(n_classes, l2=architecture.l2)(clip)
+        return keras.Model({"frames": frames, "mask": mask}, probabilities, name="cnn_lstm")
 
 
-def small_cnn(architecture: Architecture, frame_shape: FrameShape) -> keras.Sequential:
-    """Return the CNN from one frame, uint8 [H, W, C], to ``frame_features`` numbers.
+def clip_encoder(model: keras.Model) -> keras.Model:
+    """Return the first part of a classifier: its inputs to what the CNN makes of the frames.
 
-    The last feature map is flattened, not averaged: where something is in the picture is
-    what tells motion from standing still.
+    The layers are those of ``model``, not copies.
     """
-    layers: list[keras.layers.Layer] = [
-        keras.Input(frame_shape, dtype="uint8", name="frame"),
-        keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale_pixels"),
-    ]
-    for number, filters in enumerate(architecture.cnn_filters, start=1):
-        layers += [
-            keras.layers.Conv2D(
-                filters, 3, strides=2, padding="same", use_bias=False, name=f"conv{number}"
-            ),
-            keras.layers.BatchNormalization(momentum=0.9, name=f"norm{number}"),
-            keras.layers.ReLU(name=f"relu{number}"),
-        ]
-    layers += [
-        keras.layers.Flatten(name="flatten"),
-        keras.layers.Dense(architecture.frame_features, activation="relu", name="features"),
-    ]
-    return keras.Sequential(layers, name="small_cnn")
+    return keras.Model(model.input, _features(model), name="clip_encoder")
+
+
+def clip_head(model: keras.Model) -> keras.Model:
+    """Return the other part: ``features``, as ``clip_encoder`` gives them, to probabilities.
+
+    Its second input is ``mask``. The layers are those of ``model``, not copies, so training
+    one trains the other.
+    """
+    of_cnn = _features(model)
+    features = keras.Input(of_cnn.shape[1:], dtype=of_cnn.dtype, name="features")
+    inputs = {name: _input_like(tensor) for name, tensor in model.input.items()}
+
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        return features if layer.name == FEATURES_LAYER else layer(*args, **kwargs)
+
+    # keras.Model from an inner tensor to the output would break the saving of ``model``.
+    probabilities = model._run_through_graph(inputs, call_fn=call)
+    return keras.Model(
+        {"features": features, "mask": inputs["mask"]}, probabilities, name="clip_head"
+    )
+
+
+def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
+
+
+def cnn_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers of the CNN of a classifier, in order."""
+    return [layer for layer in inner_layers(clip_encoder(model)) if not _is_input(layer)]
+
+
+def _features(model: keras.Model) -> keras.KerasTensor:
+    return model.get_layer(FEATURES_LAYER).output
+
+
+def _is_input(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.InputLayer)
+
+
+@contextmanager
+def _precision(name: Precision) -> Iterator[None]:
+    """Build layers in this precision; the models of keras.applications take it from no argument."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

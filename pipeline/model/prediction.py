@@ -6,9 +6,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.errors import PipelineError
 from pipeline.clips.dataset import FrameOrder, evaluation_dataset
 from pipeline.clips.sampling import Clip
 from pipeline.clips.shards import ClipArrays
+from pipeline.model.attention import WEIGHTS_LAYER
+from pipeline.model.masking import refuse_empty_clips
 
 _BATCH_SIZE = 32
 
@@ -20,7 +23,11 @@ def predict_arrays(
 
     Args:
         frame_order: shows the model the real frames of every clip in another order.
+
+    Raises:
+        PipelineError: a clip has no real frame; the message has its name.
     """
+    refuse_empty_clips(clips.masks(), clips.names)
     unused_labels = np.zeros(len(clips), np.int64)
     dataset = evaluation_dataset(
         clips, unused_labels, batch_size=_BATCH_SIZE, frame_order=frame_order
@@ -38,9 +45,34 @@ def shuffled_order(seed: int) -> FrameOrder:
 
 
 def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:
-    """Return probabilities float64 [N, C] of clips in memory."""
-    inputs = {
-        "frames": np.stack([clip.frames for clip in clips]),
-        "mask": np.stack([clip.mask for clip in clips]),
-    }
+    """Return probabilities float64 [N, C] of clips in memory.
+
+    Raises:
+        PipelineError: a clip has no real frame.
+    """
+    inputs = _inputs(clips)
     return np.asarray(model.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
+
+
+def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """Return float64 [N, T]: how much each frame counts for a model with attention over time.
+
+    The weights of a clip sum to 1; those of padding are 0.
+
+    Raises:
+        PipelineError: the model has no attention, or a clip has no real frame.
+    """
+    if WEIGHTS_LAYER not in [layer.name for layer in model.layers]:
+        raise PipelineError(
+            "Expected a model with model.temporal.summary: attention. Received one without the "
+            f"layer {WEIGHTS_LAYER}."
+        )
+    weights = keras.Model(model.input, model.get_layer(WEIGHTS_LAYER).output)
+    inputs = _inputs(clips)
+    return np.asarray(weights.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
+
+
+def _inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[np.bool_]]:
+    mask = np.stack([clip.mask for clip in clips])
+    refuse_empty_clips(mask, [f"clip {number}" for number in range(1, len(clips) + 1)])
+    return {"frames": np.stack([clip.frames for clip in clips]), "mask": mask}

@@ -9,7 +9,6 @@ import keras
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import replacing_file, sha256_of_file, sha256_of_json
-from pipeline.model.time_distributed import TimeDistributed
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows
 
@@ -43,9 +42,7 @@ def load_classifier(path: Path) -> keras.Model:
         PipelineError: the file is missing or is no model.
     """
     try:
-        return keras.models.load_model(
-            path, custom_objects={"TimeDistributed": TimeDistributed}, compile=False
-        )
+        return keras.models.load_model(path, compile=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PipelineError(f"{path}: not a model that can be loaded ({reason}).") from None

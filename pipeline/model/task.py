@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.model.penalty import penalty
+
 PRIMARY_METRIC = "accuracy"
 
 
@@ -18,12 +20,25 @@ def encode_labels(labels: Sequence[str], class_names: Sequence[str]) -> NDArray[
     return np.array([position[label] for label in labels], np.int64)
 
 
-def head(n_classes: int) -> keras.layers.Layer:
+def head(n_classes: int, *, l2: float = 0.0) -> keras.layers.Layer:
     """Return the layer from clip features [B, F] to probabilities float32 [B, n_classes]."""
-    return keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="classes")
+    return keras.layers.Dense(
+        n_classes,
+        activation="softmax",
+        kernel_regularizer=penalty(l2),
+        dtype="float32",
+        name="classes",
+    )
 
 
-def loss() -> keras.losses.Loss:
+def loss(*, label_smoothing: float = 0.0) -> keras.losses.Loss:
+    """Return the cross-entropy of labels int64 [B] and probabilities [B, n_classes].
+
+    Args:
+        label_smoothing: share of every label that is spread evenly over all classes.
+    """
+    if label_smoothing > 0:
+        return _SmoothedCrossentropy(label_smoothing)
     return keras.losses.SparseCategoricalCrossentropy()
 
 
@@ -39,3 +54,17 @@ def balanced_weights(labels: NDArray[np.int64], n_classes: int) -> dict[int, flo
     """
     counts = np.bincount(labels, minlength=n_classes)
     return {index: len(labels) / (n_classes * int(count)) for index, count in enumerate(counts)}
+
+
+class _SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras does not type it
+    """Keras smooths only labels that are one-hot already."""
+
+    def __init__(self, label_smoothing: float) -> None:
+        super().__init__(name="smoothed_crossentropy")
+        self._label_smoothing = label_smoothing
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        one_hot = keras.ops.one_hot(keras.ops.reshape(y_true, (-1,)), y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            one_hot, y_pred, label_smoothing=self._label_smoothing
+        )

@@ -1,5 +1,6 @@
 """Fitting a classifier so that the same seed gives the same weights, bit for bit."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,18 @@ from pipeline.clips.dataset import evaluation_dataset, training_dataset
 from pipeline.clips.shards import ClipArrays
 from pipeline.model import task
 from pipeline.model.augmentation import Augmentation, clip_augmenter
+from pipeline.model.classifier import cnn_layers
+from pipeline.model.freezing import set_trainable
+from pipeline.model.masking import refuse_empty_clips
+from pipeline.model.optimization import Schedule, build_optimizer, rate_by_step, rate_callback
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Two phases: first with the CNN frozen, then with those of its layers that may train."""
+
+    head_epochs: int = 0  # of the first phase; 0: there is only one
+    learning_rate: float = 1e-4  # of the second
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,12 @@ class FitOptions:
     patience: int
     class_weights: Literal["none", "balanced"]
     augmentation: Augmentation
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0  # adamw
+    schedule: Schedule = "constant"
+    warmup_epochs: int = 0
+    label_smoothing: float = 0.0
+    fine_tuning: FineTuning = FineTuning()
 
 
 @dataclass(frozen=True)
@@ -58,33 +77,109 @@ def fit(
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> FitResult:
-    """Fit ``model`` in place; it ends with the weights of the epoch with the least val_loss."""
-    train_labels = task.encode_labels(train.labels, class_names)
-    val_labels = task.encode_labels(val.labels, class_names)
-    model.compile(
-        optimizer=keras.optimizers.Adam(options.learning_rate, clipnorm=options.clip_norm),
-        loss=task.loss(),
-        metrics=task.metrics(),
-    )
-    stopping = keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=options.patience, restore_best_weights=True
-    )
-    fitted = model.fit(
-        training_dataset(
+    """Fit ``model`` in place; it ends with the weights of the epoch with the least val_loss.
+
+    Raises:
+        PipelineError: a clip has no real frame.
+    """
+    for clips in (train, val):
+        refuse_empty_clips(clips.masks(), clips.names)
+    fitting = _Fitting(model, train, val, class_names, options, callbacks)
+    head_epochs = options.fine_tuning.head_epochs
+    if head_epochs > 0:
+        cnn = cnn_layers(model)
+        could_train = [layer.trainable for layer in cnn]
+        set_trainable(cnn, "none")
+        fitting.run(options.learning_rate, until_epoch=head_epochs)
+        for layer, trainable in zip(cnn, could_train, strict=True):
+            layer.trainable = trainable
+        fitting.run(options.fine_tuning.learning_rate, until_epoch=options.epochs)
+    else:
+        fitting.run(options.learning_rate, until_epoch=options.epochs)
+    return FitResult(history=fitting.history, best_epoch=fitting.best.best_epoch + 1)
+
+
+class _Fitting:
+    """One model, its data, and what is known after the phases that have run."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        train: ClipArrays,
+        val: ClipArrays,
+        class_names: Sequence[str],
+        options: FitOptions,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        labels = task.encode_labels(train.labels, class_names)
+        val_labels = task.encode_labels(val.labels, class_names)
+        batch_size = options.batch_size
+        self.history: list[dict[str, float]] = []
+        self.best = _BestEpoch(patience=options.patience)
+        self._model, self._options, self._callbacks = model, options, callbacks
+        self._class_weight = _class_weight(options, labels, len(class_names))
+        self._steps_per_epoch = math.ceil(len(train) / batch_size)
+        self._train = training_dataset(
             train,
-            train_labels,
-            batch_size=options.batch_size,
+            labels,
+            batch_size=batch_size,
             seed=options.seed,
             augment=clip_augmenter(options.augmentation, class_names),
-        ),
-        validation_data=evaluation_dataset(val, val_labels, batch_size=options.batch_size),
-        epochs=options.epochs,
-        class_weight=_class_weight(options, train_labels, len(class_names)),
-        callbacks=[stopping, *callbacks],
-        shuffle=False,  # the data set does it
-        verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or a line an epoch in a log
-    )
-    return FitResult(history=_rows(fitted.history), best_epoch=stopping.best_epoch + 1)
+        )
+        self._val = evaluation_dataset(val, val_labels, batch_size=batch_size)
+
+    def run(self, learning_rate: float, *, until_epoch: int) -> None:
+        """Fit what may train, from the best weights so far, with a fresh optimizer."""
+        self._compile(learning_rate, epochs=until_epoch - len(self.history))
+        fitted = self._model.fit(
+            self._train,
+            validation_data=self._val,
+            initial_epoch=len(self.history),
+            epochs=until_epoch,
+            class_weight=self._class_weight,
+            callbacks=[self.best, *self._rate_callbacks(), *self._callbacks],
+            shuffle=False,  # the data set does it
+            verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or a line an epoch in a log
+        )
+        self.history += _rows(fitted.history, first_epoch=len(self.history) + 1)
+
+    def _compile(self, learning_rate: float, *, epochs: int) -> None:
+        options = self._options
+        rate = rate_by_step(
+            learning_rate,
+            schedule=options.schedule,
+            warmup_steps=options.warmup_epochs * self._steps_per_epoch,
+            steps=epochs * self._steps_per_epoch,
+        )
+        self._model.compile(
+            optimizer=build_optimizer(
+                options.optimizer,
+                learning_rate=rate,
+                weight_decay=options.weight_decay,
+                clip_norm=options.clip_norm,
+            ),
+            loss=task.loss(label_smoothing=options.label_smoothing),
+            metrics=task.metrics(),
+        )
+
+    def _rate_callbacks(self) -> list[keras.callbacks.Callback]:
+        options = self._options
+        is_one_rate = options.schedule == "constant" and options.warmup_epochs == 0
+        if is_one_rate and options.fine_tuning.head_epochs == 0:
+            return []
+        return [rate_callback(options.schedule, patience=options.patience)]
+
+
+class _BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras does not type it
+    """Early stopping that remembers the best epoch of earlier phases, too."""
+
+    def __init__(self, *, patience: int) -> None:
+        super().__init__(monitor="val_loss", patience=patience, restore_best_weights=True)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self.best_weights is None:
+            super().on_train_begin(logs)
+        self.wait = 0
 
 
 def _class_weight(
@@ -95,9 +190,11 @@ def _class_weight(
     return task.balanced_weights(labels, n_classes)
 
 
-def _rows(history: dict[str, list[float]]) -> list[dict[str, float]]:
-    n_epochs = len(history["loss"])
+def _rows(history: dict[str, list[float]], *, first_epoch: int) -> list[dict[str, float]]:
     return [
-        {"epoch": epoch + 1, **{name: float(values[epoch]) for name, values in history.items()}}
-        for epoch in range(n_epochs)
+        {
+            "epoch": first_epoch + index,
+            **{name: float(values[index]) for name, values in history.items()},
+        }
+        for index in range(len(history["loss"]))
     ]

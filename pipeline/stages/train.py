@@ -8,10 +8,11 @@ from pipeline.base.files import write_csv, write_json
 from pipeline.base.paths import CLIPS, HISTORY, MODEL, MODEL_METADATA, TRAINING
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
+from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.augmentation import Augmentation
-from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.classifier import build_classifier
 from pipeline.model.saving import model_digest, save_classifier
-from pipeline.model.training import FitOptions, FitResult, fit, make_deterministic
+from pipeline.model.training import FineTuning, FitOptions, FitResult, fit, make_deterministic
 from pipeline.params import Params, load_params
 from pipeline.tracking.epochs import EpochMetrics
 from pipeline.tracking.runs import tag_model, training_run
@@ -28,6 +29,7 @@ def main() -> None:
         architecture(params),
         n_classes=len(metadata.class_names),
         frame_shape=train.frames(0).shape[1:],
+        precision=params.train.precision,
     )
     logger.info("%d parameters, %d training clips", model.count_params(), len(train))
     run = training_run(params=params.model_dump(by_alias=True), dataset=params.data.videos)
@@ -47,15 +49,27 @@ def main() -> None:
 
 
 def architecture(params: Params) -> Architecture:
-    """Return the sizes of the model that params.yaml asks for."""
-    return Architecture(**params.model.model_dump())
+    """Return the model that params.yaml asks for."""
+    model = params.model
+    return Architecture(
+        cnn=Cnn(**model.cnn.model_dump()),
+        frame_features=model.frame_features,
+        temporal=Temporal(**model.temporal.model_dump()),
+        dropout=model.dropout,
+        l2=model.l2,
+    )
 
 
 def fit_options(params: Params, **changes: Any) -> FitOptions:
     """Return how params.yaml asks for the model to be fitted, with ``changes``."""
-    options = params.train.model_dump(exclude={"threads", "augmentation"})
-    augmentation = Augmentation(**params.train.augmentation.model_dump())
-    return FitOptions(**{**options, "augmentation": augmentation, **changes})
+    train = params.train
+    sections = {"augmentation", "fine_tuning"}
+    options = {
+        **train.model_dump(exclude={"threads", "precision", *sections}),
+        "augmentation": Augmentation(**train.augmentation.model_dump()),
+        "fine_tuning": FineTuning(**train.fine_tuning.model_dump()),
+    }
+    return FitOptions(**{**options, **changes})
 
 
 def _write_result(result: FitResult) -> None:

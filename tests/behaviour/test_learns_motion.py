@@ -9,8 +9,9 @@ from pipeline.base.files import write_csv
 from pipeline.clips.sampling import ClipSpec, make_clip
 from pipeline.clips.shards import ClipArrays
 from pipeline.model import task
+from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.augmentation import Augmentation
-from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.classifier import build_classifier
 from pipeline.model.prediction import predict_arrays, shuffled_order
 from pipeline.model.training import FitOptions, fit
 
@@ -52,7 +53,9 @@ def trained(tmp_path_factory):
         class_weights="none",
         augmentation=Augmentation(0.1, 0.1, 0.1, flip=True, flip_swaps=[CLASSES]),
     )
-    architecture = Architecture([8, 16, 16], frame_features=24, lstm_units=24, dropout=0.1)
+    architecture = Architecture(
+        Cnn(filters=[8, 16, 16]), frame_features=24, temporal=Temporal(units=[24]), dropout=0.1
+    )
     model = build_classifier(architecture, n_classes=2, frame_shape=(32, 32, 3))
     result = fit(model, train, test, CLASSES, options)
     return model, test, result
@@ -95,7 +98,9 @@ def test_balanced_class_weights_change_what_is_learned(tmp_path):
 
     def fitted(class_weights):
         keras.utils.set_random_seed(0)
-        architecture = Architecture([4], frame_features=4, lstm_units=4, dropout=0.0)
+        architecture = Architecture(
+            Cnn(filters=[4]), frame_features=4, temporal=Temporal(units=[4]), dropout=0.0
+        )
         model = build_classifier(architecture, n_classes=2, frame_shape=(32, 32, 3))
         still = Augmentation(0.0, 0.0, 0.0, flip=False, flip_swaps=[])
         options = FitOptions(0, 1, 16, 1e-2, 1.0, 1, class_weights, still)

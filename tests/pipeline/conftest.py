@@ -19,7 +19,7 @@ TINY = {
     "catalog": {"val_share": 0.25, "test_share": 0.25},
     "decode": {"width": 16, "height": 16},
     "extract": {"frames": 8, "shards": 3},
-    "model": {"cnn_filters": [4, 4], "frame_features": 8, "lstm_units": 8},
+    "model": {"cnn": {"filters": [4, 4]}, "frame_features": 8, "temporal": {"units": [8]}},
     "train": {"epochs": 2},
     "evaluate": {"bootstrap_samples": 50},
     "compute": {"workers": 1},
@@ -67,8 +67,7 @@ class Workspace:
     def set_params(self, **sections: dict[str, object]) -> None:
         path = self.root / "params.yaml"
         params = yaml.safe_load(path.read_text())
-        for section, values in sections.items():
-            params[section].update(values)
+        merge(params, sections)
         path.write_text(yaml.safe_dump(params))
 
     def snapshot(self) -> dict[str, bytes]:
@@ -79,6 +78,15 @@ class Workspace:
             for path in (self.root / folder).rglob("*")
             if path.is_file()
         }
+
+
+def merge(params: dict[str, object], changes: dict[str, object]) -> None:
+    """Change the keys that ``changes`` has, at every depth, and leave the others."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(params.get(key), dict):
+            merge(params[key], value)
+        else:
+            params[key] = value
 
 
 def new_workspace(root: Path) -> Workspace:

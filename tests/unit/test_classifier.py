@@ -8,12 +8,13 @@ import pytest
 
 from pipeline.base.errors import PipelineError
 from pipeline.clips.sampling import ClipSpec, make_clip
-from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.architecture import Architecture, Cnn, Temporal
+from pipeline.model.classifier import build_classifier
 from pipeline.model.prediction import predict_clips, shuffled_order
 from pipeline.model.saving import load_classifier, save_classifier
 from pipeline.model.task import balanced_weights, encode_labels
 
-TINY = Architecture(cnn_filters=[4, 8], frame_features=8, lstm_units=8, dropout=0.2)
+TINY = Architecture(Cnn(filters=[4, 8]), frame_features=8, temporal=Temporal(units=[8]))
 SAVE_IN_A_NEW_PROCESS = """
 import sys
 from pathlib import Path

@@ -12,15 +12,16 @@ COMMITTED = yaml.safe_load(Path("params.yaml").read_text())
 
 @pytest.fixture
 def write(tmp_path):
-    """Write params.yaml with one dotted key changed; return its path."""
+    """Write params.yaml with dotted keys changed; return its path."""
 
-    def write(dotted: str, value: object) -> Path:
+    def write(**changes: object) -> Path:
         content = copy.deepcopy(COMMITTED)
-        *sections, key = dotted.split(".")
-        section = content
-        for name in sections:
-            section = section[name]
-        section[key] = value
+        for dotted, value in changes.items():
+            *sections, key = dotted.split(".")
+            section = content
+            for name in sections:
+                section = section[name]
+            section[key] = value
         path = tmp_path / "params.yaml"
         path.write_text(yaml.safe_dump(content))
         return path
@@ -39,12 +40,30 @@ def test_every_section_of_the_model_is_in_the_committed_file():
 
 
 def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
-    assert load_params(write("train.learning_rate", "2e-3")).train.learning_rate == 0.002
+    assert load_params(write(**{"train.learning_rate": "2e-3"})).train.learning_rate == 0.002
 
 
 @pytest.mark.parametrize(
     ("dotted", "value", "message"),
     [
+        (
+            "model.cnn.trainable",
+            0,
+            "model.cnn.trainable: Input should be all, none or a number of layers greater than 0. "
+            "Received: 0",
+        ),
+        (
+            "model.temporal.units",
+            [],
+            "model.temporal.units: List should have at least 1 item after validation, not 0. "
+            "Received: []",
+        ),
+        (
+            "model.temporal.summary",
+            "max",
+            "model.temporal.summary: Input should be 'last', 'mean', 'attention' or 'conv1d'. "
+            "Received: 'max'",
+        ),
         ("train.epoch", 3, "train.epoch: unknown key (remove it or correct its spelling)"),
         ("trian", {}, "trian: unknown key (remove it or correct its spelling)"),
         (
@@ -96,7 +115,79 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
     ],
 )
 def test_an_error_names_the_key_the_rule_and_the_value(write, dotted, value, message):
-    path = write(dotted, value)
+    path = write(**{dotted: value})
+    with pytest.raises(PipelineError) as error:
+        load_params(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model.temporal.recurrent": "convlstm2d", "model.frame_features": 0},
+            "model.cnn.pooling: expected none, because model.temporal.recurrent is convlstm2d, "
+            "which reads feature maps. Received: flatten",
+        ),
+        (
+            {"model.temporal.recurrent": "convlstm2d", "model.cnn.pooling": "none"},
+            "model.frame_features: expected 0, because convlstm2d reads feature maps, which no "
+            "dense layer sums up. Received: 48",
+        ),
+        (
+            {"model.cnn.pooling": "none"},
+            "model.cnn.pooling: expected flatten or average, because only convlstm2d reads "
+            "feature maps and model.temporal.recurrent is lstm. Received: none",
+        ),
+        (
+            {"model.cnn.weights": "imagenet"},
+            "model.cnn.weights: expected none or the path of a file, because small_cnn has no "
+            "imagenet weights. Received: imagenet",
+        ),
+        (
+            {"model.temporal.recurrent": "none"},
+            "model.temporal.summary: expected mean, attention or conv1d, because with "
+            "model.temporal.recurrent none the last frame knows nothing of the others. "
+            "Received: last",
+        ),
+        (
+            {
+                "model.temporal.recurrent": "none",
+                "model.temporal.summary": "mean",
+                "model.temporal.bidirectional": True,
+                "model.temporal.recurrent_dropout": 0.1,
+            },
+            "model.temporal.bidirectional: expected false, because model.temporal.recurrent is "
+            "none. Received: true; model.temporal.recurrent_dropout: expected 0, because "
+            "model.temporal.recurrent is none. Received: 0.1",
+        ),
+        (
+            {"train.weight_decay": 0.01},
+            "train.weight_decay: expected 0, because train.optimizer is adam; adamw decays "
+            "weights. Received: 0.01",
+        ),
+        (
+            {"train.schedule": "reduce_on_plateau", "train.warmup_epochs": 2},
+            "train.warmup_epochs: expected 0, because train.schedule is reduce_on_plateau. "
+            "Received: 2",
+        ),
+        (
+            {"train.epochs": 3, "train.warmup_epochs": 3},
+            "train.warmup_epochs: expected fewer than train.epochs, 3. Received: 3",
+        ),
+        (
+            {"train.epochs": 3, "train.fine_tuning.head_epochs": 3},
+            "train.fine_tuning.head_epochs: expected fewer than train.epochs, 3. Received: 3",
+        ),
+        (
+            {"model.cnn.trainable": "none", "train.fine_tuning.head_epochs": 3},
+            "train.fine_tuning.head_epochs: expected 0, because model.cnn.trainable is none, so "
+            "there is nothing to unfreeze. Received: 3",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(write, changes, message):
+    path = write(**changes)
     with pytest.raises(PipelineError) as error:
         load_params(path)
     assert str(error.value) == f"{path}: {message}"

@@ -1,8 +1,15 @@
+import logging
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from pipeline.model import time_distributed
 from pipeline.model.time_distributed import TimeDistributed
+from tests.architectures import build, noise_clips, tiny
 
 
 @pytest.fixture
@@ -62,8 +69,6 @@ def test_any_length_and_batch_size_in_one_graph(frames):
 def test_the_cnn_stands_once_in_the_graph():
     layer = TimeDistributed(cnn())
     layer.build((None, 16, 8, 8, 2))
-    import tensorflow as tf
-
     graph = tf.function(lambda x, m: layer(x, mask=m)).get_concrete_function(
         tf.TensorSpec((2, 16, 8, 8, 2)), tf.TensorSpec((2, 16), tf.bool)
     )
@@ -75,3 +80,98 @@ def test_it_is_a_time_distributed_layer_by_name_and_type():
     layer = TimeDistributed(cnn())
     assert isinstance(layer, keras.layers.TimeDistributed)
     assert type(layer).__name__ == "TimeDistributed"
+
+
+def test_layers_with_several_inputs_are_applied_too(frames):
+    added = TimeDistributed(keras.layers.Add())([frames, 2 * frames], mask=MASK)
+    np.testing.assert_allclose(added, 3 * frames * MASK[:, :, None, None, None], atol=1e-6)
+    assert TimeDistributed(keras.layers.Concatenate()).compute_output_shape(
+        [(None, None, 8, 2), (None, None, 8, 3)]
+    ) == (None, None, 8, 5)
+
+
+def compiled_by_xla(layer):
+    return tf.function(lambda frames, mask: layer(frames, mask=mask), jit_compile=True)
+
+
+def test_compiled_by_xla_it_gives_the_same_and_says_once_what_it_costs(frames, caplog):
+    time_distributed._warn_of_folding.cache_clear()
+    layer = TimeDistributed(cnn())
+    expected = layer(frames, mask=MASK)
+    frames[~MASK] = np.nan
+    with caplog.at_level(logging.WARNING):
+        first = compiled_by_xla(layer)(frames, MASK)
+        second = compiled_by_xla(layer)(frames[:, :4], MASK[:, :4])
+    np.testing.assert_allclose(first, expected, atol=1e-5)
+    np.testing.assert_allclose(second, expected[:, :4], atol=1e-5)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "XLA cannot compile frames of a number that changes"
+    ]
+
+
+def test_compiled_by_xla_padding_has_no_gradient(frames):
+    layer = TimeDistributed(cnn())
+
+    @tf.function(jit_compile=True)
+    def gradient(pixels, mask):
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            total = tf.reduce_sum(layer(pixels, mask=mask) ** 2)
+        return tape.gradient(total, pixels)
+
+    found = np.array(gradient(tf.constant(frames), tf.constant(MASK)))
+    assert (found[~MASK] == 0).all()
+    assert np.abs(found[MASK]).max() > 0
+
+
+def test_a_classifier_can_be_compiled_by_xla():
+    model = build(tiny(recurrent="none", summary="attention"))
+    frames, mask = map(tf.constant, noise_clips([2, 4], 4, 0, (8, 8, 3)))
+    compiled = tf.function(
+        lambda frames, mask: model({"frames": frames, "mask": mask}), jit_compile=True
+    )
+    expected = model({"frames": frames, "mask": mask})
+    np.testing.assert_allclose(compiled(frames, mask), expected, atol=1e-5)
+
+
+def test_keras_trains_without_xla_where_it_is_asked_for_it():
+    model = build(tiny(recurrent="none", summary="mean"))
+    with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
+        model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    frames, mask = noise_clips([2, 4], 4, 0, (8, 8, 3))
+    loss = model.train_on_batch({"frames": frames, "mask": mask}, np.array([0, 1]))
+    assert np.isfinite(loss)
+
+
+TRAIN_ON_TWO_DEVICES = """
+import keras, numpy as np, tensorflow as tf
+from dataclasses import replace
+from tests.architectures import SMALL, build, noise_clips, tiny
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+frames, mask = noise_clips([1, 4, 2, 3], 4, 0, (8, 8, 3))
+mask = mask.astype(np.uint8)  # fit of Keras 3 averages the first batch of two devices
+
+def weights_after_training(strategy):
+    with strategy.scope():
+        # Batch normalisation takes the statistics of each device apart.
+        model = build(tiny(replace(SMALL, batch_norm=False), recurrent="none", summary="mean"))
+        model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    data = tf.data.Dataset.from_tensors(({"frames": frames, "mask": mask}, np.array([0, 1, 2, 0])))
+    model.fit(data.unbatch().batch(4), epochs=2, verbose=0)
+    return model.get_weights()
+
+one = weights_after_training(tf.distribute.get_strategy())
+both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert both.num_replicas_in_sync == 2
+for expected, found in zip(one, weights_after_training(both), strict=True):
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+"""
+
+
+def test_two_mirrored_devices_train_as_one():
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_ON_TWO_DEVICES], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

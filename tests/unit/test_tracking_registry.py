@@ -20,7 +20,8 @@ from pipeline.base.files import sha256_of_file
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing, clip_from_video
 from pipeline.clips.sampling import ClipSpec
-from pipeline.model.classifier import Architecture, build_classifier
+from pipeline.model.architecture import Architecture, Cnn, Temporal
+from pipeline.model.classifier import build_classifier
 from pipeline.model.prediction import predict_clips
 from pipeline.model.saving import load_classifier, save_classifier
 from pipeline.tracking.loading import Prediction, load_model
@@ -64,7 +65,12 @@ def register(store, video):
     def register(seed: int, tags: dict[str, str]) -> int:
         keras.utils.set_random_seed(seed)
         model = build_classifier(
-            Architecture(cnn_filters=(4,), frame_features=8, lstm_units=8, dropout=0.0),
+            # With layers of ours that Keras must find again.
+            Architecture(
+                Cnn(filters=(4,), wrap="per_layer"),
+                frame_features=8,
+                temporal=Temporal("gru", units=(8,), bidirectional=True, summary="attention"),
+            ),
             n_classes=len(CLASSES),
             frame_shape=(12, 16, 3),
         )
@@ -142,19 +148,27 @@ def test_signature_example_and_requirements(version, video):
     assert Path(requirements).read_text().splitlines() == inference_requirements()
 
 
+def assert_about_equal(found: list[Prediction], expected: list[Prediction]) -> None:
+    """Up to the last bits, which depend on how many clips are computed at once."""
+    for one, other in zip(found, expected, strict=True):
+        assert one.label == other.label
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
 def test_bytes_and_paths_are_classified_as_in_evaluation(classifier, expected, video, tmp_path):
     path = tmp_path / "ein Fußweg.mp4"
     path.write_bytes(video)
     assert classifier.uri == f"models:/{NAME}/1"
     assert classifier.predict([video]) == [expected]
-    assert classifier.predict([path, video, path]) == [expected] * 3
+    assert_about_equal(classifier.predict([path, video, path]), [expected] * 3)
 
 
 def test_many_videos_are_classified_in_their_order(classifier, expected, video):
     still = encode_mp4(np.zeros((4, 32, 48, 3), np.uint8), fps=10)
     found = classifier.predict([video] * 33 + [still])
-    assert found[:33] == [expected] * 33
-    assert found[33:] == classifier.predict([still]) != [expected]
+    assert_about_equal(found[:33], [expected] * 33)
+    assert_about_equal(found[33:], classifier.predict([still]))
+    assert found[33] != expected
 
 
 @pytest.mark.parametrize(

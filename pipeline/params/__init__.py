@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -22,30 +20,18 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from pipeline.base.errors import PipelineError
+from pipeline.params.fields import Fraction, Positive, Section, Seed, Share, Side, Text
+from pipeline.params.model import ModelParams, TrainParams, contradictions
 
 PARAMS_FILE = Path("params.yaml")
 
-# PyYAML reads "2e-3" as text, DVC as a number: these fields take either.
-_Share = Annotated[float, Field(strict=False, allow_inf_nan=False, gt=0, lt=1)]
-_Positive = Annotated[float, Field(strict=False, allow_inf_nan=False, gt=0)]
-_NonNegative = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0)]
-_Fraction = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0, le=1)]
-_BelowOne = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0, lt=1)]
-_Seed = Annotated[int, Field(ge=0, lt=2**32)]
-_Side = Annotated[int, Field(ge=2, le=8192)]  # pixels; video files have no smaller ones
-_Text = Annotated[str, StringConstraints(min_length=1)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DataParams(_Section):
+class DataParams(Section):
     """Where the videos and their labels are. Paths are relative to the repository or absolute."""
 
-    videos: _Text
+    videos: Text
     layout: Literal["folders", "csv"]
-    labels: _Text
+    labels: Text
 
     @model_validator(mode="after")
     def _labels_fit_layout(self) -> Self:
@@ -57,11 +43,11 @@ class DataParams(_Section):
         return self
 
 
-class CatalogParams(_Section):
+class CatalogParams(Section):
     """How videos without a given split are split, by group."""
 
-    val_share: _Share
-    test_share: _Share
+    val_share: Share
+    test_share: Share
     seed: int
 
     @model_validator(mode="after")
@@ -71,27 +57,27 @@ class CatalogParams(_Section):
         return self
 
 
-class DecodeParams(_Section):
+class DecodeParams(Section):
     """Which frames of a video are kept, at what size, and what is too much."""
 
-    fps: _Positive
-    width: _Side
-    height: _Side
+    fps: Positive
+    width: Side
+    height: Side
     fit: Literal["crop", "letterbox", "stretch"]
     on_damage: Literal["quarantine", "keep"]
-    max_seconds: _Positive
+    max_seconds: Positive
     max_pixels: PositiveInt
-    timeout_seconds: _Positive
-    max_bad_fraction: _Fraction
+    timeout_seconds: Positive
+    max_bad_fraction: Fraction
 
 
-class ReportParams(_Section):
+class ReportParams(Section):
     """The picture of the data."""
 
     bins: Annotated[int, Field(ge=1, le=200)]
 
 
-class ExtractParams(_Section):
+class ExtractParams(Section):
     """How the frames of a video become one clip of fixed length."""
 
     frames: PositiveInt
@@ -100,62 +86,29 @@ class ExtractParams(_Section):
     shards: PositiveInt
 
 
-class ModelParams(_Section):
-    """The CNN-LSTM."""
-
-    cnn_filters: Annotated[list[PositiveInt], Field(min_length=1)]
-    frame_features: PositiveInt
-    lstm_units: PositiveInt
-    dropout: _BelowOne
-
-
-class AugmentationParams(_Section):
-    """Random changes of training clips, the same for every frame of a clip."""
-
-    shift: _BelowOne
-    brightness: _BelowOne
-    contrast: _BelowOne
-    flip: bool
-    flip_swaps: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-
-
-class TrainParams(_Section):
-    """How the model is fitted."""
-
-    seed: _Seed
-    epochs: PositiveInt
-    batch_size: PositiveInt
-    learning_rate: _Positive
-    clip_norm: _Positive
-    patience: PositiveInt
-    class_weights: Literal["none", "balanced"]
-    threads: Annotated[int, Field(ge=1, le=1024)]
-    augmentation: AugmentationParams
-
-
-class EvaluateParams(_Section):
+class EvaluateParams(Section):
     """How scores and their intervals are computed."""
 
     top_k: PositiveInt
     bootstrap_samples: PositiveInt
-    confidence: _Share
+    confidence: Share
     calibration_bins: PositiveInt
-    seed: _Seed
+    seed: Seed
 
 
-class RegisterParams(_Section):
+class RegisterParams(Section):
     """Where the model goes in the MLflow registry."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[^/:@'\"]+$")]
 
 
-class ComputeParams(_Section):
+class ComputeParams(Section):
     """What the work may use. Never changes a result, so no stage depends on it."""
 
     workers: NonNegativeInt
 
 
-class Params(_Section):
+class Params(Section):
     """All of params.yaml."""
 
     data: DataParams
@@ -188,10 +141,14 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     if not isinstance(content, dict):
         raise PipelineError(f"{path}: expected sections such as data: and train:, found none.")
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
     except ValidationError as error:
-        mistakes = "; ".join(_sentence(detail) for detail in error.errors())
-        raise PipelineError(f"{path}: {mistakes}") from None
+        mistakes = [_sentence(detail) for detail in error.errors()]
+    else:
+        mistakes = contradictions(params.model, params.train)
+        if not mistakes:
+            return params
+    raise PipelineError(f"{path}: {'; '.join(mistakes)}")
 
 
 def _sentence(detail: ErrorDetails) -> str:
