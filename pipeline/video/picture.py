@@ -64,6 +64,7 @@ def small_picture(
     return np.ascontiguousarray(np.rot90(small, quarter_turns))
 
 
+@cache
 def fit_window(
     width: int, height: int, pixel_aspect: float, target: tuple[int, int], fit: Fit
 ) -> Window:

@@ -47,7 +47,7 @@ def frames_at_rate(
     """
     kept = 0
     current: tuple[TimedFrame, FrameT] | None = None
-    gap = Fraction(0)
+    before = Fraction(0)
     due = start_seconds
     for timed, frame in timed_frames:
         if current is not None:
@@ -55,14 +55,15 @@ def frames_at_rate(
                 yield current[1]
                 kept += 1
                 due = start_seconds + kept / fps
-            gap = timed.seconds - current[0].seconds
+            before = current[0].seconds
         if end_seconds is not None and due >= end_seconds:
             return
         current = (timed, frame)
     if current is None:
         return
-    lasts = _last_duration(current[0].duration_seconds, gap, durations) or 1 / fps
-    ends = current[0].seconds + lasts
+    last = current[0]
+    lasts = _last_duration(last.duration_seconds, last.seconds - before, durations)
+    ends = last.seconds + (lasts or 1 / fps)
     if end_seconds is not None:
         ends = min(ends, end_seconds)
     while due < ends:
