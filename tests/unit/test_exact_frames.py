@@ -120,6 +120,12 @@ class TestTimes:
         at_10 = [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7]
         check_numbers(content, at_10=at_10, at_4=[0, 2, 5, 5, 5, 5, 6])
 
+    def test_a_transport_stream_says_no_length_so_such_a_pause_is_taken_for_a_cut(self):
+        ticks = [0, 1, 2, 3, 4, 5, 15, 16]
+        content = made_video(code_frames(8), ticks=ticks, options=B_FRAMES, container="mpegts")
+        with pytest.raises(VideoError, match=r"truncated after 1\.7 s"):
+            numbers_in_file(content, 10)
+
 
 class TestEditLists:
     """What an edit list leaves out is not shown; time 0 is the first frame that is."""
