@@ -11,6 +11,7 @@ import joblib
 from tqdm import tqdm
 
 from pipeline.base.files import remove_in_progress
+from pipeline.video.damage import DAMAGE_ERRORS, detail
 from pipeline.video.reading import FrameReader, FrameSpec, Segment
 from pipeline.video.source import Limits, VideoError
 from pipeline.video.store import (
@@ -94,11 +95,19 @@ def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:
     try:
         return write_frames(path, reader, key=task.key)
     except VideoError as error:
-        return write_refusal(path, error, reader, key=task.key)
+        if error.is_lasting:
+            return write_refusal(path, error, reader, key=task.key)
+        return StoredVideo(key=task.key, frames=0, reason=error.reason)
+    except _UNEXPECTED as error:
+        return _as_refusal(task, Failure(detail(error)))
+
+
+# Nothing that one file does may end the run of all others.
+_UNEXPECTED = (*DAMAGE_ERRORS, cv2.error, AssertionError)
 
 
 def _as_refusal(task: DecodeTask, failure: Failure) -> StoredVideo:
-    """Report a hang or a crash without storing it: the next machine may do better."""
+    """Report a hang, a crash or a fault of ours without storing it: the next run may do better."""
     return StoredVideo(key=task.key, frames=0, reason=f"decoding failed: {failure.reason}")
 
 

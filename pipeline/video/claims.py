@@ -1,8 +1,9 @@
 """What a container says of its video, and whether the file holds that much."""
 
+import io
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -13,8 +14,14 @@ from pipeline.video.timing import Durations
 
 # How much earlier than its header says a video may end and count as whole: headers round.
 _SHORTFALL_SECONDS = 0.25
-# A transport stream is a row of packets of this size. Source: ITU-T H.222.0, 2.4.3.
-_TS_PACKET_BYTES = 188
+_SHORTFALL_WITH_HOLE_SECONDS = 0.1  # where frames seem to be missing among the last ones
+
+# A transport stream is a row of packets that begin with this byte: 188 bytes long, 192 with a
+# time before each (camcorders, Blu-ray: M2TS), 204 with check bytes after each (broadcast).
+# Source: ITU-T H.222.0, 2.4.3.2.
+_TS_SYNC = b"\x47"
+_TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of a packet, place of the sync byte
+_TS_CHECKED_PACKETS = 4
 
 
 class Claim(NamedTuple):
@@ -68,13 +75,12 @@ def is_cut_short(
     """
     if container.format.name == INDEXED_CONTAINER:
         return claim.frames is not None and frames < claim.frames
-    if container.format.name == "mpegts" and _size_of(source) % _TS_PACKET_BYTES:
+    if container.format.name == "mpegts" and _ends_within_packet(source):
         return True
     if claim.seconds is None:
         return has_hole_at_end
-    if end_seconds < claim.seconds and has_hole_at_end:
-        return True
-    enough = claim.seconds - _SHORTFALL_SECONDS
+    shortfall = _SHORTFALL_WITH_HOLE_SECONDS if has_hole_at_end else _SHORTFALL_SECONDS
+    enough = claim.seconds - shortfall
     if end_seconds >= enough:
         return False
     # The claim counts the longest stream, which may be the sound.
@@ -82,8 +88,21 @@ def is_cut_short(
     return not (has_others and _end_of_any_stream(source, limits) >= enough)
 
 
-def _size_of(source: Path | bytes) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
+def _ends_within_packet(source: Path | bytes) -> bool:
+    """Whether the last packet of a transport stream is there, but not all of it."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        for length, sync_at in _TS_PACKETS:
+            starts = [length * number + sync_at for number in range(_TS_CHECKED_PACKETS)]
+            if all(_byte_at(file, start) == _TS_SYNC for start in starts):
+                rest = size % length
+                return rest > sync_at and _byte_at(file, size - rest + sync_at) == _TS_SYNC
+    return False
+
+
+def _byte_at(file: BinaryIO, position: int) -> bytes:
+    file.seek(position)
+    return file.read(1)
 
 
 def _end_of_any_stream(source: Path | bytes, limits: Limits) -> float:

@@ -45,10 +45,13 @@ def complaints() -> Iterator[list[Complaint]]:
 
 
 def complaint_about(heard: list[Complaint], container: InputContainer, stream: VideoStream) -> str:
-    """Return the first error that concerns the pictures of ``stream``; empty if none does."""
-    decoder = stream.codec_context.name
+    """Return the first error that concerns the pictures of ``stream``; empty if none does.
+
+    What decoders of sound complain of does not, nor what is missing of other tracks.
+    """
+    speakers = {stream.codec_context.name, container.format.name} - {INDEXED_CONTAINER}
     for _, speaker, text in heard:
-        if speaker == decoder or container.format.name != INDEXED_CONTAINER:
+        if speaker in speakers:
             return text.strip()
     return ""
 

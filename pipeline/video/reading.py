@@ -117,11 +117,12 @@ class FrameReader:
         assert self.info is not None
         with self._packets(stream, survey) as packets:
             frames = decode_selected(stream.codec_context, survey.frames, packets, set(kept))
-            frame = next(frames)
-            self.info = replace(self.info, **seen_in(frame))
+            frame: av.VideoFrame | None = None
             for timestamp in kept:
-                while frame.pts != timestamp:
-                    frame = next(frames)
+                while frame is None or frame.pts != timestamp:
+                    if (frame := next(frames, None)) is None:  # they came in another order
+                        raise UntrustedFrames
+                    self.info = replace(self.info, **seen_in(frame))
                 yield self._small(frame, stream)
 
     @contextmanager

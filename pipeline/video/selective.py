@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from pipeline.video.damage import DAMAGE_ERRORS, complaints
@@ -110,13 +111,20 @@ def _decode_planned(
     wanted: Set[int],
 ) -> Iterator[av.VideoFrame]:
     _open(codec)
+    is_run_open = False
     for number, packet in enumerate(packets):
+        frames: list[av.VideoFrame] = []
         if number in plan.sent:
             codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            yield from _decode(codec, packet)
+            frames += _decode(codec, packet)
         if number in plan.run_ends:
-            yield from _decode(codec, None)
+            frames += _decode(codec, None)
             codec.flush_buffers()
+        # Some containers call every frame a keyframe, and some decoders begin anywhere.
+        if frames and not is_run_open and frames[0].pict_type != PictureType.I:
+            raise UntrustedFrames
+        is_run_open = (is_run_open or bool(frames)) and number not in plan.run_ends
+        yield from frames
         if number == plan.last:
             return
 

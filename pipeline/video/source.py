@@ -33,15 +33,21 @@ _KEY_ID = "enc_key_id"  # in the metadata of an encrypted Matroska track
 
 
 class VideoError(PipelineError):
-    """A video that cannot be used. ``reason`` says why, without the file's name."""
+    """A video that cannot be used. ``reason`` says why, without the file's name.
 
-    def __init__(self, name: str, reason: str) -> None:
+    ``is_lasting`` is False where another try may end better: the file could not be read, or
+    there was no memory.
+    """
+
+    def __init__(self, name: str, reason: str, is_lasting: bool = True) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
         self.reason = reason
+        self.is_lasting = is_lasting
 
-    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
-        return VideoError, (self.name, self.reason)  # so that worker processes can raise it
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str, bool]]:
+        # So that worker processes can raise it.
+        return VideoError, (self.name, self.reason, self.is_lasting)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ def open_video(source: Path | bytes, *, limits: Limits) -> Iterator[OpenedVideo]
                 target, "r", options={**_OPEN_OPTIONS, **max_pixels}, metadata_errors="replace"
             )
         except DAMAGE_ERRORS as error:
-            raise VideoError(name, _why_not_opened(error, heard)) from None
+            is_lasting = not isinstance(error, OSError | MemoryError)
+            raise VideoError(name, _why_not_opened(error, heard), is_lasting) from None
     with container:
         stream = _picture_stream(container, name)
         if stream.width * stream.height > limits.max_pixels:
@@ -116,7 +123,8 @@ def _checked_url(path: Path) -> str:
         with path.open("rb") as file:
             _check_index(file, name, path.stat().st_size)
     except OSError as error:
-        raise VideoError(name, f"cannot be read ({error.strerror})") from None
+        reason = f"cannot be read ({error.strerror})"
+        raise VideoError(name, reason, is_lasting=False) from None
     return f"file:{path.resolve()}"
 
 

@@ -22,6 +22,8 @@ from pipeline.video.timing import Durations, TimedFrame
 
 # Compressed bytes that are held in memory; the packets of a larger file are read twice.
 _MAX_HELD_BYTES = 16 << 20
+_PACKET_BYTES = 400  # what holding one takes besides its content
+_MAX_PACKETS = 2_000_000  # nine hours at 60 frames a second
 
 
 class CodedFrame(NamedTuple):
@@ -124,6 +126,8 @@ def _list_packets(
                 if packet.is_keyframe and packet.has_sidedata("encryption_info"):
                     raise VideoError(name, "encrypted")
                 tally.add(packet)
+                if tally.count > _MAX_PACKETS:
+                    raise VideoError(name, f"more than {_MAX_PACKETS} frames")
                 if heard and (trouble := complaint_about(heard, container, stream)):
                     return trouble
                 if packet.is_corrupt:
@@ -166,13 +170,20 @@ class _Tally:
         if shown_at is None and not packet.size:
             return  # the end of the file
         self.count += 1
-        self.last_dts = packet.dts
+        self._follow(packet)
         self.hidden += packet.is_discard
         if shown_at is not None and not packet.is_discard:
             self.start = shown_at if self.start is None else min(self.start, shown_at)
             self.end = max(self.end, shown_at + (packet.duration or 0))
         if packet.size:
             self._add_frame(packet)
+
+    def _follow(self, packet: "Packet[VideoStream]") -> None:
+        """Keep the time of decoding, which goes back where files were put together."""
+        if packet.dts is not None:
+            if self.last_dts is not None and packet.dts < self.last_dts:
+                self.is_trusted = False
+            self.last_dts = packet.dts
 
     def _add_frame(self, packet: "Packet[VideoStream]") -> None:
         if packet.pts is None or self._is_odd(packet, packet.pts):
@@ -183,7 +194,7 @@ class _Tally:
         self.frames.append(
             CodedFrame(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard)
         )
-        self._held_bytes += packet.size
+        self._held_bytes += packet.size + _PACKET_BYTES
         if self._held_bytes > _MAX_HELD_BYTES:
             self.packets = None
         if self.packets is not None:

@@ -1,6 +1,7 @@
 """Work on untrusted files in processes of their own: one may hang or crash, the rest goes on."""
 
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pebble import ProcessExpired, ProcessPool
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
+_PENDING_A_WORKER = 4
 _TRIES = 2  # a crash may be the machine's fault (memory), so a task gets a second chance
 
 
@@ -44,28 +46,23 @@ def run_isolated(
     # Forked processes would inherit threads and locks of this one.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPool(max_workers=min(workers, len(chunks)), context=context)
-
-    def start(chunk: Sequence[TaskT], tries: int) -> None:
-        future = pool.schedule(_work_through, args=(work, chunk), timeout=timeout_seconds)
-        pending[future] = (chunk, tries)
-
+    waiting = deque((chunk, 1) for chunk in chunks)
     pending: dict[Future[list[ResultT]], tuple[Sequence[TaskT], int]] = {}
     try:
-        for chunk in chunks:
-            start(chunk, 1)
-        while pending:
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                chunk, tries = pending.pop(future)
+        while waiting or pending:
+            # Few at a time: what is pending is looked through at every result.
+            while waiting and len(pending) < _PENDING_A_WORKER * workers:
+                chunk, tries = waiting.popleft()
+                future = pool.schedule(_work_through, args=(work, chunk), timeout=timeout_seconds)
+                pending[future] = (chunk, tries)
+            for done in wait(pending, return_when=FIRST_COMPLETED).done:
+                chunk, tries = pending.pop(done)
                 try:
-                    yield from zip(chunk, future.result(), strict=True)
+                    yield from zip(chunk, done.result(), strict=True)
                 except (TimeoutError, ProcessExpired) as error:
-                    is_crash = isinstance(error, ProcessExpired)
-                    if len(chunk) > 1:
-                        for task in chunk:
-                            start([task], 1)
-                    elif is_crash and tries < _TRIES:
-                        start(chunk, tries + 1)
-                    else:
+                    again = _to_try_again(chunk, tries, error)
+                    waiting.extendleft(again)
+                    if not again:
                         yield chunk[0], Failure(_reason(error, timeout_seconds))
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
@@ -74,6 +71,16 @@ def run_isolated(
         pool.close()  # type: ignore[no-untyped-call]
     finally:
         pool.join()
+
+
+def _to_try_again(
+    chunk: Sequence[TaskT], tries: int, error: TimeoutError | ProcessExpired
+) -> list[tuple[Sequence[TaskT], int]]:
+    """Return what of a failed chunk gets another try, with the number of that try."""
+    is_crash = isinstance(error, ProcessExpired)
+    if len(chunk) > 1:
+        return [([task], tries + 1 if is_crash else tries) for task in chunk]
+    return [(chunk, tries + 1)] if is_crash and tries < _TRIES else []
 
 
 def _work_through(work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]) -> list[ResultT]:

@@ -31,8 +31,6 @@ REASONS = {
     "encrypted, fragments": "encrypted",
     "initialisation segment only": NO_FRAME,
     "no frame": NO_FRAME,
-    "claims 100,000 x 100,000 pixels, mkv": "damaged (Picture size 100000x100000 is invalid)",
-    "claims 100,000 x 100,000 pixels, avi": "damaged (Picture size 100000x100000 is invalid)",
     "claims 100,000 x 100,000 pixels, H.264": "damaged (mb_width/height overflow)",
     "claims 16,000 x 16,000 pixels, H.264": (
         "16000 x 16000 pixels are more than decode.max_pixels = 40000000"
@@ -51,6 +49,8 @@ REASONS = {
 # The frames of these kinds come out, whatever the headers claim and whatever the name is.
 RIGHT = {
     "claims 65,535 x 65,535 pixels, mp4": "H.264 mp4",
+    "claims 100,000 x 100,000 pixels, mkv": "H.264 mp4",
+    "claims 100,000 x 100,000 pixels, avi": "MPEG-4 avi",
     "claims 10^9 frames, times": "H.264 mp4",
     "claims 10^9 frames, avi": "MPEG-4 avi",
     "claims 2^32 - 1 ticks": "H.264 mp4",
