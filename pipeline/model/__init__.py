@@ -10,6 +10,6 @@ import os
 # and missing GPUs otherwise. Set it to 0 to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipeline.model import attention, masking, pixels, time_distributed
+from pipeline.model import attention, batch_norm, masking, pixels, time_distributed
 
-__all__ = ["attention", "masking", "pixels", "time_distributed"]
+__all__ = ["attention", "batch_norm", "masking", "pixels", "time_distributed"]
