@@ -5,6 +5,7 @@ from pathlib import Path
 CATALOG = Path("data/catalog/catalog.csv")
 FRAMES = Path("data/frames")
 CLIPS = Path("data/clips")
+FEATURES = Path("data/features")  # a cache of train, no output: it may be deleted
 MODEL = Path("models/classifier.keras")
 MODEL_METADATA = Path("models/classifier.json")
 HISTORY = Path("models/history.csv")
