@@ -102,7 +102,11 @@ def evaluation_dataset(
 def _bucketed(
     order: tf.data.Dataset, lengths: NDArray[np.int64], *, batch_size: int, seed: int
 ) -> tf.data.Dataset:
-    """Sort each stretch of a few batches by length, then shuffle its batches."""
+    """Sort each stretch of a few batches by length, then shuffle its batches.
+
+    The last batch of an epoch may be smaller; where the shuffle moves it forward, those behind
+    it share a few clips of other lengths. They are all still there, once.
+    """
 
     def by_length(indices: tf.Tensor) -> tf.Tensor:
         return tf.gather(indices, tf.argsort(tf.gather(lengths, indices), stable=True))

@@ -86,6 +86,7 @@ class EvaluateParams(Section):
     bootstrap_samples: PositiveInt
     confidence: Share
     calibration_bins: PositiveInt
+    length_margin: Fraction
     seed: Seed
 
 

@@ -169,6 +169,7 @@ def test_damaged_features_are_computed_again(clips, tmp_path, caplog, damage):
         case "no_digest":
             path.write_bytes(b"")
             path.with_suffix(".sha256").unlink()
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         cached_features(model, clips, tmp_path / "features")
     assert files(tmp_path / "features") == whole
