@@ -36,6 +36,7 @@ def _rows() -> Iterator[tuple[str, str]]:
             f"{metrics[name]:.3f}  [{low:.3f}, {high:.3f}] at {_confidence():.0%}",
         )
     yield "with frames shuffled", f"{metrics['accuracy_frames_shuffled']:.3f} accuracy"
+    yield "by length alone", f"{metrics['accuracy_length_only']:.3f} accuracy"
     yield "registered", f"{version['name']} version {version['version']}, @{version['alias']}"
 
 

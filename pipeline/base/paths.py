@@ -8,6 +8,7 @@ FRAMES_INDEX = FRAMES / "index.csv"
 DATA_SUMMARY = Path("data/report/summary.csv")
 VIDEOS_PICTURE = Path("data/report/videos.png")
 CLIPS = Path("data/clips")
+FEATURES = Path("data/features")  # a cache of train, no output: it may be deleted
 MODEL = Path("models/classifier.keras")
 MODEL_METADATA = Path("models/classifier.json")
 HISTORY = Path("models/history.csv")

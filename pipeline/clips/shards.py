@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.base.errors import PipelineError
-from pipeline.base.files import read_csv, write_csv
+from pipeline.base.files import read_csv, sha256_of_file, sha256_of_json, write_csv
 from pipeline.clips.sampling import ClipSpec, make_clip
 from pipeline.video.reading import FrameSpec
 from pipeline.video.store import load_frames
@@ -42,14 +42,34 @@ class ClipSource:
         return int(self.key[:8], 16) % n_shards
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Some clips of a split, memory-mapped.
+
+    frames: uint8 [n, T, H, W, 3].
+    mask: bool [n, T].
+    """
+
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    files: tuple[Path, Path]
+
+    def digest(self) -> str:
+        """Return the SHA-256 that identifies the content."""
+        return sha256_of_json([sha256_of_file(path) for path in self.files])
+
+
 class ClipArrays:
     """The clips of one split, memory-mapped: only the clips that are asked for are read.
 
     Attributes:
+        input_name: of a classifier's input for the frames.
         names: of the clips, unique.
         labels: class names, one a clip.
         groups: one a clip; clips of one group come from one scene.
     """
+
+    input_name = "frames"
 
     def __init__(self, folder: Path) -> None:
         """Open a folder that write_clips wrote.
@@ -64,13 +84,8 @@ class ClipArrays:
         self.labels = [row["label"] for row in rows]
         self.groups = [row["group"] for row in rows]
         self._where = [(int(row["shard"]), int(row["row"])) for row in rows]
-        shards = sorted({shard for shard, _ in self._where})
-        self._frames: dict[int, NDArray[np.uint8]] = {
-            shard: np.load(_frames_path(folder, shard), mmap_mode="r") for shard in shards
-        }
-        self._mask: dict[int, NDArray[np.bool_]] = {
-            shard: np.load(_mask_path(folder, shard), mmap_mode="r") for shard in shards
-        }
+        numbers = sorted({shard for shard, _ in self._where})
+        self._shards = {number: _open_shard(folder, number) for number in numbers}
 
     def __len__(self) -> int:
         return len(self._where)
@@ -78,18 +93,26 @@ class ClipArrays:
     def frames(self, index: int) -> NDArray[np.uint8]:
         """Return uint8 [T, H, W, 3], RGB, zeros where the mask is False."""
         shard, row = self._where[index]
-        clip: NDArray[np.uint8] = self._frames[shard][row]
+        clip: NDArray[np.uint8] = self._shards[shard].frames[row]
         return clip
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return bool [T], True for a real frame, right-padded."""
         shard, row = self._where[index]
-        mask: NDArray[np.bool_] = self._mask[shard][row]
+        mask: NDArray[np.bool_] = self._shards[shard].mask[row]
         return mask
 
     def masks(self) -> NDArray[np.bool_]:
         """Return bool [N, T], True for a real frame, right-padded."""
         return np.stack([self.mask(index) for index in range(len(self))])
+
+    def shards(self) -> dict[int, Shard]:
+        """Return the shards by their numbers."""
+        return dict(self._shards)
+
+    def position(self, index: int) -> tuple[int, int]:
+        """Return the number of the shard of a clip, and its row there."""
+        return self._where[index]
 
 
 def write_clips(
@@ -145,6 +168,12 @@ def _write_shard(
     frames.flush()
     mask.flush()
     return [int(count) for count in mask.sum(axis=1)]
+
+
+def _open_shard(folder: Path, number: int) -> Shard:
+    files = _frames_path(folder, number), _mask_path(folder, number)
+    frames, mask = (np.load(path, mmap_mode="r") for path in files)
+    return Shard(frames, mask, files)
 
 
 def _frames_path(folder: Path, shard: int) -> Path:

@@ -19,6 +19,13 @@ class Augmentation:
     flip: bool  # mirror left and right, every second clip
     flip_swaps: Sequence[Sequence[str]]  # pairs of classes that a mirror turns into each other
 
+    @property
+    def changes_clips(self) -> bool:
+        return self.flip or max(self.shift, self.brightness, self.contrast) > 0
+
+
+UNCHANGED = Augmentation(shift=0, brightness=0, contrast=0, flip=False, flip_swaps=())
+
 
 def clip_augmenter(augmentation: Augmentation, class_names: Sequence[str]) -> Augment:
     """Return a function that changes one clip; equal seeds give equal changes.

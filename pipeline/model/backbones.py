@@ -10,6 +10,7 @@ import keras
 
 from pipeline.base.errors import PipelineError
 from pipeline.model.architecture import Cnn, FrameShape
+from pipeline.model.batch_norm import FusedBatchNormalization
 from pipeline.model.freezing import inner_layers, set_trainable
 from pipeline.model.penalty import penalty
 from pipeline.model.pixels import ApplicationPixels
@@ -66,7 +67,7 @@ def _small_cnn(cnn: Cnn, l2: float) -> list[keras.Layer]:
             )
         )
         if cnn.batch_norm:
-            layers.append(keras.layers.BatchNormalization(momentum=0.9, name=f"norm{number}"))
+            layers.append(FusedBatchNormalization(momentum=0.9, name=f"norm{number}"))
         layers.append(keras.layers.ReLU(name=f"relu{number}"))
     return layers
 

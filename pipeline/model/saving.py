@@ -56,11 +56,11 @@ def _copy_without_chance(source: Path, target: Path) -> None:
                 version = json.loads(content)["keras_version"]
                 content = json.dumps({"keras_version": version}).encode()
             elif name == "config.json":
-                content = _renumber_shared_objects(content.decode()).encode()
+                content = renumber_shared_objects(content.decode()).encode()
             copy.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content, zipfile.ZIP_DEFLATED)
 
 
-def _renumber_shared_objects(config: str) -> str:
+def renumber_shared_objects(config: str) -> str:
     """Replace memory addresses by 1, 2, ... in order of appearance: what is shared stays shared."""
     numbers: dict[str, int] = {}
 

@@ -1,9 +1,11 @@
 """Fitting a classifier so that the same seed gives the same weights, bit for bit."""
 
+import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import keras
@@ -11,14 +13,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.clips.dataset import evaluation_dataset, training_dataset
+from pipeline.clips.dataset import Augment, evaluation_dataset, training_dataset
 from pipeline.clips.shards import ClipArrays
 from pipeline.model import task
-from pipeline.model.augmentation import Augmentation, clip_augmenter
-from pipeline.model.classifier import cnn_layers
+from pipeline.model.augmentation import UNCHANGED, Augmentation, clip_augmenter
+from pipeline.model.classifier import clip_head, cnn_layers
+from pipeline.model.features import FeatureArrays, cached_features, is_frozen
 from pipeline.model.freezing import set_trainable
 from pipeline.model.masking import refuse_empty_clips
 from pipeline.model.optimization import Schedule, build_optimizer, rate_by_step, rate_callback
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class FitOptions:
     warmup_epochs: int = 0
     label_smoothing: float = 0.0
     fine_tuning: FineTuning = FineTuning()
+    trim_batches: bool = False
+    cache_features: bool = True  # of a frozen CNN, where fit is given a folder for them
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,24 @@ def fit(
     options: FitOptions,
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    features_folder: Path | None = None,
 ) -> FitResult:
     """Fit ``model`` in place; it ends with the weights of the epoch with the least val_loss.
+
+    Args:
+        features_folder: keeps what a frozen CNN makes of the clips; the layers after it are
+            then fitted on that, without augmentation. None, or ``options.cache_features``
+            False, runs the CNN in every epoch.
 
     Raises:
         PipelineError: a clip has no real frame.
     """
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
-    fitting = _Fitting(model, train, val, class_names, options, callbacks)
+    if features_folder is not None and options.cache_features and is_frozen(model):
+        fitting = _on_features(model, train, val, class_names, options, callbacks, features_folder)
+    else:
+        fitting = _Fitting(model, train, val, class_names, options, callbacks)
     head_epochs = options.fine_tuning.head_epochs
     if head_epochs > 0:
         cnn = cnn_layers(model)
@@ -99,14 +115,35 @@ def fit(
     return FitResult(history=fitting.history, best_epoch=fitting.best.best_epoch + 1)
 
 
+def _on_features(
+    model: keras.Model,
+    train: ClipArrays,
+    val: ClipArrays,
+    class_names: Sequence[str],
+    options: FitOptions,
+    callbacks: Sequence[keras.callbacks.Callback],
+    folder: Path,
+) -> "_Fitting":
+    """Fit the layers after the frozen CNN; they are those of ``model``, not copies."""
+    if options.augmentation.changes_clips:
+        logger.warning(
+            "train.augmentation does not apply: the CNN is frozen (model.cnn.trainable none), so "
+            "its features are computed once, from unchanged clips. train.cache_features: false "
+            "augments, and runs the CNN in every epoch."
+        )
+    of_train, of_val = (cached_features(model, clips, folder) for clips in (train, val))
+    options = replace(options, augmentation=UNCHANGED)
+    return _Fitting(clip_head(model), of_train, of_val, class_names, options, callbacks)
+
+
 class _Fitting:
     """One model, its data, and what is known after the phases that have run."""
 
     def __init__(
         self,
         model: keras.Model,
-        train: ClipArrays,
-        val: ClipArrays,
+        train: ClipArrays | FeatureArrays,
+        val: ClipArrays | FeatureArrays,
         class_names: Sequence[str],
         options: FitOptions,
         callbacks: Sequence[keras.callbacks.Callback],
@@ -124,7 +161,8 @@ class _Fitting:
             labels,
             batch_size=batch_size,
             seed=options.seed,
-            augment=clip_augmenter(options.augmentation, class_names),
+            augment=_augment(options.augmentation, class_names),
+            trim=options.trim_batches,
         )
         self._val = evaluation_dataset(val, val_labels, batch_size=batch_size)
 
@@ -180,6 +218,11 @@ class _BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras 
         if self.best_weights is None:
             super().on_train_begin(logs)
         self.wait = 0
+
+
+def _augment(augmentation: Augmentation, class_names: Sequence[str]) -> Augment | None:
+    augment = clip_augmenter(augmentation, class_names)
+    return augment if augmentation.changes_clips else None
 
 
 def _class_weight(

@@ -93,6 +93,7 @@ class EvaluateParams(Section):
     bootstrap_samples: PositiveInt
     confidence: Share
     calibration_bins: PositiveInt
+    length_margin: Fraction
     seed: Seed
 
 

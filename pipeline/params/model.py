@@ -85,6 +85,8 @@ class TrainParams(Section):
     class_weights: Literal["none", "balanced"]
     label_smoothing: BelowOne
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"]
+    cache_features: bool
+    trim_batches: bool
     threads: Annotated[int, Field(ge=1, le=1024)]
     augmentation: AugmentationParams
 

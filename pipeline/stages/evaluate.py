@@ -1,6 +1,7 @@
 """evaluate: score the model on the test videos, with intervals, tables and pictures."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import keras
@@ -22,6 +23,11 @@ from pipeline.base.paths import (
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.evaluation.intervals import intervals
+from pipeline.evaluation.lengths import (
+    LabelledLengths,
+    accuracy_length_only,
+    warn_if_length_tells,
+)
 from pipeline.evaluation.metrics import confusion, per_class, score, write_per_class_csv
 from pipeline.evaluation.plots import confusion_picture, save_png, training_curves_picture
 from pipeline.evaluation.predictions import Predictions
@@ -57,9 +63,12 @@ def _write_scores(
     options = {"top_k": params.top_k, "calibration_bins": params.calibration_bins}
     scores = score(predictions.labels, predictions.probabilities, **options)
     shuffled = predict_arrays(model, test, frame_order=shuffled_order(params.seed))
+    of_train = _lengths(ClipArrays(CLIPS / "train"), predictions.class_names)
+    of_test = _lengths(test, predictions.class_names)
     metrics = {
         **asdict(scores),
         "accuracy_frames_shuffled": float(np.mean(shuffled.argmax(1) == predictions.labels)),
+        "accuracy_length_only": accuracy_length_only(of_train, of_test),
         "videos": len(predictions.videos),
     }
     write_json(METRICS, metrics)
@@ -85,6 +94,13 @@ def _write_scores(
         scores.accuracy,
         scores.macro_f1,
         metrics["accuracy_frames_shuffled"],
+    )
+    warn_if_length_tells(of_train, of_test, accuracy=scores.accuracy, margin=params.length_margin)
+
+
+def _lengths(clips: ClipArrays, class_names: Sequence[str]) -> LabelledLengths:
+    return LabelledLengths(
+        frames=clips.masks().sum(axis=1), labels=task.encode_labels(clips.labels, class_names)
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.base.command import run_command
 from pipeline.base.files import write_csv, write_json
-from pipeline.base.paths import CLIPS, HISTORY, MODEL, MODEL_METADATA, TRAINING
+from pipeline.base.paths import CLIPS, FEATURES, HISTORY, MODEL, MODEL_METADATA, TRAINING
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.architecture import Architecture, Cnn, Temporal
@@ -41,6 +41,7 @@ def main() -> None:
             metadata.class_names,
             fit_options(params),
             callbacks=[EpochMetrics(run_id)],
+            features_folder=FEATURES,
         )
         save_classifier(model, MODEL)
         metadata.write(MODEL_METADATA)
