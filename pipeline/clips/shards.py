@@ -10,8 +10,10 @@ A clip's shard follows from its key alone, so one more video rewrites one shard.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -25,6 +27,7 @@ from pipeline.video.reading import FrameSpec
 from pipeline.video.store import load_frames
 
 _INDEX = "clips.csv"
+_Shard = tuple[Path, int]  # folder of the split, number
 _COLUMNS = ("name", "label", "group", "frames", "shard", "row")
 
 
@@ -43,7 +46,7 @@ class ClipSource:
 
 
 class ClipArrays:
-    """The clips of one split, memory-mapped: only the clips that are asked for are read.
+    """The clips of a split or of several, memory-mapped: only those asked for are read.
 
     Attributes:
         names: of the clips, unique.
@@ -51,40 +54,55 @@ class ClipArrays:
         groups: one a clip; clips of one group come from one scene.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open a folder that write_clips wrote.
+    def __init__(self, *folders: Path) -> None:
+        """Open folders that write_clips wrote with one and the same ``clip_spec``.
 
         Raises:
-            PipelineError: the folder is missing.
+            PipelineError: a folder is missing.
         """
-        if not (folder / _INDEX).exists():
-            raise PipelineError(f"{folder}: no clips there. Run the extract stage (dvc repro).")
-        rows = read_csv(folder / _INDEX)
-        self.names = [row["name"] for row in rows]
-        self.labels = [row["label"] for row in rows]
-        self.groups = [row["group"] for row in rows]
-        self._where = [(int(row["shard"]), int(row["row"])) for row in rows]
-        shards = sorted({shard for shard, _ in self._where})
-        self._frames: dict[int, NDArray[np.uint8]] = {
-            shard: np.load(_frames_path(folder, shard), mmap_mode="r") for shard in shards
+        self.names: list[str] = []
+        self.labels: list[str] = []
+        self.groups: list[str] = []
+        self._where: list[tuple[Path, int, int]] = []  # folder, shard, row
+        for folder in folders:
+            if not (folder / _INDEX).exists():
+                raise PipelineError(f"{folder}: no clips there. Run the extract stage (dvc repro).")
+            rows = read_csv(folder / _INDEX)
+            self.names += [row["name"] for row in rows]
+            self.labels += [row["label"] for row in rows]
+            self.groups += [row["group"] for row in rows]
+            self._where += [(folder, int(row["shard"]), int(row["row"])) for row in rows]
+        shards = sorted({(folder, shard) for folder, shard, _ in self._where})
+        self._frames: dict[_Shard, NDArray[np.uint8]] = {
+            shard: np.load(_frames_path(*shard), mmap_mode="r") for shard in shards
         }
-        self._mask: dict[int, NDArray[np.bool_]] = {
-            shard: np.load(_mask_path(folder, shard), mmap_mode="r") for shard in shards
+        self._mask: dict[_Shard, NDArray[np.bool_]] = {
+            shard: np.load(_mask_path(*shard), mmap_mode="r") for shard in shards
         }
+
+    def chosen(self, indices: Iterable[int]) -> Self:
+        """Return these clips, in this order."""
+        part = copy(self)
+        indices = list(indices)
+        part.names = [self.names[index] for index in indices]
+        part.labels = [self.labels[index] for index in indices]
+        part.groups = [self.groups[index] for index in indices]
+        part._where = [self._where[index] for index in indices]
+        return part
 
     def __len__(self) -> int:
         return len(self._where)
 
     def frames(self, index: int) -> NDArray[np.uint8]:
         """Return uint8 [T, H, W, 3], RGB, zeros where the mask is False."""
-        shard, row = self._where[index]
-        clip: NDArray[np.uint8] = self._frames[shard][row]
+        folder, shard, row = self._where[index]
+        clip: NDArray[np.uint8] = self._frames[folder, shard][row]
         return clip
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return bool [T], True for a real frame, right-padded."""
-        shard, row = self._where[index]
-        mask: NDArray[np.bool_] = self._mask[shard][row]
+        folder, shard, row = self._where[index]
+        mask: NDArray[np.bool_] = self._mask[folder, shard][row]
         return mask
 
     def masks(self) -> NDArray[np.bool_]:
