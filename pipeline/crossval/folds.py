@@ -51,9 +51,8 @@ def make_folds(
     folds = []
     for test in _parts(everything, labels, groups, n_parts=n_folds, seed=seed):
         rest = np.setdiff1d(everything, test)
-        val = _validation(
-            rest, labels, groups, share=val_share * len(labels) / len(rest), seed=seed
-        )
+        share = val_share * len(labels) / len(rest)
+        val = _validation(rest, labels, groups, share=share, seed=seed)
         folds.append(Fold(_indices(np.setdiff1d(rest, val)), _indices(val), _indices(test)))
     _check_every_class_everywhere(folds, labels)
     return folds
@@ -86,7 +85,13 @@ def _validation(
     groups_by_class = _groups_by_class(
         [labels[index] for index in indices], [groups[index] for index in indices]
     )
-    n_parts = max(2, min(round(1 / share), *map(len, groups_by_class.values())))
+    label, own = min(groups_by_class.items(), key=lambda item: len(item[1]))
+    if len(own) < 2:
+        raise PipelineError(
+            f"Class {label!r}: a fold tests all of its groups but {len(own)}, expected 2 or more "
+            "that are left, to train on and to watch. Try another --seed or other --folds."
+        )
+    n_parts = max(2, min(round(1 / share), len(own)))
     parts = _parts(indices, labels, groups, n_parts=n_parts, seed=seed)
 
     def fitness(part: NDArray[np.int64]) -> tuple[int, float]:
