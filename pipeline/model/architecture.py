@@ -48,4 +48,4 @@ class Architecture:
     temporal: Temporal = Temporal()
     dropout: float = 0.2
     l2: float = 0.0
-    motion: Motion = "none"  # what the CNN sees: frames (none), their differences, or both
+    motion: Motion = "difference"  # what the CNN sees: frames (none), their differences, or both
