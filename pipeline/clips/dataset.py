@@ -10,10 +10,8 @@ from pipeline.clips.shards import ClipArrays
 
 Inputs = dict[str, tf.Tensor]
 # Changes one clip: (frames uint8 [T, H, W, C], mask bool [T], label int64 [], seed int32 [2])
-# -> frames, mask, label.
-Augment = Callable[
-    [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-]
+# -> frames, label.
+Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 # Another order for the real frames of a clip: (index of the clip, real frames) -> their indices.
 FrameOrder = Callable[[int, int], NDArray[np.int64]]
 
@@ -45,7 +43,7 @@ def training_dataset(
         label = tf.gather(labels, index)
         if augment is not None:
             clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
-            frames, mask, label = augment(frames, mask, label, clip_seed)
+            frames, label = augment(frames, mask, label, clip_seed)
         return {"frames": frames, "mask": mask}, label
 
     return _batched(tf.data.Dataset.zip((order, draws)), example, batch_size)

@@ -18,8 +18,6 @@ class Augmentation:
     contrast: float  # up to this share, multiplied around the clip's mean
     flip: bool  # mirror left and right, every second clip
     flip_swaps: Sequence[Sequence[str]]  # pairs of classes that a mirror turns into each other
-    zoom: float = 0.0  # up to this share nearer or farther, edges mirrored
-    time_crop: float = 0.0  # up to this share of the frames left out at the ends
 
 
 def clip_augmenter(augmentation: Augmentation, class_names: Sequence[str]) -> Augment:
@@ -32,12 +30,8 @@ def clip_augmenter(augmentation: Augmentation, class_names: Sequence[str]) -> Au
 
     def augment(
         frames: tf.Tensor, mask: tf.Tensor, label: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        draws = tf.random.stateless_uniform([8], seed, minval=-1.0, maxval=1.0)
-        if augmentation.time_crop > 0:
-            frames, mask = _cropped_in_time(frames, mask, draws[6:8], augmentation.time_crop)
-        if augmentation.zoom > 0:
-            frames = _zoomed(frames, 1.0 + draws[5] * augmentation.zoom)
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        draws = tf.random.stateless_uniform([5], seed, minval=-1.0, maxval=1.0)
         if augmentation.shift > 0:
             frames = _shifted(frames, draws[0:2] * augmentation.shift)
         if augmentation.brightness > 0 or augmentation.contrast > 0:
@@ -47,7 +41,7 @@ def clip_augmenter(augmentation: Augmentation, class_names: Sequence[str]) -> Au
             is_mirrored = draws[4] > 0
             frames = tf.where(is_mirrored, tf.reverse(frames, axis=[2]), frames)
             label = tf.where(is_mirrored, tf.gather(mirrored_label, label), label)
-        return frames, mask, label
+        return frames, label
 
     return augment
 
@@ -64,35 +58,6 @@ def _mirrored_labels(swaps: Sequence[Sequence[str]], class_names: Sequence[str])
                 )
         mirrored[position[one]], mirrored[position[other]] = position[other], position[one]
     return mirrored
-
-
-def _cropped_in_time(
-    frames: tf.Tensor, mask: tf.Tensor, draws: tf.Tensor, most: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Leave out a share of the real frames, 0 to ``most``, divided at random between the ends."""
-    draws = (draws + 1) / 2  # 0 to 1
-    n_real = tf.reduce_sum(tf.cast(mask, tf.int32))
-    n_out = tf.cast(tf.floor(tf.cast(n_real, tf.float32) * draws[0] * most), tf.int32)
-    start = tf.cast(tf.floor(tf.cast(n_out + 1, tf.float32) * draws[1]), tf.int32)
-    is_kept = tf.range(tf.shape(mask)[0]) < n_real - n_out
-    shifted = tf.roll(frames, shift=-start, axis=0)
-    return tf.where(is_kept[:, None, None, None], shifted, tf.zeros_like(frames)), is_kept
-
-
-def _zoomed(frames: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Enlarge all frames [T, H, W, C] around their middle; mirror what comes in."""
-    height, width = frames.shape[1], frames.shape[2]
-    offset_x, offset_y = (width - 1) * (1 - 1 / factor) / 2, (height - 1) * (1 - 1 / factor) / 2
-    transform = tf.stack([1 / factor, 0.0, offset_x, 0.0, 1 / factor, offset_y, 0.0, 0.0])
-    zoomed = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(frames, tf.float32),
-        transforms=transform[None],
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )
-    return tf.cast(tf.round(zoomed), tf.uint8)
 
 
 def _shifted(frames: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:

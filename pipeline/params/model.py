@@ -58,8 +58,6 @@ class AugmentationParams(Section):
     shift: BelowOne
     brightness: BelowOne
     contrast: BelowOne
-    zoom: BelowOne
-    time_crop: BelowOne
     flip: bool
     flip_swaps: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
