@@ -162,7 +162,7 @@ def test_an_error_names_the_key_the_rule_and_the_value(write, dotted, value, mes
             "MobileNetV2, which takes three channels. Received: both",
         ),
         (
-            {"train.weight_decay": 0.01},
+            {"train.optimizer": "adam", "train.weight_decay": 0.01},
             "train.weight_decay: expected 0, because train.optimizer is adam; adamw decays "
             "weights. Received: 0.01",
         ),
