@@ -5,10 +5,8 @@ eval/crossval/. MLflow gets one run, with a nested run for each fold.
 """
 
 import argparse
-import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
@@ -18,12 +16,10 @@ from pipeline.base.errors import PipelineError
 from pipeline.base.paths import CROSSVAL
 from pipeline.crossval.fitting import FoldResult, FoldTask, all_clips, run_fold, run_params
 from pipeline.crossval.folds import make_folds
-from pipeline.crossval.results import pool, scores_of, summarise, table, write_results
+from pipeline.crossval.results import logged_scores, pool, summarise, table, write_results
 from pipeline.params import load_params
-from pipeline.tracking.runs import training_run
+from pipeline.tracking.runs import training_run, warned
 from pipeline.tracking.scores import log_files, log_scores
-
-logger = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -54,8 +50,9 @@ def main() -> None:
         pooled = pool([result.predictions for result in results])
         summary = summarise(rows, pooled, params.evaluate)
         files = write_results(CROSSVAL, rows, pooled, summary)
-        log_scores(run_id, asdict(scores_of(pooled, params.evaluate)), summary["interval"])
-        log_files(run_id, files)
+        with warned(f"MLflow lacks results that are in {CROSSVAL}"):
+            log_scores(run_id, logged_scores(summary), summary["interval"])
+            log_files(run_id, files)
     print(table(rows, summary))
 
 
@@ -77,18 +74,18 @@ def _at_least_2(text: str) -> int:
 def _each_in_its_process(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
     """Run the folds one by one: determinism is set up once a process, and memory comes back."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    fold_processes = ProcessPool(max_workers=1, max_tasks=1, context=context)
+    processes = ProcessPool(max_workers=1, max_tasks=1, context=context)
     try:
         for task in tasks:
-            yield fold_processes.schedule(run_fold, args=(task,)).result()
+            yield processes.schedule(run_fold, args=(task,)).result()
     except ProcessExpired as error:
         raise PipelineError(
             f"The process of fold {task.number} died (exit code {error.exitcode}). Mostly that is "
             "memory: lower train.batch_size or extract.frames."
         ) from None
     finally:
-        fold_processes.stop()  # type: ignore[no-untyped-call]
-        fold_processes.join()
+        processes.stop()  # type: ignore[no-untyped-call]
+        processes.join()
 
 
 if __name__ == "__main__":

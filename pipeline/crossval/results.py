@@ -92,6 +92,16 @@ def summarise(
     }
 
 
+def logged_scores(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return the pooled scores, and ``accuracy_mean``, ``accuracy_spread`` and so on."""
+    over_folds = {
+        f"{name}_{kind}": value
+        for kind in ("mean", "spread")
+        for name, value in summary[kind].items()
+    }
+    return {**summary["pooled"], **over_folds}
+
+
 def write_results(
     folder: Path, rows: Sequence[FoldRow], pooled: Predictions, summary: Mapping[str, Any]
 ) -> list[Path]:

@@ -76,7 +76,7 @@ def training_run(
             status = RunStatus.KILLED
             raise
         finally:
-            with _warned("The run stays open"), mlflow_errors():
+            with warned("The run stays open"), mlflow_errors():
                 mlflow.end_run(RunStatus.to_string(status))
 
 
@@ -92,7 +92,7 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
 
 def tag_model(run_id: str, model_sha256: str) -> None:
     """Make the run the one that ``find_run`` finds for this model; a warning if that fails."""
-    with _warned("evaluate will start another run for this model"):
+    with warned("evaluate will start another run for this model"):
         client = connect()
         with mlflow_errors():
             client.set_tag(run_id, MODEL_SHA256, model_sha256)
@@ -205,7 +205,8 @@ def _milliseconds() -> int:
 
 
 @contextmanager
-def _warned(consequence: str) -> Iterator[None]:
+def warned(consequence: str) -> Iterator[None]:
+    """Turn a PipelineError inside the block into a warning that names its consequence."""
     try:
         yield
     except PipelineError as error:

@@ -109,6 +109,8 @@ def test_mlflow_has_a_run_and_its_folds_below_it(done):
     parent = by_name["crossval of 2 folds, seed 3"]
     summary = json.loads((root / "eval/crossval/summary.json").read_text())
     assert parent.data.metrics["test/accuracy"] == pytest.approx(summary["pooled"]["accuracy"])
+    spread = summary["spread"]["macro_f1"]
+    assert parent.data.metrics["test/macro_f1_spread"] == pytest.approx(spread)
     low = summary["interval"]["accuracy"][0]
     assert parent.data.metrics["test/accuracy_low"] == pytest.approx(low)
     assert parent.data.params["crossval.folds"] == "2"
