@@ -10,9 +10,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 PORT ?= 5000
 MODEL ?=
+FOLDS ?= 5
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint format ui predict lock clean
+.PHONY: help install repro crossval test lint format ui predict lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,11 @@ repro: $(INSTALLED) ## Rebuild whatever has changed, from videos to a registered
 	@python -m pipeline.check
 	@dvc repro
 	@python -m pipeline.summary
+
+crossval: $(INSTALLED) ## Cross-validate the recipe on all clips, by group (FOLDS=5 SEED=0)
+	@python -m pipeline.check
+	@dvc repro extract
+	@python -m pipeline.crossval --folds $(FOLDS) --seed $(SEED)
 
 test: $(INSTALLED) ## Run the tests
 	python -m pytest

@@ -32,7 +32,8 @@ def _check_cnn(params: Params) -> None:
     from pipeline.model.architecture import Cnn
     from pipeline.model.backbones import check_frame_encoder
 
-    frame_shape = (params.decode.height, params.decode.width, 3)
+    channels = 6 if params.model.motion == "both" else 3
+    frame_shape = (params.decode.height, params.decode.width, channels)
     check_frame_encoder(Cnn(**cnn.model_dump()), frame_shape=frame_shape)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.classifier import build_classifier, cnn_layers
+from pipeline.model.motion import Motion
 
 N_CLASSES = 3
 SMALL = Cnn(filters=[4, 6])
@@ -14,10 +15,17 @@ MAPS = replace(SMALL, pooling="none")
 MOBILENET = Cnn("MobileNetV2", pooling="average")
 
 
-def tiny(cnn: Cnn = SMALL, *, frame_features: int = 6, l2: float = 0.0, **temporal) -> Architecture:
+def tiny(
+    cnn: Cnn = SMALL,
+    *,
+    frame_features: int = 6,
+    l2: float = 0.0,
+    motion: Motion = "none",
+    **temporal,
+) -> Architecture:
     """Without dropout, so that training says the same whatever the shape of the batch is."""
     temporal = Temporal(**{"units": [5], **temporal})
-    return Architecture(cnn, frame_features, temporal, dropout=0.0, l2=l2)
+    return Architecture(cnn, frame_features, temporal, dropout=0.0, l2=l2, motion=motion)
 
 
 ARCHITECTURES = {
@@ -46,6 +54,8 @@ ARCHITECTURES = {
         bidirectional=True,
         summary="attention",
     ),
+    "differences": tiny(motion="difference"),
+    "frames_and_differences_per_layer": tiny(replace(SMALL, wrap="per_layer"), motion="both"),
     "per_layer": tiny(replace(SMALL, wrap="per_layer")),
     "plain_average_l2": tiny(
         replace(SMALL, batch_norm=False, pooling="average"), frame_features=0, l2=1e-3

@@ -10,8 +10,10 @@ A clip's shard follows from its key alone, so one more video rewrites one shard.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -25,6 +27,7 @@ from pipeline.video.reading import FrameSpec
 from pipeline.video.store import load_frames
 
 _INDEX = "clips.csv"
+ShardKey = tuple[Path, int]  # folder of the split, number
 _COLUMNS = ("name", "label", "group", "frames", "shard", "row")
 
 
@@ -60,7 +63,7 @@ class Shard:
 
 
 class ClipArrays:
-    """The clips of one split, memory-mapped: only the clips that are asked for are read.
+    """The clips of a split or of several, memory-mapped: only those asked for are read.
 
     Attributes:
         input_name: of a classifier's input for the frames.
@@ -71,21 +74,36 @@ class ClipArrays:
 
     input_name = "frames"
 
-    def __init__(self, folder: Path) -> None:
-        """Open a folder that write_clips wrote.
+    def __init__(self, *folders: Path) -> None:
+        """Open folders that write_clips wrote with one and the same ``clip_spec``.
 
         Raises:
-            PipelineError: the folder is missing.
+            PipelineError: a folder is missing.
         """
-        if not (folder / _INDEX).exists():
-            raise PipelineError(f"{folder}: no clips there. Run the extract stage (dvc repro).")
-        rows = read_csv(folder / _INDEX)
-        self.names = [row["name"] for row in rows]
-        self.labels = [row["label"] for row in rows]
-        self.groups = [row["group"] for row in rows]
-        self._where = [(int(row["shard"]), int(row["row"])) for row in rows]
-        numbers = sorted({shard for shard, _ in self._where})
-        self._shards = {number: _open_shard(folder, number) for number in numbers}
+        self.names: list[str] = []
+        self.labels: list[str] = []
+        self.groups: list[str] = []
+        self._where: list[tuple[ShardKey, int]] = []  # with the row
+        for folder in folders:
+            if not (folder / _INDEX).exists():
+                raise PipelineError(f"{folder}: no clips there. Run the extract stage (dvc repro).")
+            rows = read_csv(folder / _INDEX)
+            self.names += [row["name"] for row in rows]
+            self.labels += [row["label"] for row in rows]
+            self.groups += [row["group"] for row in rows]
+            self._where += [((folder, int(row["shard"])), int(row["row"])) for row in rows]
+        keys = sorted({key for key, _ in self._where})
+        self._shards = {key: _open_shard(*key) for key in keys}
+
+    def chosen(self, indices: Iterable[int]) -> Self:
+        """Return these clips, in this order."""
+        part = copy(self)
+        indices = list(indices)
+        part.names = [self.names[index] for index in indices]
+        part.labels = [self.labels[index] for index in indices]
+        part.groups = [self.groups[index] for index in indices]
+        part._where = [self._where[index] for index in indices]
+        return part
 
     def __len__(self) -> int:
         return len(self._where)
@@ -106,12 +124,12 @@ class ClipArrays:
         """Return bool [N, T], True for a real frame, right-padded."""
         return np.stack([self.mask(index) for index in range(len(self))])
 
-    def shards(self) -> dict[int, Shard]:
-        """Return the shards by their numbers."""
+    def shards(self) -> dict[ShardKey, Shard]:
+        """Return all shards of the folders."""
         return dict(self._shards)
 
-    def position(self, index: int) -> tuple[int, int]:
-        """Return the number of the shard of a clip, and its row there."""
+    def position(self, index: int) -> tuple[ShardKey, int]:
+        """Return the shard of a clip, and its row there."""
         return self._where[index]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.model.motion import Motion
+
 Trainable = Literal["all", "none"] | int  # a number: only the last layers
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 FrameShape = tuple[int, int, int]  # height, width, channels
@@ -46,3 +48,4 @@ class Architecture:
     temporal: Temporal = Temporal()
     dropout: float = 0.2
     l2: float = 0.0
+    motion: Motion = "difference"  # what the CNN sees: frames (none), their differences, or both

@@ -17,8 +17,10 @@ from pipeline.model.pixels import ApplicationPixels
 from pipeline.model.saving import load_classifier
 
 
-def frame_encoder(cnn: Cnn, *, frame_shape: FrameShape, l2: float = 0.0) -> keras.Sequential:
-    """Return the CNN from one frame, uint8 [H, W, C], to float features.
+def frame_encoder(
+    cnn: Cnn, *, frame_shape: FrameShape, dtype: str = "uint8", l2: float = 0.0
+) -> keras.Sequential:
+    """Return the CNN from one frame, pixels 0 to 255 [H, W, C] of type ``dtype``, to features.
 
     They are a vector [F], or the last feature map [h, w, c] where ``cnn.pooling`` is none.
     Everything that a frozen CNN computes stands here, and nothing else, so its output can be
@@ -35,7 +37,7 @@ def frame_encoder(cnn: Cnn, *, frame_shape: FrameShape, l2: float = 0.0) -> kera
             ApplicationPixels(_application(cnn.backbone), name="preprocess"),
             _application_model(cnn, frame_shape),
         ]
-    pixels = keras.Input(frame_shape, dtype="uint8", name="frame")
+    pixels = keras.Input(frame_shape, dtype=dtype, name="frame")
     encoder = keras.Sequential([pixels, *layers, *_pooling(cnn)], name=cnn.backbone.lower())
     if cnn.weights not in ("none", "imagenet"):
         _load_weights(encoder, Path(cnn.weights))

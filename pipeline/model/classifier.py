@@ -11,6 +11,7 @@ from pipeline.model import task
 from pipeline.model.architecture import Architecture, FrameShape, Precision
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.freezing import inner_layers
+from pipeline.model.motion import input_of_cnn
 from pipeline.model.temporal import temporal_head
 from pipeline.model.wrapping import FEATURES_LAYER, over_frames
 
@@ -45,8 +46,11 @@ def build_classifier(
     with _precision(precision):
         frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
         mask = keras.Input((None,), dtype="bool", name="mask")
-        encoder = frame_encoder(cnn, frame_shape=frame_shape, l2=architecture.l2)
-        features = over_frames(encoder, frames, mask, wrap=cnn.wrap)
+        seen = input_of_cnn(frames, motion=architecture.motion)
+        encoder = frame_encoder(
+            cnn, frame_shape=seen.shape[2:], dtype=seen.dtype, l2=architecture.l2
+        )
+        features = over_frames(encoder, seen, mask, wrap=cnn.wrap)
         clip = temporal_head(architecture, features, mask)
         probabilities = task.head(n_classes, l2=architecture.l2)(clip)
         return keras.Model({"frames": frames, "mask": mask}, probabilities, name="cnn_lstm")

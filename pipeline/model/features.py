@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.base.files import replacing_file, sha256_of_file, sha256_of_json
-from pipeline.clips.shards import ClipArrays, Shard
+from pipeline.clips.shards import ClipArrays, Shard, ShardKey
 from pipeline.model.classifier import clip_encoder, cnn_layers
 from pipeline.model.saving import renumber_shared_objects
 
@@ -41,7 +41,7 @@ class FeatureArrays:
 
     input_name = "features"
 
-    def __init__(self, clips: ClipArrays, by_shard: dict[int, NDArray[np.floating]]) -> None:
+    def __init__(self, clips: ClipArrays, by_shard: dict[ShardKey, NDArray[np.floating]]) -> None:
         self.names, self.labels = clips.names, clips.labels
         self._clips, self._by_shard = clips, by_shard
 
@@ -78,14 +78,12 @@ def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> Feat
     encoder = clip_encoder(model)
     of_cnn = folder / encoder_digest(encoder)
     shards = clips.shards()
-    paths = {number: of_cnn / f"{shard.digest()}.npy" for number, shard in shards.items()}
-    missing = [number for number, path in paths.items() if not _is_whole(path)]
+    paths = {key: of_cnn / f"{shard.digest()}.npy" for key, shard in shards.items()}
+    missing = [key for key, path in paths.items() if not _is_whole(path)]
     logger.info("Features of the frozen CNN: %d of %d shards computed", len(missing), len(paths))
-    for number in tqdm(missing, desc="features", unit="shard", disable=None):
-        _write(paths[number], encoder, shards[number])
-    return FeatureArrays(
-        clips, {number: np.load(path, mmap_mode="r") for number, path in paths.items()}
-    )
+    for key in tqdm(missing, desc="features", unit="shard", disable=None):
+        _write(paths[key], encoder, shards[key])
+    return FeatureArrays(clips, {key: np.load(path, mmap_mode="r") for key, path in paths.items()})
 
 
 def encoder_digest(encoder: keras.Model) -> str:

@@ -5,6 +5,7 @@ key, the rule and the value received, as in ``train.epochs: Input should be grea
 or equal to 1. Received: 0``.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -141,6 +142,19 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise PipelineError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise PipelineError(f"{path}: expected sections such as data: and train:, found none.")
+    return parse_params(content, source=path)
+
+
+def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS_FILE) -> Params:
+    """Validate what params.yaml holds, or would hold.
+
+    Args:
+        content: section -> key -> value.
+        source: named in the message.
+
+    Raises:
+        PipelineError: as ``load_params``.
+    """
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
@@ -149,7 +163,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         mistakes = contradictions(params.model, params.train)
         if not mistakes:
             return params
-    raise PipelineError(f"{path}: {'; '.join(mistakes)}")
+    raise PipelineError(f"{source}: {'; '.join(mistakes)}")
 
 
 def _sentence(detail: ErrorDetails) -> str:

@@ -44,6 +44,7 @@ class TemporalParams(Section):
 class ModelParams(Section):
     """The CNN-LSTM and its family."""
 
+    motion: Literal["none", "difference", "both"]
     cnn: CnnParams
     frame_features: NonNegativeInt
     temporal: TemporalParams
@@ -125,6 +126,11 @@ def _of_frames(cnn: CnnParams, temporal: TemporalParams) -> list[str]:
 
 def _of_the_model(model: ModelParams) -> list[str]:
     temporal, found = model.temporal, []
+    if model.motion == "both" and model.cnn.backbone != "small_cnn":
+        found.append(
+            "model.motion: expected none or difference, because model.cnn.backbone is "
+            f"{model.cnn.backbone}, which takes three channels. Received: both"
+        )
     if temporal.recurrent == "none" and temporal.summary == "last":
         found.append(
             "model.temporal.summary: expected mean, attention or conv1d, because with "

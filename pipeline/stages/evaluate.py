@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from pipeline.base.command import run_command
@@ -37,6 +37,9 @@ from pipeline.model.saving import load_classifier
 from pipeline.params import EvaluateParams, load_params
 from pipeline.stages.results import log_results, read_history
 
+if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
+    import keras
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,16 +48,21 @@ def main() -> None:
     model = load_classifier(MODEL)
     class_names = ClipsMetadata.read(MODEL_METADATA).class_names
     test = ClipArrays(CLIPS / "test")
-    predictions = Predictions(
-        videos=tuple(test.names),
-        groups=tuple(test.groups),
-        labels=task.encode_labels(test.labels, class_names),
-        probabilities=predict_arrays(model, test),
-        class_names=class_names,
-    )
+    predictions = predict(model, test, class_names)
     _write_scores(predictions, params.evaluate, model, test)
     _write_pictures(predictions)
     log_results(params)
+
+
+def predict(model: "keras.Model", clips: ClipArrays, class_names: tuple[str, ...]) -> Predictions:
+    """Return what ``model`` says of every clip."""
+    return Predictions(
+        videos=tuple(clips.names),
+        groups=tuple(clips.groups),
+        labels=task.encode_labels(clips.labels, class_names),
+        probabilities=predict_arrays(model, clips),
+        class_names=class_names,
+    )
 
 
 def _write_scores(

@@ -4,7 +4,8 @@ from pipeline.base.files import read_csv, read_json
 from pipeline.base.paths import HISTORY, INTERVALS, METRICS, MODEL, MODEL_METADATA, PLOTS
 from pipeline.model.saving import model_digest
 from pipeline.params import Params
-from pipeline.tracking.runs import ensure_run, log_evaluation
+from pipeline.tracking.runs import ensure_run
+from pipeline.tracking.scores import log_evaluation
 
 
 def read_history() -> list[dict[str, float]]:

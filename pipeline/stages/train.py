@@ -58,6 +58,7 @@ def architecture(params: Params) -> Architecture:
         temporal=Temporal(**model.temporal.model_dump()),
         dropout=model.dropout,
         l2=model.l2,
+        motion=model.motion,
     )
 
 

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -31,14 +30,18 @@ logger = logging.getLogger(__name__)
 
 MODEL_SHA256 = "model.sha256"
 RECREATED = "recreated"
-PICTURES = "evaluation"
 
 _DIGEST_LENGTH = 36  # the longest digest of a data set that MLflow takes
 
 
 @contextmanager
 def training_run(
-    *, params: Mapping[str, Any], dataset: str, experiment: str = EXPERIMENT
+    *,
+    params: Mapping[str, Any],
+    dataset: str,
+    experiment: str = EXPERIMENT,
+    name: str | None = None,
+    parent: str | None = None,
 ) -> Iterator[str]:
     """Yield the id of a new run, which ends with the block.
 
@@ -50,6 +53,8 @@ def training_run(
         params: all sections of params.yaml; nested keys become ``train.epochs``.
         dataset: name of the data set, such as the folder of the videos.
         experiment: name of the experiment.
+        name: of the run; without one, "train" and the time.
+        parent: id of the run that this one is a part of.
 
     Raises:
         PipelineError: the store cannot be opened or written.
@@ -60,7 +65,7 @@ def training_run(
         close_abandoned_runs(client, experiment_number)
     with sigterm_raises():
         with mlflow_errors():
-            run_id = _start(experiment_number)
+            run_id = _start(experiment_number, name=name or _run_name(), parent=parent)
         status = RunStatus.FAILED
         try:
             with mlflow_errors():
@@ -71,7 +76,7 @@ def training_run(
             status = RunStatus.KILLED
             raise
         finally:
-            with _warned("The run stays open"), mlflow_errors():
+            with warned("The run stays open"), mlflow_errors():
                 mlflow.end_run(RunStatus.to_string(status))
 
 
@@ -87,7 +92,7 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
 
 def tag_model(run_id: str, model_sha256: str) -> None:
     """Make the run the one that ``find_run`` finds for this model; a warning if that fails."""
-    with _warned("evaluate will start another run for this model"):
+    with warned("evaluate will start another run for this model"):
         client = connect()
         with mlflow_errors():
             client.set_tag(run_id, MODEL_SHA256, model_sha256)
@@ -147,32 +152,6 @@ def ensure_run(
     return run_id
 
 
-def log_evaluation(
-    run_id: str,
-    *,
-    scores: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
-    pictures: Path,
-) -> None:
-    """Log scores as ``test/accuracy``, intervals as ``test/accuracy_low`` and ``_high``.
-
-    The slash makes a section of its own in the UI. Everything in the folder ``pictures``
-    goes under ``evaluation/``. Called again, new values and files replace the old ones.
-    """
-    values = {f"test/{name}": value for name, value in scores.items()}
-    for name, (low, high) in intervals.items():
-        values |= {f"test/{name}_low": low, f"test/{name}_high": high}
-    client = connect()
-    now = _milliseconds()
-    with mlflow_errors():
-        logged = client.get_run(run_id).data.metrics
-        changed = {name: value for name, value in values.items() if logged.get(name) != value}
-        client.log_batch(
-            run_id, metrics=[Metric(name, value, now, 0) for name, value in changed.items()]
-        )
-        client.log_artifacts(run_id, str(pictures), PICTURES)
-
-
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Flatten nested params to dotted keys, values as they would look in JSON.
 
@@ -188,10 +167,11 @@ def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _start(experiment_number: str) -> str:
+def _start(experiment_number: str, *, name: str, parent: str | None) -> str:
     run = mlflow.start_run(
         experiment_id=experiment_number,
-        run_name=_run_name(),
+        run_name=name,
+        parent_run_id=parent,
         tags=process_tags(),
         log_system_metrics=True,
     )
@@ -225,7 +205,8 @@ def _milliseconds() -> int:
 
 
 @contextmanager
-def _warned(consequence: str) -> Iterator[None]:
+def warned(consequence: str) -> Iterator[None]:
+    """Turn a PipelineError inside the block into a warning that names its consequence."""
     try:
         yield
     except PipelineError as error:

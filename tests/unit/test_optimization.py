@@ -176,5 +176,5 @@ def test_a_stored_clip_without_a_real_frame_is_refused_by_name(clips, tmp_path):
 def test_params_become_options():
     params = load_params()
     found = fit_options(params, epochs=7)
-    assert (found.epochs, found.optimizer, found.schedule) == (7, "adam", "constant")
+    assert (found.epochs, found.optimizer, found.schedule) == (7, "adamw", "cosine")
     assert found.fine_tuning == FineTuning(head_epochs=0, learning_rate=1e-4)

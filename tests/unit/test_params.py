@@ -162,7 +162,12 @@ def test_an_error_names_the_key_the_rule_and_the_value(write, dotted, value, mes
             "model.temporal.recurrent is none. Received: 0.1",
         ),
         (
-            {"train.weight_decay": 0.01},
+            {"model.motion": "both", "model.cnn.backbone": "MobileNetV2"},
+            "model.motion: expected none or difference, because model.cnn.backbone is "
+            "MobileNetV2, which takes three channels. Received: both",
+        ),
+        (
+            {"train.optimizer": "adam", "train.weight_decay": 0.01},
             "train.weight_decay: expected 0, because train.optimizer is adam; adamw decays "
             "weights. Received: 0.01",
         ),

@@ -54,6 +54,26 @@ def test_clips_are_memory_mapped(tmp_path, sources):
     assert isinstance(clips.frames(0).base, np.memmap)
 
 
+def test_clips_of_several_splits_are_read_as_one(tmp_path, sources):
+    write(tmp_path / "train", sources[:4])
+    write(tmp_path / "test", sources[4:])
+    clips = ClipArrays(tmp_path / "test", tmp_path / "train")
+    assert clips.names == ["5.mp4", "6.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4"]
+    assert clips.masks().sum(axis=1).tolist() == [4, 4, 1, 2, 3, 4]
+    assert numbers_in(clips.frames(0)) == [0, 1, 3, 4]
+    assert numbers_in(clips.frames(3)[:2]) == [0, 1]
+
+
+def test_chosen_clips_come_in_the_order_asked_for(tmp_path, sources):
+    clips = write(tmp_path / "train", sources)
+    chosen = clips.chosen([4, 1])
+    assert (chosen.names, chosen.labels) == (["5.mp4", "2.mp4"], ["odd", "even"])
+    assert chosen.groups == ["g5", "g2"]
+    assert chosen.masks().sum(axis=1).tolist() == [4, 2]
+    assert numbers_in(chosen.frames(0)) == [0, 1, 3, 4]
+    assert len(clips) == 6
+
+
 def test_one_more_video_rewrites_one_shard(tmp_path, sources):
     write(tmp_path / "before", sources[:5])
     write(tmp_path / "after", sources)

@@ -20,10 +20,10 @@ from pipeline.tracking.runs import (
     ensure_run,
     find_run,
     log_epoch,
-    log_evaluation,
     tag_model,
     training_run,
 )
+from pipeline.tracking.scores import log_evaluation
 from pipeline.tracking.store import connect, experiment_id
 
 REPOSITORY = Path(__file__).parents[2]

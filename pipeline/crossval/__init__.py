@@ -1,0 +1,1 @@
+"""Cross-validation: how well the recipe of params.yaml does on clips that it did not see."""

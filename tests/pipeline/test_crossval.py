@@ -1,0 +1,144 @@
+"""`python -m pipeline.crossval` on tiny clips, with a real MLflow store."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from data.demo.scenes import render_clip
+from pipeline.base.files import read_csv, write_csv
+from pipeline.clips.metadata import ClipsMetadata
+from pipeline.clips.preprocessing import Preprocessing
+from pipeline.clips.sampling import ClipSpec, make_clip
+from pipeline.evaluation.predictions import Predictions
+from pipeline.tracking.store import EXPERIMENT
+from pipeline.video.reading import FrameSpec
+from pipeline.video.source import Limits
+from tests.pipeline.conftest import REPOSITORY, TINY, merge
+
+CLASSES = ("left", "right")
+SPLITS = {"train": 16, "val": 4, "test": 4}  # clips
+
+
+def write_split(folder: Path, count: int, rng: np.random.Generator) -> None:
+    """Clips of 16 x 16 pixels, two to a group, as extract writes them."""
+    folder.mkdir(parents=True)
+    rows, clips = [], []
+    for row in range(count):
+        label = CLASSES[row % 2]
+        name, group = f"{label}/{folder.name}-{row:02d}.mp4", f"{folder.name}-{row // 2}"
+        rows.append({"name": name, "label": label, "group": group, "shard": 0, "row": row})
+        frames = render_clip(label, frames=6, rng=rng)[:, ::4, ::4]
+        clips.append(make_clip(frames, ClipSpec(8, "uniform")))
+    np.save(folder / "00.frames.npy", np.stack([clip.frames for clip in clips]))
+    np.save(folder / "00.mask.npy", np.stack([clip.mask for clip in clips]))
+    write_csv(folder / "clips.csv", list(rows[0]), rows)
+
+
+def crossval(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.crossval", *arguments],
+        cwd=root,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder of clips, and what the command printed there."""
+    root = tmp_path_factory.mktemp("crossval")
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    merge(params, TINY)
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    rng = np.random.default_rng(0)
+    for split, count in SPLITS.items():
+        write_split(root / "data/clips" / split, count, rng)
+    limits = Limits(max_seconds=60, max_pixels=10**6)
+    spec = FrameSpec(fps=10, width=16, height=16, fit="crop")
+    preprocessing = Preprocessing(spec, ClipSpec(8, "uniform"), limits)
+    ClipsMetadata(CLASSES, preprocessing).write(root / "data/clips/metadata.json")
+    result = crossval(root, "--folds", "2", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    return root, result.stdout
+
+
+def test_every_clip_of_every_split_is_predicted_once(done):
+    root, _ = done
+    predictions = Predictions.read_csv(root / "eval/crossval/predictions.csv")
+    clips = [row for split in SPLITS for row in read_csv(root / f"data/clips/{split}/clips.csv")]
+    assert list(predictions.videos) == sorted(row["name"] for row in clips)
+    assert predictions.class_names == CLASSES
+    labels = [CLASSES[label] for label in predictions.labels]
+    assert labels == [video.split("/")[0] for video in predictions.videos]
+
+
+def test_table_files_and_summary_agree(done):
+    root, printed = done
+    folds = read_csv(root / "eval/crossval/folds.csv")
+    summary = json.loads((root / "eval/crossval/summary.json").read_text())
+    predictions = Predictions.read_csv(root / "eval/crossval/predictions.csv")
+    hits = predictions.predicted == predictions.labels
+    assert sum(int(row["clips"]) for row in folds) == summary["clips"] == 24
+    weighed = sum(int(row["clips"]) * float(row["accuracy"]) for row in folds)
+    assert weighed / 24 == pytest.approx(hits.mean(), abs=1e-6)
+    assert summary["pooled"]["accuracy"] == pytest.approx(hits.mean())
+    assert [int(row["epochs"]) for row in folds] == [2, 2]
+    lines = printed.splitlines()[-5:]
+    assert lines[0].split() == list(folds[0])
+    assert lines[1].split() == list(folds[0].values())
+    assert f"pooled {hits.mean():.3f}" in lines[3]
+
+
+def test_mlflow_has_a_run_and_its_folds_below_it(done):
+    root, _ = done
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    by_name = {run.info.run_name: run for run in runs}
+    assert set(by_name) == {"crossval of 2 folds, seed 3", "fold 1 of 2", "fold 2 of 2"}
+    parent = by_name["crossval of 2 folds, seed 3"]
+    summary = json.loads((root / "eval/crossval/summary.json").read_text())
+    assert parent.data.metrics["test/accuracy"] == pytest.approx(summary["pooled"]["accuracy"])
+    spread = summary["spread"]["macro_f1"]
+    assert parent.data.metrics["test/macro_f1_spread"] == pytest.approx(spread)
+    low = summary["interval"]["accuracy"][0]
+    assert parent.data.metrics["test/accuracy_low"] == pytest.approx(low)
+    assert parent.data.params["crossval.folds"] == "2"
+    files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert files == {"folds.csv", "predictions.csv", "summary.json"}
+    folds = read_csv(root / "eval/crossval/folds.csv")
+    for number, row in enumerate(folds, start=1):
+        run = by_name[f"fold {number} of 2"]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.params["crossval.fold"] == str(number)
+        assert run.data.params["train.epochs"] == "2"
+        assert run.data.metrics["test/accuracy"] == pytest.approx(float(row["accuracy"]), abs=1e-6)
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
+        assert steps == [1, 2]
+
+
+def test_more_folds_than_groups_are_refused_without_a_run(done):
+    root, _ = done
+    refused = crossval(root, "--folds", "13")
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error:")]
+    assert line.startswith("error: Class 'left': expected clips of at least 13 groups for 13 folds")
+    assert line.endswith("ask for fewer folds.")
+
+
+def test_one_fold_is_refused(done):
+    root, _ = done
+    refused = crossval(root, "--folds", "1")
+    assert refused.returncode == 2
+    assert "argument --folds: expected 2 or more. Received: 1" in refused.stderr

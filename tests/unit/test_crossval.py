@@ -1,0 +1,185 @@
+"""Folds and what is said of them; the whole command is in tests/pipeline/test_crossval.py."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from pipeline.base.errors import PipelineError
+from pipeline.base.files import read_csv
+from pipeline.crossval.folds import make_folds
+from pipeline.crossval.results import FoldRow, pool, summarise, table, write_results
+from pipeline.evaluation.predictions import Predictions
+from pipeline.params import EvaluateParams
+
+EVALUATE = EvaluateParams(
+    top_k=1, bootstrap_samples=200, confidence=0.9, calibration_bins=10, seed=0
+)
+
+# 24 groups of 1 to 4 clips; groups 0 to 19 have both classes, 20 to 23 one.
+SIZES = [4, 2, 2, 2, 4, 2, 2, 2, 2, 4, 2, 2, 2, 2, 4, 2, 2, 2, 2, 2, 1, 1, 3, 3]
+GROUPS = [f"g{group}" for group, size in enumerate(SIZES) for _ in range(size)]
+LABELS = [
+    ("cat", "dog")[clip % 2 if group < 20 else group % 2]
+    for group, size in enumerate(SIZES)
+    for clip in range(size)
+]
+
+
+def folds_of(labels=LABELS, groups=GROUPS, *, n_folds=3, val_share=0.2, seed=0):
+    return make_folds(labels, groups, n_folds=n_folds, val_share=val_share, seed=seed)
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_clip_is_tested_once(n_folds, seed):
+    tested = [index for fold in folds_of(n_folds=n_folds, seed=seed) for index in fold.test]
+    assert sorted(tested) == list(range(len(LABELS)))
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_parts_of_a_fold_share_out_the_clips_and_no_group(n_folds, seed):
+    for fold in folds_of(n_folds=n_folds, seed=seed):
+        assert sorted(fold.train + fold.val + fold.test) == list(range(len(LABELS)))
+        train, val, test = (
+            {GROUPS[index] for index in part} for part in (fold.train, fold.val, fold.test)
+        )
+        assert not train & val
+        assert not train & test
+        assert not val & test
+
+
+def test_folds_and_validation_have_about_their_shares():
+    """100 groups of one clip come out to the clip."""
+    labels = ["cat", "dog"] * 50
+    groups = [f"g{number}" for number in range(100)]
+    for fold in folds_of(labels, groups, n_folds=5, val_share=0.1):
+        assert (len(fold.train), len(fold.val), len(fold.test)) == (70, 10, 20)
+        assert sum(labels[index] == "cat" for index in fold.test) == 10
+
+
+def test_the_same_seed_draws_the_same_folds_and_another_seed_others():
+    assert folds_of(seed=1) == folds_of(seed=1)
+    assert folds_of(seed=1) != folds_of(seed=2)
+
+
+def test_fewer_groups_than_folds_are_refused():
+    message = (
+        r"Class 'cat': expected clips of at least 23 groups for 23 folds, because clips of one "
+        r"group stay together\. Received: 22 groups\. Add videos of other groups, or ask for "
+        r"fewer folds\."
+    )
+    with pytest.raises(PipelineError, match=message):
+        folds_of(n_folds=23)
+
+
+def test_two_folds_need_a_third_group_to_watch():
+    labels, groups = ["cat", "dog"] * 2, ["a", "a", "b", "b"]
+    with pytest.raises(PipelineError, match=r"at least 3 groups for 2 folds.*Received: 2 groups"):
+        folds_of(labels, groups, n_folds=2)
+
+
+def test_a_class_that_runs_out_of_groups_is_refused():
+    """Of three groups of cats, the larger fold tests two, and one is left for two parts."""
+    labels = ["cat", "cat", "cat", "dog", "dog", "dog", "dog"]
+    groups = list("abcdefg")
+    message = (
+        "Class 'cat': a fold tests all of its groups but 1, expected 2 or more that are left, to "
+        "train on and to watch"
+    )
+    with pytest.raises(PipelineError, match=message):
+        folds_of(labels, groups, n_folds=2)
+
+
+def test_a_fold_without_a_class_is_refused():
+    """With 10 groups of each class, two of them big, some of the draws for 5 folds come out so."""
+    sizes = [4, 2, 2, 2, 4, 2, 2, 2, 1, 1, 3, 3]
+    groups = [f"g{group}" for group, size in enumerate(sizes) for _ in range(size)]
+    labels = [
+        ("cat", "dog")[clip % 2 if group < 8 else group % 2]
+        for group, size in enumerate(sizes)
+        for clip in range(size)
+    ]
+    refusals = set()
+    for seed in range(10):
+        try:
+            folds_of(labels, groups, n_folds=5, seed=seed)
+        except PipelineError as error:
+            refusals.add(str(error))
+    assert refusals
+    for refusal in refusals:
+        assert re.fullmatch(
+            r"Fold \d of 5: no (train|val|test) clip of class '(cat|dog)', because the groups are "
+            r"few or uneven\. Try another --seed or fewer folds\.",
+            refusal,
+        )
+
+
+def predictions(videos, groups, labels, of_dog):
+    return Predictions(
+        videos=tuple(videos),
+        groups=tuple(groups),
+        labels=np.array(labels),
+        probabilities=np.stack([1 - np.array(of_dog), np.array(of_dog)], axis=1),
+        class_names=("cat", "dog"),
+    )
+
+
+# Fold 1 is right in 3 of 4, fold 2 in 1 of 2: 4 of 6 together.
+FOLD_1 = predictions(["d", "a", "c", "b"], ["x", "x", "y", "y"], [0, 0, 1, 1], [0.1, 0.2, 0.9, 0.4])
+FOLD_2 = predictions(["f", "e"], ["z", ""], [0, 1], [0.3, 0.3])
+ROWS = [
+    FoldRow(1, clips=4, accuracy=0.75, macro_f1=0.7, epochs=6, best_epoch=3, seconds=1.25),
+    FoldRow(2, clips=2, accuracy=0.5, macro_f1=0.3, epochs=4, best_epoch=4, seconds=2.5),
+]
+
+
+def test_pooled_predictions_are_sorted_by_video():
+    pooled = pool([FOLD_1, FOLD_2])
+    assert pooled.videos == ("a", "b", "c", "d", "e", "f")
+    assert pooled.groups == ("x", "y", "y", "x", "", "z")
+    assert pooled.labels.tolist() == [0, 1, 1, 0, 1, 0]
+    assert pooled.probabilities[:, 1].tolist() == [0.2, 0.4, 0.9, 0.1, 0.3, 0.3]
+
+
+def test_the_summary_counts_folds_for_the_mean_and_clips_for_the_pool():
+    summary = summarise(ROWS, pool([FOLD_1, FOLD_2]), EVALUATE)
+    assert summary["mean"] == {"accuracy": 0.625, "macro_f1": 0.5}
+    # Of 0.75 and 0.5: sqrt((0.125^2 + 0.125^2) / 1). Of 0.7 and 0.3: sqrt(2 * 0.2^2).
+    assert summary["spread"]["accuracy"] == pytest.approx(0.1767767)
+    assert summary["spread"]["macro_f1"] == pytest.approx(0.2828427)
+    assert summary["pooled"]["accuracy"] == pytest.approx(4 / 6)
+    # cat: 3 actual, 5 predicted, 3 both: F1 6/8. dog: 3 actual, 1 predicted, 1 both: 2/4.
+    assert summary["pooled"]["macro_f1"] == pytest.approx((6 / 8 + 2 / 4) / 2)
+    assert (summary["folds"], summary["clips"], summary["groups"]) == (2, 6, 4)
+    assert summary["seconds"] == 3.75
+
+
+def test_the_interval_draws_groups():
+    """One group all right, one all wrong: drawing two of them gives 0, 1/2 or 1."""
+    pooled = predictions("abcd", "xxyy", [0, 0, 0, 0], [0.1, 0.1, 0.9, 0.9])
+    assert summarise(ROWS, pooled, EVALUATE)["interval"]["accuracy"] == (0.0, 1.0)
+
+
+def test_what_is_written_and_printed(tmp_path):
+    pooled = pool([FOLD_1, FOLD_2])
+    summary = summarise(ROWS, pooled, EVALUATE)
+    paths = write_results(tmp_path, ROWS, pooled, summary)
+    assert [path.name for path in paths] == ["folds.csv", "predictions.csv", "summary.json"]
+    assert read_csv(paths[0])[1] == {
+        "fold": "2",
+        "clips": "2",
+        "accuracy": "0.500000",
+        "macro_f1": "0.300000",
+        "epochs": "4",
+        "best_epoch": "4",
+        "seconds": "2.5",
+    }
+    assert Predictions.read_csv(paths[1]).videos == pooled.videos
+    assert json.loads(paths[2].read_text())["pooled"]["accuracy"] == pytest.approx(4 / 6)
+    shown = table(ROWS, summary).splitlines()
+    assert shown[2].split() == ["2", "2", "0.500000", "0.300000", "4", "4", "2.5"]
+    assert shown[3].startswith("accuracy: mean 0.625, spread 0.177; pooled 0.667 [")
+    assert shown[3].endswith("] at 90%, 6 clips in 4 groups")
