@@ -14,7 +14,7 @@ from pipeline.evaluation.predictions import Predictions
 from pipeline.params import EvaluateParams
 
 EVALUATE = EvaluateParams(
-    top_k=1, bootstrap_samples=200, confidence=0.9, calibration_bins=10, seed=0
+    top_k=1, bootstrap_samples=200, confidence=0.9, calibration_bins=10, length_margin=0.1, seed=0
 )
 
 # 24 groups of 1 to 4 clips; groups 0 to 19 have both classes, 20 to 23 one.
