@@ -100,7 +100,7 @@ def encoder_digest(encoder: keras.Model) -> str:
 
 
 def _renumber_layers(config: str, model: keras.Model) -> str:
-    """Replace the names of layers by 1, 2, ...: Keras counts unnamed ones up from model to model."""
+    """Replace the names of layers by numbers: Keras counts unnamed ones up from model to model."""
     numbers: dict[str, int] = {}
     for layer in model._flatten_layers():
         numbers.setdefault(layer.name, len(numbers) + 1)
