@@ -12,6 +12,7 @@ video costs the features of one shard. The folder may be deleted at any time.
 
 import hashlib
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,24 @@ def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> Feat
 
 def encoder_digest(encoder: keras.Model) -> str:
     """Return the SHA-256 of the layers of ``encoder`` and of their weights."""
-    layers = renumber_shared_objects(encoder.to_json())
+    layers = _renumber_layers(renumber_shared_objects(encoder.to_json()), encoder)
     weights = [
         [str(weight.dtype), list(weight.shape), _sha256(np.ascontiguousarray(weight))]
         for weight in encoder.weights
     ]
     return sha256_of_json([_FORMAT, keras.__version__, layers, weights])
+
+
+def _renumber_layers(config: str, model: keras.Model) -> str:
+    """Replace the names of layers by numbers: Keras counts unnamed ones up from model to model."""
+    numbers: dict[str, int] = {}
+    for layer in model._flatten_layers():
+        numbers.setdefault(layer.name, len(numbers) + 1)
+
+    def number(match: re.Match[str]) -> str:
+        return f'"layer {numbers[match[1]]}"' if match[1] in numbers else match[0]
+
+    return re.sub(r'"([^"\\]+)"', number, config)
 
 
 def _sha256(array: NDArray[Any]) -> str:
