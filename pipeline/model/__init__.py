@@ -13,11 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow reads these once, when it is imported or first used. A value that is set wins.
 #
 # All frames of a batch make tensors of tens of megabytes. The C library returns such memory
-# to the system after each use, and the page faults of getting it again cost a fifth of a
-# training step. TensorFlow's own allocator keeps it.
+# to the system after each use, and getting it again takes time. TensorFlow's own allocator
+# keeps it.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
-# oneDNN's convolutions, which TensorFlow uses by itself on some processors only, take half
-# the time over many frames at once.
+# oneDNN's convolutions, which TensorFlow uses by itself on some processors only, are faster
+# over many frames at once.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from pipeline.model import attention, batch_norm, masking, pixels, time_distributed
