@@ -3,49 +3,19 @@
 import logging
 import sys
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
 from pipeline.base.paths import CLIPS
-from pipeline.catalog.records import SPLITS
 from pipeline.clips.metadata import ClipsMetadata
-from pipeline.clips.shards import ClipArrays
-from pipeline.crossval.folds import Fold
 from pipeline.crossval.results import FoldRow, scores_of
-from pipeline.evaluation.predictions import Predictions
+from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_params
 from pipeline.model.classifier import build_classifier
 from pipeline.model.training import fit, make_deterministic
-from pipeline.params import Params
 from pipeline.stages.evaluate import predict
 from pipeline.stages.train import architecture, fit_options
 from pipeline.tracking.epochs import EpochMetrics
 from pipeline.tracking.runs import training_run, warned
 from pipeline.tracking.scores import log_scores
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """What the process of a fold is told."""
-
-    number: int  # from 1
-    n_folds: int
-    seed: int  # of the folds, not of the training
-    fold: Fold
-    params: Params
-    parent_run: str
-
-
-@dataclass(frozen=True, eq=False)
-class FoldResult:
-    """What came out of a fold."""
-
-    row: FoldRow
-    predictions: Predictions  # of the test clips
-
-
-def all_clips() -> ClipArrays:
-    """Open everything that extract made, whatever its split."""
-    return ClipArrays(*(CLIPS / split for split in SPLITS))
 
 
 def run_fold(fold_task: FoldTask) -> FoldResult:
@@ -99,8 +69,3 @@ def _train_and_test(fold_task: FoldTask, run_id: str) -> FoldResult:
         seconds=seconds,
     )
     return FoldResult(row, predictions)
-
-
-def run_params(params: Params, *, n_folds: int, seed: int, **more: int) -> dict[str, Any]:
-    """Return what a run logs: params.yaml and how the folds were drawn."""
-    return params.model_dump(by_alias=True) | {"crossval": {"folds": n_folds, "seed": seed, **more}}

@@ -12,10 +12,12 @@ import yaml
 from mlflow import MlflowClient
 
 from data.demo.scenes import render_clip
+from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_csv, write_csv
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing
 from pipeline.clips.sampling import ClipSpec, make_clip
+from pipeline.crossval.__main__ import main
 from pipeline.evaluation.predictions import Predictions
 from pipeline.tracking.store import EXPERIMENT
 from pipeline.video.reading import FrameSpec
@@ -52,6 +54,15 @@ def crossval(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         check=False,
     )
+
+
+def client_of(root: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+
+
+def runs_of(root: Path):
+    client = client_of(root)
+    return client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +113,8 @@ def test_table_files_and_summary_agree(done):
 
 def test_mlflow_has_a_run_and_its_folds_below_it(done):
     root, _ = done
-    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
-    by_name = {run.info.run_name: run for run in runs}
+    client = client_of(root)
+    by_name = {run.info.run_name: run for run in runs_of(root)}
     assert set(by_name) == {"crossval of 2 folds, seed 3", "fold 1 of 2", "fold 2 of 2"}
     parent = by_name["crossval of 2 folds, seed 3"]
     summary = json.loads((root / "eval/crossval/summary.json").read_text())
@@ -128,17 +138,17 @@ def test_mlflow_has_a_run_and_its_folds_below_it(done):
         assert steps == [1, 2]
 
 
-def test_more_folds_than_groups_are_refused_without_a_run(done):
+def test_more_folds_than_groups_are_refused_before_a_run(done, monkeypatch):
     root, _ = done
-    refused = crossval(root, "--folds", "13")
-    assert refused.returncode == 1
-    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error:")]
-    assert line.startswith("error: Class 'left': expected clips of at least 13 groups for 13 folds")
-    assert line.endswith("ask for fewer folds.")
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["crossval", "--folds", "13"])
+    with pytest.raises(PipelineError, match="Class 'left': expected clips of at least 13 groups"):
+        main()
+    assert len(runs_of(root)) == 3
 
 
-def test_one_fold_is_refused(done):
-    root, _ = done
-    refused = crossval(root, "--folds", "1")
-    assert refused.returncode == 2
-    assert "argument --folds: expected 2 or more. Received: 1" in refused.stderr
+def test_one_fold_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["crossval", "--folds", "1"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "argument --folds: expected 2 or more. Received: 1" in capsys.readouterr().err
