@@ -153,7 +153,7 @@ def test_one_changed_clip_costs_one_shard(clips, tmp_path):
     model = build(FROZEN)
     cached_features(model, clips, tmp_path / "features")
     before = files(tmp_path / "features")
-    path = clips.shards()[1].files[0]
+    path = sorted(clips.shards().items())[1][1].files[0]
     changed = np.load(path)
     changed[0, 0] = 255 - changed[0, 0]
     np.save(path, changed)
