@@ -66,7 +66,7 @@ def predict(model: "keras.Model", clips: ClipArrays, class_names: tuple[str, ...
 
 
 def _write_scores(
-    predictions: Predictions, params: EvaluateParams, model: keras.Model, test: ClipArrays
+    predictions: Predictions, params: EvaluateParams, model: "keras.Model", test: ClipArrays
 ) -> None:
     options = {"top_k": params.top_k, "calibration_bins": params.calibration_bins}
     scores = score(predictions.labels, predictions.probabilities, **options)
