@@ -16,7 +16,7 @@ from pipeline.base.errors import PipelineError
 from pipeline.base.paths import CROSSVAL
 from pipeline.crossval.folds import make_folds
 from pipeline.crossval.results import logged_scores, pool, summarise, table, write_results
-from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_params
+from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_fold_task, run_params
 from pipeline.params import load_params
 from pipeline.tracking.runs import training_run, warned
 from pipeline.tracking.scores import log_files, log_scores
@@ -77,7 +77,7 @@ def _each_in_its_process(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
     processes = ProcessPool(max_workers=1, max_tasks=1, context=context)
     try:
         for task in tasks:
-            yield processes.schedule(_run_fold, args=(task,)).result()
+            yield processes.schedule(run_fold_task, args=(task,)).result()
     except ProcessExpired as error:
         raise PipelineError(
             f"The process of fold {task.number} died (exit code {error.exitcode}). Mostly that is "
@@ -86,13 +86,6 @@ def _each_in_its_process(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
     finally:
         processes.stop()  # type: ignore[no-untyped-call]
         processes.join()
-
-
-def _run_fold(task: FoldTask) -> FoldResult:
-    # Here, because this process needs no Keras, which takes seconds to import.
-    from pipeline.crossval.fitting import run_fold
-
-    return run_fold(task)
 
 
 if __name__ == "__main__":

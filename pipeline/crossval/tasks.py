@@ -40,3 +40,11 @@ def all_clips() -> ClipArrays:
 def run_params(params: Params, *, n_folds: int, seed: int, **more: int) -> dict[str, Any]:
     """Return what a run logs: params.yaml and how the folds were drawn."""
     return params.model_dump(by_alias=True) | {"crossval": {"folds": n_folds, "seed": seed, **more}}
+
+
+def run_fold_task(task: FoldTask) -> FoldResult:
+    """Train and test one fold, in a process of its own."""
+    # Here, because the process that starts the folds needs no Keras, which takes seconds to import.
+    from pipeline.crossval.fitting import run_fold
+
+    return run_fold(task)
