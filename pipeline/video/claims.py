@@ -38,7 +38,7 @@ def claim_of(container: InputContainer, stream: VideoStream, *, hidden: int) -> 
         hidden: frames that an edit list leaves out. They are in the index all the same.
     """
     match container.format.name:
-        case "mov,mp4,m4a,3gp,3g2,mj2":
+        case name if name == INDEXED_CONTAINER:
             ticks = stream.duration
             seconds = float(ticks * stream.time_base) if ticks and stream.time_base else None
             return Claim(seconds, len(stream.index_entries) - hidden)
