@@ -1,11 +1,14 @@
-"""Tiny videos, made once a session, and the real ones where they are at hand."""
+"""Tiny videos, made once a session, the real ones where they are at hand, and a browser."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from pipeline.video.writing import encode_mp4
+from tests.browser import find_chromium
 
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
@@ -35,3 +38,15 @@ def numbered_mp4(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("videos") / "numbered.mp4"
     path.write_bytes(encode_mp4(numbered_frames(30), fps=30))
     return path
+
+
+@pytest.fixture(scope="module")  # while it is open, no test can run an event loop of its own
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; ``tests.browser.visit`` opens pages in it."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium on PATH (on Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path)
+        yield chromium
+        chromium.close()
