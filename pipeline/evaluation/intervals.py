@@ -50,6 +50,22 @@ def intervals(
     if len(units) != len(labels):
         raise ValueError(f"units: expected {len(labels)}, one a video, got {len(units)}")
     added = addends(labels, probabilities, top_k=top_k, calibration_bins=calibration_bins)
+    sums = resampled_sums(added, units=units, samples=samples, seed=seed)
+    drawn = scores_from_sums(sums, n_classes=probabilities.shape[1])
+    return {name: middle(values, confidence) for name, values in drawn.items()}
+
+
+def resampled_sums(
+    added: NDArray[np.float64], *, units: Sequence[str], samples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return float64 [samples, K], sums over units drawn with replacement, as many as there are.
+
+    Warns of too few units.
+
+    Args:
+        added: float64 [N, K], what each video adds.
+        units, samples, seed: as for ``intervals``.
+    """
     _, unit_of_video = np.unique(np.asarray(units), return_inverse=True)
     n_units = int(unit_of_video.max()) + 1
     if n_units < FEW_UNITS:
@@ -61,16 +77,19 @@ def intervals(
         )
     added_by_unit = np.zeros((n_units, added.shape[1]))
     np.add.at(added_by_unit, unit_of_video, added)
-    sums = _resampled_sums(added_by_unit, samples=samples, seed=seed)
-    drawn = scores_from_sums(sums, n_classes=probabilities.shape[1])
+    return _drawn_sums(added_by_unit, samples=samples, seed=seed)
+
+
+def middle(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Return the ends of the range that holds the share ``confidence`` of values [S]."""
     tail = (1 - confidence) / 2
-    return {name: _ends(values, tail) for name, values in drawn.items()}
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
 
 
-def _resampled_sums(
+def _drawn_sums(
     added_by_unit: NDArray[np.float64], *, samples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Return float64 [samples, K], sums over units drawn with replacement from [U, K]."""
     n_units, n_sums = added_by_unit.shape
     generator = np.random.default_rng(seed)
     sums = np.empty((samples, n_sums))
@@ -82,8 +101,3 @@ def _resampled_sums(
         counts = np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units)
         sums[start : start + rows] = counts @ added_by_unit
     return sums
-
-
-def _ends(values: NDArray[np.float64], tail: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
