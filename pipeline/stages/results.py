@@ -1,9 +1,10 @@
 """What train and evaluate leave on disk, read by the stages after them, and its way to MLflow."""
 
 from pipeline.base.files import read_csv, read_json
-from pipeline.base.paths import HISTORY, INTERVALS, METRICS, MODEL, MODEL_METADATA, PLOTS
+from pipeline.base.paths import CATALOG, HISTORY, INTERVALS, METRICS, MODEL, MODEL_METADATA, PLOTS
 from pipeline.model.saving import model_digest
 from pipeline.params import Params
+from pipeline.tracking.lineage import log_catalog
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.scores import log_evaluation
 
@@ -24,6 +25,7 @@ def log_results(params: Params) -> str:
         dataset=params.data.videos,
         history=read_history(),
     )
+    log_catalog(run_id, CATALOG)
     log_evaluation(
         run_id, scores=read_json(METRICS), intervals=read_json(INTERVALS), pictures=PLOTS
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.base.command import run_command
 from pipeline.base.files import write_csv, write_json
-from pipeline.base.paths import CLIPS, FEATURES, HISTORY, MODEL, MODEL_METADATA, TRAINING
+from pipeline.base.paths import CATALOG, CLIPS, FEATURES, HISTORY, MODEL, MODEL_METADATA, TRAINING
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.architecture import Architecture, Cnn, Temporal
@@ -15,7 +15,8 @@ from pipeline.model.saving import model_digest, save_classifier
 from pipeline.model.training import FineTuning, FitOptions, FitResult, fit, make_deterministic
 from pipeline.params import Params, load_params
 from pipeline.tracking.epochs import EpochMetrics
-from pipeline.tracking.runs import tag_model, training_run
+from pipeline.tracking.lineage import log_catalog
+from pipeline.tracking.runs import tag_model, training_run, warned
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ def main() -> None:
     logger.info("%d parameters, %d training clips", model.count_params(), len(train))
     run = training_run(params=params.model_dump(by_alias=True), dataset=params.data.videos)
     with run as run_id:
+        with warned("evaluate will log the catalog"):
+            log_catalog(run_id, CATALOG)
         result = fit(
             model,
             train,

@@ -18,7 +18,7 @@ ALLOWED = {
     "clips": {"base", "video"},
     "model": {"base", "clips", "video"},
     "evaluation": {"base"},
-    "tracking": {"base", "clips", "model", "video"},
+    "tracking": {"base", "catalog", "clips", "model", "video"},
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"}
 
