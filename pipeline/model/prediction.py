@@ -50,7 +50,7 @@ def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float
     Raises:
         PipelineError: a clip has no real frame.
     """
-    inputs = _inputs(clips)
+    inputs = clip_inputs(clips)
     return np.asarray(model.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
 
 
@@ -68,11 +68,16 @@ def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.f
             f"layer {WEIGHTS_LAYER}."
         )
     weights = keras.Model(model.input, model.get_layer(WEIGHTS_LAYER).output)
-    inputs = _inputs(clips)
+    inputs = clip_inputs(clips)
     return np.asarray(weights.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
 
 
-def _inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[np.bool_]]:
+def clip_inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[np.bool_]]:
+    """Return what a classifier takes of clips in memory.
+
+    Raises:
+        PipelineError: a clip has no real frame.
+    """
     mask = np.stack([clip.mask for clip in clips])
     refuse_empty_clips(mask, [f"clip {number}" for number in range(1, len(clips) + 1)])
     return {"frames": np.stack([clip.frames for clip in clips]), "mask": mask}
