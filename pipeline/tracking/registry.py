@@ -44,6 +44,8 @@ SIGNATURE = ModelSignature(
         [
             ColSpec(DataType.binary, "video", required=False),
             ColSpec(DataType.string, "path", required=False),
+            ColSpec(DataType.double, "start_seconds", required=False),
+            ColSpec(DataType.double, "end_seconds", required=False),
         ]
     ),
     outputs=Schema(

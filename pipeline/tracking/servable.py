@@ -20,15 +20,17 @@ from pipeline.clips.preprocessing import clip_from_video
 from pipeline.clips.sampling import Clip
 from pipeline.model.prediction import predict_clips
 from pipeline.model.saving import load_classifier
+from pipeline.video.reading import Segment
 
 _VIDEOS_AT_ONCE = 32  # clips held in memory
 
 
 class VideoClassifier(PythonModel):
-    """Classifies whole video files, each through the preprocessing that the model carries.
+    """Classifies video files, each through the preprocessing that the model carries.
 
     Input, one row a video: ``video`` (binary: the bytes of a video file) or ``path`` (string:
-    a file that the serving process can read); the other one is empty or left out.
+    a file that the serving process can read); the other one is empty or left out. With
+    ``start_seconds`` or ``end_seconds`` (double, since the first frame), only that part.
     Output, one row a video: ``label`` (string), ``probability`` (double, of that label) and
     ``probabilities`` (map from class name to double).
 
@@ -65,7 +67,9 @@ class VideoClassifier(PythonModel):
 
     def _clip(self, row: dict[str, Any], number: int) -> Clip:
         try:
-            return clip_from_video(_source(row), self._metadata.preprocessing)
+            return clip_from_video(
+                _source(row), self._metadata.preprocessing, segment=_segment(row)
+            )
         except PipelineError as error:
             raise _bad_input(f"Video {number}: {error}") from None
 
@@ -96,6 +100,18 @@ def _source(row: dict[str, Any]) -> Path | bytes:
         "expected either the bytes of a video file in the column video (base64 in JSON) "
         f"or its path in the column path. Received: {received or 'neither'}"
     )
+
+
+def _segment(row: dict[str, Any]) -> Segment:
+    """Return the part that the row asks for; None and NaN are no bound."""
+    given = [row.get(name) for name in ("start_seconds", "end_seconds")]
+    start, end = (None if value is None or value != value else float(value) for value in given)
+    if (start or 0) < 0 or (end is not None and end <= (start or 0)):
+        raise PipelineError(
+            "expected 0 <= start_seconds < end_seconds. "
+            f"Received: start_seconds = {start}, end_seconds = {end}"
+        )
+    return Segment(start, end)
 
 
 def _bad_input(message: str) -> MlflowException:

@@ -28,7 +28,7 @@ from pipeline.tracking.loading import Prediction, load_model
 from pipeline.tracking.registry import INFERENCE_MODULES, inference_requirements, register_model
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.store import connect
-from pipeline.video.reading import FrameSpec
+from pipeline.video.reading import FrameSpec, Segment
 from pipeline.video.source import Limits
 from pipeline.video.writing import encode_mp4
 
@@ -140,6 +140,8 @@ def test_signature_example_and_requirements(version, video):
     assert model.signature.inputs.to_dict() == [
         {"type": "binary", "name": "video", "required": False},
         {"type": "string", "name": "path", "required": False},
+        {"type": "double", "name": "start_seconds", "required": False},
+        {"type": "double", "name": "end_seconds", "required": False},
     ]
     assert model.signature.outputs.input_names() == ["label", "probability", "probabilities"]
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
@@ -207,6 +209,27 @@ def test_rows_that_are_not_one_video_are_refused_as_bad_input(version, row, mess
     with pytest.raises(mlflow.exceptions.MlflowException, match=message) as caught:
         servable.predict(pd.DataFrame([row]))
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"  # a server answers 400
+
+
+def test_a_part_of_a_video_is_classified_as_a_row_of_the_labels(version, store, video):
+    servable = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
+    parts = [(None, None), (0.4, None), (0.2, 0.6), (0, 0.3)]
+    rows = [{"video": video, "start_seconds": start, "end_seconds": end} for start, end in parts]
+    found = servable.predict(pd.DataFrame(rows))
+    clips = [clip_from_video(video, PREPROCESSING, segment=Segment(*part)) for part in parts]
+    expected = predict_clips(load_classifier(store / "classifier.keras"), clips)
+    probabilities = [[row[name] for name in CLASSES] for row in found.probabilities]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert len(np.unique(np.round(expected, 6), axis=0)) == len(parts)  # the parts do differ
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1.0, None), (0.5, 0.5), (None, 0.0)])
+def test_a_part_that_is_none_is_bad_input(version, video, start, end):
+    servable = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
+    row = {"video": video, "start_seconds": start, "end_seconds": end}
+    message = f"Received: start_seconds = {start}, end_seconds = {end}"
+    with pytest.raises(mlflow.exceptions.MlflowException, match=message):
+        servable.predict(pd.DataFrame([row]))
 
 
 def test_a_model_that_has_a_version_keeps_it(register, version):
