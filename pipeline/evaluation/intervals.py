@@ -1,7 +1,8 @@
 """How far scores would move with another test set of the same size and kind."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,15 @@ logger = logging.getLogger(__name__)
 FEW_UNITS = 10
 
 _COUNTS_AT_ONCE = 1 << 21  # cells of a chunk of draws: 16 MiB as float64
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are drawn: see ``intervals``."""
+
+    samples: int
+    confidence: float
+    seed: int
 
 
 def intervals(
@@ -49,10 +59,22 @@ def intervals(
     """
     if len(units) != len(labels):
         raise ValueError(f"units: expected {len(labels)}, one a video, got {len(units)}")
+    warn_of_few_units(units)
     added = addends(labels, probabilities, top_k=top_k, calibration_bins=calibration_bins)
     sums = resampled_sums(added, units=units, samples=samples, seed=seed)
     drawn = scores_from_sums(sums, n_classes=probabilities.shape[1])
     return {name: middle(values, confidence) for name, values in drawn.items()}
+
+
+def warn_of_few_units(units: Sequence[str]) -> None:
+    """Warn where the intervals of any score would be too narrow."""
+    if (n_units := len(set(units))) < FEW_UNITS:
+        logger.warning(
+            "Only %d groups of test videos: the intervals of the scores are too narrow. "
+            "They need %d or more.",
+            n_units,
+            FEW_UNITS,
+        )
 
 
 def resampled_sums(
@@ -60,44 +82,52 @@ def resampled_sums(
 ) -> NDArray[np.float64]:
     """Return float64 [samples, K], sums over units drawn with replacement, as many as there are.
 
-    Warns of too few units.
-
     Args:
         added: float64 [N, K], what each video adds.
         units, samples, seed: as for ``intervals``.
     """
     _, unit_of_video = np.unique(np.asarray(units), return_inverse=True)
     n_units = int(unit_of_video.max()) + 1
-    if n_units < FEW_UNITS:
-        logger.warning(
-            "Only %d groups of test videos: the intervals of the scores are too narrow. "
-            "They need %d or more.",
-            n_units,
-            FEW_UNITS,
-        )
     added_by_unit = np.zeros((n_units, added.shape[1]))
     np.add.at(added_by_unit, unit_of_video, added)
-    return _drawn_sums(added_by_unit, samples=samples, seed=seed)
+    draws = drawn_counts(n_units, samples=samples, seed=seed)
+    return np.concatenate([counts @ added_by_unit for counts in draws])
 
 
-def middle(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Return the ends of the range that holds the share ``confidence`` of values [S]."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+def drawn_counts(n_units: int, *, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield int64 [some samples, n_units]: how often each unit is in each drawn test set.
 
-
-def _drawn_sums(
-    added_by_unit: NDArray[np.float64], *, samples: int, seed: int
-) -> NDArray[np.float64]:
-    n_units, n_sums = added_by_unit.shape
+    The same arguments give the same test sets, so that scores of several calls can be compared.
+    """
     generator = np.random.default_rng(seed)
-    sums = np.empty((samples, n_sums))
     chunk = max(1, _COUNTS_AT_ONCE // n_units)
     for start in range(0, samples, chunk):
         rows = min(chunk, samples - start)
         drawn = generator.integers(n_units, size=(rows, n_units))
         drawn += n_units * np.arange(rows)[:, None]  # row r counts in its own stretch
-        counts = np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units)
-        sums[start : start + rows] = counts @ added_by_unit
-    return sums
+        yield np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units)
+
+
+def mean_interval(
+    values: NDArray[np.float64], *, units: Sequence[str], resampling: Resampling
+) -> tuple[float, float]:
+    """Return the bootstrap interval of the mean of values float64 [N], one a video."""
+    added = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
+    sums = resampled_sums(added, units=units, samples=resampling.samples, seed=resampling.seed)
+    return middle(sums[:, 0] / sums[:, 1], resampling.confidence)
+
+
+def middle(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Return the ends of the range that holds the share ``confidence`` of values [S].
+
+    NaN stands for a draw in which there is nothing to score; it is left out.
+
+    Raises:
+        ValueError: every value is NaN.
+    """
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        raise ValueError("values: expected at least one that is a number, got none")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)

@@ -6,15 +6,11 @@ the rest, for one set of sums or for thousands of resampled ones (see intervals.
 that a score and its interval share one definition.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-from pipeline.base import files
+from sklearn.metrics import confusion_matrix
 
 # Where a probability of 0 is cut before its logarithm: a loss of 36.04, as in scikit-learn.
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
@@ -27,6 +23,7 @@ class Scores:
     """Scores of one set of predictions; all but the log loss are between 0 and 1.
 
     accuracy: share of videos whose most probable class is right.
+    balanced_accuracy: mean recall of the classes that occur; each weighs the same.
     macro_f1: mean F1 of the classes; each class weighs the same. A class that is neither
         actual nor predicted anywhere has no F1 and is left out; one that is only predicted
         has F1 0. With every class in the test set this is the mean over all classes.
@@ -36,21 +33,11 @@ class Scores:
     """
 
     accuracy: float
+    balanced_accuracy: float
     macro_f1: float
     top_k_accuracy: float
     log_loss: float
     calibration_error: float
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """How one class fares against all others; 0 where nothing was predicted or actual."""
-
-    class_name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int  # videos that are of this class
 
 
 def score(
@@ -117,11 +104,13 @@ def scores_from_sums(
     """Turn sums of addends, float64 [..., 4 + 3 C + B], into one array [...] a score."""
     ends = [_TOTALS + part * n_classes for part in range(4)]
     totals, actual, predicted, both, gaps = np.split(sums, ends, axis=-1)
+    recall = np.divide(both, actual, where=actual > 0, out=np.zeros_like(both))
     videos, hits, top_k_hits, loss = np.moveaxis(totals, -1, 0)
     occurs = actual + predicted > 0
     f1 = np.divide(2 * both, actual + predicted, where=occurs, out=np.zeros_like(both))
     return {
         "accuracy": hits / videos,
+        "balanced_accuracy": recall.sum(axis=-1) / (actual > 0).sum(axis=-1),
         "macro_f1": f1.sum(axis=-1) / occurs.sum(axis=-1),
         "top_k_accuracy": top_k_hits / videos,
         "log_loss": loss / videos,
@@ -162,36 +151,6 @@ def confusion(
     """Return int64 [C, C], videos by actual class (rows) and predicted class (columns)."""
     matrix: NDArray[np.int64] = confusion_matrix(labels, predicted, labels=range(n_classes))
     return matrix.astype(np.int64)
-
-
-def per_class(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
-) -> list[ClassScores]:
-    """Return one row a class, in the order of ``class_names``."""
-    columns = precision_recall_fscore_support(
-        labels,
-        np.argmax(probabilities, axis=1),
-        labels=range(len(class_names)),
-        zero_division=0,
-    )
-    return [
-        ClassScores(name, float(precision), float(recall), float(f1), int(support))
-        for name, precision, recall, f1, support in zip(class_names, *columns, strict=True)
-    ]
-
-
-def write_per_class_csv(path: Path, rows: Iterable[ClassScores]) -> None:
-    """Write the columns class, precision, recall, f1 (six decimals) and support."""
-    files.write_csv(
-        path,
-        ["class", "precision", "recall", "f1", "support"],
-        [
-            {"class": row.class_name}
-            | {name: f"{getattr(row, name):.6f}" for name in ("precision", "recall", "f1")}
-            | {"support": row.support}
-            for row in rows
-        ],
-    )
 
 
 def _losses(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

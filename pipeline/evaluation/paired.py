@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import PipelineError
-from pipeline.evaluation.intervals import middle, resampled_sums
+from pipeline.evaluation.intervals import middle, resampled_sums, warn_of_few_units
 from pipeline.evaluation.metrics import addends, scores_from_sums
 from pipeline.evaluation.predictions import Predictions
 
@@ -62,6 +62,7 @@ def paired_difference(
         PipelineError: there is no video that both have.
     """
     a, b = on_same_videos(a, b)
+    warn_of_few_units(b.units)
     added = np.concatenate([_addends(a), _addends(b)], axis=1)
     value_a, value_b = _values(added.sum(axis=0), metric, len(b.class_names))
     sums = resampled_sums(added, units=b.units, samples=samples, seed=seed)

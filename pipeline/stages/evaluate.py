@@ -22,13 +22,14 @@ from pipeline.base.paths import (
 )
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
-from pipeline.evaluation.intervals import intervals
+from pipeline.evaluation.classes import per_class, write_per_class_csv
+from pipeline.evaluation.intervals import Resampling, intervals, mean_interval
 from pipeline.evaluation.lengths import (
     LabelledLengths,
     accuracy_length_only,
     warn_if_length_tells,
 )
-from pipeline.evaluation.metrics import confusion, per_class, score, write_per_class_csv
+from pipeline.evaluation.metrics import confusion, score
 from pipeline.evaluation.plots import confusion_picture, save_png, training_curves_picture
 from pipeline.evaluation.predictions import Predictions
 from pipeline.model import task
@@ -69,33 +70,37 @@ def _write_scores(
     predictions: Predictions, params: EvaluateParams, model: "keras.Model", test: ClipArrays
 ) -> None:
     options = {"top_k": params.top_k, "calibration_bins": params.calibration_bins}
+    resampling = Resampling(params.bootstrap_samples, params.confidence, params.seed)
     scores = score(predictions.labels, predictions.probabilities, **options)
+    by_class = per_class(predictions, resampling)
     shuffled = predict_arrays(model, test, frame_order=shuffled_order(params.seed))
+    shuffled_hits = shuffled.argmax(1) == predictions.labels
     of_train = _lengths(ClipArrays(CLIPS / "train"), predictions.class_names)
     of_test = _lengths(test, predictions.class_names)
     metrics = {
         **asdict(scores),
-        "accuracy_frames_shuffled": float(np.mean(shuffled.argmax(1) == predictions.labels)),
+        "mean_average_precision": by_class.mean_average_precision,
+        "accuracy_frames_shuffled": float(np.mean(shuffled_hits)),
         "accuracy_length_only": accuracy_length_only(of_train, of_test),
         "videos": len(predictions.videos),
     }
     write_json(METRICS, metrics)
-    write_json(
-        INTERVALS,
-        intervals(
-            predictions.labels,
-            predictions.probabilities,
-            units=predictions.units,
-            samples=params.bootstrap_samples,
-            confidence=params.confidence,
-            seed=params.seed,
-            **options,
+    of_scores = intervals(
+        predictions.labels,
+        predictions.probabilities,
+        units=predictions.units,
+        **asdict(resampling),
+        **options,
+    )
+    of_others = {
+        "mean_average_precision": by_class.mean_average_precision_interval,
+        "accuracy_frames_shuffled": mean_interval(
+            shuffled_hits, units=predictions.units, resampling=resampling
         ),
-    )
+    }
+    write_json(INTERVALS, of_scores | of_others)
     predictions.write_csv(PREDICTIONS)
-    write_per_class_csv(
-        PER_CLASS, per_class(predictions.labels, predictions.probabilities, predictions.class_names)
-    )
+    write_per_class_csv(PER_CLASS, by_class.rows)
     logger.info(
         "%d test videos: accuracy %.3f, macro F1 %.3f, accuracy with frames shuffled %.3f",
         len(predictions.videos),

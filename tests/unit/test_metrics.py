@@ -5,14 +5,11 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from pipeline.evaluation.metrics import (
-    ClassScores,
     addends,
     calibration_bin,
     confusion,
     in_top_k,
-    per_class,
     score,
-    write_per_class_csv,
 )
 
 # Four videos, three classes. The most probable class is 0, 1, 0, 2: right, right, wrong, right.
@@ -39,6 +36,14 @@ def random_predictions(n_videos, n_classes, *, seed=0):
 
 def test_accuracy_is_three_of_four():
     assert hand_scores().accuracy == 0.75
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
+    # Recall of class 0: 1 of 1, of class 1: 1 of 2, of class 2: 1 of 1; a fourth never occurs.
+    assert hand_scores().balanced_accuracy == pytest.approx(2.5 / 3, abs=1e-15)
+    four_classes = np.pad(PROBABILITIES, ((0, 0), (0, 1)))
+    scores = score(LABELS, four_classes, top_k=1, calibration_bins=4)
+    assert scores.balanced_accuracy == pytest.approx(2.5 / 3, abs=1e-15)
 
 
 def test_macro_f1_is_the_mean_over_classes():
@@ -126,6 +131,12 @@ def test_scores_agree_with_scikit_learn(n_videos, n_classes):
         ),
         abs=1e-12,
     )
+    assert scores.balanced_accuracy == pytest.approx(
+        sklearn_metrics.recall_score(
+            labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+        ),
+        abs=1e-12,
+    )
     assert scores.log_loss == pytest.approx(
         sklearn_metrics.log_loss(labels, probabilities, labels=every_class), abs=1e-12
     )
@@ -160,37 +171,3 @@ def test_confusion_has_actual_rows_and_predicted_columns_and_every_class():
     matrix = confusion(LABELS, PROBABILITIES.argmax(axis=1), 4)
     assert matrix.dtype == np.int64
     assert matrix.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-
-
-def test_per_class_rows_are_in_the_order_of_the_names():
-    rows = per_class(LABELS, PROBABILITIES, ["a", "b", "c"])
-    # a: predicted twice, right once. b: two actual, one found.
-    assert rows == [
-        ClassScores("a", precision=0.5, recall=1.0, f1=pytest.approx(2 / 3), support=1),
-        ClassScores("b", precision=1.0, recall=0.5, f1=pytest.approx(2 / 3), support=2),
-        ClassScores("c", precision=1.0, recall=1.0, f1=1.0, support=1),
-    ]
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_class_without_videos_has_a_row_of_zeros_and_no_warning():
-    rows = per_class(LABELS, np.pad(PROBABILITIES, ((0, 0), (0, 1))), ["a", "b", "c", "d"])
-    assert rows[3] == ClassScores("d", precision=0.0, recall=0.0, f1=0.0, support=0)
-
-
-def test_macro_f1_is_the_mean_of_the_rows_where_every_class_occurs():
-    labels, probabilities = random_predictions(300, 6)
-    rows = per_class(labels, probabilities, list("abcdef"))
-    macro_f1 = score(labels, probabilities, top_k=1, calibration_bins=10).macro_f1
-    assert macro_f1 == pytest.approx(sum(row.f1 for row in rows) / 6, abs=1e-12)
-
-
-def test_the_per_class_table_has_six_decimals(tmp_path):
-    path = tmp_path / "eval" / "per_class.csv"
-    write_per_class_csv(path, per_class(LABELS, PROBABILITIES, ["a", "b", "c"]))
-    assert path.read_bytes().decode() == (
-        "class,precision,recall,f1,support\n"
-        "a,0.500000,1.000000,0.666667,1\n"
-        "b,1.000000,0.500000,0.666667,2\n"
-        "c,1.000000,1.000000,1.000000,1\n"
-    )
