@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.base.command import run_command
-from pipeline.base.files import read_json, replacing_folder, write_csv, write_json
+from pipeline.base.files import read_json, replacing_folder, write_json
 from pipeline.base.paths import (
     CLIPS,
     INTERVALS,
@@ -126,12 +126,6 @@ def _write_pictures(predictions: Predictions) -> None:
         save_png(
             training_curves_picture(read_history(), restored_epoch=best_epoch),
             folder / "training.png",
-        )
-        pairs = zip(predictions.labels, predictions.predicted, strict=True)
-        write_csv(
-            folder / "confusion.csv",
-            ("actual", "predicted"),
-            ({"actual": names[actual], "predicted": names[guess]} for actual, guess in pairs),
         )
 
 
