@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from pipeline.base.errors import PipelineError
-from pipeline.params.fields import Fraction, Positive, Section, Seed, Share, Side, Text
+from pipeline.params.fields import Finite, Fraction, Positive, Section, Seed, Share, Side, Text
 from pipeline.params.model import ModelParams, TrainParams, contradictions
 
 PARAMS_FILE = Path("params.yaml")
@@ -104,6 +104,17 @@ class RegisterParams(Section):
     name: Annotated[str, StringConstraints(pattern=r"^[^/:@'\"]+$")]
 
 
+class PromoteParams(Section):
+    """What a challenger must show to become champion."""
+
+    metric: Literal["accuracy", "macro_f1", "log_loss"]
+    min_gain: Finite
+    confidence: Share
+    class_floor: Fraction
+    max_calibration_error: Fraction
+    max_latency_ms: Positive
+
+
 class ComputeParams(Section):
     """What the work may use. Never changes a result, so no stage depends on it."""
 
@@ -122,6 +133,7 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
+    promote: PromoteParams
     compute: ComputeParams
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 Share = Annotated[float, Field(strict=False, allow_inf_nan=False, gt=0, lt=1)]
 Positive = Annotated[float, Field(strict=False, allow_inf_nan=False, gt=0)]
 NonNegative = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0)]
+Finite = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0, le=1)]
 BelowOne = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

@@ -19,6 +19,7 @@ ALLOWED = {
     "model": {"base", "clips", "video"},
     "evaluation": {"base"},
     "tracking": {"base", "catalog", "clips", "model", "video"},
+    "promotion": {"base", "catalog", "evaluation", "tracking", "video"},
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"}
 

@@ -77,6 +77,22 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
             "train.epochs: Input should be a valid integer. Received: True",
         ),
         (
+            "promote.metric",
+            "recall",
+            "promote.metric: Input should be 'accuracy', 'macro_f1' or 'log_loss'. "
+            "Received: 'recall'",
+        ),
+        (
+            "promote.class_floor",
+            1.5,
+            "promote.class_floor: Input should be less than or equal to 1. Received: 1.5",
+        ),
+        (
+            "promote.min_gain",
+            float("nan"),
+            "promote.min_gain: Input should be a finite number. Received: nan",
+        ),
+        (
             "decode.fps",
             float("inf"),
             "decode.fps: Input should be a finite number. Received: inf",
