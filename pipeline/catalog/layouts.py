@@ -61,7 +61,7 @@ def read_folders(videos: Path) -> list[LabelledVideo]:
 def read_table(videos: Path, labels: Path) -> list[LabelledVideo]:
     """Read a csv with columns ``video,label[,split,group,start_seconds,end_seconds]``.
 
-    ``video`` is a path inside ``videos``. Other columns are allowed and left alone.
+    ``video`` is a path inside ``videos``. Other columns come along as ``extra``.
 
     Raises:
         PipelineError: a file is missing, a column is missing, or a row is wrong; the message
@@ -146,7 +146,18 @@ def _read_row(where: str, row: dict[str, str | None], videos: Path) -> LabelledV
         group=(row.get("group") or "").strip() or None,
         start_seconds=start,
         end_seconds=end,
+        extra=_extra(row),
     )
+
+
+def _extra(row: dict[str, str | None]) -> dict[str, str]:
+    """Return the cells of columns that have a name, and not one that means something here."""
+    known = (*_REQUIRED_COLUMNS, *_OPTIONAL_COLUMNS)
+    return {
+        column: " ".join((cell or "").split())  # a catalog has one line a video
+        for column, cell in row.items()
+        if column and column not in known
+    }
 
 
 def _read_split(where: str, row: dict[str, str | None]) -> Split | None:

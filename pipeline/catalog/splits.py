@@ -46,6 +46,7 @@ def build_entries(
             start_seconds=video.start_seconds,
             end_seconds=video.end_seconds,
             sha256=sha256,
+            extra=video.extra,
         )
         for video, sha256, group, split in zip(videos, hashes, groups, splits, strict=True)
     ]

@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ class DescribedVideo:
         size: width and height in pixels of the source's picture as it is shown, after rotation.
         fps: frames per second of the source, measured; None for a single frame.
         seconds: how long the video or segment is.
+        extra: cells of the other columns of the labels, by column.
     """
 
     label: str
@@ -34,6 +35,7 @@ class DescribedVideo:
     fps: float | None = None
     is_variable_rate: bool | None = None
     seconds: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def summarise(videos: Iterable[DescribedVideo], *, splits: Sequence[str]) -> lis
 
 def write_summary_csv(path: Path, rows: Iterable[SplitSummary]) -> None:
     """Write the columns class, split, videos, quarantined, damaged, seconds and frames."""
-    counted = [field.name for field in fields(SplitSummary) if field.name != "label"]
+    counted = [column.name for column in fields(SplitSummary) if column.name != "label"]
     files.write_csv(
         path,
         ["class", *counted],

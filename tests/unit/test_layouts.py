@@ -72,13 +72,20 @@ class TestFolders:
 class TestTable:
     def test_all_columns(self, videos, table):
         path = table(
-            "video,label,split,group,start_seconds,end_seconds,camera\n"
-            "cat/one.mp4,cat,train,a,,,left\n"
-            "dog/three.avi,dog,test,b,1.5,4,right\n"
+            "video,label,split,group,start_seconds,end_seconds\n"
+            "cat/one.mp4,cat,train,a,,\n"
+            "dog/three.avi,dog,test,b,1.5,4\n"
         )
         assert read_table(videos, path) == [
             LabelledVideo("cat/one.mp4", "cat", "train", "a"),
             LabelledVideo("dog/three.avi", "dog", "test", "b", 1.5, 4.0),
+        ]
+
+    def test_other_columns_come_along(self, videos, table):
+        path = table("video,label,camera,note\ncat/one.mp4,cat, left ,\ndog/three.avi,dog,right\n")
+        assert [video.extra for video in read_table(videos, path)] == [
+            {"camera": "left", "note": ""},
+            {"camera": "right", "note": ""},
         ]
 
     def test_only_what_is_required_with_a_byte_order_mark(self, videos, table):

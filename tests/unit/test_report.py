@@ -8,7 +8,7 @@ from pipeline.base.paths import CATALOG, DATA_SUMMARY, FRAMES, FRAMES_INDEX, VID
 from pipeline.catalog.records import CatalogEntry, write_catalog
 from pipeline.evaluation.data_summary import DescribedVideo
 from pipeline.stages import report
-from pipeline.stages.report import read_described
+from pipeline.stages.described import read_described
 from pipeline.video.ledger import Ledger, LedgerRow
 from pipeline.video.reading import FrameSpec
 from pipeline.video.source import Limits
@@ -47,7 +47,7 @@ def decoded(*rows):
 
 def described(found, frames=7, reason="", start=None, end=None):
     decoded((entry("a.mp4", start, end), frames, reason, found))
-    (video,) = read_described(CATALOG, FRAMES_INDEX)
+    (video,) = read_described(CATALOG, FRAMES_INDEX).values()
     return video
 
 

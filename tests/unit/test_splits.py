@@ -162,3 +162,23 @@ def test_the_catalog_reads_back_sorted(tmp_path):
     write_catalog(path, entries)
     assert read_catalog(path) == [entries[2], entries[1], entries[0]]
     assert [entry.name for entry in read_catalog(path)] == ["a.mp4#t=2,3", "a.mp4#t=10.5", "b.mp4"]
+
+
+def test_extra_columns_stand_last_in_the_catalog(tmp_path):
+    entries = [CatalogEntry("a.mp4", "cat", "test", "g", None, None, "1", {"camera": "left"})]
+    path = tmp_path / "catalog.csv"
+    write_catalog(path, entries)
+    assert path.read_text() == (
+        "video,label,split,group,start_seconds,end_seconds,sha256,extra.camera\n"
+        "a.mp4,cat,test,g,,,1,left\n"
+    )
+    assert read_catalog(path) == entries
+
+
+def test_extra_columns_come_along_to_the_entries():
+    videos = [
+        LabelledVideo(f"{index}.mp4", "ab"[index % 2], extra={"n": str(index)})
+        for index in range(40)
+    ]
+    entries = build_entries(videos, [str(index) for index in range(40)], RULE)
+    assert [entry.extra for entry in entries] == [{"n": str(index)} for index in range(40)]
