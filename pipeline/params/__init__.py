@@ -94,6 +94,7 @@ class EvaluateParams(Section):
     bootstrap_samples: PositiveInt
     confidence: Share
     calibration_bins: PositiveInt
+    slice_videos: PositiveInt
     length_margin: Fraction
     seed: Seed
 

@@ -10,7 +10,9 @@ import numpy as np
 from pipeline.base.command import run_command
 from pipeline.base.files import read_json, replacing_folder, write_json
 from pipeline.base.paths import (
+    CATALOG,
     CLIPS,
+    FRAMES_INDEX,
     INTERVALS,
     METRICS,
     MODEL,
@@ -18,6 +20,7 @@ from pipeline.base.paths import (
     PER_CLASS,
     PLOTS,
     PREDICTIONS,
+    SLICES,
     TRAINING,
 )
 from pipeline.clips.metadata import ClipsMetadata
@@ -32,10 +35,13 @@ from pipeline.evaluation.lengths import (
 from pipeline.evaluation.metrics import confusion, score
 from pipeline.evaluation.plots import confusion_picture, save_png, training_curves_picture
 from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.slices import slices, write_slices_csv
 from pipeline.model import task
 from pipeline.model.prediction import predict_arrays, shuffled_order
 from pipeline.model.saving import load_classifier
 from pipeline.params import EvaluateParams, load_params
+from pipeline.stages.described import read_described
+from pipeline.stages.facts import named, video_facts
 from pipeline.stages.results import log_results, read_history
 
 if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
@@ -51,6 +57,7 @@ def main() -> None:
     test = ClipArrays(CLIPS / "test")
     predictions = predict(model, test, class_names)
     _write_scores(predictions, params.evaluate, model, test)
+    _write_slices(predictions, test, params.evaluate)
     _write_pictures(predictions)
     log_results(params)
 
@@ -70,7 +77,7 @@ def _write_scores(
     predictions: Predictions, params: EvaluateParams, model: "keras.Model", test: ClipArrays
 ) -> None:
     options = {"top_k": params.top_k, "calibration_bins": params.calibration_bins}
-    resampling = Resampling(params.bootstrap_samples, params.confidence, params.seed)
+    resampling = _resampling(params)
     scores = score(predictions.labels, predictions.probabilities, **options)
     by_class = per_class(predictions, resampling)
     shuffled = predict_arrays(model, test, frame_order=shuffled_order(params.seed))
@@ -115,6 +122,33 @@ def _lengths(clips: ClipArrays, class_names: Sequence[str]) -> LabelledLengths:
     return LabelledLengths(
         frames=clips.masks().sum(axis=1), labels=task.encode_labels(clips.labels, class_names)
     )
+
+
+def _write_slices(predictions: Predictions, test: ClipArrays, params: EvaluateParams) -> None:
+    videos = named(read_described(CATALOG, FRAMES_INDEX), predictions.videos)
+    found = slices(
+        predictions.predicted == predictions.labels,
+        video_facts(videos, test.masks()),
+        units=predictions.units,
+        min_videos=params.slice_videos,
+        resampling=_resampling(params),
+    )
+    write_slices_csv(SLICES, found)
+    if found:
+        worst = found[0]
+        logger.info(
+            "worst slice: %s %s, %d videos, accuracy %.3f [%.3f, %.3f]",
+            worst.slice_by,
+            worst.slice,
+            worst.videos,
+            worst.accuracy,
+            worst.low,
+            worst.high,
+        )
+
+
+def _resampling(params: EvaluateParams) -> Resampling:
+    return Resampling(params.bootstrap_samples, params.confidence, params.seed)
 
 
 def _write_pictures(predictions: Predictions) -> None:

@@ -11,10 +11,10 @@ from pipeline.base.files import read_csv
 from pipeline.crossval.folds import make_folds
 from pipeline.crossval.results import FoldRow, pool, summarise, table, write_results
 from pipeline.evaluation.predictions import Predictions
-from pipeline.params import EvaluateParams
+from pipeline.params import load_params
 
-EVALUATE = EvaluateParams(
-    top_k=1, bootstrap_samples=200, confidence=0.9, calibration_bins=10, length_margin=0.1, seed=0
+EVALUATE = load_params().evaluate.model_copy(
+    update={"top_k": 1, "bootstrap_samples": 200, "confidence": 0.9}
 )
 
 # 24 groups of 1 to 4 clips; groups 0 to 19 have both classes, 20 to 23 one.
