@@ -1,7 +1,7 @@
 """Scores of each class against all others, with bootstrap intervals."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ class ClassScores:
     average_precision: the area under its precision-recall curve, by steps: how well its
         probability ranks its own videos before those of others.
     intervals: low and high by score; None where no drawn test set has anything to score.
+        Empty where they were not asked for.
     """
 
     class_name: str
@@ -32,7 +33,7 @@ class ClassScores:
     f1: float
     average_precision: float
     support: int  # videos that are of this class
-    intervals: Mapping[str, Interval | None]
+    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,37 +46,48 @@ class ClassReport:
 
 
 def per_class(predictions: Predictions, resampling: Resampling) -> ClassReport:
-    """Score each class.
+    """Score each class, with intervals.
 
     Intervals are drawn as those of all other scores: by group. A drawn test set that leaves a
     score open is left out: precision where the class is not predicted, recall, F1 and average
     precision where it does not occur.
     """
-    labels, names = predictions.labels, predictions.class_names
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predictions.predicted, labels=range(len(names)), zero_division=0
-    )
-    average = average_precisions(labels, predictions.probabilities)
     drawn = {
         **_drawn_scores(predictions, resampling),
         "average_precision": drawn_average_precisions(predictions, resampling),
     }
     rows = [
+        replace(
+            row,
+            intervals={
+                name: _interval(drawn[name][:, index], resampling.confidence) for name in _SCORES
+            },
+        )
+        for index, row in enumerate(class_scores(predictions))
+    ]
+    average = average_precisions(predictions.labels, predictions.probabilities)
+    drawn_means = np.nanmean(drawn["average_precision"], axis=1)  # some class is always drawn
+    return ClassReport(rows, float(np.nanmean(average)), middle(drawn_means, resampling.confidence))
+
+
+def class_scores(predictions: Predictions) -> list[ClassScores]:
+    """Score each class without intervals, in the order of the classes."""
+    labels, names = predictions.labels, predictions.class_names
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predictions.predicted, labels=range(len(names)), zero_division=0
+    )
+    average = np.nan_to_num(average_precisions(labels, predictions.probabilities))
+    return [
         ClassScores(
             class_name=name,
             precision=float(precision[index]),
             recall=float(recall[index]),
             f1=float(f1[index]),
-            average_precision=float(np.nan_to_num(average[index])),
+            average_precision=float(average[index]),
             support=int(support[index]),
-            intervals={
-                score: _interval(drawn[score][:, index], resampling.confidence) for score in _SCORES
-            },
         )
         for index, name in enumerate(names)
     ]
-    drawn_means = np.nanmean(drawn["average_precision"], axis=1)  # some class is always drawn
-    return ClassReport(rows, float(np.nanmean(average)), middle(drawn_means, resampling.confidence))
 
 
 def average_precisions(

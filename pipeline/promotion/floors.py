@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from pipeline.evaluation.metrics import per_class, score
+from pipeline.evaluation.classes import class_scores
+from pipeline.evaluation.metrics import score
 from pipeline.evaluation.predictions import Predictions
 from pipeline.promotion.contender import Contender
 from pipeline.promotion.decision import Check, Rules
@@ -34,7 +35,7 @@ def _lineage_check(challenger: Contender) -> Check:
 
 
 def _class_check(unseen: Predictions, rules: Rules) -> Check:
-    rows = per_class(unseen.labels, unseen.probabilities, unseen.class_names)
+    rows = class_scores(unseen)
     scored = sorted((row for row in rows if row.support), key=lambda row: row.recall)
     below = [row for row in scored if row.recall < rules.class_floor]
     if below:
