@@ -137,6 +137,10 @@ class Params(Section):
     promote: PromoteParams
     compute: ComputeParams
 
+    def of_model(self) -> dict[str, Any]:
+        """Return the sections that make the model what it is: not how it is judged or kept."""
+        return self.model_dump(include={"data", "catalog", "decode", "extract", "model", "train"})
+
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and validate ``path``.

@@ -1,12 +1,33 @@
 """What train and evaluate leave on disk, read by the stages after them, and its way to MLflow."""
 
 from pipeline.base.files import read_csv, read_json
-from pipeline.base.paths import CATALOG, HISTORY, INTERVALS, METRICS, MODEL, MODEL_METADATA, PLOTS
+from pipeline.base.paths import (
+    AUDITS,
+    CATALOG,
+    CLIPS,
+    HISTORY,
+    INTERVALS,
+    LABEL_ISSUES,
+    LEAKS,
+    METRICS,
+    MODEL,
+    MODEL_METADATA,
+    PER_CLASS,
+    PLOTS,
+    PREDICTIONS,
+    SLICES,
+)
+from pipeline.catalog.records import SPLITS
+from pipeline.clips.metadata import ClipsMetadata
+from pipeline.clips.shards import ClipArrays
 from pipeline.model.saving import model_digest
 from pipeline.params import Params
 from pipeline.tracking.lineage import log_catalog
+from pipeline.tracking.notes import note_results
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.scores import log_evaluation
+
+_LOGGED = (PREDICTIONS, PER_CLASS, SLICES, AUDITS, LEAKS, LABEL_ISSUES, PLOTS)
 
 
 def read_history() -> list[dict[str, float]]:
@@ -15,18 +36,32 @@ def read_history() -> list[dict[str, float]]:
 
 
 def log_results(params: Params) -> str:
-    """Bring the scores and pictures on disk to the run of the model on disk; return its id.
+    """Bring what lies in eval/ to the run of the model on disk; return its id.
 
     The run is made again if the store has none: it was deleted, or is another one.
     """
     run_id = ensure_run(
         model_digest(MODEL, MODEL_METADATA),
-        params=params.model_dump(by_alias=True),
+        params=params.of_model(),
         dataset=params.data.videos,
         history=read_history(),
     )
     log_catalog(run_id, CATALOG)
+    scores, intervals = read_json(METRICS), read_json(INTERVALS)
     log_evaluation(
-        run_id, scores=read_json(METRICS), intervals=read_json(INTERVALS), pictures=PLOTS
+        run_id,
+        scores=scores,
+        intervals=intervals,
+        settings=params.evaluate.model_dump(),
+        files=[path for path in _LOGGED if path.exists()],
+    )
+    note_results(
+        run_id,
+        scores=scores,
+        intervals=intervals,
+        confidence=params.evaluate.confidence,
+        audits=read_json(AUDITS) if AUDITS.exists() else [],
+        class_names=ClipsMetadata.read(MODEL_METADATA).class_names,
+        clips={split: len(ClipArrays(CLIPS / split)) for split in SPLITS},
     )
     return run_id

@@ -33,7 +33,7 @@ def main() -> None:
         precision=params.train.precision,
     )
     logger.info("%d parameters, %d training clips", model.count_params(), len(train))
-    run = training_run(params=params.model_dump(by_alias=True), dataset=params.data.videos)
+    run = training_run(params=params.of_model(), dataset=params.data.videos)
     with run as run_id:
         with warned("evaluate will log the catalog"):
             log_catalog(run_id, CATALOG)

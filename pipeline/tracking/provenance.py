@@ -1,7 +1,6 @@
 """What a run was made from: the commit of the code, the digests of the data."""
 
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +41,28 @@ def clips_data() -> LockedData:
 
 def locked_data(stage: str, path: Path) -> LockedData:
     """Return what dvc.lock has of ``path``, an output of ``stage``."""
-    if not _LOCK.exists():
-        return LockedData(path, UNKNOWN)
-    content = yaml.safe_load(_LOCK.read_text(encoding="utf-8")) or {}
+    return _locked(_LOCK.read_text(encoding="utf-8") if _LOCK.exists() else "", stage, path)
+
+
+def has_other_clips() -> bool:
+    """Tell whether the clips are known here and at HEAD, and are not the same."""
+    committed = _locked(git_output("show", f"HEAD:./{_LOCK}") or "", "extract", CLIPS)
+    return UNKNOWN not in (committed.md5, clips_data().md5) and committed != clips_data()
+
+
+def git_output(*arguments: str) -> str | None:
+    """Return what git prints, or None without git, a repository or a commit."""
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _locked(lock: str, stage: str, path: Path) -> LockedData:
+    content = yaml.safe_load(lock) or {}
     outputs = content.get("stages", {}).get(stage, {}).get("outs", [])
     found = [output for output in outputs if Path(output["path"]) == path]
     return LockedData(path, str(found[0].get("md5", UNKNOWN)) if found else UNKNOWN)
@@ -60,20 +78,9 @@ def _git_tags() -> dict[str, str]:
         ":(exclude,glob)**/dvc.lock",
         *(f":(exclude){path}" for path in _WRITTEN_BY_A_RUN),
     ]
-    changes = _git(["status", "--porcelain", "--untracked-files=no", "--", ".", *exclusions])
+    changes = git_output("status", "--porcelain", "--untracked-files=no", "--", ".", *exclusions)
     return {
-        "git.commit": _git(["rev-parse", "--verify", "HEAD"]) or UNKNOWN,
-        "git.branch": _git(["rev-parse", "--abbrev-ref", "HEAD"]) or UNKNOWN,
+        "git.commit": git_output("rev-parse", "--verify", "HEAD") or UNKNOWN,
+        "git.branch": git_output("rev-parse", "--abbrev-ref", "HEAD") or UNKNOWN,
         "git.dirty": UNKNOWN if changes is None else str(bool(changes)).lower(),
     }
-
-
-def _git(arguments: Sequence[str]) -> str | None:
-    """Return what git prints, or None without git, a repository or a commit."""
-    try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -16,13 +16,16 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunStatus, RunTag
 
+from pipeline.base.dotted import flat_params
 from pipeline.base.errors import PipelineError
+from pipeline.tracking.changes import Changes, find_changes
 from pipeline.tracking.interruption import (
     Terminated,
     close_abandoned_runs,
     process_tags,
     sigterm_raises,
 )
+from pipeline.tracking.notes import start_note
 from pipeline.tracking.provenance import UNKNOWN, clips_data, provenance_tags
 from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_errors
 
@@ -50,10 +53,11 @@ def training_run(
     sampled every 10 seconds meanwhile (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
 
     Args:
-        params: all sections of params.yaml; nested keys become ``train.epochs``.
+        params: sections of params.yaml; nested keys become ``train.epochs``. A run never
+            forgets a param, so they are those that made the model, and no others.
         dataset: name of the data set, such as the folder of the videos.
         experiment: name of the experiment.
-        name: of the run; without one, "train" and the time.
+        name: of the run; without one, what differs from the commit.
         parent: id of the run that this one is a part of.
 
     Raises:
@@ -61,15 +65,16 @@ def training_run(
     """
     client = connect()
     experiment_number = experiment_id(client, experiment)
+    changes = find_changes(params)
     with mlflow_errors():
         close_abandoned_runs(client, experiment_number)
     with sigterm_raises():
         with mlflow_errors():
-            run_id = _start(experiment_number, name=name or _run_name(), parent=parent)
+            run_id = _start(experiment_number, name=name or changes.run_name, parent=parent)
         status = RunStatus.FAILED
         try:
             with mlflow_errors():
-                _describe(client, run_id, params=params, dataset=dataset)
+                _describe(client, run_id, params=params, dataset=dataset, changes=changes)
             yield run_id
             status = RunStatus.FINISHED
         except (KeyboardInterrupt, Terminated):
@@ -136,13 +141,14 @@ def ensure_run(
         return run_id
     client = connect()
     experiment_number = experiment_id(client, experiment)
+    changes = find_changes(params)
     with mlflow_errors():
         close_abandoned_runs(client, experiment_number)
-        name = f"{_run_name()} (recreated)"
+        name = f"{changes.run_name} (recreated)"
         tags = {**process_tags(), RECREATED: "true"}
         run = client.create_run(experiment_number, run_name=name, tags=tags)
         run_id = str(run.info.run_id)
-        _describe(client, run_id, params=params, dataset=dataset)
+        _describe(client, run_id, params=params, dataset=dataset, changes=changes)
     for row in history:
         log_epoch(run_id, int(row["epoch"]), {key: row[key] for key in row.keys() - {"epoch"}})
     with mlflow_errors():
@@ -150,21 +156,6 @@ def ensure_run(
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
     logger.info("MLflow had no run of this model; made one from the files: %s", name)
     return run_id
-
-
-def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Flatten nested params to dotted keys, values as they would look in JSON.
-
-    >>> flat_params({"train": {"epochs": 3, "augmentation": {"flip": False}}})
-    {'train.epochs': '3', 'train.augmentation.flip': 'false'}
-    """
-    flat: dict[str, str] = {}
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            flat |= flat_params(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
 
 
 def _start(experiment_number: str, *, name: str, parent: str | None) -> str:
@@ -179,11 +170,18 @@ def _start(experiment_number: str, *, name: str, parent: str | None) -> str:
 
 
 def _describe(
-    client: MlflowClient, run_id: str, *, params: Mapping[str, Any], dataset: str
+    client: MlflowClient,
+    run_id: str,
+    *,
+    params: Mapping[str, Any],
+    dataset: str,
+    changes: Changes,
 ) -> None:
     """Log what the run was made from: params, commit and data."""
     mlflow.log_params(flat_params(params), run_id=run_id)
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in provenance_tags().items()])
+    tags = {**provenance_tags(), **changes.tags}
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    start_note(client, run_id, changes.markdown)
     clips = clips_data()
     if clips.md5 != UNKNOWN:
         data = Dataset(
@@ -194,10 +192,6 @@ def _describe(
         )
         context = InputTag("mlflow.data.context", "training")
         client.log_inputs(run_id, [DatasetInput(data, [context])])
-
-
-def _run_name() -> str:
-    return time.strftime("train %Y-%m-%d %H:%M:%S")
 
 
 def _milliseconds() -> int:

@@ -4,12 +4,14 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
 
+from pipeline.base.dotted import flat_params
 from pipeline.tracking.store import connect, mlflow_errors
 
-PICTURES = "evaluation"
+EVALUATION = "evaluation"  # folder of the run's artifacts
 
 
 def log_evaluation(
@@ -17,16 +19,31 @@ def log_evaluation(
     *,
     scores: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]],
-    pictures: Path,
+    settings: Mapping[str, Any],
+    files: Iterable[Path],
 ) -> None:
-    """Log scores and intervals, and everything in the folder ``pictures`` under ``evaluation/``.
+    """Log scores with intervals, how they were computed, and tables and pictures of them.
 
-    Called again, new values and files replace the old ones.
+    Called again, as after ``evaluate`` with other params, the new replace the old. That is
+    why the settings are tags, such as ``evaluate.top_k``: MLflow lets no param of a run
+    change, and a model may be evaluated many times.
+
+    Args:
+        run_id: of the training.
+        scores, intervals: as for ``log_scores``.
+        settings: the section ``evaluate`` of params.yaml.
+        files: go to ``evaluation/``, and what is in a folder to ``evaluation/<folder>/``.
     """
     log_scores(run_id, scores, intervals)
     client = connect()
     with mlflow_errors():
-        client.log_artifacts(run_id, str(pictures), PICTURES)
+        tags = flat_params({"evaluate": settings})
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        for file in files:
+            if file.is_dir():
+                client.log_artifacts(run_id, str(file), f"{EVALUATION}/{file.name}")
+            else:
+                client.log_artifact(run_id, str(file), EVALUATION)
 
 
 def log_scores(

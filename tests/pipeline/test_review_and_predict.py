@@ -39,8 +39,17 @@ def test_one_run_a_training_with_everything_in_it(built):
     metrics = json.loads((built.root / "eval/metrics.json").read_text())
     assert run.data.metrics["test/accuracy"] == pytest.approx(metrics["accuracy"])
     assert run.data.metrics["test/accuracy_low"] <= metrics["accuracy"]
-    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
-    assert {"evaluation/confusion.png", "evaluation/training.png"} <= pictures
+    assert not any(key.startswith("evaluate") for key in run.data.params)
+    assert run.data.tags["evaluate.bootstrap_samples"] == "50"
+    assert run.info.run_name == "start"  # the commit, because nothing differs from it
+    note = run.data.tags["mlflow.note.content"]
+    assert f"| accuracy | {metrics['accuracy']:.4g} |" in note
+    assert "2 classes: left, right" in note
+    assert "All params are those of the commit." in note
+    found = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/predictions.csv", "evaluation/per_class.csv"} <= found
+    plots = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/plots")}
+    assert {"evaluation/plots/confusion.png", "evaluation/plots/training.png"} <= plots
 
 
 def test_the_run_and_the_version_name_commit_and_data(built):

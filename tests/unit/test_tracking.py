@@ -348,11 +348,14 @@ def test_scores_intervals_and_pictures_are_logged_and_replaced(folder):
         pictures = folder / "plots"
         pictures.mkdir(exist_ok=True)
         (pictures / "confusion.png").write_text(f"picture at {accuracy}")
+        table = folder / "predictions.csv"
+        table.write_text(f"table at {accuracy}")
         log_evaluation(
             run_id,
             scores={"accuracy": accuracy, "videos": 8},
             intervals={"accuracy": (accuracy - 0.25, accuracy + 0.125)},
-            pictures=pictures,
+            settings={"top_k": 2, "seed": round(accuracy * 4)},
+            files=[pictures, table],
         )
     run = the_run(run_id)
     assert run.data.metrics == {
@@ -363,8 +366,11 @@ def test_scores_intervals_and_pictures_are_logged_and_replaced(folder):
         "test/videos": 8,
     }
     assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
-    (logged,) = (folder / "mlartifacts").rglob("evaluation/*")
-    assert logged.read_text() == "picture at 0.5"
+    (artifacts,) = (folder / "mlartifacts").rglob("evaluation")
+    assert (artifacts / "plots/confusion.png").read_text() == "picture at 0.5"
+    assert (artifacts / "predictions.csv").read_text() == "table at 0.5"
+    assert (run.data.tags["evaluate.top_k"], run.data.tags["evaluate.seed"]) == ("2", "2")
+    assert not any(key.startswith("evaluate") for key in run.data.params)
 
 
 # Stores that cannot be used
