@@ -9,6 +9,7 @@ from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.saving import model_digest
 from pipeline.params import load_params
+from pipeline.serving.contract import ServingConfig
 from pipeline.stages.results import log_results
 from pipeline.tracking.provenance import provenance_tags
 from pipeline.tracking.registry import CHALLENGER, register_model
@@ -30,6 +31,7 @@ def main() -> None:
         metadata_path=MODEL_METADATA,
         example_video=_example_video(),
         tags={**provenance_tags(), **scores},
+        config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
     write_json(
         REGISTRATION,

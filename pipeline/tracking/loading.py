@@ -10,11 +10,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
 from pipeline.base.errors import PipelineError
+from pipeline.serving.contract import ServingConfig
 from pipeline.tracking.registry import CHALLENGER
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
 # Error codes of MLflow for a model, a version or an alias that does not exist.
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+# Whoever runs a command may name any file that it can read.
+_LOCAL = ServingConfig(path_root="/")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class RegisteredClassifier:
         rows = [
             {"video": video, "path": None}
             if isinstance(video, bytes)
-            else {"video": None, "path": str(video)}
+            else {"video": None, "path": str(video.absolute())}
             for video in videos
         ]
         try:
@@ -55,7 +59,9 @@ class RegisteredClassifier:
         return [Prediction(**row) for row in found.to_dict("records")]
 
 
-def load_model(name_or_uri: str, *, alias: str = CHALLENGER) -> RegisteredClassifier:
+def load_model(
+    name_or_uri: str, *, alias: str = CHALLENGER, config: ServingConfig = _LOCAL
+) -> RegisteredClassifier:
     """Load the version of a registered model that has ``alias``, or the model at a URI.
 
     In a process that has imported ``pipeline``, such as every command of this repository,
@@ -66,6 +72,7 @@ def load_model(name_or_uri: str, *, alias: str = CHALLENGER) -> RegisteredClassi
     Args:
         name_or_uri: a name, or a URI such as ``models:/video-classifier/3`` or ``runs:/...``.
         alias: ``challenger`` or ``champion``; not used with a URI.
+        config: time for a video, processes that decode; paths go anywhere by default.
 
     Raises:
         PipelineError: there is no such model, or this code makes other frames than it saw.
@@ -78,7 +85,9 @@ def load_model(name_or_uri: str, *, alias: str = CHALLENGER) -> RegisteredClassi
             if ":/" not in name_or_uri:
                 version = client.get_model_version_by_alias(name_or_uri, alias).version
                 uri = f"models:/{name_or_uri}/{version}"
-            return RegisteredClassifier(uri, mlflow.pyfunc.load_model(uri))
+            return RegisteredClassifier(
+                uri, mlflow.pyfunc.load_model(uri, model_config=config.to_json())
+            )
         except MlflowException as error:
             if error.error_code not in _MISSING:
                 raise

@@ -10,13 +10,13 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import Map
+from mlflow.models import Model
 
 import pipeline
 from pipeline.base.files import sha256_of_file, sha256_of_json
+from pipeline.serving.contract import DEFAULTS, ServingConfig
 from pipeline.tracking.runs import MODEL_SHA256
+from pipeline.tracking.signature import SIGNATURE
 from pipeline.tracking.store import connect, mlflow_errors
 
 logger = logging.getLogger(__name__)
@@ -34,27 +34,10 @@ INFERENCE_MODULES = (
     "mlflow",
     "numpy",
     "pandas",
+    "pebble",
     "tensorflow",
     "tqdm",
     "zstandard",
-)
-
-SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.binary, "video", required=False),
-            ColSpec(DataType.string, "path", required=False),
-            ColSpec(DataType.double, "start_seconds", required=False),
-            ColSpec(DataType.double, "end_seconds", required=False),
-        ]
-    ),
-    outputs=Schema(
-        [
-            ColSpec(DataType.string, "label"),
-            ColSpec(DataType.double, "probability"),
-            ColSpec(Map(DataType.double), "probabilities"),
-        ]
-    ),
 )
 
 
@@ -67,6 +50,7 @@ def register_model(
     metadata_path: Path,
     example_video: bytes,
     tags: Mapping[str, str],
+    config: ServingConfig = DEFAULTS,
 ) -> int:
     """Make the model a version of ``name`` with the alias ``challenger``; return its number.
 
@@ -81,6 +65,7 @@ def register_model(
         metadata_path: what ``ClipsMetadata.write`` wrote.
         example_video: bytes of a small video file, stored as the input example.
         tags: of the version: commit, data, scores.
+        config: how the model is served where nobody says otherwise.
 
     Raises:
         PipelineError: the store cannot be opened or written.
@@ -96,6 +81,7 @@ def register_model(
                 code_sha256=code_sha256,
                 artifacts={"model": str(model_path), "metadata": str(metadata_path)},
                 example_video=example_video,
+                config=config,
             )
             version = mlflow.register_model(f"models:/{model_id}", name)
         identity = {MODEL_SHA256: model_sha256, _CODE_SHA256: code_sha256}
@@ -157,6 +143,7 @@ def _log_model(
     code_sha256: str,
     artifacts: dict[str, str],
     example_video: bytes,
+    config: ServingConfig,
 ) -> str:
     """Log the servable model to a run that has ended.
 
@@ -178,6 +165,7 @@ def _log_model(
         python_model=str(_SERVABLE),
         code_paths=[str(Path(pipeline.__file__).parent)],
         artifacts=artifacts,
+        model_config=config.to_json(),
         signature=SIGNATURE,
         input_example=pd.DataFrame({"video": [example_video]}),
         pip_requirements=inference_requirements(),

@@ -11,7 +11,7 @@ import joblib
 from tqdm import tqdm
 
 from pipeline.base.files import remove_in_progress
-from pipeline.video.damage import DAMAGE_ERRORS, detail
+from pipeline.video.damage import UNEXPECTED_ERRORS, detail
 from pipeline.video.reading import FrameReader, FrameSpec, Segment
 from pipeline.video.source import Limits, VideoError
 from pipeline.video.store import (
@@ -98,12 +98,8 @@ def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:
         if error.is_lasting:
             return write_refusal(path, error, reader, key=task.key)
         return StoredVideo(key=task.key, frames=0, reason=error.reason)
-    except _UNEXPECTED as error:
+    except UNEXPECTED_ERRORS as error:
         return _as_refusal(task, Failure(detail(error)))
-
-
-# Nothing that one file does may end the run of all others.
-_UNEXPECTED = (*DAMAGE_ERRORS, cv2.error, AssertionError)
 
 
 def _as_refusal(task: DecodeTask, failure: Failure) -> StoredVideo:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import av
 import av.logging
+import cv2
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -24,6 +25,9 @@ DAMAGE_ERRORS = (
     ZeroDivisionError,
     RuntimeError,
 )
+
+# With faults of ours: nothing that one file does may end the work on all others.
+UNEXPECTED_ERRORS = (*DAMAGE_ERRORS, cv2.error, AssertionError)
 
 # FFmpeg's name for ISO base media files. Their index lists every frame, so missing ones are
 # counted; what the demuxer complains of may be another track.

@@ -18,7 +18,8 @@ ALLOWED = {
     "clips": {"base", "video"},
     "model": {"base", "clips", "video"},
     "evaluation": {"base"},
-    "tracking": {"base", "catalog", "clips", "model", "video"},
+    "serving": {"base", "clips", "model", "video"},
+    "tracking": {"base", "catalog", "clips", "model", "serving", "video"},
     "promotion": {"base", "catalog", "evaluation", "tracking", "video"},
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"}

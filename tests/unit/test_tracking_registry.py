@@ -24,6 +24,7 @@ from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.classifier import build_classifier
 from pipeline.model.prediction import predict_clips
 from pipeline.model.saving import load_classifier, save_classifier
+from pipeline.serving.contract import ServingConfig
 from pipeline.tracking.loading import Prediction, load_model
 from pipeline.tracking.registry import INFERENCE_MODULES, inference_requirements, register_model
 from pipeline.tracking.runs import ensure_run
@@ -85,6 +86,7 @@ def register(store, video):
             metadata_path=store / "classifier.json",
             example_video=video,
             tags=tags,
+            config=ServingConfig(timeout_seconds=30),
         )
 
     return register
@@ -143,7 +145,13 @@ def test_signature_example_and_requirements(version, video):
         {"type": "double", "name": "start_seconds", "required": False},
         {"type": "double", "name": "end_seconds", "required": False},
     ]
-    assert model.signature.outputs.input_names() == ["label", "probability", "probabilities"]
+    assert model.signature.outputs.input_names() == [
+        "label", "probability", "probabilities", "timeline",
+    ]  # fmt: skip
+    assert {param.name: param.default for param in model.signature.params} == {
+        "top_k": 0,
+        "timeline": False,
+    }
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
     assert loaded.input_example.to_dict("records") == [{"video": video}]
     requirements = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{version}/requirements.txt")
@@ -177,7 +185,10 @@ def test_many_videos_are_classified_in_their_order(classifier, expected, video):
     ("bad", "message"),
     [
         (b"junk", "Video 2: <4 bytes>: not a video"),
-        (Path("none.mp4"), "Video 2: none.mp4: cannot be read (No such file or directory)"),
+        (
+            Path("/nowhere/none.mp4"),
+            "Video 2: /nowhere/none.mp4: cannot be read (No such file or directory)",
+        ),
         (
             b"",
             "Video 2: expected either the bytes of a video file in the column video (base64 in "
@@ -192,8 +203,8 @@ def test_a_bad_video_is_named(classifier, video, bad, message):
 
 
 def test_a_single_bad_video_needs_no_number(classifier):
-    with pytest.raises(PipelineError, match=r"^none\.mp4: cannot be read"):
-        classifier.predict([Path("none.mp4")])
+    with pytest.raises(PipelineError, match=r"^/nowhere/none\.mp4: cannot be read"):
+        classifier.predict([Path("/nowhere/none.mp4")])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +294,8 @@ def elsewhere(version, store, video, tmp_path_factory):
     code = f"""
         import json, sys
         import mlflow, pandas as pd
-        model = mlflow.pyfunc.load_model("models:/{NAME}/{version}")
+        here = {{"path_root": "."}}
+        model = mlflow.pyfunc.load_model("models:/{NAME}/{version}", model_config=here)
         video = open("video.mp4", "rb").read()
         rows = [model.predict(pd.DataFrame([row])).to_dict("records")[0]
                 for row in ({{"video": video}}, {{"path": "video.mp4"}})]
