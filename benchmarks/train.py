@@ -11,15 +11,15 @@ sides, each in a process of its own, take turns:
   T, so it takes part with the small CNN only, up to T=32.
 
 Graph building is what building the model and the first step take longer than the second
-step, in processor time, because the sides of a model build at the same time. Peak memory is what a
-process grows by until it has trained at 0.4. The last line is JSON; its ratios are against
-stock: medians over T of speedups and memory, and graph building at the largest T.
+step, in processor time, because all models of a length build at the same time. Peak memory
+is what a process grows by until it has trained at 0.4. The last line is JSON; its ratios are
+against stock: medians over T of speedups and memory, and graph building at the largest T.
 """
 
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ class Measured:
 
     cnn: CnnName
     n_frames: int
-    building: dict[SideName, float] = field(default_factory=dict)  # seconds of processor time
+    building: dict[SideName, float]  # seconds of processor time
     memory: dict[SideName, float] = field(default_factory=dict)  # megabytes, at 0.4
     steps: dict[float, dict[SideName, float]] = field(default_factory=dict)  # seconds
 
@@ -79,42 +79,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.train", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="T=16, 0.4 and 0.7 only")
     scale = QUICK if parser.parse_args().quick else Scale()
-    todo = [(cnn, n_frames) for n_frames in scale.lengths for cnn in _CLIPS]
-    found = []
-    for cnn, n_frames in tqdm(todo, desc="measure", unit="model", disable=None):
-        found.append(_measure(cnn, n_frames, scale))
-        print(_table(found[-1]), flush=True)
+    found: list[Measured] = []
+    for n_frames in tqdm(scale.lengths, desc="measure", unit="length", disable=None):
+        for measured in _measure(n_frames, scale):
+            print(_table(measured), flush=True)
+            found.append(measured)
     print(json.dumps(_summary(found)))
 
 
-def _measure(cnn: CnnName, n_frames: int, scale: Scale) -> Measured:
-    measured = Measured(cnn, n_frames)
+def _measure(n_frames: int, scale: Scale) -> Iterator[Measured]:
+    """Build all models of a length at the same time, then time one CNN after the other."""
     with ExitStack() as stack:
-        processes: dict[SideName, ProcessPoolExecutor] = {}
-        building: dict[SideName, Future[float]] = {}
-        for side in scale.sides:
-            if side == "per_layer" and (cnn != "small_cnn" or n_frames > _LONGEST_PER_LAYER):
-                continue
-            processes[side] = stack.enter_context(
-                ProcessPoolExecutor(
-                    max_workers=1,
-                    mp_context=get_context("spawn"),
-                    initializer=start_side,
-                    initargs=(side,),
-                )
-            )
-            job = Job(side, cnn, n_frames, batch_size=_CLIPS[cnn](n_frames))
-            building[side] = processes[side].submit(prepare, job)
-        measured.building = {side: future.result() for side, future in building.items()}
-        for share in scale.shares:
-            sides = {side: partial(_step_in, process, share) for side, process in processes.items()}
-            timings = interleaved(sides, repetitions=scale.repetitions)
-            measured.steps[share] = timings.medians
-            if share == scale.shares[0]:
-                measured.memory = {
-                    side: process.submit(peak_memory_mb).result()
-                    for side, process in processes.items()
-                }
+        processes: dict[CnnName, dict[SideName, ProcessPoolExecutor]] = {
+            cnn: {side: stack.enter_context(_process_of(side)) for side in sides}
+            for cnn, sides in _taking_part(n_frames, scale).items()
+        }
+        building: dict[CnnName, dict[SideName, Future[float]]] = {
+            cnn: {
+                side: process.submit(prepare, Job(side, cnn, n_frames, _CLIPS[cnn](n_frames)))
+                for side, process in of_cnn.items()
+            }
+            for cnn, of_cnn in processes.items()
+        }
+        built = {
+            cnn: {side: future.result() for side, future in of_cnn.items()}
+            for cnn, of_cnn in building.items()
+        }
+        for cnn, of_cnn in processes.items():
+            yield _measure_steps(Measured(cnn, n_frames, built[cnn]), of_cnn, scale)
+
+
+def _taking_part(n_frames: int, scale: Scale) -> dict[CnnName, list[SideName]]:
+    fits = n_frames <= _LONGEST_PER_LAYER
+    return {
+        cnn: [side for side in scale.sides if side != "per_layer" or (cnn == "small_cnn" and fits)]
+        for cnn in _CLIPS
+    }
+
+
+def _process_of(side: SideName) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        max_workers=1, mp_context=get_context("spawn"), initializer=start_side, initargs=(side,)
+    )
+
+
+def _measure_steps(
+    measured: Measured, processes: dict[SideName, ProcessPoolExecutor], scale: Scale
+) -> Measured:
+    for share in scale.shares:
+        sides = {side: partial(_step_in, process, share) for side, process in processes.items()}
+        measured.steps[share] = interleaved(sides, repetitions=scale.repetitions).medians
+        if share == scale.shares[0]:
+            measured.memory = {
+                side: process.submit(peak_memory_mb).result() for side, process in processes.items()
+            }
     return measured
 
 

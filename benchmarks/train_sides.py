@@ -134,6 +134,7 @@ def _classifier(job: Job) -> "keras.Model":
     probabilities = keras.layers.Dense(N_CLASSES, activation="softmax")(clip)
     model = keras.Model({"frames": frames, "mask": mask}, probabilities)
     model.compile(keras.optimizers.Adam(1e-3, clipnorm=1.0), "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)  # as fit does: or the step is traced twice
     return model
 
 
