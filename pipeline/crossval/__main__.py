@@ -15,8 +15,9 @@ from pipeline.base.command import run_command
 from pipeline.base.errors import PipelineError
 from pipeline.base.paths import CROSSVAL
 from pipeline.crossval.folds import make_folds
-from pipeline.crossval.results import logged_scores, pool, summarise, table, write_results
+from pipeline.crossval.results import logged_scores, summarise, table, write_results
 from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_fold_task, run_params
+from pipeline.evaluation.predictions import pool
 from pipeline.params import load_params
 from pipeline.tracking.runs import training_run, warned
 from pipeline.tracking.scores import log_files, log_scores

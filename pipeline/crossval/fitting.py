@@ -11,7 +11,7 @@ from pipeline.crossval.results import FoldRow, scores_of
 from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_params
 from pipeline.model.classifier import build_classifier
 from pipeline.model.training import fit, make_deterministic
-from pipeline.stages.evaluate import predict
+from pipeline.stages.predicting import predict
 from pipeline.stages.train import architecture, fit_options
 from pipeline.tracking.epochs import EpochMetrics
 from pipeline.tracking.runs import training_run, warned

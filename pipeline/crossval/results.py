@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.base.files import write_csv, write_json
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import Scores, score
@@ -37,20 +35,6 @@ def scores_of(predictions: Predictions, params: EvaluateParams) -> Scores:
         predictions.probabilities,
         top_k=params.top_k,
         calibration_bins=params.calibration_bins,
-    )
-
-
-def pool(folds: Sequence[Predictions]) -> Predictions:
-    """Join the predictions of all folds, sorted by video."""
-    videos = [video for fold in folds for video in fold.videos]
-    groups = [group for fold in folds for group in fold.groups]
-    order = sorted(range(len(videos)), key=videos.__getitem__)
-    return Predictions(
-        videos=tuple(videos[index] for index in order),
-        groups=tuple(groups[index] for index in order),
-        labels=np.concatenate([fold.labels for fold in folds])[order],
-        probabilities=np.concatenate([fold.probabilities for fold in folds])[order],
-        class_names=folds[0].class_names,
     )
 
 

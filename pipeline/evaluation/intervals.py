@@ -109,9 +109,12 @@ def drawn_counts(n_units: int, *, samples: int, seed: int) -> Iterator[NDArray[n
 
 
 def mean_interval(
-    values: NDArray[np.float64], *, units: Sequence[str], resampling: Resampling
+    values: NDArray[np.float64] | NDArray[np.bool_],
+    *,
+    units: Sequence[str],
+    resampling: Resampling,
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean of values float64 [N], one a video."""
+    """Return the bootstrap interval of the mean of values [N], one a video."""
     added = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
     sums = resampled_sums(added, units=units, samples=resampling.samples, seed=resampling.seed)
     return middle(sums[:, 0] / sums[:, 1], resampling.confidence)

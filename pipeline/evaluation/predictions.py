@@ -163,6 +163,20 @@ class Predictions:
             )
 
 
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """Join predictions of different videos and the same classes, sorted by video."""
+    videos = [video for part in parts for video in part.videos]
+    groups = [group for part in parts for group in part.groups]
+    order = sorted(range(len(videos)), key=videos.__getitem__)
+    return Predictions(
+        videos=tuple(videos[index] for index in order),
+        groups=tuple(groups[index] for index in order),
+        labels=np.concatenate([part.labels for part in parts])[order],
+        probabilities=np.concatenate([part.probabilities for part in parts])[order],
+        class_names=parts[0].class_names,
+    )
+
+
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array.setflags(write=False)
     return array

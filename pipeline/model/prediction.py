@@ -44,6 +44,16 @@ def shuffled_order(seed: int) -> FrameOrder:
     return order
 
 
+def reversed_order(_clip: int, frames: int) -> NDArray[np.int64]:
+    """Put the frames of a clip last to first."""
+    return np.arange(frames)[::-1]
+
+
+def one_frame_order(_clip: int, frames: int) -> NDArray[np.int64]:
+    """Show the middle frame of a clip in place of all others."""
+    return np.full(frames, frames // 2)
+
+
 def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:
     """Return probabilities float64 [N, C] of clips in memory.
 

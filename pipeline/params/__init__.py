@@ -96,6 +96,9 @@ class EvaluateParams(Section):
     calibration_bins: PositiveInt
     slice_videos: PositiveInt
     length_margin: Fraction
+    time_margin: Fraction
+    leak_distance: Annotated[int, Field(ge=0, le=32)]  # bits; hashes of anything differ in 32
+    max_label_issues: Fraction
     seed: Seed
 
 

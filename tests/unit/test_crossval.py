@@ -9,8 +9,8 @@ import pytest
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_csv
 from pipeline.crossval.folds import make_folds
-from pipeline.crossval.results import FoldRow, pool, summarise, table, write_results
-from pipeline.evaluation.predictions import Predictions
+from pipeline.crossval.results import FoldRow, summarise, table, write_results
+from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.params import load_params
 
 EVALUATE = load_params().evaluate.model_copy(

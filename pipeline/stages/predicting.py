@@ -1,0 +1,33 @@
+"""What a model says of the clips of a split, for every stage and command that asks."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.clips.dataset import FrameOrder
+from pipeline.clips.shards import ClipArrays
+from pipeline.evaluation.predictions import Predictions
+from pipeline.model import task
+from pipeline.model.prediction import predict_arrays
+
+if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
+    import keras
+
+
+def predict(
+    model: "keras.Model",
+    clips: ClipArrays,
+    class_names: tuple[str, ...],
+    *,
+    frame_order: FrameOrder | None = None,
+) -> Predictions:
+    """Return what ``model`` says of every clip.
+
+    Args:
+        frame_order: shows the model the real frames of every clip in another order.
+    """
+    return Predictions(
+        videos=tuple(clips.names),
+        groups=tuple(clips.groups),
+        labels=task.encode_labels(clips.labels, class_names),
+        probabilities=predict_arrays(model, clips, frame_order=frame_order),
+        class_names=class_names,
+    )
