@@ -16,6 +16,7 @@ from pipeline.evaluation.intervals import Resampling
 from pipeline.evaluation.label_issues import label_issues, labels_audit, write_label_issues_csv
 from pipeline.evaluation.leaks import (
     HashedVideo,
+    champion_audit,
     check_groups_apart,
     find_leaks,
     hash_video,
@@ -28,7 +29,10 @@ from pipeline.evaluation.time_order import OrderAccuracies, time_audit
 from pipeline.model import task
 from pipeline.model.prediction import one_frame_order, reversed_order, shuffled_order
 from pipeline.params import EvaluateParams
+from pipeline.promotion.champions import CHAMPION, version_with
 from pipeline.stages.predicting import predict
+from pipeline.tracking.lineage import trained_on
+from pipeline.tracking.runs import warned
 from pipeline.video.ledger import Ledger
 from pipeline.video.store import load_frames, stored_path
 
@@ -128,7 +132,7 @@ def audit_labels(model: "keras.Model", tested: Predictions, params: EvaluatePara
     the predictions of the model for val and test, of which val helped to choose its epoch.
     """
     splits = {entry.name: entry.split for entry in read_catalog(CATALOG)}
-    held_out = _cross_validated(tested.class_names)
+    held_out = cross_validated(_all_clips(), tested.class_names)
     source = "cross-validated predictions (eval/crossval)"
     if held_out is None:
         of_val = predict(model, ClipArrays(CLIPS / "val"), tested.class_names)
@@ -142,21 +146,32 @@ def audit_labels(model: "keras.Model", tested: Predictions, params: EvaluatePara
     return labels_audit(issues, held_out, source=source, max_share=params.max_label_issues)
 
 
+def audit_champion(name: str) -> list[Audit]:
+    """Ask whether the champion has seen test videos in training; [] where nobody knows."""
+    tested = {entry.name: entry.sha256 for entry in read_catalog(CATALOG) if entry.split == "test"}
+    with warned("It is not known whether the champion was trained on test videos"):
+        champion = version_with(name, CHAMPION)
+        seen = None if champion is None else trained_on(champion)
+        if champion is not None and seen is not None:
+            met = [video for video, sha256 in tested.items() if sha256 in seen]
+            return [champion_audit(met, videos=len(tested), version=int(champion.version))]
+    return []
+
+
 def _all_clips() -> ClipArrays:
     return ClipArrays(*(CLIPS / split for split in SPLITS))
 
 
-def _cross_validated(class_names: tuple[str, ...]) -> Predictions | None:
-    """Return what a cross-validation said, if it was of the videos that there are now."""
+def cross_validated(clips: ClipArrays, class_names: tuple[str, ...]) -> Predictions | None:
+    """Return what a cross-validation said, if it was of these clips, labels and classes."""
     path = CROSSVAL / "predictions.csv"
     if not path.exists():
         return None
     found = Predictions.read_csv(path)
-    if found.class_names != class_names:
-        return None
-    clips = _all_clips()
-    labels = dict(zip(clips.names, task.encode_labels(clips.labels, class_names), strict=True))
-    return found if dict(zip(found.videos, found.labels, strict=True)) == labels else None
+    labels = dict(zip(clips.names, clips.labels, strict=True))
+    found_labels = (found.class_names[label] for label in found.labels)
+    is_of_these = dict(zip(found.videos, found_labels, strict=True)) == labels
+    return found if is_of_these and found.class_names == class_names else None
 
 
 def _hashed_videos() -> list[HashedVideo]:

@@ -36,6 +36,7 @@ from pipeline.params import EvaluateParams, load_params
 from pipeline.stages.auditing import (
     Hits,
     all_lengths,
+    audit_champion,
     audit_labels,
     audit_leaks,
     audit_length,
@@ -71,6 +72,7 @@ def main() -> None:
             audit_length(hits, clips, params.evaluate),
             audit_leaks(params.evaluate),
             audit_labels(model, predictions, params.evaluate),
+            *audit_champion(params.register_.name),
         ]
     )
     _write_pictures(predictions)
