@@ -8,13 +8,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # MLflow and DVC send no usage statistics (DVC: .dvc/config).
 export MLFLOW_DISABLE_TELEMETRY := true
 
-PORT ?= 5000
+PORT ?=
+ADDRESS ?= 127.0.0.1
 MODEL ?=
 FOLDS ?= 5
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro crossval test lint format ui predict lock clean
+.PHONY: help install repro crossval test lint format ui predict serve lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +53,13 @@ format: $(INSTALLED) ## Put the code into the project's style
 
 ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (or PORT=...)
 	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
-		--host 127.0.0.1 --port $(PORT)
+		--host 127.0.0.1 --port $(or $(PORT),5000)
 
 predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
 	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(VIDEO)
+
+serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
+	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

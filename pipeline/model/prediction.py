@@ -61,7 +61,14 @@ def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float
         PipelineError: a clip has no real frame.
     """
     inputs = clip_inputs(clips)
-    return np.asarray(model.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
+    # predict would set up a data pipeline at every call: 200 ms for a clip that takes 11.
+    found = [
+        model.predict_on_batch(
+            {name: array[start : start + _BATCH_SIZE] for name, array in inputs.items()}
+        )
+        for start in range(0, len(clips), _BATCH_SIZE)
+    ]
+    return np.concatenate(found).astype(np.float64)
 
 
 def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:

@@ -119,6 +119,12 @@ class PromoteParams(Section):
     max_latency_ms: Positive
 
 
+class ServeParams(Section):
+    """What a server of the model may read."""
+
+    path_root: str
+
+
 class ComputeParams(Section):
     """What the work may use. Never changes a result, so no stage depends on it."""
 
@@ -138,6 +144,7 @@ class Params(Section):
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
+    serve: ServeParams
     compute: ComputeParams
 
     def of_model(self) -> dict[str, Any]:

@@ -29,6 +29,13 @@ class Scorer:
         self._decoder = decoder
         self._one_at_a_time = threading.Lock()
 
+    def warm_up(self) -> None:
+        """Build the graphs for one clip and for any number before a client waits for them."""
+        shape = self._preprocessing.frames.height, self._preprocessing.frames.width, 3
+        clip = make_clip(np.zeros((1, *shape), np.uint8), self._preprocessing.clip)
+        for count in (1, 2):
+            self._probabilities([clip] * count)
+
     def score(
         self, sources: Sequence[VideoSource], options: RequestOptions
     ) -> list[dict[str, Any]]:

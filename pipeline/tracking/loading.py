@@ -1,6 +1,7 @@
 """Registered models, ready to classify videos in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mlflow.pyfunc import PyFuncModel
 
 from pipeline.base.errors import PipelineError
 from pipeline.serving.contract import ServingConfig
-from pipeline.tracking.registry import CHALLENGER
+from pipeline.tracking.registry import CHALLENGER, CHAMPION
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
 # Error codes of MLflow for a model, a version or an alias that does not exist.
@@ -62,7 +63,7 @@ class RegisteredClassifier:
 def load_model(
     name_or_uri: str, *, alias: str = CHALLENGER, config: ServingConfig = _LOCAL
 ) -> RegisteredClassifier:
-    """Load the version of a registered model that has ``alias``, or the model at a URI.
+    """Load a registered model.
 
     In a process that has imported ``pipeline``, such as every command of this repository,
     the code of the checkout runs: the copy of ``pipeline`` in the model is used where there
@@ -70,28 +71,47 @@ def load_model(
     model. A model whose preprocessing this code cannot repeat is refused.
 
     Args:
-        name_or_uri: a name, or a URI such as ``models:/video-classifier/3`` or ``runs:/...``.
-        alias: ``challenger`` or ``champion``; not used with a URI.
+        name_or_uri, alias: as for ``model_uri``.
         config: time for a video, processes that decode; paths go anywhere by default.
 
     Raises:
         PipelineError: there is no such model, or this code makes other frames than it saw.
     """
+    uri = model_uri(name_or_uri, alias=alias)
+    with mlflow_errors(), _missing_model(uri):
+        servable = mlflow.pyfunc.load_model(uri, model_config=config.to_json())
+    return RegisteredClassifier(uri, servable)
+
+
+def model_uri(name_or_uri: str, *, alias: str) -> str:
+    """Return the URI of a version: models:/video-classifier/3.
+
+    Args:
+        name_or_uri: a name, ``name@alias``, or a URI such as ``models:/video-classifier/3`` or
+            ``runs:/...``, which is returned as it is.
+        alias: ``challenger`` or ``champion``; used with a name only.
+
+    Raises:
+        PipelineError: there is no such model, or no version has the alias.
+    """
+    if ":/" in name_or_uri:
+        return name_or_uri
     client = connect()
-    wanted = name_or_uri if ":/" in name_or_uri else f"{name_or_uri}@{alias}"
-    with mlflow_errors():
-        try:
-            uri = name_or_uri
-            if ":/" not in name_or_uri:
-                version = client.get_model_version_by_alias(name_or_uri, alias).version
-                uri = f"models:/{name_or_uri}/{version}"
-            return RegisteredClassifier(
-                uri, mlflow.pyfunc.load_model(uri, model_config=config.to_json())
-            )
-        except MlflowException as error:
-            if error.error_code not in _MISSING:
-                raise
-            raise PipelineError(
-                f"MLflow at {shown_uri()} has no model {wanted}. Register one with: make repro. "
-                f"{RESTORE}"
-            ) from error
+    name, _, given = name_or_uri.partition("@")
+    with mlflow_errors(), _missing_model(f"{name}@{given or alias}"):
+        version = client.get_model_version_by_alias(name, given or alias).version
+    return f"models:/{name}/{version}"
+
+
+@contextmanager
+def _missing_model(wanted: str) -> Iterator[None]:
+    """Say how to get the model when MLflow has none."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
+        remedy = "make promote" if wanted.endswith(f"@{CHAMPION}") else f"make repro. {RESTORE}"
+        raise PipelineError(
+            f"MLflow at {shown_uri()} has no model {wanted}. Get one with: {remedy}"
+        ) from error

@@ -22,6 +22,7 @@ from pipeline.tracking.store import connect, mlflow_errors
 logger = logging.getLogger(__name__)
 
 CHALLENGER = "challenger"
+CHAMPION = "champion"
 
 _LOGGED_NAME = "classifier"  # of the model within its run
 _CODE_SHA256 = "code.sha256"

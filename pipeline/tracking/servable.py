@@ -45,6 +45,7 @@ class VideoClassifier(PythonModel):
             processes=self._config.decoders,
         )
         self._scorer = Scorer(load_classifier(Path(context.artifacts["model"])), metadata, decoder)
+        self._scorer.warm_up()
 
     def predict(
         self,

@@ -1,5 +1,6 @@
 """What a served model makes of a request, with a model whose answer can be worked out by hand."""
 
+import base64
 import multiprocessing
 import os
 import signal
@@ -93,9 +94,15 @@ def test_without_a_root_no_path_is_read(root):
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", b""])
 def test_a_row_needs_a_video_or_a_path(missing):
-    assert source_of({"video": b"ab", "path": missing}, number=1, path_root="").content == b"ab"
+    assert source_of({"video": b"a!", "path": missing}, number=1, path_root="").content == b"a!"
     with pytest.raises(PipelineError, match=r"^Video 1: expected either.*Received: neither"):
         source_of({"video": missing}, number=1, path_root="/")
+
+
+def test_base64_that_mlflow_has_left_is_decoded(mp4):
+    for content in (mp4, base64.b64encode(mp4), np.bytes_(base64.b64encode(mp4))):
+        found = source_of({"video": content}, number=1, path_root="")
+        assert found == VideoSource(mp4, f"Video 1: <{len(content)} bytes>")
 
 
 def test_top_k_counts_from_0():

@@ -25,7 +25,7 @@ from pipeline.model.classifier import build_classifier
 from pipeline.model.prediction import predict_clips
 from pipeline.model.saving import load_classifier, save_classifier
 from pipeline.serving.contract import ServingConfig
-from pipeline.tracking.loading import Prediction, load_model
+from pipeline.tracking.loading import Prediction, load_model, model_uri
 from pipeline.tracking.registry import INFERENCE_MODULES, inference_requirements, register_model
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.store import connect
@@ -168,7 +168,7 @@ def assert_about_equal(found: list[Prediction], expected: list[Prediction]) -> N
 def test_bytes_and_paths_are_classified_as_in_evaluation(classifier, expected, video, tmp_path):
     path = tmp_path / "ein Fußweg.mp4"
     path.write_bytes(video)
-    assert classifier.uri == f"models:/{NAME}/1"
+    assert classifier.uri == model_uri(f"{NAME}@challenger", alias="") == f"models:/{NAME}/1"
     assert classifier.predict([video]) == [expected]
     assert_about_equal(classifier.predict([path, video, path]), [expected] * 3)
 
@@ -271,19 +271,21 @@ def test_a_version_whose_files_were_deleted_is_registered_again(register, store,
 
 
 def test_an_unknown_model_or_alias_says_how_to_get_one(store, version):  # noqa: ARG001
-    message = (
-        f"MLflow at sqlite:///{store}/mlflow.db has no model {{}}. Register one with: make repro. "
-        "After the store was deleted, the last model comes back with: "
+    repro = (
+        "make repro. After the store was deleted, the last model comes back with: "
         "dvc repro --force --single-item evaluate register"
     )
-    for arguments, wanted in (
-        ({"name_or_uri": "other"}, "other@challenger"),
-        ({"name_or_uri": NAME, "alias": "champion"}, f"{NAME}@champion"),
-        ({"name_or_uri": f"models:/{NAME}/99"}, f"models:/{NAME}/99"),
+    for arguments, wanted, remedy in (
+        ({"name_or_uri": "other"}, "other@challenger", repro),
+        ({"name_or_uri": NAME, "alias": "champion"}, f"{NAME}@champion", "make promote"),
+        ({"name_or_uri": f"{NAME}@champion"}, f"{NAME}@champion", "make promote"),
+        ({"name_or_uri": f"models:/{NAME}/99"}, f"models:/{NAME}/99", repro),
     ):
         with pytest.raises(PipelineError) as caught:
             load_model(**arguments)
-        assert str(caught.value) == message.format(wanted)
+        assert str(caught.value) == (
+            f"MLflow at sqlite:///{store}/mlflow.db has no model {wanted}. Get one with: {remedy}"
+        )
 
 
 @pytest.fixture(scope="module")
