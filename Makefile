@@ -13,9 +13,11 @@ ADDRESS ?= 127.0.0.1
 MODEL ?=
 FOLDS ?= 5
 SEED ?= 0
+A ?= HEAD
+B ?= workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro crossval test lint format ui predict serve lock clean
+.PHONY: help install repro crossval test lint format ui compare predict serve lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +56,9 @@ format: $(INSTALLED) ## Put the code into the project's style
 ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (or PORT=...)
 	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
 		--host 127.0.0.1 --port $(or $(PORT),5000)
+
+compare: $(INSTALLED) ## Compare versions, runs or commits: make compare A=@champion B=workspace
+	@python -m pipeline.compare "$(A)" "$(B)"
 
 predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
 	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(VIDEO)

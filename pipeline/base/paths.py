@@ -25,4 +25,5 @@ LABEL_ISSUES = Path("eval/label_issues.csv")
 REVIEW = Path("eval/review")
 REVIEW_REPORT = REVIEW / "report.html"
 REGISTRATION = Path("eval/registration.json")
+COMPARISON = Path("eval/compare.html")  # of the command, no output of a stage
 CROSSVAL = Path("eval/crossval")

@@ -1,9 +1,9 @@
 """Two models on the same videos: whose score is better, and by how much for sure."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from pipeline.evaluation.intervals import middle, resampled_sums, warn_of_few_un
 from pipeline.evaluation.metrics import addends, scores_from_sums
 from pipeline.evaluation.predictions import Predictions
 
-Metric = Literal["accuracy", "macro_f1", "log_loss"]
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"log_loss"})
 
 
@@ -61,21 +62,34 @@ def paired_difference(
     Raises:
         PipelineError: there is no video that both have.
     """
+    found = paired_differences(
+        a, b, metrics=[metric], samples=samples, confidence=confidence, seed=seed
+    )
+    return found[metric]
+
+
+def paired_differences(
+    a: Predictions,
+    b: Predictions,
+    *,
+    metrics: Iterable[Metric] = METRICS,
+    samples: int,
+    confidence: float,
+    seed: int,
+) -> dict[Metric, Difference]:
+    """Return ``paired_difference`` of each metric, all from the same drawn test sets."""
     a, b = on_same_videos(a, b)
     warn_of_few_units(b.units)
     added = np.concatenate([_addends(a), _addends(b)], axis=1)
-    value_a, value_b = _values(added.sum(axis=0), metric, len(b.class_names))
     sums = resampled_sums(added, units=b.units, samples=samples, seed=seed)
-    drawn_a, drawn_b = _values(sums, metric, len(b.class_names))
-    low, high = middle(drawn_b - drawn_a, confidence)
-    return Difference(
-        value_a=float(value_a),
-        value_b=float(value_b),
-        difference=float(value_b - value_a),
-        low=low,
-        high=high,
-        videos=len(b.videos),
-    )
+    scored_a, scored_b = _scores(added.sum(axis=0), len(b.class_names))
+    drawn_a, drawn_b = _scores(sums, len(b.class_names))
+    found: dict[Metric, Difference] = {}
+    for metric in metrics:
+        low, high = middle(drawn_b[metric] - drawn_a[metric], confidence)
+        value_a, value_b = float(scored_a[metric]), float(scored_b[metric])
+        found[metric] = Difference(value_a, value_b, value_b - value_a, low, high, len(b.videos))
+    return found
 
 
 def on_same_videos(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
@@ -134,12 +148,8 @@ def _addends(predictions: Predictions) -> NDArray[np.float64]:
     return addends(predictions.labels, predictions.probabilities, top_k=1, calibration_bins=1)
 
 
-def _values(
-    sums: NDArray[np.float64], metric: Metric, n_classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the metric [...] of A and of B from sums [..., 2 K], those of A first."""
-    of_a, of_b = np.split(sums, 2, axis=-1)
-    return (
-        scores_from_sums(of_a, n_classes=n_classes)[metric],
-        scores_from_sums(of_b, n_classes=n_classes)[metric],
-    )
+def _scores(sums: NDArray[np.float64], n_classes: int) -> list[dict[str, NDArray[np.float64]]]:
+    """Return the scores [...] of A and of B from sums [..., 2 K], those of A first."""
+    return [
+        scores_from_sums(of_side, n_classes=n_classes) for of_side in np.split(sums, 2, axis=-1)
+    ]

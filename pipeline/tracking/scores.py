@@ -12,6 +12,7 @@ from pipeline.base.dotted import flat_params
 from pipeline.tracking.store import connect, mlflow_errors
 
 EVALUATION = "evaluation"  # folder of the run's artifacts
+SETTINGS = "evaluate."  # tags that say how it was evaluated
 
 
 def log_evaluation(
@@ -37,7 +38,7 @@ def log_evaluation(
     log_scores(run_id, scores, intervals)
     client = connect()
     with mlflow_errors():
-        tags = flat_params({"evaluate": settings})
+        tags = flat_params(settings, SETTINGS)
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         for file in files:
             if file.is_dir():

@@ -20,6 +20,8 @@ ALLOWED = {
     "evaluation": {"base"},
     "serving": {"base", "clips", "model", "video"},
     "tracking": {"base", "catalog", "clips", "model", "serving", "video"},
+    "page": set(),
+    "compare": {"base", "evaluation", "page", "params", "tracking"},
     "promotion": {"base", "catalog", "evaluation", "tracking", "video"},
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"}

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import PipelineError
-from pipeline.evaluation.paired import on_same_videos, paired_difference
+from pipeline.evaluation.paired import (
+    METRICS,
+    on_same_videos,
+    paired_difference,
+    paired_differences,
+)
 from pipeline.evaluation.predictions import Predictions
 
 SAMPLING = {"samples": 1000, "confidence": 0.95, "seed": 0}
@@ -49,9 +54,17 @@ def test_the_interval_is_that_of_the_binomial_distribution():
 
 def test_models_that_agree_differ_by_nothing_however_few_the_videos():
     same = predictions([1, 0, 1])
-    for metric in ("accuracy", "macro_f1", "log_loss"):
+    for metric in METRICS:
         found = paired_difference(same, same, metric=metric, **SAMPLING)
         assert (found.difference, found.low, found.high) == (0, 0, 0)
+
+
+def test_metrics_are_compared_one_by_one_or_together():
+    a, b = predictions([1, 0, 0, 1, 1, 0, 1]), predictions([1, 1, 1, 0, 1, 1, 0])
+    together = paired_differences(a, b, **SAMPLING)
+    assert list(together) == list(METRICS)
+    for metric, found in together.items():
+        assert found == paired_difference(a, b, metric=metric, **SAMPLING)
 
 
 def test_groups_are_drawn_whole():
