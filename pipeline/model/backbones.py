@@ -113,6 +113,14 @@ def _application_model(cnn: Cnn, frame_shape: FrameShape) -> keras.Model:
             f"decode.width, decode.height: {cnn.backbone} takes no frames of this size "
             f"({str(error).split(';')[0]}). Received: {width} x {height}"
         ) from None
+    except Exception as error:
+        # Keras has no other class for a download that failed; whatever else it is goes on up.
+        if not str(error).startswith("URL fetch failure"):
+            raise
+        raise PipelineError(
+            f"model.cnn.weights: expected the imagenet weights of {cnn.backbone}, which cannot "
+            f"be downloaded ({error}). Name a file of them, or set it to none. Received: imagenet"
+        ) from None
 
 
 def _load_weights(encoder: keras.Sequential, path: Path) -> None:

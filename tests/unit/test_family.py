@@ -278,3 +278,15 @@ def test_mixed_precision_is_of_the_model_and_of_nothing_else(precision):
     train(model, inputs)
     is_scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert is_scaled == (precision == "mixed_float16")
+
+
+def test_weights_that_cannot_be_downloaded_are_a_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
+    with pytest.raises(PipelineError) as caught:
+        frame_encoder(Cnn("MobileNetV2", weights="imagenet"), frame_shape=(96, 96, 3))
+    assert str(caught.value).startswith(
+        "model.cnn.weights: expected the imagenet weights of MobileNetV2, which cannot be "
+        "downloaded (URL fetch failure on https://storage.googleapis.com/"
+    )
+    assert str(caught.value).endswith("Name a file of them, or set it to none. Received: imagenet")
