@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import PipelineError
-from pipeline.clips.sampling import Clip, ClipSpec, make_clip
+from pipeline.clips.sampling import Clip, ClipSpec
+from pipeline.clips.windows import make_clips
 from pipeline.video.reading import (
     FRAMES_VERSION,
     WHOLE_VIDEO,
@@ -25,7 +26,10 @@ class Preprocessing:
     limits: Limits
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "version": FRAMES_VERSION}
+        value = {**asdict(self), "version": FRAMES_VERSION}
+        if self.clip.clips_per_video == 1:
+            del value["clip"]["clips_per_video"]  # as before there was a choice
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Preprocessing":
@@ -47,10 +51,10 @@ class Preprocessing:
         )
 
 
-def clip_from_video(
+def clips_from_video(
     source: Path | bytes, preprocessing: Preprocessing, *, segment: Segment = WHOLE_VIDEO
-) -> Clip:
-    """Return the clip that the model sees of a video, made as for training.
+) -> list[Clip]:
+    """Return the clips that the model sees of a video, made as for training.
 
     Args:
         source: a path, or the bytes of a video file.
@@ -59,4 +63,4 @@ def clip_from_video(
         VideoError: the file is no video, damaged, over a limit, or has no frame in ``segment``.
     """
     frames = read_frames(source, preprocessing.frames, limits=preprocessing.limits, segment=segment)
-    return make_clip(frames, preprocessing.clip)
+    return make_clips(frames, preprocessing.clip)

@@ -11,11 +11,12 @@ Sampling = Literal["uniform", "stride", "head"]
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How the N frames of a video become a clip of T = ``frames`` frames."""
+    """How the N frames of a video become clips of T = ``frames`` frames."""
 
     frames: int
     sampling: Sampling
     stride: int = 1  # only for sampling "stride"
+    clips_per_video: int = 1  # at most: see windows.make_clips
 
 
 class Clip(NamedTuple):

@@ -2,11 +2,13 @@
 
 ::
 
-    data/clips/train/clips.csv       one row a clip: name, label, group, frames, shard, row
+    data/clips/train/clips.csv       one row a clip: name of the video, label, group, frames,
+                                     shard, row
     data/clips/train/03.frames.npy   uint8 [n, T, H, W, 3], RGB
     data/clips/train/03.mask.npy     bool [n, T], True for a real frame, right-padded
 
-A clip's shard follows from its key alone, so one more video rewrites one shard.
+A clip's shard follows from the key of its video alone, so one more video rewrites one shard. The
+clips of one video stand together, in the order of time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +24,8 @@ from tqdm import tqdm
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_csv, sha256_of_file, sha256_of_json, write_csv
-from pipeline.clips.sampling import ClipSpec, make_clip
+from pipeline.clips.sampling import ClipSpec
+from pipeline.clips.windows import make_clips, number_of_clips
 from pipeline.video.reading import FrameSpec
 from pipeline.video.store import load_frames
 
@@ -33,13 +36,14 @@ _COLUMNS = ("name", "label", "group", "frames", "shard", "row")
 
 @dataclass(frozen=True)
 class ClipSource:
-    """One clip to be made from a video in the frame store."""
+    """A video in the frame store, to make clips of."""
 
     name: str
     label: str
     group: str
     key: str  # of the frames; hexadecimal
     stored: Path
+    n_frames: int
 
     def shard(self, n_shards: int) -> int:
         return int(self.key[:8], 16) % n_shards
@@ -67,7 +71,7 @@ class ClipArrays:
 
     Attributes:
         input_name: of a classifier's input for the frames.
-        names: of the clips, unique.
+        names: of the video of each clip.
         labels: class names, one a clip.
         groups: one a clip; clips of one group come from one scene.
     """
@@ -124,6 +128,16 @@ class ClipArrays:
         """Return bool [N, T], True for a real frame, right-padded."""
         return np.stack([self.mask(index) for index in range(len(self))])
 
+    def video_numbers(self) -> NDArray[np.int64]:
+        """Return int64 [N]: the number of the video of each clip, in order of appearance."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name in self.names], np.int64)
+
+    def first_of_videos(self) -> list[int]:
+        """Return the index of the first clip of each video, in order of appearance."""
+        _, first = np.unique(self.video_numbers(), return_index=True)
+        return [int(index) for index in first]
+
     def shards(self) -> dict[ShardKey, Shard]:
         """Return all shards of the folders."""
         return dict(self._shards)
@@ -141,17 +155,22 @@ def write_clips(
     clip_spec: ClipSpec,
     n_shards: int,
 ) -> None:
-    """Make one clip of every source and write the shards of a split into ``folder``."""
+    """Make the clips of every source and write the shards of a split into ``folder``."""
     folder.mkdir(parents=True)
     by_shard: dict[int, list[ClipSource]] = {}
     for source in sorted(sources, key=lambda source: source.name):
         by_shard.setdefault(source.shard(n_shards), []).append(source)
     rows = []
     progress = tqdm(
-        total=sum(map(len, by_shard.values())), desc=folder.name, unit="clip", disable=None
+        total=sum(map(len, by_shard.values())), desc=folder.name, unit="video", disable=None
     )
     with progress:
         for shard, members in sorted(by_shard.items()):
+            of_clips = [
+                member
+                for member in members
+                for _ in range(number_of_clips(member.n_frames, clip_spec))
+            ]
             counts = _write_shard(folder, shard, members, frame_spec, clip_spec, progress.update)
             rows += [
                 {
@@ -162,7 +181,7 @@ def write_clips(
                     "shard": shard,
                     "row": row,
                 }
-                for row, (source, count) in enumerate(zip(members, counts, strict=True))
+                for row, (source, count) in enumerate(zip(of_clips, counts, strict=True))
             ]
     write_csv(folder / _INDEX, _COLUMNS, sorted(rows, key=lambda row: str(row["name"])))
 
@@ -175,13 +194,16 @@ def _write_shard(
     clip_spec: ClipSpec,
     advance: Callable[[], object],
 ) -> list[int]:
-    """Fill a shard clip by clip; return the number of real frames of each."""
-    shape = (len(sources), clip_spec.frames, frame_spec.height, frame_spec.width, 3)
+    """Fill a shard video by video; return the number of real frames of each clip."""
+    n_clips = sum(number_of_clips(source.n_frames, clip_spec) for source in sources)
+    shape = (n_clips, clip_spec.frames, frame_spec.height, frame_spec.width, 3)
     frames = open_memmap(_frames_path(folder, shard), "w+", np.dtype(np.uint8), shape)
     mask = open_memmap(_mask_path(folder, shard), "w+", np.dtype(np.bool_), shape[:2])
-    for row, source in enumerate(sources):
-        clip = make_clip(load_frames(source.stored, frame_spec), clip_spec)
-        frames[row], mask[row] = clip.frames, clip.mask
+    row = 0
+    for source in sources:
+        for clip in make_clips(load_frames(source.stored, frame_spec), clip_spec):
+            frames[row], mask[row] = clip.frames, clip.mask
+            row += 1
         advance()
     frames.flush()
     mask.flush()

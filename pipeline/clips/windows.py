@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
-from pipeline.clips.sampling import ClipSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clips.sampling import Clip, ClipSpec, make_clip
 
 
 class Window(NamedTuple):
@@ -51,3 +54,29 @@ def frames_spanned(spec: ClipSpec) -> int:
     10
     """
     return (spec.frames - 1) * spec.stride + 1 if spec.sampling == "stride" else spec.frames
+
+
+def make_clips(frames: NDArray[np.uint8], spec: ClipSpec) -> list[Clip]:
+    """Make the clips of a video: one of each of at most ``spec.clips_per_video`` windows.
+
+    A video that one clip holds gives one.
+
+    Args:
+        frames: uint8 [N, H, W, 3], RGB.
+
+    Raises:
+        ValueError: there is no frame.
+    """
+    return [
+        make_clip(frames[window.start : window.stop], spec)
+        for window in _windows_of(len(frames), spec)
+    ]
+
+
+def number_of_clips(n_frames: int, spec: ClipSpec) -> int:
+    """Return how many clips ``make_clips`` makes of a video of so many frames."""
+    return len(_windows_of(n_frames, spec))
+
+
+def _windows_of(n_frames: int, spec: ClipSpec) -> list[Window]:
+    return windows(n_frames, shortest=frames_spanned(spec), count=spec.clips_per_video)

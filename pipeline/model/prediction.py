@@ -35,6 +35,22 @@ def predict_arrays(
     return np.asarray(model.predict(dataset, verbose=0), np.float64)
 
 
+def mean_of_videos(of_clips: NDArray[np.float64], videos: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average the probabilities of the clips of each video.
+
+    Args:
+        of_clips: float64 [N, C].
+        videos: int64 [N], the number of the video of each clip: every one from 0 to V - 1.
+
+    Returns:
+        float64 [V, C]; that of a video with one clip is that clip's, bit for bit.
+    """
+    clips_of = np.bincount(videos)
+    sums = np.zeros((len(clips_of), of_clips.shape[1]))
+    np.add.at(sums, videos, of_clips)
+    return sums / clips_of[:, None]
+
+
 def shuffled_order(seed: int) -> FrameOrder:
     """Return an order that shuffles the frames of each clip, the same way at every call."""
 

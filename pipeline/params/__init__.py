@@ -79,11 +79,12 @@ class ReportParams(Section):
 
 
 class ExtractParams(Section):
-    """How the frames of a video become one clip of fixed length."""
+    """How the frames of a video become clips of fixed length."""
 
     frames: PositiveInt
     sampling: Literal["uniform", "stride", "head"]
     stride: PositiveInt
+    clips_per_video: PositiveInt
     shards: PositiveInt
 
 

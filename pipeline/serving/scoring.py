@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import keras
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.sampling import Clip, make_clip
-from pipeline.clips.windows import frames_spanned, windows_over_time
-from pipeline.model.prediction import predict_clips
+from pipeline.clips.windows import frames_spanned, make_clips, windows_over_time
+from pipeline.model.prediction import mean_of_videos, predict_clips
 from pipeline.serving.contract import RequestOptions
 from pipeline.serving.decoding import Decoder
 from pipeline.serving.sources import VideoSource
@@ -58,7 +59,9 @@ class Scorer:
         options: RequestOptions,
     ) -> list[dict[str, Any]]:
         spec = self._preprocessing.clip
-        found = self._probabilities([make_clip(frames, spec) for frames in videos])
+        clips = [make_clips(frames, spec) for frames in videos]
+        numbers = np.repeat(np.arange(len(videos)), [len(of_video) for of_video in clips])
+        found = mean_of_videos(self._probabilities(list(chain(*clips))), numbers)
         rows: list[dict[str, Any]] = [
             {
                 "label": self._names[row.argmax()],

@@ -125,7 +125,7 @@ def _write_slices(predictions: Predictions, test: ClipArrays, params: EvaluatePa
     videos = named(read_described(CATALOG, FRAMES_INDEX), predictions.videos)
     found = slices(
         predictions.predicted == predictions.labels,
-        video_facts(videos, test.masks()),
+        video_facts(videos, test.chosen(test.first_of_videos()).masks()),
         units=predictions.units,
         min_videos=params.slice_videos,
         resampling=resampling_of(params),

@@ -1,4 +1,4 @@
-"""extract: one fixed-length, right-padded, masked clip of every usable video, in shards."""
+"""extract: fixed-length, right-padded, masked clips of every usable video, in shards."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pipeline.catalog.splits import check_every_class_everywhere
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing
 from pipeline.clips.sampling import ClipSpec
-from pipeline.clips.shards import ClipSource, write_clips
+from pipeline.clips.shards import ClipArrays, ClipSource, write_clips
 from pipeline.params import load_params
 from pipeline.video.ledger import Ledger
 from pipeline.video.store import stored_path
@@ -22,11 +22,16 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     params = load_params().extract
-    clip_spec = ClipSpec(frames=params.frames, sampling=params.sampling, stride=params.stride)
+    clip_spec = ClipSpec(
+        frames=params.frames,
+        sampling=params.sampling,
+        stride=params.stride,
+        clips_per_video=params.clips_per_video,
+    )
     ledger = Ledger.read(FRAMES)
-    keys = {row.name: row.stored.key for row in ledger.rows if row.is_usable}
+    stored = {row.name: row.stored for row in ledger.rows if row.is_usable}
     entries = read_catalog(CATALOG)
-    usable = [entry for entry in entries if entry.name in keys]
+    usable = [entry for entry in entries if entry.name in stored]
     _check_classes(usable, quarantined=len(entries) - len(usable))
     with replacing_folder(CLIPS) as folder:
         for split in SPLITS:
@@ -35,8 +40,9 @@ def main() -> None:
                     name=entry.name,
                     label=entry.label,
                     group=entry.group,
-                    key=keys[entry.name],
-                    stored=stored_path(FRAMES, keys[entry.name]),
+                    key=stored[entry.name].key,
+                    stored=stored_path(FRAMES, stored[entry.name].key),
+                    n_frames=stored[entry.name].frames,
                 )
                 for entry in usable
                 if entry.split == split
@@ -48,7 +54,8 @@ def main() -> None:
                 clip_spec=clip_spec,
                 n_shards=params.shards,
             )
-            logger.info("%s: %d clips of %d frames", split, len(sources), params.frames)
+            clips = len(ClipArrays(folder / split))
+            logger.info("%s: %d clips of %d frames", split, clips, params.frames)
         ClipsMetadata(
             class_names=tuple(sorted({entry.label for entry in usable})),
             preprocessing=Preprocessing(ledger.spec, clip_spec, ledger.limits),

@@ -10,7 +10,7 @@ from pipeline.base.errors import PipelineError
 from pipeline.clips.sampling import ClipSpec, make_clip
 from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.classifier import build_classifier
-from pipeline.model.prediction import predict_clips, shuffled_order
+from pipeline.model.prediction import mean_of_videos, predict_clips, shuffled_order
 from pipeline.model.saving import load_classifier, save_classifier
 from pipeline.model.task import balanced_weights, encode_labels
 
@@ -96,3 +96,15 @@ def test_shuffled_order_is_a_permutation_that_stays_the_same():
     assert sorted(order(3, 8)) == list(range(8))
     np.testing.assert_array_equal(order(3, 8), order(3, 8))
     assert (order(3, 8) != order(4, 8)).any()
+
+
+def test_the_probabilities_of_a_video_are_the_mean_of_those_of_its_clips():
+    of_clips = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    found = mean_of_videos(of_clips, np.array([0, 1, 1, 1]))
+    assert found[0].tolist() == [0.9, 0.1]
+    assert found[1] == pytest.approx([0.5, 0.5])
+
+
+def test_with_one_clip_a_video_probabilities_stay_bit_for_bit():
+    of_clips = np.random.default_rng(0).dirichlet(np.ones(5), size=50)
+    assert (mean_of_videos(of_clips, np.arange(50)) == of_clips).all()

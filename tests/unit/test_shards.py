@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import PipelineError
-from pipeline.clips.sampling import ClipSpec
+from pipeline.clips.sampling import ClipSpec, make_clip
 from pipeline.clips.shards import ClipArrays, ClipSource, write_clips
 from pipeline.video.batch import DecodeTask, update_store
 from pipeline.video.reading import WHOLE_VIDEO, FrameSpec
 from pipeline.video.source import Limits
-from pipeline.video.store import stored_path
+from pipeline.video.store import load_frames, stored_path
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames, numbers_in
 
@@ -26,7 +26,8 @@ def sources(tmp_path_factory):
         task = DecodeTask(path, f"hash {length}", WHOLE_VIDEO, SPEC, Limits(9, 10_000))
         label = "odd" if length % 2 else "even"
         stored = stored_path(folder, task.key)
-        made.append((task, ClipSource(f"{length}.mp4", label, f"g{length}", task.key, stored)))
+        source = ClipSource(f"{length}.mp4", label, f"g{length}", task.key, stored, length)
+        made.append((task, source))
     update_store(folder, [task for task, _ in made], workers=1, timeout_seconds=60)
     return [source for _, source in made]
 
@@ -93,3 +94,30 @@ def test_the_same_videos_give_the_same_bytes_in_any_order(tmp_path, sources):
 def test_missing_clips_name_the_remedy(tmp_path):
     with pytest.raises(PipelineError, match=r"no clips there\. Run the extract stage"):
         ClipArrays(tmp_path / "train")
+
+
+def test_several_clips_of_a_longer_video_stand_together(tmp_path, sources):
+    spec = ClipSpec(frames=2, sampling="uniform", clips_per_video=2)
+    write_clips(tmp_path / "train", sources, frame_spec=SPEC, clip_spec=spec, n_shards=3)
+    clips = ClipArrays(tmp_path / "train")
+    # Videos of one and two frames give one clip; three frames give two that overlap.
+    assert clips.names == [
+        f"{length}.mp4" for length in range(1, 7) for _ in range(1 if length <= 2 else 2)
+    ]
+    assert [numbers_in(clips.frames(index)) for index in (2, 3, 4, 5)] == [
+        [0, 1], [1, 2],  # of three frames
+        [0, 1], [2, 3],  # of four
+    ]  # fmt: skip
+    assert clips.video_numbers().tolist() == [0, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert clips.first_of_videos() == [0, 1, 2, 4, 6, 8]
+    assert clips.labels[2:4] == ["odd", "odd"]
+    assert clips.groups[2:4] == ["g3", "g3"]
+
+
+def test_one_clip_a_video_is_what_it_was_without_a_choice(tmp_path, sources):
+    clips = write(tmp_path / "train", sources)
+    assert len(set(clips.names)) == len(clips)
+    for index, source in enumerate(sources):
+        expected = make_clip(load_frames(source.stored, SPEC), CLIP)
+        assert (clips.frames(index) == expected.frames).all()
+        assert (clips.mask(index) == expected.mask).all()

@@ -18,7 +18,7 @@ import pytest
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import sha256_of_file
 from pipeline.clips.metadata import ClipsMetadata
-from pipeline.clips.preprocessing import Preprocessing, clip_from_video
+from pipeline.clips.preprocessing import Preprocessing, clips_from_video
 from pipeline.clips.sampling import ClipSpec
 from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.classifier import build_classifier
@@ -101,7 +101,7 @@ def version(register) -> int:
 def expected(version, store, video):  # noqa: ARG001
     """What evaluation makes of the video."""
     model = load_classifier(store / "classifier.keras")
-    (probabilities,) = predict_clips(model, [clip_from_video(video, PREPROCESSING)])
+    (probabilities,) = predict_clips(model, clips_from_video(video, PREPROCESSING))
     best = int(probabilities.argmax())
     by_name = {name: float(value) for name, value in zip(CLASSES, probabilities, strict=True)}
     return Prediction(CLASSES[best], float(probabilities[best]), by_name)
@@ -227,7 +227,11 @@ def test_a_part_of_a_video_is_classified_as_a_row_of_the_labels(version, store, 
     parts = [(None, None), (0.4, None), (0.2, 0.6), (0, 0.3)]
     rows = [{"video": video, "start_seconds": start, "end_seconds": end} for start, end in parts]
     found = servable.predict(pd.DataFrame(rows))
-    clips = [clip_from_video(video, PREPROCESSING, segment=Segment(*part)) for part in parts]
+    clips = [
+        clip
+        for part in parts
+        for clip in clips_from_video(video, PREPROCESSING, segment=Segment(*part))
+    ]
     expected = predict_clips(load_classifier(store / "classifier.keras"), clips)
     probabilities = [[row[name] for name in CLASSES] for row in found.probabilities]
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)

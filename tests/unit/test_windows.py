@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clips.sampling import ClipSpec, make_clip
-from pipeline.clips.windows import frames_spanned, windows, windows_over_time
+from pipeline.clips.windows import (
+    frames_spanned,
+    make_clips,
+    number_of_clips,
+    windows,
+    windows_over_time,
+)
+from tests.conftest import numbered_frames, numbers_in
 
 
 @pytest.mark.parametrize(
@@ -62,3 +69,31 @@ def test_a_clip_of_the_frames_that_it_spans_is_not_padded(spec, expected):
     assert frames_spanned(spec) == expected
     assert make_clip(np.zeros((expected, 2, 2, 3), np.uint8), spec).mask.all()
     assert not make_clip(np.zeros((expected - 1, 2, 2, 3), np.uint8), spec).mask.all()
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "spec", "expected"),
+    [
+        (9, ClipSpec(3, "uniform"), [[1, 4, 7]]),
+        (9, ClipSpec(3, "uniform", clips_per_video=3), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]),
+        (12, ClipSpec(3, "uniform", clips_per_video=2), [[1, 3, 5], [7, 9, 11]]),
+        (9, ClipSpec(3, "head", clips_per_video=2), [[0, 1, 2], [4, 5, 6]]),
+        (9, ClipSpec(3, "stride", stride=2, clips_per_video=2), [[0, 2, 4], [4, 6, 8]]),
+        (3, ClipSpec(3, "uniform", clips_per_video=2), [[0, 1, 2]]),
+        (4, ClipSpec(3, "uniform", clips_per_video=9), [[0, 1, 2], [1, 2, 3]]),
+    ],
+)
+def test_a_clip_of_each_window(n_frames, spec, expected):
+    clips = make_clips(numbered_frames(n_frames, height=2, width=2), spec)
+    assert [numbers_in(clip.frames) for clip in clips] == expected
+    assert number_of_clips(n_frames, spec) == len(expected)
+
+
+def test_a_video_that_a_clip_holds_is_padded_as_ever():
+    (clip,) = make_clips(numbered_frames(2), ClipSpec(3, "uniform", clips_per_video=4))
+    assert clip.mask.tolist() == [True, True, False]
+
+
+def test_no_frame_makes_no_clip():
+    with pytest.raises(ValueError, match="at least one real frame"):
+        make_clips(numbered_frames(1)[:0], ClipSpec(3, "uniform", clips_per_video=2))
