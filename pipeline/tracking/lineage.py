@@ -15,32 +15,65 @@ from pipeline.tracking.store import connect, mlflow_errors
 
 logger = logging.getLogger(__name__)
 
+CATALOG = "catalog.csv"
+LEDGER = "index.csv"
+BRIGHTNESS = "brightness.csv"
+
 _TRAINING: tuple[Split, ...] = ("train",)
 _FOLDER = "data"  # of the run's artifacts
-_NAME = "catalog.csv"
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 
 
 def log_catalog(run_id: str, path: Path) -> None:
-    """Make the catalog the artifact ``data/catalog.csv`` of a run, unless the run has one.
+    """Make the catalog an artifact of a run, as ``log_data``."""
+    log_data(run_id, path, name=CATALOG)
 
-    The first one is kept: it lay there when the model was trained. A catalog that is not on
+
+def log_data(run_id: str, path: Path, *, name: str) -> None:
+    """Make a table of the data the artifact ``data/<name>`` of a run, unless the run has one.
+
+    The first one is kept: it lay there when the model was trained. A table that is not on
     disk is a warning, because the model can do without.
+
+    Args:
+        name: ``catalog.csv``, ``index.csv`` (the ledger of the frames) or ``brightness.csv``.
 
     Raises:
         PipelineError: the store cannot be opened or written.
     """
     client = connect()
     with mlflow_errors():
-        if _has_catalog(client, run_id):
+        if _has(client, run_id, name):
             return
         if not path.exists():
             logger.warning("%s: no such file, so the run does not say what it saw.", path)
             return
         with tempfile.TemporaryDirectory() as folder:
-            named = Path(folder, _NAME)
+            named = Path(folder, name)
             named.write_bytes(path.read_bytes())
             client.log_artifact(run_id, str(named), _FOLDER)
+
+
+def recorded_data(version: ModelVersion, name: str, folder: Path) -> Path | None:
+    """Copy the table ``name`` of the run that made a version into ``folder``; return its path.
+
+    Returns:
+        None when the run has no such table, or is gone.
+
+    Raises:
+        PipelineError: the store cannot be opened or read.
+    """
+    run_id = version.run_id
+    if not run_id:
+        return None
+    client = connect()
+    with mlflow_errors():
+        if not _has(client, run_id, name):
+            return None
+        copied = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=f"{_FOLDER}/{name}", dst_path=str(folder)
+        )
+    return Path(copied)
 
 
 def trained_on(
@@ -59,25 +92,19 @@ def trained_on(
     Raises:
         PipelineError: the store cannot be opened or read.
     """
-    client = connect()
-    run_id = version.run_id
-    if not run_id:
-        return None
-    with mlflow_errors(), tempfile.TemporaryDirectory() as folder:
-        if not _has_catalog(client, run_id):
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = recorded_data(version, CATALOG, Path(folder))
+        if catalog is None:
             return None
-        catalog = mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=f"{_FOLDER}/{_NAME}", dst_path=folder
-        )
-        entries = read_catalog(Path(catalog))
+        entries = read_catalog(catalog)
     return frozenset(entry.sha256 for entry in entries if entry.split in splits and entry.sha256)
 
 
-def _has_catalog(client: MlflowClient, run_id: str) -> bool:
+def _has(client: MlflowClient, run_id: str, name: str) -> bool:
     try:
         files = client.list_artifacts(run_id, _FOLDER)
     except MlflowException as error:
         if error.error_code != _GONE:
             raise
         return False
-    return f"{_FOLDER}/{_NAME}" in [file.path for file in files]
+    return f"{_FOLDER}/{name}" in [file.path for file in files]

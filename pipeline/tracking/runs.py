@@ -14,7 +14,8 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 
 from pipeline.base.dotted import flat_params
 from pipeline.base.errors import PipelineError
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 MODEL_SHA256 = "model.sha256"
 RECREATED = "recreated"
 
+_GONE = "RESOURCE_DOES_NOT_EXIST"
 _DIGEST_LENGTH = 36  # the longest digest of a data set that MLflow takes
 
 
@@ -115,6 +117,20 @@ def find_run(model_sha256: str, *, experiment: str = EXPERIMENT) -> str | None:
             max_results=1,
         )
     return str(found[0].info.run_id) if found else None
+
+
+def existing_run(run_id: str | None) -> Run | None:
+    """Return a run by its id; None if there is no such run any more."""
+    if not run_id:
+        return None
+    client = connect()
+    with mlflow_errors():
+        try:
+            return client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != _GONE:
+                raise
+            return None
 
 
 def ensure_run(
