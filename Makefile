@@ -66,6 +66,14 @@ predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
 serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
 	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))
 
+.PHONY: trace rebuild
+trace: $(INSTALLED) ## Print what a version was made from (VERSION=n or an alias, FILES=all, JSON=yes)
+	@python -m pipeline.trace --version "$(or $(VERSION),champion)" $(if $(FILES),--files) \
+		$(if $(JSON),--json)
+
+rebuild: $(INSTALLED) ## Make a version again from its commit and compare (VERSION=n, KEEP=folder)
+	@python -m pipeline.rebuild --version "$(or $(VERSION),champion)" $(if $(KEEP),--keep "$(KEEP)")
+
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--group dev --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \

@@ -20,7 +20,7 @@ from pipeline.tracking.provenance import UNKNOWN
 from pipeline.tracking.runs import MODEL_SHA256, RECREATED, existing_run
 from pipeline.tracking.store import shown_uri
 
-_STAGES = {"catalog": "catalog", "frames": "decode", "clips": "extract"}
+STAGES = {"catalog": "catalog", "frames": "decode", "clips": "extract"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def trace(version: ModelVersion) -> Trace:
     tags = {**version.tags, **(run.data.tags if run else {})}
     catalog = _catalog(version)
     with open_objects() as objects:
-        data = {what: _data(tags, stage, objects) for what, stage in _STAGES.items()}
+        data = {what: _data(tags, stage, objects) for what, stage in STAGES.items()}
     return Trace(
         name=version.name,
         version=int(version.version),

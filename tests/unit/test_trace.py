@@ -10,11 +10,11 @@ from pipeline.base.errors import PipelineError
 from pipeline.catalog.records import CatalogEntry, write_catalog
 from pipeline.lineage.objects import open_objects
 from pipeline.lineage.trace import find_version, trace
+from pipeline.trace import _lines
 from pipeline.tracking.lineage import log_catalog
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.scores import log_scores
 from pipeline.tracking.store import connect
-from pipeline.trace import _lines
 
 MODEL = "test-classifier"
 

@@ -1,0 +1,132 @@
+"""The parts of a rebuild; tests/pipeline/test_retrain.py rebuilds a real version."""
+
+import io
+import subprocess
+import zipfile
+from contextlib import closing
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from pipeline.base.errors import PipelineError
+from pipeline.lineage.rebuilding import Rebuilt
+from pipeline.lineage.reproduction import restore_params
+from pipeline.lineage.weights import WeightsComparison, compare_weights
+from pipeline.lineage.worktree import worktree_at
+
+
+def saved(path, **arrays):
+    """A .keras file, as far as its weights go."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as weights:
+        for name, values in arrays.items():
+            weights[name.replace("__", "/")] = np.array(values, np.float32)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+    return path
+
+
+def test_the_same_arrays_are_the_same_whatever_the_optimizer_remembers(tmp_path):
+    a = saved(tmp_path / "a", dense__0=[1, 2], optimizer__vars__0=[1])
+    b = saved(tmp_path / "b", dense__0=[1, 2], optimizer__vars__0=[7])
+    assert compare_weights(a, b) == WeightsComparison(1, 1, (), 0.0)
+
+
+def test_arrays_that_differ_are_counted(tmp_path):
+    a = saved(tmp_path / "a", dense__0=[1, 2], dense__1=[0.5], lstm__0=[[1, 2]])
+    b = saved(tmp_path / "b", dense__0=[1, 2], dense__1=[0.75], lstm__0=[1, 2], other=[1])
+    found = compare_weights(a, b)
+    assert found == WeightsComparison(2, 1, ("lstm/0", "other"), 0.25)
+    assert not found.are_same
+
+
+SAME = WeightsComparison(3, 3, (), 0.0)
+CLOSE = WeightsComparison(3, 1, (), 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("rebuilt", "weights", "same_machine", "is_same"),
+    [
+        (0.75, SAME, True, True),
+        (0.7500001, SAME, True, True),
+        (0.751, SAME, True, False),
+        (None, SAME, True, False),
+        (0.75, CLOSE, True, False),
+        (0.75, CLOSE, False, True),
+    ],
+)
+def test_same_metrics_and_here_the_same_weights(rebuilt, weights, same_machine, is_same):
+    result = Rebuilt({"accuracy": (0.75, rebuilt)}, weights, same_machine, ())
+    assert result.is_same == is_same
+
+
+def test_params_are_those_that_the_run_recorded(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("train:\n  epochs: 3\n  schedule: cosine\n  augmentation:\n    flip: false\n")
+    recorded = {
+        "train.epochs": "5",
+        "train.schedule": "constant",
+        "train.augmentation.flip": "false",
+        "model.of_today": "1",
+    }
+    changed = restore_params(tmp_path, recorded)
+    assert changed == {"train.epochs": ("3", "5"), "train.schedule": ("cosine", "constant")}
+    assert yaml.safe_load(path.read_text()) == {
+        "train": {"epochs": 5, "schedule": "constant", "augmentation": {"flip": False}}
+    }
+
+
+def git(*arguments):
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    return subprocess.run(
+        ["git", *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def commit(tmp_path, monkeypatch):
+    """The first of two commits of a repository with a DVC remote beside it."""
+    root = tmp_path / "repo"
+    (root / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(root)
+    (root / ".dvc/config").write_text(
+        "[core]\n    remote = storage\n['remote \"storage\"']\n    url = ../../storage\n"
+    )
+    (root / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    (root / "file").write_text("old")
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "one")
+    first = git("rev-parse", "HEAD")
+    (root / "file").write_text("new")
+    git("commit", "--quiet", "--all", "--message", "two")
+    return first
+
+
+def test_a_worktree_shares_cache_and_remote_and_is_gone_afterwards(commit, tmp_path):
+    with worktree_at(commit) as folder:
+        assert (folder / "file").read_text() == "old"
+        with closing(Repo(str(folder))) as repo:
+            assert repo.cache.local_cache_dir == str(tmp_path / "repo/.dvc/cache")
+            assert repo.config["remote"]["storage"]["url"] == str(tmp_path / "storage")
+            assert repo.config["core"]["remote"] == "storage"
+    assert not folder.exists()
+    assert len(git("worktree", "list").splitlines()) == 1
+
+
+def test_a_worktree_is_kept_on_request(commit, tmp_path):
+    with worktree_at(commit, keep=tmp_path / "kept"):
+        pass
+    assert (tmp_path / "kept/file").read_text() == "old"
+
+
+@pytest.mark.usefixtures("commit")
+def test_a_commit_that_is_not_here():
+    with (
+        pytest.raises(PipelineError, match=r"does not have the commit 1234567\. Get it with"),
+        worktree_at("1234567"),
+    ):
+        pass
