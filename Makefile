@@ -66,7 +66,12 @@ predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
 serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
 	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))
 
-.PHONY: trace rebuild
+.PHONY: data-check trace rebuild
+data-check: $(INSTALLED) ## Check the data before training, against the champion's
+	@python -m pipeline.check
+	@dvc repro decode
+	@python -m pipeline.data_check
+
 trace: $(INSTALLED) ## Print what a version was made from (VERSION=n or an alias, FILES=all, JSON=yes)
 	@python -m pipeline.trace --version "$(or $(VERSION),champion)" $(if $(FILES),--files) \
 		$(if $(JSON),--json)

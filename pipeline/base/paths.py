@@ -27,3 +27,5 @@ REVIEW_REPORT = REVIEW / "report.html"
 REGISTRATION = Path("eval/registration.json")
 COMPARISON = Path("eval/compare.html")  # of the command, no output of a stage
 CROSSVAL = Path("eval/crossval")
+DATA_CHECK = Path("eval/data_check.json")
+RETRAINED = Path("eval/retrain.md")

@@ -21,7 +21,17 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from pipeline.base.errors import PipelineError
-from pipeline.params.fields import Finite, Fraction, Positive, Section, Seed, Share, Side, Text
+from pipeline.params.data_check import DataCheckParams
+from pipeline.params.fields import (
+    Finite,
+    Fraction,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Side,
+    Text,
+)
 from pipeline.params.model import ModelParams, TrainParams, contradictions
 
 PARAMS_FILE = Path("params.yaml")
@@ -145,6 +155,7 @@ class Params(Section):
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
+    data_check: DataCheckParams
     serve: ServeParams
     compute: ComputeParams
 

@@ -47,7 +47,7 @@ from pipeline.stages.auditing import (
 from pipeline.stages.described import read_described
 from pipeline.stages.facts import named, video_facts
 from pipeline.stages.predicting import predict
-from pipeline.stages.results import log_results, read_history
+from pipeline.stages.results import log_frames, log_results, read_history
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def main() -> None:
         ]
     )
     _write_pictures(predictions)
-    log_results(params)
+    log_frames(log_results(params))
 
 
 def _write_scores(

@@ -1,10 +1,15 @@
 """What train and evaluate leave on disk, read by the stages after them, and its way to MLflow."""
 
+import tempfile
+from pathlib import Path
+
 from pipeline.base.files import read_csv, read_json
 from pipeline.base.paths import (
     AUDITS,
     CATALOG,
     CLIPS,
+    FRAMES,
+    FRAMES_INDEX,
     HISTORY,
     INTERVALS,
     LABEL_ISSUES,
@@ -22,10 +27,11 @@ from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.saving import model_digest
 from pipeline.params import Params
-from pipeline.tracking.lineage import log_catalog
+from pipeline.tracking.lineage import BRIGHTNESS, LEDGER, has_data, log_catalog, log_data
 from pipeline.tracking.notes import note_results
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.scores import log_evaluation
+from pipeline.video.brightness import brightness_by_name, write_brightness
 
 _LOGGED = (PREDICTIONS, PER_CLASS, SLICES, AUDITS, LEAKS, LABEL_ISSUES, PLOTS)
 
@@ -33,6 +39,17 @@ _LOGGED = (PREDICTIONS, PER_CLASS, SLICES, AUDITS, LEAKS, LABEL_ISSUES, PLOTS)
 def read_history() -> list[dict[str, float]]:
     """Return one row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy."""
     return [{key: float(value) for key, value in row.items()} for row in read_csv(HISTORY)]
+
+
+def log_frames(run_id: str) -> None:
+    """Log what ``make data-check`` will compare later videos with: the ledger, and brightness."""
+    log_data(run_id, FRAMES_INDEX, name=LEDGER)
+    if has_data(run_id, BRIGHTNESS):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, BRIGHTNESS)
+        write_brightness(path, brightness_by_name(FRAMES))
+        log_data(run_id, path, name=BRIGHTNESS)
 
 
 def log_results(params: Params) -> str:

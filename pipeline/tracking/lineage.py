@@ -54,6 +54,13 @@ def log_data(run_id: str, path: Path, *, name: str) -> None:
             client.log_artifact(run_id, str(named), _FOLDER)
 
 
+def has_data(run_id: str, name: str) -> bool:
+    """Tell whether a run has the table ``name`` already."""
+    client = connect()
+    with mlflow_errors():
+        return _has(client, run_id, name)
+
+
 def recorded_data(version: ModelVersion, name: str, folder: Path) -> Path | None:
     """Copy the table ``name`` of the run that made a version into ``folder``; return its path.
 

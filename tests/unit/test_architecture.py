@@ -23,6 +23,7 @@ ALLOWED = {
     "page": set(),
     "compare": {"base", "evaluation", "page", "params", "tracking"},
     "promotion": {"base", "catalog", "evaluation", "tracking", "video"},
+    "datacheck": {"base", "catalog", "evaluation"},
     "lineage": {"base", "catalog", "promotion", "tracking"},
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"}
