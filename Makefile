@@ -11,13 +11,17 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?=
 ADDRESS ?= 127.0.0.1
 MODEL ?=
+# Not taken from the environment, where they may mean something else.
+export VIDEO :=
+FORMAT :=
+OUTPUT :=
 FOLDS ?= 5
 SEED ?= 0
 A ?= HEAD
 B ?= workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro crossval test lint format ui compare predict serve lock clean
+.PHONY: help install repro crossval test lint format ui compare predict serve export lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +64,9 @@ ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (or PORT=...
 compare: $(INSTALLED) ## Compare versions, runs or commits: make compare A=@champion B=workspace
 	@python -m pipeline.compare "$(A)" "$(B)"
 
-predict: $(INSTALLED) ## Classify videos: make predict VIDEO="a.mp4 b.mp4"
-	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(VIDEO)
+predict: $(INSTALLED) ## Classify files, folders, patterns: VIDEO="a.mp4 b.mp4" (FORMAT=csv|json OUTPUT=...)
+	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(if $(FORMAT),--format "$(FORMAT)") \
+		$(if $(OUTPUT),--output "$(OUTPUT)") -- "$$VIDEO"
 
 serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
 	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))
@@ -78,6 +83,9 @@ trace: $(INSTALLED) ## Print what a version was made from (VERSION=n or an alias
 
 rebuild: $(INSTALLED) ## Make a version again from its commit and compare (VERSION=n, KEEP=folder)
 	@python -m pipeline.rebuild --version "$(or $(VERSION),champion)" $(if $(KEEP),--keep "$(KEEP)")
+
+export: $(INSTALLED) ## Write @champion as .keras and SavedModel into exported/ (MODEL=... OUTPUT=...)
+	@python -m pipeline.export $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -48,6 +48,15 @@ def load_classifier(path: Path) -> keras.Model:
         raise PipelineError(f"{path}: not a model that can be loaded ({reason}).") from None
 
 
+def export_saved_model(model: keras.Model, folder: Path) -> None:
+    """Write ``model`` as a TensorFlow SavedModel, which needs no Keras and no code of ours.
+
+    Its signature ``serving_default`` takes ``frames``, uint8 [N, T, H, W, 3], RGB, and ``mask``,
+    bool [N, T], True for a real frame, right-padded; ``output_0`` is float32 [N, C].
+    """
+    model.export(folder, format="tf_saved_model", verbose=False)
+
+
 def _copy_without_chance(source: Path, target: Path) -> None:
     with zipfile.ZipFile(source) as saved, zipfile.ZipFile(target, "w") as copy:
         for name in sorted(saved.namelist()):

@@ -103,6 +103,17 @@ def model_uri(name_or_uri: str, *, alias: str) -> str:
     return f"models:/{name}/{version}"
 
 
+def model_file(uri: str, name: str) -> Path:
+    """Return the path of a file that the model at ``uri`` carries, such as classifier.keras.
+
+    Raises:
+        PipelineError: there is no such model, or it carries no such file.
+    """
+    connect()
+    with mlflow_errors(), _missing_model(uri):
+        return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/{name}"))
+
+
 @contextmanager
 def _missing_model(wanted: str) -> Iterator[None]:
     """Say how to get the model when MLflow has none."""

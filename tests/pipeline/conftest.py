@@ -22,6 +22,7 @@ TINY = {
     "model": {"cnn": {"filters": [4, 4]}, "frame_features": 8, "temporal": {"units": [8]}},
     "train": {"epochs": 2},
     "evaluate": {"bootstrap_samples": 50},
+    "serve": {"path_root": "videos"},
     "compute": {"workers": 1},
 }
 OUTPUTS = ("data/catalog", "data/frames", "data/report", "data/clips", "models", "eval")

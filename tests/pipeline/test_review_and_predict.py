@@ -1,9 +1,7 @@
-"""What a reviewer finds in MLflow, and what the registered model says of a video."""
+"""What a reviewer finds in MLflow."""
 
-import csv
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -70,46 +68,6 @@ def test_the_run_and_the_version_name_commit_and_data(built):
     assert float(version.tags["test.accuracy"]) == pytest.approx(
         run.data.metrics["test/accuracy"], abs=1e-5
     )
-
-
-def predicted(output: str) -> dict[str, dict[str, float]]:
-    """Read what the predict command prints: video -> class -> probability."""
-    blocks = re.findall(r"^(\S+\.mp4)\n((?:  .*\n?)+)", output, re.MULTILINE)
-    return {
-        video: {
-            name: float(p) for name, p in re.findall(r"  (\w+) +([\d.]+)$", lines, re.MULTILINE)
-        }
-        for video, lines in blocks
-    }
-
-
-def test_predict_gives_the_probabilities_of_evaluate(built):
-    """From the video file, through the registered model, the very numbers of the test."""
-    rows = list(csv.DictReader((built.root / "eval/predictions.csv").open()))
-    paths = [f"videos/{row['video']}" for row in rows]
-    assert len(paths) >= 4
-    found = predicted(built.run("python", "-m", "pipeline.predict", *paths).stdout)
-    for path, row in zip(paths, rows, strict=True):
-        for name in ("left", "right"):
-            assert found[path][name] == pytest.approx(float(row[f"p_{name}"]), abs=1e-4)
-
-
-def test_predict_goes_on_past_a_bad_file_and_fails_in_the_end(built):
-    done = built.run(
-        "python", "-m", "pipeline.predict", "params.yaml", "videos/left/000.mp4", check=False
-    )
-    assert done.returncode == 1
-    assert "params.yaml: not a video that can be opened" in done.stdout
-    assert set(predicted(done.stdout)) == {"videos/left/000.mp4"}
-    assert "Traceback" not in done.stdout
-
-
-def test_predict_without_a_model_names_the_remedy(workspace):
-    done = workspace.run("python", "-m", "pipeline.predict", "videos/left/000.mp4", check=False)
-    assert done.returncode == 1
-    assert "error: " in done.stdout
-    assert "make repro" in done.stdout
-    assert "Traceback" not in done.stdout
 
 
 def test_a_deleted_store_is_filled_again_from_what_lies_on_disk(workspace):

@@ -1,0 +1,44 @@
+"""Write a registered model as files that need no MLflow: make export."""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+from pipeline.base.command import run_command
+from pipeline.base.files import replacing_folder
+from pipeline.base.paths import MODEL, MODEL_METADATA
+from pipeline.model.saving import export_saved_model, load_classifier
+from pipeline.params import load_params
+from pipeline.tracking.loading import model_file, model_uri
+from pipeline.tracking.registry import CHAMPION
+
+logger = logging.getLogger(__name__)
+
+SAVED_MODEL = "saved_model"
+
+
+def main() -> None:
+    arguments = _parse_arguments()
+    name = arguments.model or load_params().register_.name
+    uri = model_uri(name, alias=CHAMPION)
+    with replacing_folder(arguments.output) as folder:
+        for file in (MODEL.name, MODEL_METADATA.name):
+            shutil.copy(model_file(uri, file), folder / file)
+        export_saved_model(load_classifier(folder / MODEL.name), folder / SAVED_MODEL)
+    logger.info("%s: wrote %s", uri, arguments.output)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.export", description=__doc__)
+    parser.add_argument(
+        "--model",
+        help="name of a registered model (its champion is taken), name@alias, or a URI such as "
+        "models:/video-classifier/3; default: register.name",
+    )
+    parser.add_argument("--output", type=Path, default=Path("exported"), help="folder to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main)

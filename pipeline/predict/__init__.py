@@ -1,0 +1,1 @@
+"""The predict command: videos in, a table, csv or JSON out."""

@@ -1,0 +1,46 @@
+"""Servers that a test starts as a user would, in a process group of their own."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_START_SECONDS = 300
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def running_server(command: Sequence[str | Path], *, cwd: Path, health: str) -> Iterator[None]:
+    """Run a server until the block ends; enter the block when the URL ``health`` answers."""
+    with (cwd / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        _wait_for(health, server, cwd / "server.log")
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # the server and its workers
+        server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(url).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"nothing answered at {url}: {log.read_text(errors='replace')}")
