@@ -93,6 +93,33 @@ class MaskedMaxPooling1D(TakesMaskByHand):
         return (input_shape[0], *input_shape[2:])
 
 
+@keras.saving.register_keras_serializable(package="pipeline")
+class LastRealStep(TakesMaskByHand):
+    """What stands at the last real time step of each clip.
+
+    Call arguments:
+        inputs: [B, T, F].
+        mask: bool [B, T], True for a real step, right-padded, at least one a row; None when all
+            are real.
+
+    Returns:
+        [B, F].
+    """
+
+    def call(
+        self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None = None
+    ) -> keras.KerasTensor:
+        if mask is None:
+            return inputs[:, -1]
+        last = keras.ops.sum(keras.ops.cast(mask, "int32"), axis=1) - 1
+        return keras.ops.squeeze(
+            keras.ops.take_along_axis(inputs, last[:, None, None], axis=1), axis=1
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], *input_shape[2:])
+
+
 def _over(mask: keras.KerasTensor, steps: keras.KerasTensor) -> keras.KerasTensor:
     """Give a mask [B, T] as many axes as ``steps`` [B, T, ...] has."""
     for _ in range(len(steps.shape) - 2):

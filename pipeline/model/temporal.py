@@ -9,7 +9,7 @@ import keras
 
 from pipeline.model.architecture import Architecture, Temporal
 from pipeline.model.attention import WEIGHTS_LAYER, AttentionWeights
-from pipeline.model.masking import MaskedMaxPooling1D, ZeroPaddedSteps
+from pipeline.model.masking import LastRealStep, MaskedMaxPooling1D, ZeroPaddedSteps
 from pipeline.model.penalty import penalty
 from pipeline.model.time_distributed import TimeDistributed
 
@@ -117,8 +117,7 @@ def _summary(
         case "mean":
             return keras.layers.GlobalAveragePooling1D(name="mean")(steps, mask=mask)
         case "attention":
-            weights = AttentionWeights(_ATTENTION_UNITS, name=WEIGHTS_LAYER)(steps, mask=mask)
-            return keras.layers.Dot(axes=1, name="attention")([weights, steps])
+            return _attention(steps, mask, with_last=temporal.recurrent != "none")
         case "conv1d":
             steps = ZeroPaddedSteps(name="zero_padding")(steps, mask=mask)
             convolution = keras.layers.Conv1D(
@@ -130,3 +129,21 @@ def _summary(
                 name="conv1d",
             )
             return MaskedMaxPooling1D(name="max")(convolution(steps), mask=mask)
+
+
+def _attention(
+    steps: keras.KerasTensor, mask: keras.KerasTensor, *, with_last: bool
+) -> keras.KerasTensor:
+    """Weigh the steps, and put the last one beside their mean, as Luong et al. (2015) do.
+
+    A mean of states alone trains badly: at first it weighs all steps the same, and what it
+    hands back to a state early in a clip, which has seen little, is as much as to the last.
+    Source: Luong et al., Effective Approaches to Attention-based Neural Machine Translation,
+    2015, arXiv 1508.04025, section 3.
+    """
+    weights = AttentionWeights(_ATTENTION_UNITS, name=WEIGHTS_LAYER)(steps, mask=mask)
+    mean = keras.layers.Dot(axes=1, name="attention")([weights, steps])
+    if not with_last:
+        return mean
+    last = LastRealStep(name="last_step")(steps, mask=mask)
+    return keras.layers.Concatenate(name="attention_and_last")([mean, last])

@@ -12,6 +12,7 @@ from pipeline.clips.sampling import Clip
 from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.backbones import check_frame_encoder, frame_encoder
 from pipeline.model.classifier import clip_encoder, clip_head, cnn_layers
+from pipeline.model.masking import LastRealStep
 from pipeline.model.prediction import attention_weights, predict_clips
 from pipeline.model.saving import save_classifier
 from pipeline.model.wrapping import over_frames
@@ -290,3 +291,10 @@ def test_weights_that_cannot_be_downloaded_are_a_clear_error(monkeypatch, tmp_pa
         "downloaded (URL fetch failure on https://storage.googleapis.com/"
     )
     assert str(caught.value).endswith("Name a file of them, or set it to none. Received: imagenet")
+
+
+def test_the_last_real_step_is_that_of_each_clip():
+    steps = np.array([[[1, 10], [2, 20], [3, 30]], [[4, 40], [5, 50], [6, 60]]], np.float32)
+    mask = np.array([[True, True, False], [True, True, True]])
+    assert np.array(LastRealStep()(steps, mask=mask)).tolist() == [[2, 20], [6, 60]]
+    assert np.array(LastRealStep()(steps)).tolist() == [[3, 30], [6, 60]]
