@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_json, write_json
@@ -15,14 +16,14 @@ class ClipsMetadata:
     class_names: tuple[str, ...]  # in the order of the model's outputs
     preprocessing: Preprocessing
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "class_names": list(self.class_names),
+            "preprocessing": self.preprocessing.to_json(),
+        }
+
     def write(self, path: Path) -> None:
-        write_json(
-            path,
-            {
-                "class_names": list(self.class_names),
-                "preprocessing": self.preprocessing.to_json(),
-            },
-        )
+        write_json(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> "ClipsMetadata":

@@ -9,6 +9,7 @@ from pipeline.base.paths import CLIPS
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.crossval.results import FoldRow, scores_of
 from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_params
+from pipeline.model.calibration import calibrate
 from pipeline.model.classifier import build_classifier
 from pipeline.model.training import fit, make_deterministic
 from pipeline.stages.predicting import predict
@@ -55,6 +56,12 @@ def _train_and_test(fold_task: FoldTask, run_id: str) -> FoldResult:
         class_names,
         fit_options(params),
         callbacks=[EpochMetrics(run_id)],
+    )
+    calibrate(
+        model,
+        clips.chosen(fold.val),
+        class_names,
+        target_accuracy=params.evaluate.target_accuracy,
     )
     seconds = time.perf_counter() - started
     predictions = predict(model, clips.chosen(fold.test), class_names)

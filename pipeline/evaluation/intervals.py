@@ -113,11 +113,23 @@ def mean_interval(
     *,
     units: Sequence[str],
     resampling: Resampling,
+    where: NDArray[np.bool_] | None = None,
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean of values [N], one a video."""
-    added = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
+    """Return the bootstrap interval of the mean of values [N], one a video.
+
+    Args:
+        where: bool [N], the videos whose mean it is; all by default. All are drawn.
+    """
+    counted = np.ones(len(values)) if where is None else where.astype(np.float64)
+    added = np.stack([values * counted, counted], axis=1)
     sums = resampled_sums(added, units=units, samples=resampling.samples, seed=resampling.seed)
-    return middle(sums[:, 0] / sums[:, 1], resampling.confidence)
+    with np.errstate(invalid="ignore"):  # 0 / 0: none of them was drawn
+        return middle_of_shares(sums[:, 0] / sums[:, 1], resampling.confidence)
+
+
+def middle_of_shares(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """As ``middle``, of shares: 0 to 1 where no draw says anything."""
+    return (0.0, 1.0) if np.isnan(values).all() else middle(values, confidence)
 
 
 def middle(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base import files
-from pipeline.evaluation.intervals import Resampling, middle, resampled_sums
+from pipeline.evaluation.intervals import Resampling, middle_of_shares, resampled_sums
 
 # What is known of the videos, by name: one value a video. Numbers make ranges, texts stand for
 # themselves. None and NaN: not known.
@@ -74,7 +74,13 @@ def slices(
     with np.errstate(invalid="ignore"):  # 0 / 0: no video of the slice was drawn
         drawn = np.divide(*reversed(np.split(sums, 2, axis=1)))
     found = [
-        Slice(name, part, int(member.sum()), float(hits[member].mean()), *_ends(draws, resampling))
+        Slice(
+            name,
+            part,
+            int(member.sum()),
+            float(hits[member].mean()),
+            *middle_of_shares(draws, resampling.confidence),
+        )
         for (name, part, member), draws in zip(members, drawn.T, strict=True)
     ]
     return sorted(
@@ -148,8 +154,3 @@ def _ranges(numbers: NDArray[np.float64], min_videos: int) -> list[str]:
         _NOT_KNOWN if math.isnan(number) else names[index]
         for number, index in zip(numbers, part, strict=True)
     ]
-
-
-def _ends(draws: NDArray[np.float64], resampling: Resampling) -> tuple[float, float]:
-    """Nothing is known of a slice that is in no drawn test set."""
-    return (0.0, 1.0) if np.isnan(draws).all() else middle(draws, resampling.confidence)

@@ -20,6 +20,22 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 # over many frames at once.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from pipeline.model import attention, batch_norm, masking, motion, pixels, time_distributed
+from pipeline.model import (
+    attention,
+    batch_norm,
+    masking,
+    motion,
+    pixels,
+    temperature,
+    time_distributed,
+)
 
-__all__ = ["attention", "batch_norm", "masking", "motion", "pixels", "time_distributed"]
+__all__ = [
+    "attention",
+    "batch_norm",
+    "masking",
+    "motion",
+    "pixels",
+    "temperature",
+    "time_distributed",
+]

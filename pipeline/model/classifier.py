@@ -52,7 +52,7 @@ def build_classifier(
         )
         features = over_frames(encoder, seen, mask, wrap=cnn.wrap)
         clip = temporal_head(architecture, features, mask)
-        probabilities = task.head(n_classes, l2=architecture.l2)(clip)
+        probabilities = task.probabilities(clip, n_classes, l2=architecture.l2)
         return keras.Model({"frames": frames, "mask": mask}, probabilities, name="cnn_lstm")
 
 

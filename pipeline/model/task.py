@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.model.penalty import penalty
+from pipeline.model.temperature import TEMPERATURE_LAYER, Temperature
 
 PRIMARY_METRIC = "accuracy"
 
@@ -20,15 +21,13 @@ def encode_labels(labels: Sequence[str], class_names: Sequence[str]) -> NDArray[
     return np.array([position[label] for label in labels], np.int64)
 
 
-def head(n_classes: int, *, l2: float = 0.0) -> keras.layers.Layer:
-    """Return the layer from clip features [B, F] to probabilities float32 [B, n_classes]."""
-    return keras.layers.Dense(
-        n_classes,
-        activation="softmax",
-        kernel_regularizer=penalty(l2),
-        dtype="float32",
-        name="classes",
+def probabilities(clip: keras.KerasTensor, n_classes: int, *, l2: float = 0.0) -> keras.KerasTensor:
+    """Return probabilities float32 [B, n_classes] from clip features [B, F]."""
+    classes = keras.layers.Dense(
+        n_classes, kernel_regularizer=penalty(l2), dtype="float32", name="classes"
     )
+    tempered = Temperature(dtype="float32", name=TEMPERATURE_LAYER)(classes(clip))
+    return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(tempered)
 
 
 def loss(*, label_smoothing: float = 0.0) -> keras.losses.Loss:

@@ -105,6 +105,7 @@ class EvaluateParams(Section):
     bootstrap_samples: PositiveInt
     confidence: Share
     calibration_bins: PositiveInt
+    target_accuracy: Share
     slice_videos: PositiveInt
     length_margin: Fraction
     time_margin: Fraction

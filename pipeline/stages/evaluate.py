@@ -1,11 +1,11 @@
 """evaluate: score the model on the test videos, with intervals, tables and pictures."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.base.command import run_command
-from pipeline.base.files import read_json, replacing_folder, write_json
+from pipeline.base.files import read_json, replacing_folder
 from pipeline.base.paths import (
     AUDITS,
     CATALOG,
@@ -21,17 +21,24 @@ from pipeline.base.paths import (
     SLICES,
     TRAINING,
 )
-from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.evaluation.audits import Audit, write_audits
 from pipeline.evaluation.classes import per_class, write_per_class_csv
-from pipeline.evaluation.intervals import intervals, mean_interval
 from pipeline.evaluation.lengths import LabelledLengths, length_hits
-from pipeline.evaluation.metrics import confusion, score
+from pipeline.evaluation.measures import (
+    Measured,
+    measured_abstention,
+    measured_mean,
+    measured_scores,
+    write_measures,
+)
+from pipeline.evaluation.metrics import confusion
 from pipeline.evaluation.plots import confusion_picture, save_png, training_curves_picture
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.slices import slices, write_slices_csv
+from pipeline.model.metadata import ClassifierMetadata
 from pipeline.model.saving import load_classifier
+from pipeline.model.temperature import temperature_of, uncalibrated
 from pipeline.params import EvaluateParams, load_params
 from pipeline.stages.auditing import (
     Hits,
@@ -49,13 +56,17 @@ from pipeline.stages.facts import named, video_facts
 from pipeline.stages.predicting import predict
 from pipeline.stages.results import log_frames, log_results, read_history
 
+if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
+    import keras
+
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     params = load_params()
     model = load_classifier(MODEL)
-    class_names = ClipsMetadata.read(MODEL_METADATA).class_names
+    metadata = ClassifierMetadata.read(MODEL_METADATA)
+    class_names = metadata.class_names
     test = ClipArrays(CLIPS / "test")
     predictions = predict(model, test, class_names)
     clips = all_lengths(class_names)
@@ -64,7 +75,17 @@ def main() -> None:
         **in_other_orders(model, test, class_names, seed=params.evaluate.seed),
         length_only=length_hits(clips),
     )
-    _write_scores(predictions, hits, clips, params.evaluate)
+    _write_scores(
+        predictions,
+        {
+            **_of_hits(hits, predictions, clips, params.evaluate),
+            **measured_abstention(
+                predictions, metadata.abstain_below, resampling_of(params.evaluate)
+            ),
+            **_of_temperature(model, test, class_names, params.evaluate),
+        },
+        params.evaluate,
+    )
     _write_slices(predictions, test, params.evaluate)
     _write_audits(
         [
@@ -80,45 +101,65 @@ def main() -> None:
 
 
 def _write_scores(
-    predictions: Predictions, hits: Hits, clips: LabelledLengths, params: EvaluateParams
+    predictions: Predictions, more: Mapping[str, Measured], params: EvaluateParams
 ) -> None:
-    options = {"top_k": params.top_k, "calibration_bins": params.calibration_bins}
     resampling = resampling_of(params)
-    scores = score(predictions.labels, predictions.probabilities, **options)
     by_class = per_class(predictions, resampling)
-    metrics = {
-        **asdict(scores),
-        "mean_average_precision": by_class.mean_average_precision,
-        "accuracy_frames_shuffled": float(hits.frames_shuffled.mean()),
-        "accuracy_length_only": float(hits.length_only.mean()),
-        "videos": len(predictions.videos),
-    }
-    write_json(METRICS, metrics)
-    of_scores = intervals(
-        predictions.labels,
-        predictions.probabilities,
-        units=predictions.units,
-        **asdict(resampling),
-        **options,
+    scores = measured_scores(
+        predictions,
+        top_k=params.top_k,
+        calibration_bins=params.calibration_bins,
+        resampling=resampling,
     )
-    of_others = {
-        "mean_average_precision": by_class.mean_average_precision_interval,
-        "accuracy_frames_shuffled": mean_interval(
-            hits.frames_shuffled, units=predictions.units, resampling=resampling
-        ),
-        "accuracy_length_only": mean_interval(
-            hits.length_only, units=clips.groups, resampling=resampling
-        ),
+    of_ranking = Measured(by_class.mean_average_precision, by_class.mean_average_precision_interval)
+    measures = {
+        **scores,
+        "mean_average_precision": of_ranking,
+        **more,
+        "videos": Measured(len(predictions.videos)),
     }
-    write_json(INTERVALS, of_scores | of_others)
+    write_measures(METRICS, INTERVALS, measures)
     predictions.write_csv(PREDICTIONS)
     write_per_class_csv(PER_CLASS, by_class.rows)
     logger.info(
         "%d test videos: accuracy %.3f, macro F1 %.3f",
         len(predictions.videos),
-        scores.accuracy,
-        scores.macro_f1,
+        scores["accuracy"].value,
+        scores["macro_f1"].value,
     )
+
+
+def _of_hits(
+    hits: Hits, predictions: Predictions, clips: LabelledLengths, params: EvaluateParams
+) -> dict[str, Measured]:
+    resampling = resampling_of(params)
+    return {
+        "accuracy_frames_shuffled": measured_mean(
+            hits.frames_shuffled, units=predictions.units, resampling=resampling
+        ),
+        "accuracy_length_only": measured_mean(
+            hits.length_only, units=clips.groups, resampling=resampling
+        ),
+    }
+
+
+def _of_temperature(
+    model: "keras.Model", test: ClipArrays, class_names: tuple[str, ...], params: EvaluateParams
+) -> dict[str, Measured]:
+    """Return the temperature, and the scores that it was fitted for as they would be without."""
+    with uncalibrated(model):
+        before = predict(model, test, class_names)
+    found = measured_scores(
+        before,
+        top_k=params.top_k,
+        calibration_bins=params.calibration_bins,
+        resampling=resampling_of(params),
+    )
+    return {
+        "temperature": Measured(temperature_of(model)),
+        "log_loss_uncalibrated": found["log_loss"],
+        "calibration_error_uncalibrated": found["calibration_error"],
+    }
 
 
 def _write_slices(predictions: Predictions, test: ClipArrays, params: EvaluateParams) -> None:

@@ -1,4 +1,4 @@
-"""train: fit the CNN-LSTM on the clips; keep the weights of the best epoch."""
+"""train: fit the CNN-LSTM on the clips; keep the weights of the best epoch, and calibrate."""
 
 import logging
 from typing import Any
@@ -10,7 +10,9 @@ from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.augmentation import Augmentation
+from pipeline.model.calibration import Calibration, calibrate
 from pipeline.model.classifier import build_classifier
+from pipeline.model.metadata import ClassifierMetadata
 from pipeline.model.saving import model_digest, save_classifier
 from pipeline.model.training import FineTuning, FitOptions, FitResult, fit, make_deterministic
 from pipeline.params import Params, load_params
@@ -46,9 +48,16 @@ def main() -> None:
             callbacks=[EpochMetrics(run_id)],
             features_folder=FEATURES,
         )
+        calibration = calibrate(
+            model, val, metadata.class_names, target_accuracy=params.evaluate.target_accuracy
+        )
         save_classifier(model, MODEL)
-        metadata.write(MODEL_METADATA)
-        _write_result(result)
+        ClassifierMetadata(
+            class_names=metadata.class_names,
+            preprocessing=metadata.preprocessing,
+            abstain_below=calibration.abstain_below,
+        ).write(MODEL_METADATA)
+        _write_result(result, calibration)
         tag_model(run_id, model_digest(MODEL, MODEL_METADATA))
 
 
@@ -77,7 +86,7 @@ def fit_options(params: Params, **changes: Any) -> FitOptions:
     return FitOptions(**{**options, **changes})
 
 
-def _write_result(result: FitResult) -> None:
+def _write_result(result: FitResult, calibration: Calibration) -> None:
     write_csv(HISTORY, list(result.history[0]), result.history)
     best = result.history[result.best_epoch - 1]
     write_json(
@@ -87,6 +96,7 @@ def _write_result(result: FitResult) -> None:
             "epochs": len(result.history),
             "val_accuracy": best["val_accuracy"],
             "val_loss": best["val_loss"],
+            "temperature": calibration.temperature,
         },
     )
 
