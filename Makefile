@@ -15,6 +15,8 @@ MODEL ?=
 export VIDEO :=
 FORMAT :=
 OUTPUT :=
+VERSION :=
+export REASON :=
 FOLDS ?= 5
 SEED ?= 0
 A ?= HEAD
@@ -86,6 +88,17 @@ rebuild: $(INSTALLED) ## Make a version again from its commit and compare (VERSI
 
 export: $(INSTALLED) ## Write @champion as .keras and SavedModel into exported/ (MODEL=... OUTPUT=...)
 	@python -m pipeline.export $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)")
+
+.PHONY: promote rollback champions
+promote: $(INSTALLED) ## Make the challenger champion if it passes the gate (VERSION=n: another version)
+	@python -m pipeline.promote $(if $(VERSION),--version "$(VERSION)")
+
+rollback: $(INSTALLED) ## Give champion back to the version before (REASON="..." VERSION=n)
+	@python -m pipeline.rollback $(if $(REASON),--reason "$$REASON") \
+		$(if $(VERSION),--version "$(VERSION)")
+
+champions: $(INSTALLED) ## Print who was champion when
+	@python -m pipeline.rollback --list
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -71,7 +71,7 @@ def reading_check(champion: Contender, challenger: Contender) -> Check:
     return Check(
         "reading",
         ok=False,
-        sentence=f"It cannot read {len(lost)} test videos that the champion reads, such as "
+        sentence=f"It cannot read {len(lost)} of the test videos that the champion reads, such as "
         f"{first}: {challenger.unreadable[first]}",
         value=len(lost),
         threshold=0,

@@ -11,23 +11,15 @@ from pipeline.promotion.decision import Check, Decision, Outcome, Rules
 from pipeline.promotion.floors import floor_checks
 
 
-def decide(
-    champion: Contender | None, challenger: Contender, rules: Rules, *, rolled_back: str = ""
-) -> Decision:
+def decide(champion: Contender | None, challenger: Contender, rules: Rules) -> Decision:
     """Judge the challenger, against the champion if there is one.
 
     Floors and ceilings hold for a first champion too, because it will be served. They are
     looked at on every test video that the challenger has not seen; the two are compared on
     those that neither has seen and both can read.
-
-    Args:
-        rolled_back: when and why this very version was taken back, if it was.
     """
     gain = None
-    checks: list[Check] = []
-    if rolled_back:
-        checks.append(Check("history", ok=False, sentence=_again(challenger.version, rolled_back)))
-    checks += floor_checks(challenger, rules)
+    checks = list(floor_checks(challenger, rules))
     if champion is not None:
         gain = measured_gain(champion, challenger, rules)
         checks += [reading_check(champion, challenger), gain_check(gain, rules)]
@@ -40,11 +32,17 @@ def decide(
     )
 
 
-def _again(version: int, rolled_back: str) -> str:
-    return (
-        f"Version {version} was champion and was rolled back {rolled_back}. To let it pass "
+def refuse_rolled_back(version: int, rolled_back: str) -> Decision:
+    """Refuse a version that was champion, whatever it scores: people took it back.
+
+    Args:
+        rolled_back: when and why, as in "on 2026-01-02: it was slow".
+    """
+    sentence = (
+        f"Version {version} was champion and was rolled back {rolled_back}. To judge it "
         "all the same: python -m pipeline.promote --again"
     )
+    return Decision("refused", (Check("history", ok=False, sentence=sentence),))
 
 
 def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
@@ -52,8 +50,8 @@ def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
     for name, one in (("champion", champion), ("challenger", challenger)):
         if one is not None and one.seen:
             yield (
-                f"{len(one.seen)} test videos are left out: the {name} had them in its training "
-                "or validation set."
+                f"{_videos_are(len(one.seen))} left out: the {name} had them in its training or "
+                "validation set."
             )
     if champion is not None and champion.seen is None:
         yield (
@@ -64,6 +62,10 @@ def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
     if reader.unreadable:
         first = min(reader.unreadable)
         yield (
-            f"{len(reader.unreadable)} test videos are left out: the {name} cannot read them, "
+            f"{_videos_are(len(reader.unreadable))} left out: the {name} cannot read them, "
             f"such as {first}: {reader.unreadable[first]}"
         )
+
+
+def _videos_are(count: int) -> str:
+    return "1 test video is" if count == 1 else f"{count} test videos are"

@@ -8,7 +8,7 @@ import pytest
 from pipeline.evaluation.predictions import Predictions
 from pipeline.promotion.contender import Contender
 from pipeline.promotion.decision import Rules
-from pipeline.promotion.gate import decide
+from pipeline.promotion.gate import decide, refuse_rolled_back
 
 VIDEOS = tuple(f"{number:02d}.mp4" for number in range(20))
 LABELS = np.repeat([0, 1], 10)
@@ -174,7 +174,7 @@ def readable_but(*numbers: int) -> dict:
 def test_a_video_that_only_the_champion_reads_is_a_reason_to_refuse():
     decision = decide(contender(version=1), contender(**readable_but(3, 4)), RULES)
     assert decision.reasons == (
-        "It cannot read 2 test videos that the champion reads, such as 03.mp4: not a video",
+        "It cannot read 2 of the test videos that the champion reads, such as 03.mp4: not a video",
     )
 
 
@@ -185,8 +185,7 @@ def test_a_video_that_the_champion_cannot_read_is_left_out():
         assert decision.outcome == "promoted"
         assert decision.gain.videos == 19
         assert decision.notes == (
-            "1 test videos are left out: the champion cannot read them, such as 03.mp4: "
-            "not a video",
+            "1 test video is left out: the champion cannot read them, such as 03.mp4: not a video",
         )
 
 
@@ -196,9 +195,10 @@ def test_a_champion_that_reads_nothing_cannot_be_compared_with():
 
 
 def test_a_version_that_was_rolled_back_does_not_come_back_by_itself():
-    decision = decide(None, contender(), RULES, rolled_back="on 2026-01-02: it was slow")
+    decision = refuse_rolled_back(2, "on 2026-01-02: it was slow")
+    assert decision.outcome == "refused"
     assert decision.reasons == (
-        "Version 2 was champion and was rolled back on 2026-01-02: it was slow. To let it pass "
+        "Version 2 was champion and was rolled back on 2026-01-02: it was slow. To judge it "
         "all the same: python -m pipeline.promote --again",
     )
 
