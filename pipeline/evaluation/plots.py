@@ -19,7 +19,7 @@ from pipeline.base import files
 # Blue and vermilion of Okabe and Ito's palette: told apart by every kind of colour vision.
 TRAINING_COLOUR = "#0072B2"
 VALIDATION_COLOUR = "#D55E00"
-NEUTRAL_COLOUR = "#444444"
+NEUTRAL_COLOUR = "#767676"  # shows on white and on black
 
 _DPI = 120
 _POINTS_PER_INCH = 72
@@ -186,9 +186,9 @@ def _letter_inches(points: float) -> float:
     return 0.6 * points / _POINTS_PER_INCH
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
     """Cut a long class name."""
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def _draw_curves(

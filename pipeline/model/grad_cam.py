@@ -91,9 +91,7 @@ def _around_maps(
 
 
 def _class_scores(head: keras.Model) -> keras.Model:
-    """Return ``head`` without its softmax."""
-    last, node, _ = head.output._keras_history
-    (before,) = last._inbound_nodes[node].input_tensors
-    if isinstance(last, keras.layers.Dense):
-        before = keras.ops.matmul(before, last.kernel) + last.bias
-    return keras.Model(head.input, before)
+    """Return ``head`` without its softmax, which is a layer of its own."""
+    softmax, node, _ = head.output._keras_history
+    (scores,) = softmax._inbound_nodes[node].input_tensors
+    return keras.Model(head.input, scores)

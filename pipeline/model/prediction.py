@@ -87,6 +87,11 @@ def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float
     return np.concatenate(found).astype(np.float64)
 
 
+def has_attention(model: keras.Model) -> bool:
+    """Whether ``attention_weights`` has something to read."""
+    return WEIGHTS_LAYER in [layer.name for layer in model.layers]
+
+
 def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:
     """Return float64 [N, T]: how much each frame counts for a model with attention over time.
 
@@ -95,7 +100,7 @@ def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.f
     Raises:
         PipelineError: the model has no attention, or a clip has no real frame.
     """
-    if WEIGHTS_LAYER not in [layer.name for layer in model.layers]:
+    if not has_attention(model):
         raise PipelineError(
             "Expected a model with model.temporal.summary: attention. Received one without the "
             f"layer {WEIGHTS_LAYER}."

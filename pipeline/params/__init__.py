@@ -114,6 +114,14 @@ class EvaluateParams(Section):
     seed: Seed
 
 
+class ReviewParams(Section):
+    """How much the report of a review shows."""
+
+    clips: PositiveInt
+    suspects: NonNegativeInt
+    previews: bool
+
+
 class RegisterParams(Section):
     """Where the model goes in the MLflow registry."""
 
@@ -154,6 +162,7 @@ class Params(Section):
     model: ModelParams
     train: TrainParams
     evaluate: EvaluateParams
+    review: ReviewParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
     data_check: DataCheckParams

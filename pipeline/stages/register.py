@@ -4,7 +4,7 @@ import logging
 
 from pipeline.base.command import run_command
 from pipeline.base.files import read_json, write_json
-from pipeline.base.paths import CLIPS, METRICS, MODEL, MODEL_METADATA, REGISTRATION
+from pipeline.base.paths import CLIPS, METRICS, MODEL, MODEL_METADATA, REGISTRATION, REVIEW
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.saving import model_digest
@@ -24,7 +24,7 @@ def main() -> None:
     sha256 = model_digest(MODEL, MODEL_METADATA)
     scores = {f"test.{key}": f"{value:.6g}" for key, value in read_json(METRICS).items()}
     version = register_model(
-        log_results(params),
+        log_results(params, REVIEW),
         name=name,
         model_sha256=sha256,
         model_path=MODEL,

@@ -52,10 +52,13 @@ def log_frames(run_id: str) -> None:
         log_data(run_id, path, name=BRIGHTNESS)
 
 
-def log_results(params: Params) -> str:
+def log_results(params: Params, *others: Path) -> str:
     """Bring what lies in eval/ to the run of the model on disk; return its id.
 
     The run is made again if the store has none: it was deleted, or is another one.
+
+    Args:
+        others: files and folders to log beside those that evaluate writes.
     """
     run_id = ensure_run(
         model_digest(MODEL, MODEL_METADATA),
@@ -70,7 +73,7 @@ def log_results(params: Params) -> str:
         scores=scores,
         intervals=intervals,
         settings=params.evaluate.model_dump(),
-        files=[path for path in _LOGGED if path.exists()],
+        files=[*(path for path in _LOGGED if path.exists()), *others],
     )
     note_results(
         run_id,

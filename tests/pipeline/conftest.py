@@ -23,6 +23,7 @@ TINY = {
     "train": {"epochs": 2},
     "evaluate": {"bootstrap_samples": 50},
     "serve": {"path_root": "videos"},
+    "review": {"clips": 1, "suspects": 1},
     "compute": {"workers": 1},
 }
 OUTPUTS = ("data/catalog", "data/frames", "data/report", "data/clips", "models", "eval")
@@ -133,7 +134,7 @@ def built(tmp_path_factory) -> Workspace:
     """A workspace after its first `dvc repro`. Tests look at it and do not change it."""
     workspace = new_workspace(tmp_path_factory.mktemp("built") / "repo")
     assert workspace.stages_run("dvc", "repro") == [
-        "catalog", "decode", "report", "extract", "train", "evaluate", "register",
+        "catalog", "decode", "report", "extract", "train", "evaluate", "review", "register",
     ]  # fmt: skip
     commit(workspace, "first results")
     return workspace

@@ -115,7 +115,7 @@ def test_no_video_moves_to_another_split_when_one_arrives(workspace, one_more):
 
 def test_a_changed_parameter_runs_only_what_depends_on_it(workspace):
     workspace.set_params(evaluate={"confidence": 0.9})
-    assert workspace.stages_run("dvc", "repro") == ["evaluate", "register"]
+    assert workspace.stages_run("dvc", "repro") == ["evaluate", "review", "register"]
 
 
 def test_metrics_are_declared(workspace):

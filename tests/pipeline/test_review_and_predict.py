@@ -14,6 +14,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.page.rendering import percent
+from tests.browser import visit
+
 NAME = "video-classifier"
 
 
@@ -48,6 +51,30 @@ def test_one_run_a_training_with_everything_in_it(built):
     assert {"evaluation/predictions.csv", "evaluation/per_class.csv"} <= found
     plots = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/plots")}
     assert {"evaluation/plots/confusion.png", "evaluation/plots/training.png"} <= plots
+
+
+def test_the_review_tells_what_the_run_tells_and_is_in_it(built, browser):
+    (run,) = runs_of(built)
+    report = built.root / "eval/review/report.html"
+    with visit(browser, report.as_uri()) as seen:
+        text = seen.page.locator("main").inner_text()
+        pictures = seen.page.locator("img").evaluate_all("all => all.map(one => one.naturalWidth)")
+        assert seen.errors == []
+    assert percent(run.data.metrics["test/accuracy"]) in text
+    for audit in json.loads((built.root / "eval/audits.json").read_text()):
+        assert audit["sentence"] in text
+    assert all(pictures)
+    found = {
+        str(path.relative_to(report.parent)) for path in report.parent.rglob("*") if path.is_file()
+    }
+    assert {"charts/reliability.png", "strips/least_sure.png"} <= found
+    client, logged = client_of(built), set()
+    for folder in ("", "/charts", "/strips"):
+        files = client.list_artifacts(run.info.run_id, f"evaluation/review{folder}")
+        logged |= {
+            file.path.removeprefix("evaluation/review/") for file in files if not file.is_dir
+        }
+    assert logged == found
 
 
 def test_the_run_and_the_version_name_commit_and_data(built):

@@ -21,6 +21,7 @@ ALLOWED = {
     "serving": {"base", "clips", "model", "video"},
     "tracking": {"base", "catalog", "clips", "model", "serving", "video"},
     "page": set(),
+    "review": {"base", "evaluation", "page", "video"},
     "compare": {"base", "evaluation", "page", "params", "tracking"},
     "promotion": {"base", "catalog", "evaluation", "tracking", "video"},
     "datacheck": {"base", "catalog", "evaluation"},
