@@ -159,7 +159,11 @@ def first(checkout):
         )
         for _ in range(2)
     ]
-    printed = [process.communicate(timeout=300) for process in both]
+    try:
+        printed = [process.communicate(timeout=1200) for process in both]
+    finally:
+        for process in both:
+            process.kill()
     assert [process.returncode for process in both] == [0, 0], printed
     return version, [out for out, _ in printed]
 

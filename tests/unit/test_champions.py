@@ -9,6 +9,8 @@ import pytest
 
 from pipeline import rollback
 from pipeline.base.errors import PipelineError
+from pipeline.params import load_params
+from pipeline.promote import rules
 from pipeline.promotion.champions import (
     CHAMPION,
     champion_number,
@@ -18,9 +20,11 @@ from pipeline.promotion.champions import (
     read_records,
 )
 from pipeline.promotion.history import effective, succession
+from pipeline.promotion.promoting import promote
 from pipeline.promotion.rollback import roll_back
 from pipeline.tracking.store import connect
 
+REPOSITORY = Path(__file__).parents[2]
 NAME = "test-classifier"
 ROUNDS = 4
 
@@ -152,6 +156,37 @@ def test_a_decision_against_another_champion_changes_nothing(versions):  # noqa:
     assert len(read_records(NAME)) == 2
 
 
+def test_a_version_that_was_rolled_back_is_refused_without_looking_at_a_video(versions):
+    make_champion(1)
+    make_champion(2)
+    roll_back(NAME, reason="too slow")
+    report = promote(
+        NAME,
+        lambda: pytest.fail("there is nothing to judge"),
+        rules(load_params(REPOSITORY / "params.yaml")),
+        version=2,
+        again=False,
+        timeout_seconds=1,
+    )
+    assert report.decision.outcome == "refused"
+    assert report.sentence() == f"{NAME} version 2 is refused; version 1 stays champion."
+    assert "was rolled back on 20" in versions.get_model_version(NAME, "2").tags["gate.reasons"]
+    assert champion_number(NAME) == 1
+
+
+def test_the_champion_is_not_judged_again(versions):  # noqa: ARG001
+    make_champion(1)
+    report = promote(
+        NAME,
+        lambda: pytest.fail("there is nothing to judge"),
+        rules(load_params(REPOSITORY / "params.yaml")),
+        version=1,
+        again=False,
+        timeout_seconds=1,
+    )
+    assert report.sentence() == f"{NAME} version 1 is champion already. Nothing to do."
+
+
 def test_a_long_reason_is_cut(versions):  # noqa: ARG001
     make_champion(1)
     make_champion(2)
@@ -162,8 +197,8 @@ def test_a_long_reason_is_cut(versions):  # noqa: ARG001
 def test_the_command_rolls_back_and_lists(versions, monkeypatch, capsys):  # noqa: ARG001
     make_champion(1)
     make_champion(2)
-    params = Path(__file__).parents[2] / "params.yaml"
-    Path("params.yaml").write_text(params.read_text().replace("video-classifier", NAME))
+    params = (REPOSITORY / "params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("video-classifier", NAME))
     monkeypatch.setattr(sys, "argv", ["rollback", "--reason", "too slow"])
     rollback.main()
     assert capsys.readouterr().out == (
