@@ -11,6 +11,7 @@ import base64
 import http.client
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from socket import create_server
 
@@ -31,7 +32,7 @@ from pipeline.clips.preprocessing import Preprocessing
 from pipeline.clips.sampling import ClipSpec
 from pipeline.model.classifier import build_classifier
 from pipeline.model.saving import save_classifier
-from pipeline.params import load_params
+from pipeline.params import PARAMS_FILE, load_params
 from pipeline.stages.train import architecture
 from pipeline.tracking.registry import register_model
 from pipeline.tracking.runs import ensure_run
@@ -48,18 +49,21 @@ _START_SECONDS = 300
 
 
 def main() -> None:
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ["PYTHONPATH"] = str(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="serve-") as name:
         folder = Path(name)
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        video = make_video(folder / "video.mp4", _VIDEO, seconds=_VIDEO_SECONDS, seed=0)
-        content = video.read_bytes()
-        _register(folder, content)
-        row = {"video": base64.b64encode(content).decode()}
-        body = json.dumps({"dataframe_records": [row]}).encode()
-        with _server(folder) as port:
-            _ask(port, body, requests=_WARM_UP)
-            waits, rate_1 = _measure(port, body, clients=1, requests=_REQUESTS_OF_1)
-            _, rate_8 = _measure(port, body, clients=8, requests=_REQUESTS_OF_8)
+        shutil.copy(PARAMS_FILE, folder)
+        with chdir(folder):  # where the store and its artifacts come to lie
+            video = make_video(folder / "video.mp4", _VIDEO, seconds=_VIDEO_SECONDS, seed=0)
+            content = video.read_bytes()
+            _register(folder, content)
+            row = {"video": base64.b64encode(content).decode()}
+            body = json.dumps({"dataframe_records": [row]}).encode()
+            with _server(folder) as port:
+                _ask(port, body, requests=_WARM_UP)
+                waits, rate_1 = _measure(port, body, clients=1, requests=_REQUESTS_OF_1)
+                _, rate_8 = _measure(port, body, clients=8, requests=_REQUESTS_OF_8)
     quantiles = statistics.quantiles(waits, n=20)
     report = {
         "p50_ms_1": round(1000 * statistics.median(waits), 1),
