@@ -33,16 +33,17 @@ def note_results(
 
     Args:
         run_id: of the run.
-        scores: of the test videos.
-        intervals: of some of them.
+        scores: of the test videos; ``accuracy`` and ``videos``, their number, among them.
+        intervals: of some of them, the accuracy among them.
         confidence: of the intervals, such as 0.95.
         audits: each with ``ok`` and ``sentence``.
         class_names: of the model.
         clips: split -> number of clips.
     """
     sections = [
-        _score_lines(scores, intervals, confidence),
+        [_headline(scores, intervals, confidence, audits)],
         _audit_lines(audits),
+        _score_lines(scores, intervals, confidence),
         _data_lines(class_names, clips),
     ]
     found = "\n".join(line for lines in sections for line in (*lines, ""))
@@ -53,6 +54,23 @@ def note_results(
         _write(client, run_id, f"{found}\n{heading}{made_from}")
 
 
+def _headline(
+    scores: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    confidence: float,
+    audits: Sequence[Mapping[str, Any]],
+) -> str:
+    """Say the most in a line: the UI folds the rest away."""
+    low, high = intervals["accuracy"]
+    line = (
+        f"**Accuracy {scores['accuracy']:.3f}**, {confidence:.0%} interval {low:.3f} to "
+        f"{high:.3f}, on {scores['videos']:.0f} test videos."
+    )
+    if to_look_at := sum(not audit["ok"] for audit in audits):
+        line += f" To look at: {to_look_at} {'audit' if to_look_at == 1 else 'audits'}."
+    return line
+
+
 def _score_lines(
     scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], confidence: float
 ) -> list[str]:
@@ -60,8 +78,8 @@ def _score_lines(
     for name, value in scores.items():
         low_high = intervals.get(name)
         between = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
-        rows.append((name.replace("_", " "), f"{value:.4g}", between))
-    return ["### Test videos", "", *table(("score", "value", f"{confidence:.0%} interval"), rows)]
+        rows.append((name.replace("_", " ").replace("f1", "F1"), f"{value:.4g}", between))
+    return ["### Scores", "", *table(("score", "value", f"{confidence:.0%} interval"), rows)]
 
 
 def _audit_lines(audits: Sequence[Mapping[str, Any]]) -> list[str]:

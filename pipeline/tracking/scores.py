@@ -52,13 +52,13 @@ def log_scores(
     scores: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> None:
-    """Log scores as ``test/accuracy``, intervals as ``test/accuracy_low`` and ``_high``.
+    """Log scores as ``test/accuracy``, intervals as ``test_interval/accuracy_low``, ``_high``.
 
-    The slash makes a section of its own in the UI.
+    The part before the slash is a section of charts in the UI.
     """
     values = {f"test/{name}": value for name, value in scores.items()}
     for name, (low, high) in intervals.items():
-        values |= {f"test/{name}_low": low, f"test/{name}_high": high}
+        values |= {f"test_interval/{name}_low": low, f"test_interval/{name}_high": high}
     client = connect()
     now = time.time_ns() // 1_000_000  # milliseconds
     with mlflow_errors():

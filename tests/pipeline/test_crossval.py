@@ -122,7 +122,7 @@ def test_mlflow_has_a_run_and_its_folds_below_it(done):
     spread = summary["spread"]["macro_f1"]
     assert parent.data.metrics["test/macro_f1_spread"] == pytest.approx(spread)
     low = summary["interval"]["accuracy"][0]
-    assert parent.data.metrics["test/accuracy_low"] == pytest.approx(low)
+    assert parent.data.metrics["test_interval/accuracy_low"] == pytest.approx(low)
     assert parent.data.params["crossval.folds"] == "2"
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert files == {"folds.csv", "predictions.csv", "summary.json"}

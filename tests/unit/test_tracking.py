@@ -361,8 +361,8 @@ def test_scores_intervals_and_pictures_are_logged_and_replaced(folder):
     assert run.data.metrics == {
         "loss": 1.0,
         "test/accuracy": 0.5,
-        "test/accuracy_low": 0.25,
-        "test/accuracy_high": 0.625,
+        "test_interval/accuracy_low": 0.25,
+        "test_interval/accuracy_high": 0.625,
         "test/videos": 8,
     }
     assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
