@@ -23,10 +23,10 @@ A ?= HEAD
 B ?= workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro crossval test lint format ui compare predict serve export lock clean
+.PHONY: help install repro crossval test lint format ui compare predict serve export screenshots lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv from requirements.txt (the other targets do it by themselves)
 
@@ -104,6 +104,9 @@ lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into re
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--group dev --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--output-file requirements.txt pyproject.toml
+
+screenshots: $(INSTALLED) ## Take the pictures of docs/review.md again, after make repro
+	@python -m docs.screenshots
 
 clean: ## Remove what the pipeline made (not .venv, the DVC cache or the MLflow store)
 	rm -rf data/catalog data/clips data/features data/frames data/report data/demo/videos models \

@@ -20,7 +20,7 @@ def mlflow_ui(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mlflow = Path(sys.executable).with_name("mlflow")
+    mlflow = str(Path(sys.executable).with_name("mlflow"))
     command = [mlflow, "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--workers", "1"]
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
