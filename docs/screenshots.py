@@ -1,7 +1,7 @@
 """Take the pictures of docs/review.md from what lies in this folder: ``make screenshots``.
 
-Run it after ``make repro``. It starts the MLflow UI, opens its pages, the review and the
-comparison of HEAD with the workspace in a headless Chromium, and writes docs/images/.
+Run it after ``make repro`` and ``make compare``. It opens the review, the comparison and the
+pages of the MLflow UI in a headless Chromium, and writes docs/images/.
 """
 
 import logging
