@@ -73,7 +73,22 @@ predict: $(INSTALLED) ## Classify files, folders, patterns: VIDEO="a.mp4 b.mp4" 
 serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
 	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))
 
-.PHONY: data-check trace rebuild
+.PHONY: retrain pull ci-commit ci-report ci-outcome data-check trace rebuild
+pull: $(INSTALLED) ## Get the videos and their catalog from DVC's remote
+	@python -m pipeline.ci pull
+
+ci-commit: $(INSTALLED) ## CI: commit and push the results of a retraining (BRANCH=...)
+	@python -m pipeline.ci commit --branch "$(BRANCH)"
+
+ci-report: $(INSTALLED) ## CI: post eval/retrain.md to the summary of the job and the pull request
+	@python -m pipeline.ci report
+
+ci-outcome: $(INSTALLED) ## CI: print version= and promotable= for later jobs
+	@python -m pipeline.ci outcome
+
+retrain: $(INSTALLED) ## Pull, check data, run what changed, gate, push, report (PROMOTE=no WAIT=yes)
+	@python -m pipeline.retrain $(if $(filter no,$(PROMOTE)),--judge) $(if $(WAIT),--wait)
+
 data-check: $(INSTALLED) ## Check the data before training, against the champion's
 	@python -m pipeline.check
 	@dvc repro decode

@@ -1,6 +1,6 @@
 """Judge the challenger by the current test videos; make it champion if it passes: make promote.
 
-Exit code: 0 promoted, first champion, or champion already; 3 refused; 1 an error.
+Exit code: 0 promoted, first champion, champion already, or passed (--judge); 3 refused; 1 an error.
 """
 
 import argparse
@@ -32,6 +32,7 @@ def main() -> None:
         version=arguments.version,
         again=arguments.again,
         timeout_seconds=params.decode.timeout_seconds,
+        judge_only=arguments.judge,
     )
     if not _is_told_already(report):
         _write(report)
@@ -56,6 +57,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--again", action="store_true", help="judge also a version that was rolled back"
     )
+    parser.add_argument("--judge", action="store_true", help="leave the champion as it is")
     return parser.parse_args()
 
 

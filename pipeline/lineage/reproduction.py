@@ -1,27 +1,22 @@
 """Data and model of a version once more, in a worktree at its commit."""
 
 import json
-import logging
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline.base.dotted import flat_params
-from pipeline.base.errors import PipelineError
+from pipeline.base.tools import run_python
 from pipeline.lineage.trace import STAGES, Trace
 from pipeline.tracking.provenance import UNKNOWN
-
-logger = logging.getLogger(__name__)
 
 _LOCK = "dvc.lock"
 _PARAMS = "params.yaml"
 # Of another store, or of the repository that this runs in.
 _NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT")
+_ANY = range(256)  # what is missing afterwards is looked at
 
 
 def restore_params(root: Path, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -59,21 +54,21 @@ def restore_data(root: Path, found: Trace, *, has_remote: bool) -> str:
         A sentence that says which.
 
     Raises:
-        PipelineError: neither is possible.
+        PipelineError: neither is possible; what DVC says of it is on stderr.
     """
     lock = root / _LOCK
     at_commit = lock.read_bytes() if lock.exists() else None
     get = "pull" if has_remote else "checkout"
     if all(data.digest != UNKNOWN for data in found.data.values()):
         lock.write_text(yaml.safe_dump(_lock_of(found)), encoding="utf-8")
-        dvc(root, get, "--allow-missing", *STAGES.values(), check=False)
+        _dvc(root, get, "--allow-missing", *STAGES.values(), accept=_ANY)
         if all((root / data.path).exists() for data in found.data.values()):
             return "Data: the recorded catalog, frames and clips, from DVC."
         lock.unlink()
     if at_commit is not None:
         lock.write_bytes(at_commit)
-    dvc(root, get, "--allow-missing", check=False)
-    dvc(root, "repro", STAGES["clips"])
+    _dvc(root, get, "--allow-missing", accept=_ANY)
+    _dvc(root, "repro", STAGES["clips"])
     other = [
         data.path
         for what, data in found.data.items()
@@ -89,22 +84,11 @@ def train_again(root: Path) -> None:
 
     Nothing is registered, and the run goes to a store in the worktree.
     """
-    dvc(root, "repro", "--force", "--single-item", "train", "evaluate")
+    _dvc(root, "repro", "--force", "--single-item", "train", "evaluate")
 
 
-def dvc(root: Path, *arguments: str, check: bool = True) -> None:
-    """Run dvc in ``root``, with this Python, its output on stderr.
-
-    Raises:
-        PipelineError: it fails, and ``check`` is set.
-    """
-    environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
-    scripts = Path(sys.executable).parent
-    environment["PATH"] = f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=root, env=environment, stdout=sys.stderr, check=False)
-    if check and done.returncode:
-        raise PipelineError(f"dvc {' '.join(arguments)} failed in {root}; see above.")
+def _dvc(root: Path, *arguments: str, accept: Collection[int] = (0,)) -> None:
+    run_python("dvc", *arguments, cwd=root, accept=accept, without=_NOT_INHERITED)
 
 
 def _lock_of(found: Trace) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pipeline.evaluation.paired import Metric
 
-Outcome = Literal["promoted", "refused", "first champion", "already champion"]
+Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
 
 @dataclass(frozen=True)

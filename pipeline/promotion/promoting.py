@@ -1,6 +1,7 @@
 """From the registry and the test videos to a decision that is carried out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
@@ -34,6 +35,7 @@ def promote(
     version: int | None,
     again: bool,
     timeout_seconds: float,
+    judge_only: bool = False,
 ) -> Report:
     """Judge a version; make it champion if it passes; write on it what came of it.
 
@@ -46,6 +48,7 @@ def promote(
         version: the one to judge; None: the one with the alias ``challenger``.
         again: judge also a version that was rolled back.
         timeout_seconds: for a model and a video.
+        judge_only: leave the champion as it is; the outcome is then ``passed`` or ``refused``.
 
     Raises:
         PipelineError: there is no such version, a model cannot be loaded, or the champion
@@ -67,7 +70,9 @@ def promote(
             contenders = gather(sides, videos(), timeout_seconds=timeout_seconds)
             old = None if champion is None else contenders[0]
             decision = decide(old, contenders[-1], rules)
-        if decision.outcome != "refused":
+        if decision.outcome != "refused" and judge_only:
+            decision = replace(decision, outcome="passed")
+        elif decision.outcome != "refused":
             crown(name, challenger, expected=expected, action="promoted", reason=_reason(decision))
         report = _report(name, decision, challenger, champion, contenders)
         _tag(challenger, report)

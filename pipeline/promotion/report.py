@@ -84,6 +84,8 @@ class Report:
         old = "" if self.champion is None else f"version {self.champion.version}"
         return {
             "promoted": f"{version} is promoted: it is champion now, {old} was.",
+            "passed": f"{version} passes the gate. It is not champion yet: make promote "
+            f"VERSION={self.challenger.version}",
             "first champion": f"{version} is the first champion.",
             "refused": f"{version} is refused; "
             + (f"{old} stays champion." if old else "there is no champion."),

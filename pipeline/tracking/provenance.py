@@ -44,9 +44,14 @@ def locked_data(stage: str, path: Path) -> LockedData:
     return _locked(_LOCK.read_text(encoding="utf-8") if _LOCK.exists() else "", stage, path)
 
 
+def committed_data(stage: str, path: Path) -> LockedData:
+    """Return what dvc.lock at HEAD has of ``path``, an output of ``stage``."""
+    return _locked(git_output("show", f"HEAD:./{_LOCK}") or "", stage, path)
+
+
 def has_other_clips() -> bool:
     """Tell whether the clips are known here and at HEAD, and are not the same."""
-    committed = _locked(git_output("show", f"HEAD:./{_LOCK}") or "", "extract", CLIPS)
+    committed = committed_data("extract", CLIPS)
     return UNKNOWN not in (committed.md5, clips_data().md5) and committed != clips_data()
 
 

@@ -91,8 +91,8 @@ def merge(params: dict[str, object], changes: dict[str, object]) -> None:
             params[key] = value
 
 
-def new_workspace(root: Path) -> Workspace:
-    """Check the project out into ``root`` as a repository of its own, with 32 tiny videos."""
+def new_checkout(root: Path) -> None:
+    """Copy the project into ``root`` as it is in the working tree, without its results."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -105,6 +105,11 @@ def new_workspace(root: Path) -> Workspace:
         if (REPOSITORY / name).is_file() and not is_result:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, root / name)
+
+
+def new_workspace(root: Path) -> Workspace:
+    """Check the project out into ``root`` as a repository of its own, with 32 tiny videos."""
+    new_checkout(root)
     workspace = Workspace(root)
     write_demo_videos(root / "videos", motions=("left", "right"), videos_per_class=16, seed=0)
     # The split follows from the names of the groups, so it does not change with the encoder.

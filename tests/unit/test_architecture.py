@@ -26,6 +26,7 @@ ALLOWED = {
     "promotion": {"base", "catalog", "evaluation", "tracking", "video"},
     "datacheck": {"base", "catalog", "evaluation"},
     "lineage": {"base", "catalog", "promotion", "tracking"},
+    "retraining": {"base", "catalog", "lineage", "promotion", "tracking"},
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"}
 
