@@ -17,6 +17,7 @@ from pipeline.params import Params, load_params
 from pipeline.predict.formats import FORMATS, Format
 from pipeline.predict.inputs import named_videos
 from pipeline.predict.outcomes import Outcome, classify
+from pipeline.predict.preview import write_preview
 from pipeline.serving.contract import ServingConfig
 from pipeline.tracking.loading import load_model
 
@@ -41,6 +42,8 @@ def main() -> None:
         )
     )
     _write(FORMATS[arguments.format](outcomes), arguments.output)
+    if arguments.preview:
+        write_preview(outcomes, model_uri=classifier.uri, path=arguments.preview)
     _fail_if_any_failed(outcomes)
 
 
@@ -56,6 +59,7 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--format", choices=get_args(Format), default="table")
     parser.add_argument("--output", type=Path, help="a file, instead of the terminal")
+    parser.add_argument("--preview", type=Path, help="a PNG to write, of what the model saw")
     return parser.parse_args()
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.servers import free_port, running_server
 
@@ -41,11 +43,24 @@ def test_predict_gives_the_probabilities_of_evaluate(built, tmp_path):
         assert found[video] == pytest.approx(probabilities, abs=1e-6)
 
 
+def assert_shows_frames_of_one_video(path: Path) -> None:
+    """Eight frames of 72 pixels in one line below one heading, between white margins."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    is_blank = (pixels == 255).all(axis=1)
+    lines = np.count_nonzero(np.diff(is_blank.astype(int)) == -1)  # a line begins
+    assert lines == 2  # the heading and the strip
+    assert pixels.shape[1] >= 8 * 72
+
+
 def test_predict_goes_on_past_bad_files_and_fails_in_the_end(built, tmp_path):
     shutil.copy(built.root / "videos/left/000.mp4", tmp_path / "a b.mp4")
     (tmp_path / "junk.mp4").write_bytes(b"junk")
-    done = built.run(*PREDICT, str(tmp_path), "none.mp4", check=False)
+    preview = tmp_path / "seen.png"
+    preview_of = ("--preview", str(preview))
+    done = built.run(*PREDICT, str(tmp_path), "none.mp4", *preview_of, check=False)
     assert done.returncode == 1
+    assert_shows_frames_of_one_video(preview)
     (good, *_) = [line for line in done.stdout.splitlines() if "a b.mp4" in line]
     assert "left 0." in good
     assert "right 0." in good
