@@ -61,11 +61,11 @@ def test_a_bad_task_does_not_spoil_its_chunk(bad):
 
 
 def test_an_exception_of_the_work_is_raised_and_no_process_is_left():
+    before = set(psutil.Process().children())  # of other tests
     with pytest.raises(RuntimeError, match="raise"):
         outcomes("raise", "hang")
-    assert not [
-        child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())
-    ]
+    left = set(psutil.Process().children()) - before
+    assert not [child for child in left if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_no_task_starts_no_process():
