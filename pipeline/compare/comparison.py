@@ -118,8 +118,18 @@ def _different_params(a: dict[str, str], b: dict[str, str]) -> Iterator[ParamDif
 
     shared = sections(a) & sections(b)
     for key in dict.fromkeys((*b, *a)):
-        if key.split(".")[0] in shared and a.get(key) != b.get(key):
+        if key.split(".")[0] in shared and not is_same_param(a.get(key), b.get(key)):
             yield ParamDifference(key, a.get(key), b.get(key))
+
+
+def is_same_param(a: str | None, b: str | None) -> bool:
+    """Tell whether both say the same: params.yaml may say 10 where a run says 10.0."""
+    if a is None or b is None:
+        return a is b
+    try:
+        return float(a) == float(b)
+    except ValueError:
+        return a == b
 
 
 def _changed(a: Predictions, b: Predictions, which: NDArray[np.bool_]) -> tuple[ChangedVideo, ...]:

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import PipelineError
-from pipeline.compare.comparison import ChangedVideo, ParamDifference, compare, verdict
+from pipeline.compare.comparison import (
+    ChangedVideo,
+    ParamDifference,
+    compare,
+    is_same_param,
+    verdict,
+)
 from pipeline.compare.page import comparison_page
 from pipeline.compare.sides import Side, find_side
 from pipeline.compare.table import table
@@ -60,6 +66,22 @@ def test_videos_that_changed_are_listed_with_what_was_said_of_them():
     assert found.became_right == (ChangedVideo("b.mp4", "x", "y", 0.8, "x", 0.8),)
     assert (found.both_right, found.both_wrong, found.videos) == (1, 1, 4)
     assert found.differences["accuracy"].difference == 0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("10", "10.0", True),
+        ("1e-3", "0.001", True),
+        ("10", "11", False),
+        ("true", "true", True),
+        ("lstm", "gru", False),
+        ("0", None, False),
+        (None, None, True),
+    ],
+)
+def test_a_number_is_the_same_however_it_is_written(a, b, same):
+    assert is_same_param(a, b) is same
 
 
 def test_params_differ_only_in_sections_that_both_have():
