@@ -20,9 +20,10 @@ from pipeline.datacheck.checking import CheckRules, check_data
 from pipeline.datacheck.dataset import DataSet
 from pipeline.datacheck.finding import Finding, Threshold
 from pipeline.params import Params, load_params
-from pipeline.promotion.champions import CHAMPION, version_with
+from pipeline.promotion.champions import version_with
 from pipeline.stages.described import read_described
 from pipeline.tracking import lineage
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.video.brightness import brightness_by_name, read_brightness
 
 _MARKS = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}

@@ -10,8 +10,8 @@ from pipeline.base.files import replacing_folder
 from pipeline.base.paths import MODEL, MODEL_METADATA
 from pipeline.model.saving import export_saved_model, load_classifier
 from pipeline.params import load_params
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.loading import model_file, model_uri
-from pipeline.tracking.registry import CHAMPION
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pipeline.base.command import run_command
 from pipeline.base.errors import PipelineError
 from pipeline.params import Params, load_params
 from pipeline.serving.contract import ServingConfig
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.loading import model_uri
-from pipeline.tracking.registry import CHAMPION
 from pipeline.tracking.store import store_uri
 
 logger = logging.getLogger(__name__)

@@ -22,12 +22,12 @@ from mlflow.exceptions import MlflowException
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import sha256_of_json
 from pipeline.promotion.history import Action, Record, effective, records_in, tag_key
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.provenance import UNKNOWN
 from pipeline.tracking.store import connect, mlflow_errors, shown_uri, store_uri
 
 logger = logging.getLogger(__name__)
 
-CHAMPION = "champion"
 
 # Error codes of MLflow for a model, a version or an alias that does not exist.
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")

@@ -8,7 +8,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.base.errors import PipelineError
 from pipeline.promotion.champions import (
-    CHAMPION,
     crown,
     existing_version,
     one_at_a_time,
@@ -22,8 +21,8 @@ from pipeline.promotion.gate import decide, refuse_rolled_back
 from pipeline.promotion.history import rolled_back
 from pipeline.promotion.report import Report, Side
 from pipeline.promotion.videos import GateVideo
+from pipeline.tracking.aliases import CHALLENGER, CHAMPION
 from pipeline.tracking.provenance import UNKNOWN
-from pipeline.tracking.registry import CHALLENGER
 from pipeline.tracking.store import connect, mlflow_errors, shown_uri
 
 

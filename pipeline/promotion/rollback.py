@@ -4,7 +4,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.base.errors import PipelineError
 from pipeline.promotion.champions import (
-    CHAMPION,
     champion_number,
     crown,
     existing_version,
@@ -13,6 +12,7 @@ from pipeline.promotion.champions import (
     shown_version,
 )
 from pipeline.promotion.history import Record, succession
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.store import shown_uri
 
 

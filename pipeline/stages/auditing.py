@@ -29,8 +29,9 @@ from pipeline.evaluation.time_order import OrderAccuracies, time_audit
 from pipeline.model import task
 from pipeline.model.prediction import one_frame_order, reversed_order, shuffled_order
 from pipeline.params import EvaluateParams
-from pipeline.promotion.champions import CHAMPION, version_with
+from pipeline.promotion.champions import version_with
 from pipeline.stages.predicting import predict
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.lineage import trained_on
 from pipeline.tracking.runs import warned
 from pipeline.video.ledger import Ledger

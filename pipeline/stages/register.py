@@ -11,8 +11,9 @@ from pipeline.model.saving import model_digest
 from pipeline.params import load_params
 from pipeline.serving.contract import ServingConfig
 from pipeline.stages.results import log_results
+from pipeline.tracking.aliases import CHALLENGER
 from pipeline.tracking.provenance import provenance_tags
-from pipeline.tracking.registry import CHALLENGER, register_model
+from pipeline.tracking.registry import register_model
 from pipeline.video.writing import encode_mp4
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from mlflow.pyfunc import PyFuncModel
 
 from pipeline.base.errors import PipelineError
 from pipeline.serving.contract import ServingConfig
-from pipeline.tracking.registry import CHALLENGER, CHAMPION
+from pipeline.tracking.aliases import CHALLENGER, CHAMPION
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
 # Error codes of MLflow for a model, a version or an alias that does not exist.

@@ -15,14 +15,13 @@ from mlflow.models import Model
 import pipeline
 from pipeline.base.files import sha256_of_file, sha256_of_json
 from pipeline.serving.contract import DEFAULTS, ServingConfig
+from pipeline.tracking.aliases import CHALLENGER
 from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.signature import SIGNATURE
 from pipeline.tracking.store import connect, mlflow_errors
 
 logger = logging.getLogger(__name__)
 
-CHALLENGER = "challenger"
-CHAMPION = "champion"
 
 _LOGGED_NAME = "classifier"  # of the model within its run
 _CODE_SHA256 = "code.sha256"

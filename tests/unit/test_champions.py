@@ -12,7 +12,6 @@ from pipeline.base.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.promote import rules
 from pipeline.promotion.champions import (
-    CHAMPION,
     champion_number,
     crown,
     existing_version,
@@ -22,6 +21,7 @@ from pipeline.promotion.champions import (
 from pipeline.promotion.history import effective, succession
 from pipeline.promotion.promoting import promote
 from pipeline.promotion.rollback import roll_back
+from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.store import connect
 
 REPOSITORY = Path(__file__).parents[2]
