@@ -1,0 +1,333 @@
+"""Retraining as a team does it: a git remote, a DVC remote, an MLflow server, and fresh clones.
+
+The classes are bright and dark, which a tiny model learns in seconds, and the tests build on each
+other in the order of the file: each is a chapter in the life of one repository.
+"""
+
+import csv
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import yaml
+from filelock import FileLock
+
+from pipeline.video.writing import encode_mp4
+from tests.pipeline.conftest import TINY, Workspace, merge, new_checkout
+
+LEVELS = {"bright": 180, "dark": 70}
+SETTINGS = {
+    "data": {"videos": "videos", "layout": "csv", "labels": "labels.csv"},
+    "model": {"motion": "none", "temporal": {"recurrent": "none", "summary": "mean"}},
+    "train": {"epochs": 12, "learning_rate": 0.02, "batch_size": 8, "threads": 1},
+    "extract": {"frames": 4},
+    "promote": {
+        "metric": "accuracy",
+        "min_gain": -0.3,
+        "class_floor": 0.7,
+        "max_calibration_error": 0.5,
+        "max_latency_ms": 60000,
+    },
+}
+SERVER_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Team:
+    """What the clones share."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def clone(self, name: str) -> "Clone":
+        root = self.folder / name
+        git(self.folder, "clone", "--quiet", str(self.folder / "origin.git"), name)
+        git(root, "config", "user.name", "Test")
+        git(root, "config", "user.email", "test@example.org")
+        return Clone(root, self.environment)
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A checkout of one member of the team."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, code: int | None = 0) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert code is None or done.returncode == code, done.stdout
+        return done.stdout
+
+    def make(self, *arguments: str, code: int = 0) -> str:
+        """Run a make target with the packages that run the tests."""
+        return self.run("make", "--silent", "INSTALLED=", *arguments, code=code)
+
+    def push(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+        self.run("git", "push", "--quiet", "origin", "main")
+
+    def add_videos(self, count: int, *, first: int) -> None:
+        """Write so many videos of each class, their rows, and the DVC file; upload the videos."""
+        with (self.root / "labels.csv").open("a") as table:
+            for number in range(first, first + count):
+                for label in LEVELS:
+                    path = self.root / "videos" / label / f"{number:03d}.mp4"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(film(LEVELS[label], number))
+                    table.write(f"{label}/{path.name},{label},{label} {number}\n")
+        self.run("dvc", "add", "--quiet", "videos")
+        self.run("dvc", "push", "--quiet", "videos.dvc")
+
+    def json(self, path: str):
+        return json.loads((self.root / path).read_text())
+
+
+def film(level: int, seed: int) -> bytes:
+    noise = np.random.default_rng(seed).integers(-30, 31, (8, 32, 32, 3))
+    return encode_mp4((level + noise).astype(np.uint8), fps=10)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory, mlflow_server):
+    """A bare git remote with the project and 32 videos, which lie in a DVC remote."""
+    folder = tmp_path_factory.mktemp("team")
+    git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "MLFLOW_TRACKING_URI": mlflow_server,
+        "CI": "true",
+    }
+    team = Team(folder, environment)
+    author = team.clone("author")
+    new_checkout(author.root)
+    workspace = Workspace(author.root)
+    workspace.set_params(**TINY)
+    workspace.set_params(**SETTINGS)
+    (author.root / "labels.csv").write_text("video,label,group\n")
+    author.run("dvc", "remote", "add", "--default", "storage", str(folder / "storage"))
+    author.add_videos(16, first=0)
+    author.push("start")
+    return team
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory):
+    """A real server on a database file; it and all that it started are gone afterwards."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    log = (folder / "log").open("w")
+    server = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # starts faster
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(uri, server, folder / "log")
+        yield uri
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=30)
+        log.close()
+
+
+def wait_for(uri: str, server: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + SERVER_SECONDS
+    while time.monotonic() < end:
+        assert server.poll() is None, log.read_text()
+        try:
+            if requests.get(f"{uri}/health", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    pytest.fail(f"MLflow did not start: {log.read_text()}")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A clone, and what the commands in it printed."""
+
+    clone: Clone
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def first(team):
+    """The first retraining, and the commit of its results."""
+    clone = team.clone("first")
+    return Chapter(clone, clone.make("retrain") + clone.make("ci-commit", "BRANCH=main"))
+
+
+def test_the_first_retraining_makes_the_first_champion(first):
+    clone, printed = first.clone, first.printed
+    assert "video-classifier version 1 is champion. See eval/retrain.md." in printed
+    assert "No champion yet: checked without a comparison." in printed
+    assert "32 videos to decode" in printed
+    assert clone.json("eval/promotion.json")["outcome"] == "first champion"
+    report = (clone.root / "eval/retrain.md").read_text()
+    assert "| bright | 16 | 0 | 0 | 16 |" in report
+    assert "## Gate" in report
+    assert "![Confusion](plots/confusion.png)" in report
+    assert "pushed to main: Retrained: version 1 first champion [skip ci]" in printed
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.usefixtures("first")
+def test_nothing_to_do_in_a_fresh_clone_downloads_nothing(team):
+    clone = team.clone("idle")
+    assert "Nothing has changed since the last retraining." in clone.make("retrain")
+    assert not (clone.root / "videos").exists()
+    assert not (clone.root / "data/frames").exists()
+    assert "version=1\npromotable=false\n" in clone.make("ci-outcome")
+    assert "Nothing was retrained" in clone.make("ci-report")
+
+
+def test_a_second_retraining_stops_with_a_sentence(first):
+    with FileLock(first.clone.root / ".dvc/tmp/retrain.lock"):
+        printed = first.clone.make("retrain", code=2)
+    assert "error: Another retraining is at work in this folder." in printed
+
+
+@pytest.fixture(scope="module")
+def arrived(team, first):
+    """The team, after four videos arrived in a clone of their own."""
+    assert "pushed to main" in first.printed
+    clone = team.clone("arriving")
+    clone.run("dvc", "pull", "--quiet", "videos.dvc")
+    clone.add_videos(2, first=16)
+    clone.push("four videos")
+    return team
+
+
+@pytest.fixture(scope="module")
+def second(arrived):
+    """The second retraining, in a fresh clone; nobody has approved its model yet."""
+    clone = arrived.clone("second")
+    return Chapter(clone, clone.make("retrain", "PROMOTE=no"))
+
+
+def test_new_videos_are_decoded_alone_and_judged_in_a_fresh_clone(second):
+    clone, printed = second.clone, second.printed
+    assert "4 videos to decode, 32 kept from earlier runs" in printed
+    assert "Against the 32 videos of video-classifier version 1, the champion:" in printed
+    assert "video-classifier version 2 passes the gate." in printed
+    report = (clone.root / "eval/retrain.md").read_text()
+    assert "| dark | 2 | 0 | 0 | 18 |" in report
+    assert "- `bright/016.mp4`" in report
+    assert clone.make("ci-outcome") == "version=2\npromotable=true\n"
+
+
+def test_the_report_goes_to_the_summary_of_the_job(second, tmp_path):
+    clone = second.clone
+    environment = {**clone.environment, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    Clone(clone.root, environment).make("ci-report")
+    assert (tmp_path / "summary.md").read_text() == (clone.root / "eval/retrain.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def promoted(team, second):
+    """The promotion, as a job of its own."""
+    second.clone.make("ci-commit", "BRANCH=main")
+    job = team.clone("promoting")
+    return Chapter(job, job.make("pull") + job.make("promote", "VERSION=2"))
+
+
+def test_a_promotion_needs_the_videos_and_no_frames(promoted):
+    assert "The videos and their catalog are here." in promoted.printed
+    assert not (promoted.clone.root / "data/frames").exists()
+    assert "version 2 is promoted" in promoted.printed
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
+    clone = team.clone("tracing")
+    traced = json.loads(clone.make("trace", "VERSION=2", "JSON=yes"))
+    parent = clone.run("git", "rev-parse", "HEAD^").strip()  # HEAD has the results
+    assert traced["git_commit"] == parent
+    assert traced["git_dirty"] == "false"
+    assert len(traced["data"]["frames"]["files"]) == 36 + 2  # the ledger and its settings
+    assert sum(sum(labels.values()) for labels in traced["videos"].values()) == 36
+    printed = clone.make("rebuild", "VERSION=2")
+    assert "video-classifier version 2 comes out the same" in printed
+    assert "Data: the recorded catalog, frames and clips, from DVC." in printed
+    assert "arrays the same to the last bit" in printed
+    assert len(clone.run("git", "worktree", "list").splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def poisoned(team, promoted):
+    """A clone whose labels were shuffled."""
+    assert "version 2 is promoted" in promoted.printed
+    clone = team.clone("poisoned")
+    path = clone.root / "labels.csv"
+    rows = list(csv.DictReader(path.open()))
+    labels = [row["label"] for row in rows]
+    random.Random(1).shuffle(labels)
+    for row, label in zip(rows, labels, strict=True):
+        row["label"] = label
+    with path.open("w", newline="") as out:
+        writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    clone.push("shuffled labels")
+    return clone
+
+
+def test_poisoned_data_is_found_before_training(poisoned):
+    printed = poisoned.make("retrain", code=2)
+    assert re.search(r"FAIL +relabelled", printed)
+    assert "The data check failed: nothing was trained." in printed
+    assert "Running stage 'train'" not in printed
+
+
+def test_poisoned_data_is_refused_by_the_gate_and_the_champion_stays(poisoned):
+    path = poisoned.root / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    merge(params, {"data_check": {"relabelled": {"fail": None}}})
+    path.write_text(yaml.safe_dump(params))
+    poisoned.push("who cares about labels")
+    printed = poisoned.make("retrain", code=2)
+    assert "video-classifier version 3 is refused by the gate." in printed
+    assert "version 2 is champion" in poisoned.make("champions")
+    assert "Nothing has changed" in poisoned.make("retrain")
+
+
+def test_a_rollback_brings_the_first_champion_back(first, poisoned):
+    assert "version 1 is champion again" in poisoned.make("rollback", "REASON=for the test")
+    assert "version 1 is champion" in first.clone.make("champions")
