@@ -9,21 +9,19 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 import yaml
 from filelock import FileLock
 
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import TINY, Workspace, merge, new_checkout
+from tests.servers import free_port, running_server
 
 LEVELS = {"bright": 180, "dark": 70}
 SETTINGS = {
@@ -39,7 +37,6 @@ SETTINGS = {
         "max_latency_ms": 60000,
     },
 }
-SERVER_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -140,43 +137,14 @@ def team(tmp_path_factory, mlflow_server):
 def mlflow_server(tmp_path_factory):
     """A real server on a database file; it and all that it started are gone afterwards."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{(port := free_port())}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
-    log = (folder / "log").open("w")
-    server = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # starts faster
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(uri, server, folder / "log")
+    with running_server(command, cwd=folder, health=f"{uri}/health"):
         yield uri
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=30)
-        log.close()
-
-
-def wait_for(uri: str, server: subprocess.Popen, log: Path) -> None:
-    end = time.monotonic() + SERVER_SECONDS
-    while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()
-        try:
-            if requests.get(f"{uri}/health", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.5)
-    pytest.fail(f"MLflow did not start: {log.read_text()}")
 
 
 @dataclass(frozen=True)
