@@ -24,6 +24,11 @@ _MEANINGS = {
     "top_k_accuracy": "share of videos whose class is among the k most probable",
     "log_loss": "mean of -ln(probability of the actual class); lower is better",
     "calibration_error": "how far confidence is from accuracy; lower is better",
+    "temperature": "what logits are divided by; fitted on the validation videos",
+    "log_loss_uncalibrated": "log loss before that division",
+    "calibration_error_uncalibrated": "calibration error before that division",
+    "coverage": "share of videos with enough confidence not to abstain",
+    "accuracy_covered": "accuracy on these",
 }
 
 
