@@ -6,12 +6,14 @@ sides, each in a process of its own, take turns:
 
 - project: the CNN in this project's TimeDistributed, with what `pipeline` sets for TensorFlow;
 - stock: the CNN in keras.layers.TimeDistributed, TensorFlow as it comes;
-- stock_tuned: the same with the settings of `pipeline`, to see what these do (not --quick);
+- stock_tuned: the same with the settings of `pipeline`, to see what these do;
 - per_layer: each layer in a keras.layers.TimeDistributed. Its memory grows with the square of
   T, so it takes part with the small CNN only, up to T=32.
 
+`--quick` measures T=16 and the first two sides only.
+
 Graph building is what building the model and the first step take longer than the second
-step, in processor time, because all models of a length build at the same time. Peak memory
+step, in processor time, because as many models build at a time as there are cores. Peak memory
 is what a process grows by until it has trained at 0.4. The last line is JSON; its ratios are
 against stock: medians over T of speedups and memory, and graph building at the largest T.
 """
@@ -20,7 +22,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +30,7 @@ from multiprocessing import get_context
 
 from tqdm import tqdm
 
-from benchmarks.timing import interleaved
+from benchmarks.timing import interleaved, usable_cores
 from benchmarks.train_sides import (
     CnnName,
     Job,
@@ -41,6 +43,7 @@ from benchmarks.train_sides import (
 from pipeline.base.command import run_command
 
 _LONGEST_PER_LAYER = 32
+_SLOWEST_FIRST: tuple[SideName, ...] = ("stock", "stock_tuned", "per_layer", "project")
 _CLIPS: dict[CnnName, Callable[[int], int]] = {
     "small_cnn": lambda _: 8,
     "MobileNetV2": lambda n_frames: 64 // n_frames,  # more do not fit beside each other
@@ -57,7 +60,7 @@ class Scale:
     repetitions: int = 5
 
 
-QUICK = Scale((16,), (0.4, 0.7), ("project", "stock", "per_layer"), repetitions=3)
+QUICK = Scale(lengths=(16,), sides=("project", "stock"), repetitions=3)
 
 
 @dataclass
@@ -77,7 +80,7 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.train", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="T=16, 0.4 and 0.7 only")
+    parser.add_argument("--quick", action="store_true", help="T=16, project and stock only")
     scale = QUICK if parser.parse_args().quick else Scale()
     found: list[Measured] = []
     for n_frames in tqdm(scale.lengths, desc="measure", unit="length", disable=None):
@@ -88,25 +91,42 @@ def main() -> None:
 
 
 def _measure(n_frames: int, scale: Scale) -> Iterator[Measured]:
-    """Build all models of a length at the same time, then time one CNN after the other."""
+    """Build all models of a length, then time one CNN after the other."""
     with ExitStack() as stack:
         processes: dict[CnnName, dict[SideName, ProcessPoolExecutor]] = {
             cnn: {side: stack.enter_context(_process_of(side)) for side in sides}
             for cnn, sides in _taking_part(n_frames, scale).items()
         }
-        building: dict[CnnName, dict[SideName, Future[float]]] = {
-            cnn: {
-                side: process.submit(prepare, Job(side, cnn, n_frames, _CLIPS[cnn](n_frames)))
-                for side, process in of_cnn.items()
-            }
-            for cnn, of_cnn in processes.items()
-        }
-        built = {
-            cnn: {side: future.result() for side, future in of_cnn.items()}
-            for cnn, of_cnn in building.items()
-        }
+        built = _build(processes, n_frames)
         for cnn, of_cnn in processes.items():
             yield _measure_steps(Measured(cnn, n_frames, built[cnn]), of_cnn, scale)
+
+
+def _build(
+    processes: dict[CnnName, dict[SideName, ProcessPoolExecutor]], n_frames: int
+) -> dict[CnnName, dict[SideName, float]]:
+    """Build every model in its process, one a core at a time, and return how long each took.
+
+    The slowest to build come first, so that the fast ones fill the other cores meanwhile.
+    """
+
+    def build(cnn: CnnName, side: SideName) -> float:
+        job = Job(side, cnn, n_frames, _CLIPS[cnn](n_frames))
+        return processes[cnn][side].submit(prepare, job).result()
+
+    with ThreadPoolExecutor(len(usable_cores())) as cores:
+        building: dict[CnnName, dict[SideName, Future[float]]] = {
+            cnn: {
+                side: cores.submit(build, cnn, side)
+                for side in _SLOWEST_FIRST
+                if side in processes[cnn]
+            }
+            for cnn in reversed(_CLIPS)
+        }
+        return {
+            cnn: {side: building[cnn][side].result() for side in of_cnn}
+            for cnn, of_cnn in processes.items()
+        }
 
 
 def _taking_part(n_frames: int, scale: Scale) -> dict[CnnName, list[SideName]]:
