@@ -15,6 +15,9 @@ MODEL ?=
 export VIDEO :=
 FORMAT :=
 OUTPUT :=
+PREVIEW :=
+TIMELINE :=
+CLIPS :=
 VERSION :=
 export REASON :=
 FOLDS ?= 5
@@ -66,9 +69,10 @@ ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (or PORT=...
 compare: $(INSTALLED) ## Compare versions, runs or commits: make compare A=@champion B=workspace
 	@python -m pipeline.compare "$(A)" "$(B)"
 
-predict: $(INSTALLED) ## Classify files, folders, patterns: VIDEO="a.mp4 b.mp4" (FORMAT=csv|json OUTPUT= PREVIEW=)
+predict: $(INSTALLED) ## Classify files, folders, patterns: VIDEO="a.mp4 b.mp4" (FORMAT=csv|json OUTPUT= PREVIEW= TIMELINE=yes CLIPS=n)
 	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(if $(FORMAT),--format "$(FORMAT)") \
-		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(PREVIEW),--preview "$(PREVIEW)") -- "$$VIDEO"
+		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(PREVIEW),--preview "$(PREVIEW)") \
+		$(if $(TIMELINE),--timeline) $(if $(CLIPS),--clips "$(CLIPS)") -- "$$VIDEO"
 
 serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
 	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))

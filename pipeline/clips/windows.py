@@ -67,10 +67,12 @@ def make_clips(frames: NDArray[np.uint8], spec: ClipSpec) -> list[Clip]:
     Raises:
         ValueError: there is no frame.
     """
-    return [
-        make_clip(frames[window.start : window.stop], spec)
-        for window in _windows_of(len(frames), spec)
-    ]
+    return [make_clip(part, spec) for part in parts_of_clips(frames, spec)]
+
+
+def parts_of_clips(frames: NDArray[np.uint8], spec: ClipSpec) -> list[NDArray[np.uint8]]:
+    """Return what ``make_clips`` makes clips of, as views of ``frames``, uint8 [N, H, W, 3]."""
+    return [frames[window.start : window.stop] for window in _windows_of(len(frames), spec)]
 
 
 def number_of_clips(n_frames: int, spec: ClipSpec) -> int:

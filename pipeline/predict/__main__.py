@@ -18,7 +18,7 @@ from pipeline.predict.formats import FORMATS, Format
 from pipeline.predict.inputs import named_videos
 from pipeline.predict.outcomes import Outcome, classify
 from pipeline.predict.preview import write_preview
-from pipeline.serving.contract import ServingConfig
+from pipeline.serving.contract import RequestOptions, ServingConfig
 from pipeline.tracking.loading import load_model
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     arguments = _parse_arguments()
     videos = named_videos(arguments.videos)
+    options = RequestOptions.from_params({"timeline": arguments.timeline, "clips": arguments.clips})
     params = load_params()
     classifier = load_model(
         arguments.model or _registered_here(params), config=_config(params, len(videos))
@@ -34,7 +35,7 @@ def main() -> None:
     logger.info("model %s", classifier.uri)
     outcomes = list(
         tqdm(
-            classify(classifier, videos),
+            classify(classifier, videos, options),
             total=len(videos),
             desc="predict",
             unit="video",
@@ -43,7 +44,7 @@ def main() -> None:
     )
     _write(FORMATS[arguments.format](outcomes), arguments.output)
     if arguments.preview:
-        write_preview(outcomes, model_uri=classifier.uri, path=arguments.preview)
+        write_preview(outcomes, model_uri=classifier.uri, options=options, path=arguments.preview)
     _fail_if_any_failed(outcomes)
 
 
@@ -59,6 +60,17 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--format", choices=get_args(Format), default="table")
     parser.add_argument("--output", type=Path, help="a file, instead of the terminal")
+    parser.add_argument(
+        "--timeline", action="store_true", help="also classify each stretch of every video"
+    )
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cut a video that is longer than a clip into at most N and average what is said of "
+        "them; default: as in training",
+    )
     parser.add_argument("--preview", type=Path, help="a PNG to write, of what the model saw")
     return parser.parse_args()
 

@@ -3,10 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.predict.outcomes import Outcome
 from pipeline.tracking.loading import Prediction
@@ -18,33 +18,49 @@ _SHOWN_OF_ONE = 10  # in a table with a single one
 
 
 def as_table(outcomes: Sequence[Outcome]) -> str:
-    """Return a line a video: its most probable classes, or why there is none."""
+    """Return a line a video: its most probable classes, or why there is none.
+
+    The parts of a timeline follow their video, a line each.
+    """
     shown = _SHOWN_OF_ONE if len(outcomes) == 1 else _SHOWN_CLASSES
-    name_width = max(len(str(outcome.video)) for outcome in outcomes)
-    cells = [_best(outcome.prediction, shown) for outcome in outcomes]
+    rows = list(_rows(outcomes))
+    names = [
+        row.name if row.end is None else f"  {row.start:.1f} to {row.end:.1f} s" for row in rows
+    ]
+    name_width = max(map(len, names))
+    cells = [_best(row.probabilities, shown) for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     lines = []
-    for outcome, row in zip(outcomes, cells, strict=True):
-        said = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        said = said or [f"error: {outcome.error}"]
-        lines.append("  ".join([str(outcome.video).ljust(name_width), *said]).rstrip())
+    for name, row, found in zip(names, rows, cells, strict=True):
+        said = [cell.ljust(width) for cell, width in zip(found, widths, strict=False)]
+        said = said or [f"error: {row.error}"]
+        lines.append("  ".join([name.ljust(name_width), *said]).rstrip())
     return "\n".join(lines) + "\n"
 
 
 def as_csv(outcomes: Sequence[Outcome]) -> str:
-    """Return a row a video; the columns are named as those of eval/predictions.csv."""
-    predicted = [outcome.prediction for outcome in outcomes if outcome.prediction]
-    classes = list(predicted[0].probabilities) if predicted else []
-    columns = ["video", "predicted", "probability", *(f"p_{name}" for name in classes), "error"]
+    """Return a row a video; the columns are named as those of eval/predictions.csv.
+
+    The parts of a timeline follow their video, a row each, with ``start_seconds`` and
+    ``end_seconds``, which that of the video leaves empty.
+    """
+    rows = list(_rows(outcomes))
+    classes = next((list(row.probabilities) for row in rows if row.probabilities), [])
+    parts = ["start_seconds", "end_seconds"] if any(row.end is not None for row in rows) else []
+    columns = ["video", *parts, "predicted", "probability"]
+    columns += [*(f"p_{name}" for name in classes), "error"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    for outcome in outcomes:
-        row: dict[str, object] = {"video": outcome.video, "error": outcome.error}
-        if found := outcome.prediction:
-            row |= {"predicted": found.label, "probability": f"{found.probability:.9f}"}
-            row |= {f"p_{name}": f"{value:.9f}" for name, value in found.probabilities.items()}
-        writer.writerow(row)
+    for row in rows:
+        cells: dict[str, object] = {"video": row.name, "error": row.error}
+        if row.end is not None:
+            cells |= {"start_seconds": f"{row.start:.6f}", "end_seconds": f"{row.end:.6f}"}
+        if found := row.probabilities:
+            label = max(found, key=lambda name: found[name])
+            cells |= {"predicted": label, "probability": f"{found[label]:.9f}"}
+            cells |= {f"p_{name}": f"{value:.9f}" for name, value in found.items()}
+        writer.writerow(cells)
     return text.getvalue()
 
 
@@ -53,7 +69,7 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
     rows = [
         {
             "video": str(outcome.video),
-            **(asdict(outcome.prediction) if outcome.prediction else {"error": outcome.error}),
+            **(_answer(outcome.prediction) if outcome.prediction else {"error": outcome.error}),
         }
         for outcome in outcomes
     ]
@@ -67,10 +83,34 @@ FORMATS: Mapping[Format, Callable[[Sequence[Outcome]], str]] = {
 }
 
 
-def _best(prediction: Prediction | None, count: int) -> list[str]:
-    if prediction is None:
-        return []
-    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+@dataclass(frozen=True)
+class _Row:
+    """A video, or a part of one, which has an end."""
+
+    name: str
+    probabilities: dict[str, float]  # none where there is an error
+    error: str = ""
+    start: float = 0.0  # seconds
+    end: float | None = None
+
+
+def _rows(outcomes: Iterable[Outcome]) -> Iterator[_Row]:
+    for outcome in outcomes:
+        name, found = str(outcome.video), outcome.prediction
+        yield _Row(name, found.probabilities if found else {}, outcome.error)
+        for part in found.timeline if found else ():
+            yield _Row(name, part.probabilities, start=part.start_seconds, end=part.end_seconds)
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    answer = asdict(prediction)
+    if not prediction.timeline:
+        del answer["timeline"]
+    return answer
+
+
+def _best(probabilities: Mapping[str, float], count: int) -> list[str]:
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     cells = [f"{name} {probability:.4f}" for name, probability in ranked[:count]]
     left = len(ranked) - len(cells)
     return [*cells, f"and {left} more"] if left else cells

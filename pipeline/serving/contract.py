@@ -1,10 +1,13 @@
 """What a request may hold beside videos, and what whoever serves may set."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from pipeline.base.errors import PipelineError
+from pipeline.clips.sampling import ClipSpec
+
+MOST_CLIPS = 1000  # of a video: more are not worth the memory of a server
 
 
 @dataclass(frozen=True)
@@ -13,17 +16,20 @@ class RequestOptions:
 
     top_k: so many of the most probable classes are named; 0: all.
     timeline: also say what is seen in each stretch of the video.
+    clips: cut a video that is longer than a clip into at most so many, and average what is said
+        of them; 0: as many as in training (``extract.clips_per_video``).
     """
 
     top_k: int = 0
     timeline: bool = False
+    clips: int = 0
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any] | None) -> Self:
         """Read the params of a request, whose types MLflow has checked.
 
         Raises:
-            PipelineError: top_k is below 0.
+            PipelineError: top_k is below 0, or clips is not from 0 to 1000.
         """
         options = cls(**(params or {}))
         if options.top_k < 0:
@@ -31,7 +37,25 @@ class RequestOptions:
                 "params.top_k: expected a number from 0 (all classes) up. "
                 f"Received: {options.top_k}"
             )
+        if not 0 <= options.clips <= MOST_CLIPS:
+            raise PipelineError(
+                f"params.clips: expected a number from 0 (as in training) to {MOST_CLIPS}. "
+                f"Received: {options.clips}"
+            )
         return options
+
+    def applied_to(self, spec: ClipSpec) -> ClipSpec:
+        """Return how clips are made for this request by a model that was trained on ``spec``."""
+        return replace(spec, clips_per_video=self.clips or spec.clips_per_video)
+
+    def to_params(self) -> dict[str, Any]:
+        """Return what differs from the default: a model may be older than an option."""
+        return {
+            name: value for name, value in asdict(self).items() if value != getattr(PLAIN, name)
+        }
+
+
+PLAIN = RequestOptions()
 
 
 @dataclass(frozen=True)

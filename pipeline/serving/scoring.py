@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.sampling import Clip, make_clip
-from pipeline.clips.windows import frames_spanned, make_clips, windows_over_time
+from pipeline.clips.windows import frames_spanned, parts_of_clips, windows_over_time
 from pipeline.model.prediction import mean_of_videos, predict_clips
 from pipeline.serving.contract import RequestOptions
 from pipeline.serving.decoding import Decoder
 from pipeline.serving.sources import VideoSource
 
-_AT_ONCE = 32  # videos whose frames are kept, windows whose clips are
+_AT_ONCE = 32  # videos whose frames are kept, parts whose clips are
 
 
 class Scorer:
@@ -58,10 +58,10 @@ class Scorer:
         videos: Sequence[NDArray[np.uint8]],
         options: RequestOptions,
     ) -> list[dict[str, Any]]:
-        spec = self._preprocessing.clip
-        clips = [make_clips(frames, spec) for frames in videos]
-        numbers = np.repeat(np.arange(len(videos)), [len(of_video) for of_video in clips])
-        found = mean_of_videos(self._probabilities(list(chain(*clips))), numbers)
+        spec = options.applied_to(self._preprocessing.clip)
+        parts = [parts_of_clips(frames, spec) for frames in videos]
+        numbers = np.repeat(np.arange(len(videos)), [len(of_video) for of_video in parts])
+        found = mean_of_videos(self._of_parts(list(chain(*parts))), numbers)
         rows: list[dict[str, Any]] = [
             {
                 "label": self._names[row.argmax()],
@@ -82,19 +82,23 @@ class Scorer:
         """Score clips of consecutive frames that cover the video; the first is at ``started``."""
         spec, fps = self._preprocessing.clip, self._preprocessing.frames.fps
         windows = windows_over_time(len(frames), shortest=frames_spanned(spec))
-        rows: list[dict[str, Any]] = []
-        for first in range(0, len(windows), _AT_ONCE):
-            some = windows[first : first + _AT_ONCE]
-            clips = [make_clip(frames[window.start : window.stop], spec) for window in some]
-            rows += [
-                {
-                    "start_seconds": started + window.start / fps,
-                    "end_seconds": started + window.stop / fps,
-                    "probabilities": self._named(row, options),
-                }
-                for window, row in zip(some, self._probabilities(clips), strict=True)
-            ]
-        return rows
+        found = self._of_parts([frames[window.start : window.stop] for window in windows])
+        return [
+            {
+                "start_seconds": started + window.start / fps,
+                "end_seconds": started + window.stop / fps,
+                "probabilities": self._named(row, options),
+            }
+            for window, row in zip(windows, found, strict=True)
+        ]
+
+    def _of_parts(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Return float64 [N, C] of one clip of each part; few of them are in memory at a time."""
+        spec = self._preprocessing.clip
+        some = [parts[first : first + _AT_ONCE] for first in range(0, len(parts), _AT_ONCE)]
+        return np.concatenate(
+            [self._probabilities([make_clip(part, spec) for part in group]) for group in some]
+        )
 
     def _probabilities(self, clips: Sequence[Clip]) -> NDArray[np.float64]:
         with self._one_at_a_time:

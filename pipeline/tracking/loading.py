@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -11,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
 from pipeline.base.errors import PipelineError
-from pipeline.serving.contract import ServingConfig
+from pipeline.serving.contract import PLAIN, RequestOptions, ServingConfig
 from pipeline.tracking.aliases import CHALLENGER, CHAMPION
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
@@ -23,12 +24,22 @@ _LOCAL = ServingConfig(path_root="/")
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """What a model says of a part of a video."""
+
+    start_seconds: float  # since the first frame
+    end_seconds: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a model says of one video."""
 
     label: str
     probability: float  # of the label
-    probabilities: dict[str, float]  # of every class
+    probabilities: dict[str, float]  # of every class, or of the most probable ones
+    timeline: tuple[Stretch, ...] = ()  # where it is asked for: the whole video, part by part
 
 
 class RegisteredClassifier:
@@ -38,12 +49,16 @@ class RegisteredClassifier:
         self.uri = uri
         self._servable = servable
 
-    def predict(self, videos: Sequence[Path | bytes]) -> list[Prediction]:
+    def predict(
+        self, videos: Sequence[Path | bytes], options: RequestOptions = PLAIN
+    ) -> list[Prediction]:
         """Classify video files, given as paths or as their bytes.
 
         Raises:
-            PipelineError: one of them is no video, is damaged or is over a limit.
+            PipelineError: one of them is no video, is damaged or is over a limit, or the model
+                is older than one of the options.
         """
+        self._refuse_unknown(options)
         rows = [
             {"video": video, "path": None}
             if isinstance(video, bytes)
@@ -51,13 +66,23 @@ class RegisteredClassifier:
             for video in videos
         ]
         try:
-            found: pd.DataFrame = self._servable.predict(pd.DataFrame(rows))
+            found: pd.DataFrame = self._servable.predict(pd.DataFrame(rows), options.to_params())
         except MlflowException as error:
             message = str(error.message)
             if len(videos) == 1:
                 message = message.removeprefix("Video 1: ")
             raise PipelineError(message) from None
-        return [Prediction(**row) for row in found.to_dict("records")]
+        return [_prediction(row) for row in found.to_dict("records")]
+
+    def _refuse_unknown(self, options: RequestOptions) -> None:
+        """MLflow would warn and leave the option out."""
+        signature = self._servable.metadata.signature
+        known = {param.name for param in signature.params or ()}
+        if unknown := options.to_params().keys() - known:
+            raise PipelineError(
+                f"{self.uri}: this version was registered before there was the option "
+                f"{', '.join(sorted(unknown))}. Register a new one with: make repro"
+            )
 
 
 def load_model(
@@ -112,6 +137,11 @@ def model_file(uri: str, name: str) -> Path:
     connect()
     with mlflow_errors(), _missing_model(uri):
         return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/{name}"))
+
+
+def _prediction(row: dict[str, Any]) -> Prediction:
+    timeline = tuple(Stretch(**stretch) for stretch in row.pop("timeline", ()))
+    return Prediction(**row, timeline=timeline)
 
 
 @contextmanager

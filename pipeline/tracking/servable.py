@@ -28,7 +28,7 @@ class VideoClassifier(PythonModel):
     Input, one row a video: ``video`` (binary: the bytes of a video file) or ``path`` (string:
     a file below ``path_root``); the other one is empty or left out. With
     ``start_seconds`` or ``end_seconds`` (double, since the first frame), only that part.
-    Params: ``top_k`` and ``timeline``, see RequestOptions.
+    Params: ``top_k``, ``timeline`` and ``clips``, see RequestOptions.
     Output, one row a video: ``label`` (string), ``probability`` (double, of that label) and
     ``probabilities`` (map from class name to double); with ``timeline`` also ``timeline``, a
     list of ``start_seconds``, ``end_seconds`` and ``probabilities``.

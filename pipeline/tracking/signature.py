@@ -37,6 +37,7 @@ SIGNATURE = ModelSignature(
         [
             ParamSpec("top_k", DataType.long, 0),
             ParamSpec("timeline", DataType.boolean, False),
+            ParamSpec("clips", DataType.long, 0),
         ]
     ),
 )

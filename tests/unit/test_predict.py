@@ -11,7 +11,8 @@ from pipeline.base.errors import PipelineError
 from pipeline.predict.formats import as_csv, as_json, as_table
 from pipeline.predict.inputs import named_videos
 from pipeline.predict.outcomes import Outcome, classify
-from pipeline.tracking.loading import Prediction
+from pipeline.serving.contract import PLAIN
+from pipeline.tracking.loading import Prediction, Stretch
 
 FILES = ("a.mp4", "my video.mp4", "it's.mkv", "x/b.MP4", "x/deep/c.avi", "x/.hidden/d.mp4", "t.txt")
 
@@ -119,13 +120,50 @@ def test_json_says_what_a_server_says_or_the_error():
     ]
 
 
+OVER_TIME = (
+    Outcome(
+        Path("x.mp4"),
+        Prediction(
+            "a",
+            0.6,
+            {"a": 0.6, "b": 0.4},
+            (Stretch(0.0, 1.5, {"a": 1.0, "b": 0.0}), Stretch(1.5, 3.04, {"a": 0.2, "b": 0.8})),
+        ),
+    ),
+    Outcome(Path("bad.mp4"), error="not a video"),
+)
+
+
+def test_the_parts_of_a_timeline_follow_their_video():
+    assert as_table(OVER_TIME).splitlines() == [
+        "x.mp4           a 0.6000  b 0.4000",
+        "  0.0 to 1.5 s  a 1.0000  b 0.0000",
+        "  1.5 to 3.0 s  b 0.8000  a 0.2000",
+        "bad.mp4         error: not a video",
+    ]
+    assert as_csv(OVER_TIME).splitlines() == [
+        "video,start_seconds,end_seconds,predicted,probability,p_a,p_b,error",
+        "x.mp4,,,a,0.600000000,0.600000000,0.400000000,",
+        "x.mp4,0.000000,1.500000,a,1.000000000,1.000000000,0.000000000,",
+        "x.mp4,1.500000,3.040000,b,0.800000000,0.200000000,0.800000000,",
+        "bad.mp4,,,,,,,not a video",
+    ]
+    (row, _) = json.loads(as_json(OVER_TIME))
+    assert row["timeline"][1] == {
+        "start_seconds": 1.5,
+        "end_seconds": 3.04,
+        "probabilities": {"a": 0.2, "b": 0.8},
+    }
+
+
 class Picky:
     """Refuses every list with a bad video in it, as the registered model does."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def predict(self, videos):
+    def predict(self, videos, options):
+        assert options == PLAIN
         self.calls.append(len(videos))
         for number, video in enumerate(videos, start=1):
             if video.name.startswith("bad"):

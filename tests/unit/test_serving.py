@@ -111,6 +111,19 @@ def test_top_k_counts_from_0():
         RequestOptions.from_params({"top_k": -1})
 
 
+def test_clips_are_as_in_training_or_so_many():
+    assert RequestOptions().applied_to(PREPROCESSING.clip) == PREPROCESSING.clip
+    assert RequestOptions(clips=3).applied_to(PREPROCESSING.clip).clips_per_video == 3
+    for wrong in (-1, 1001):
+        with pytest.raises(PipelineError, match=rf"^params\.clips: .* Received: {wrong}$"):
+            RequestOptions.from_params({"clips": wrong})
+
+
+def test_only_what_differs_from_the_default_is_asked_of_a_model():
+    assert RequestOptions().to_params() == {}
+    assert RequestOptions(timeline=True, clips=2).to_params() == {"timeline": True, "clips": 2}
+
+
 def test_config_that_is_left_out_is_the_safe_one():
     assert ServingConfig.from_json(None) == ServingConfig(path_root="", decoders=0)
     config = ServingConfig("/videos", 5, 2)
@@ -229,6 +242,16 @@ def test_a_video_is_scored_on_the_clip_of_training(scorer, mp4):
     assert row["label"] == "dark"
     assert row["probability"] == row["probabilities"]["dark"]
     assert "timeline" not in row
+
+
+def test_a_longer_video_is_cut_into_clips_and_averaged(scorer, mp4):
+    (row,) = scorer.score([source(mp4)], RequestOptions(clips=2))
+    # Two halves of five frames; of each the middle frames of its four parts.
+    halves = [light([0, 1, 3, 4]), light([5, 6, 8, 9])]
+    assert row["probabilities"]["light"] == pytest.approx(np.mean(halves), abs=2e-3)
+    short = encode_mp4(numbered_frames(2), fps=10)  # no longer than a clip: nothing to cut
+    plain, cut = (scorer.score([source(short)], RequestOptions(clips=n))[0] for n in (0, 5))
+    assert cut == plain
 
 
 def test_top_k_names_the_most_probable_classes_first(scorer, mp4):

@@ -151,6 +151,7 @@ def test_signature_example_and_requirements(version, video):
     assert {param.name: param.default for param in model.signature.params} == {
         "top_k": 0,
         "timeline": False,
+        "clips": 0,
     }
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
     assert loaded.input_example.to_dict("records") == [{"video": video}]
