@@ -4,6 +4,7 @@ Each function runs in a process of its own, which holds one model. All models tr
 project's own way: deterministic, with two threads, no XLA.
 """
 
+import importlib
 import os
 import time
 from collections.abc import Callable
@@ -27,8 +28,6 @@ SIDE = 112  # pixels
 N_CLASSES = 6
 _THREADS = 2
 _BATCHES = 4  # of different numbers of real frames, in turn
-# What pipeline sets for TensorFlow; stock Keras is measured without it.
-_SETTINGS = ("TF_CPU_ALLOCATOR_USE_BFC", "TF_ENABLE_ONEDNN_OPTS")
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,15 @@ _held = _Held()
 
 
 def start_side(side: SideName) -> None:
-    """Leave TensorFlow as it comes, unless it is for the project. Called before its import."""
+    """Leave TensorFlow as it comes, unless it is for the project. Called before anything else.
+
+    ``pipeline.model`` sets what is not set when it is imported: so stock Keras gets the memory
+    that it has by default by name, and TensorFlow decides about oneDNN before that import.
+    """
     if side in ("stock", "per_layer"):
-        for name in _SETTINGS:
-            os.environ.pop(name, None)
+        os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "false"
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        importlib.import_module("tensorflow")
 
 
 def prepare(job: Job) -> float:
