@@ -71,6 +71,7 @@ def _train_and_test(fold_task: FoldTask, run_id: str) -> FoldResult:
         clips=len(fold.test),
         accuracy=scores.accuracy,
         macro_f1=scores.macro_f1,
+        val_accuracy=fitted.history[fitted.best_epoch - 1]["val_accuracy"],
         epochs=len(fitted.history),
         best_epoch=fitted.best_epoch,
         seconds=seconds,

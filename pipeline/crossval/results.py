@@ -12,7 +12,17 @@ from pipeline.evaluation.metrics import Scores, score
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import EvaluateParams
 
-_COLUMNS = ("fold", "clips", "accuracy", "macro_f1", "epochs", "best_epoch", "seconds")
+_SHARES = ("accuracy", "macro_f1", "val_accuracy")
+_COLUMNS = (
+    "fold",
+    "clips",
+    "accuracy",
+    "macro_f1",
+    "val_accuracy",
+    "epochs",
+    "best_epoch",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class FoldRow:
     clips: int  # that were tested
     accuracy: float
     macro_f1: float
+    val_accuracy: float  # of the best epoch, on what early stopping watched
     epochs: int  # that were trained
     best_epoch: int  # whose weights were tested
     seconds: float  # of training
@@ -47,13 +58,14 @@ def summarise(
     of accuracy and macro F1 count every fold the same. ``pooled`` scores the predictions of
     all folds as if one model had made them, so every clip counts the same. ``interval`` is
     its bootstrap over groups: how far the pooled score would move with other videos. It does
-    not show how far it would move with other seeds.
+    not show how far it would move with other seeds. The mean of ``val_accuracy`` is what
+    settings may be chosen by: it knows nothing of the test folds.
 
     Args:
         rows: of all folds.
         pooled: what each clip was predicted as by the fold that tested it.
     """
-    by_name = {name: [getattr(row, name) for row in rows] for name in ("accuracy", "macro_f1")}
+    by_name = {name: [getattr(row, name) for row in rows] for name in _SHARES}
     return {
         "folds": len(rows),
         "clips": len(pooled.videos),
@@ -77,11 +89,15 @@ def summarise(
 
 
 def logged_scores(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the pooled scores, and ``accuracy_mean``, ``accuracy_spread`` and so on."""
+    """Return the pooled scores, and ``accuracy_mean``, ``accuracy_spread`` and so on.
+
+    Those of validation are left out: the runs of the folds have them, epoch by epoch.
+    """
     over_folds = {
         f"{name}_{kind}": value
         for kind in ("mean", "spread")
         for name, value in summary[kind].items()
+        if name != "val_accuracy"
     }
     return {**summary["pooled"], **over_folds}
 
@@ -99,8 +115,8 @@ def write_results(
 
 def table(rows: Sequence[FoldRow], summary: Mapping[str, Any]) -> str:
     """Return the table of folds, then mean, spread and the pooled scores with intervals."""
-    lines = ["  ".join(f"{name:>10}" for name in _COLUMNS)]
-    lines += ["  ".join(f"{value:>10}" for value in _cells(row).values()) for row in rows]
+    lines = ["  ".join(f"{name:>12}" for name in _COLUMNS)]
+    lines += ["  ".join(f"{value:>12}" for value in _cells(row).values()) for row in rows]
     for name in ("accuracy", "macro_f1"):
         low, high = summary["interval"][name]
         lines.append(
@@ -109,10 +125,14 @@ def table(rows: Sequence[FoldRow], summary: Mapping[str, Any]) -> str:
             f"[{low:.3f}, {high:.3f}] at {summary['confidence']:.0%}, "
             f"{summary['clips']} clips in {summary['groups']} groups"
         )
+    lines.append(
+        f"validation accuracy, to choose settings by: mean {summary['mean']['val_accuracy']:.3f}, "
+        f"spread {summary['spread']['val_accuracy']:.3f}"
+    )
     return "\n".join(lines)
 
 
 def _cells(row: FoldRow) -> dict[str, str]:
     cells = {name: str(value) for name, value in asdict(row).items()}
-    shares = {name: f"{getattr(row, name):.6f}" for name in ("accuracy", "macro_f1")}
+    shares = {name: f"{getattr(row, name):.6f}" for name in _SHARES}
     return cells | shares | {"seconds": f"{row.seconds:.1f}"}

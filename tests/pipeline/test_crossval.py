@@ -105,7 +105,7 @@ def test_table_files_and_summary_agree(done):
     assert weighed / 24 == pytest.approx(hits.mean(), abs=1e-6)
     assert summary["pooled"]["accuracy"] == pytest.approx(hits.mean())
     assert [int(row["epochs"]) for row in folds] == [2, 2]
-    lines = printed.splitlines()[-5:]
+    lines = printed.splitlines()[-6:]
     assert lines[0].split() == list(folds[0])
     assert lines[1].split() == list(folds[0].values())
     assert f"pooled {hits.mean():.3f}" in lines[3]

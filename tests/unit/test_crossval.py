@@ -131,8 +131,8 @@ def predictions(videos, groups, labels, of_dog):
 FOLD_1 = predictions(["d", "a", "c", "b"], ["x", "x", "y", "y"], [0, 0, 1, 1], [0.1, 0.2, 0.9, 0.4])
 FOLD_2 = predictions(["f", "e"], ["z", ""], [0, 1], [0.3, 0.3])
 ROWS = [
-    FoldRow(1, clips=4, accuracy=0.75, macro_f1=0.7, epochs=6, best_epoch=3, seconds=1.25),
-    FoldRow(2, clips=2, accuracy=0.5, macro_f1=0.3, epochs=4, best_epoch=4, seconds=2.5),
+    FoldRow(1, 4, 0.75, 0.7, val_accuracy=0.8, epochs=6, best_epoch=3, seconds=1.25),
+    FoldRow(2, 2, 0.5, 0.3, val_accuracy=0.6, epochs=4, best_epoch=4, seconds=2.5),
 ]
 
 
@@ -146,7 +146,9 @@ def test_pooled_predictions_are_sorted_by_video():
 
 def test_the_summary_counts_folds_for_the_mean_and_clips_for_the_pool():
     summary = summarise(ROWS, pool([FOLD_1, FOLD_2]), EVALUATE)
-    assert summary["mean"] == {"accuracy": 0.625, "macro_f1": 0.5}
+    assert summary["mean"] == pytest.approx(
+        {"accuracy": 0.625, "macro_f1": 0.5, "val_accuracy": 0.7}
+    )
     # Of 0.75 and 0.5: sqrt((0.125^2 + 0.125^2) / 1). Of 0.7 and 0.3: sqrt(2 * 0.2^2).
     assert summary["spread"]["accuracy"] == pytest.approx(0.1767767)
     assert summary["spread"]["macro_f1"] == pytest.approx(0.2828427)
@@ -173,6 +175,7 @@ def test_what_is_written_and_printed(tmp_path):
         "clips": "2",
         "accuracy": "0.500000",
         "macro_f1": "0.300000",
+        "val_accuracy": "0.600000",
         "epochs": "4",
         "best_epoch": "4",
         "seconds": "2.5",
@@ -180,6 +183,8 @@ def test_what_is_written_and_printed(tmp_path):
     assert Predictions.read_csv(paths[1]).videos == pooled.videos
     assert json.loads(paths[2].read_text())["pooled"]["accuracy"] == pytest.approx(4 / 6)
     shown = table(ROWS, summary).splitlines()
-    assert shown[2].split() == ["2", "2", "0.500000", "0.300000", "4", "4", "2.5"]
+    assert shown[2].split() == ["2", "2", "0.500000", "0.300000", "0.600000", "4", "4", "2.5"]
     assert shown[3].startswith("accuracy: mean 0.625, spread 0.177; pooled 0.667 [")
     assert shown[3].endswith("] at 90%, 6 clips in 4 groups")
+    # Of 0.8 and 0.6: sqrt(2 * 0.1^2).
+    assert shown[5] == "validation accuracy, to choose settings by: mean 0.700, spread 0.141"
