@@ -29,11 +29,6 @@ def main() -> None:
     config = serving_config(params)
     uri = model_uri(arguments.model or params.register_.name, alias=CHAMPION)
     logger.info("%s at http://%s:%d/invocations", uri, arguments.host, arguments.port)
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": store_uri(),
-        "SERVING_MODEL_CONFIG": json.dumps(config.to_json()),
-    }
     command = [
         sys.executable, "-m", "mlflow", "models", "serve",
         "--model-uri", uri,
@@ -42,7 +37,18 @@ def main() -> None:
         "--port", str(arguments.port),
         "--timeout", str(round(config.timeout_seconds) + _ANSWER_SECONDS),
     ]  # fmt: skip
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, server_environment(config))
+
+
+def server_environment(config: ServingConfig) -> dict[str, str]:
+    """Return the environment of MLflow's server, which finds uvicorn beside this Python."""
+    beside = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]),
+        "MLFLOW_TRACKING_URI": store_uri(),
+        "SERVING_MODEL_CONFIG": json.dumps(config.to_json()),
+    }
 
 
 def serving_config(params: Params) -> ServingConfig:
