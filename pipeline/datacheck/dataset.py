@@ -34,9 +34,9 @@ class DataSet:
         return DataSet(entries, self.videos, self.brightness)
 
     def values(self, quantity: str) -> list[float]:
-        """Return the known values of ``seconds``, ``fps``, ``size`` or ``brightness``.
+        """Return the known values of ``seconds``, ``fps``, ``size``, ``shape`` or ``brightness``.
 
-        The size is the side of a square of as many pixels.
+        The size is the side of a square of as many pixels, the shape width / height.
         """
         found = (self._value(entry.name, quantity) for entry in self.entries)
         return [value for value in found if value is not None]
@@ -47,9 +47,12 @@ class DataSet:
         video = self.videos.get(name)
         if video is None:
             return None
-        if quantity == "size":
-            return None if video.size is None else float((video.size[0] * video.size[1]) ** 0.5)
-        return {"seconds": video.seconds, "fps": video.fps}[quantity]
+        if quantity in ("seconds", "fps"):
+            return {"seconds": video.seconds, "fps": video.fps}[quantity]
+        if video.size is None:
+            return None
+        width, height = video.size
+        return float((width * height) ** 0.5) if quantity == "size" else width / height
 
 
 def content(entry: CatalogEntry) -> Content:

@@ -1,4 +1,4 @@
-"""Drift: are duration, frame rate, size and brightness distributed as before?
+"""Drift: are duration, frame rate, size, shape and brightness distributed as before?
 
 Measured by the Kolmogorov-Smirnov statistic (``scipy.stats.ks_2samp``): the largest difference
 of the two cumulative distributions, 0 (the same) to 1 (no overlap). It needs no bins, as the
@@ -18,6 +18,7 @@ _QUANTITIES = {
     "seconds": ("duration", "s"),
     "fps": ("frame rate", "fps"),
     "size": ("size", "pixels, side of a square"),
+    "shape": ("shape", "width / height"),
     "brightness": ("brightness", "of 1"),
 }
 

@@ -144,6 +144,18 @@ def test_drift_is_the_largest_difference_of_the_cumulative_distributions():
     assert found["frame rate"].value == found["brightness"].value == found["size"].value == 0
 
 
+def test_pictures_on_their_side_are_drift():
+    entries = rows(*["left"] * 40)
+    lying, standing = (
+        DataSet(entries, {row.name: described(row, size=size) for row in entries})
+        for size in ((64, 48), (48, 64))
+    )
+    found = by_name(check_drift(standing, lying, LIMIT))
+    assert (found["size"].status, found["size"].value) == ("ok", 0)
+    assert (found["shape"].status, found["shape"].value) == ("fail", 1)
+    assert "median 1.333 before, 0.75 now (width / height;" in found["shape"].sentence
+
+
 def test_chance_is_no_drift():
     found = by_name(check_drift(lasting(1, 2, 3), lasting(2, 3, 4), LIMIT))["duration"]
     assert found.status == "ok"
@@ -177,7 +189,7 @@ def test_without_a_champion_only_what_needs_no_comparison_is_checked():
     assert [finding.name for finding in check_data(now, None, RULES)] == [
         "spelling of labels", "splits", "contradictions", "duplicates",
     ]  # fmt: skip
-    assert len(list(check_data(now, now, RULES))) == 12
+    assert len(list(check_data(now, now, RULES))) == 13
 
 
 def test_the_table_is_aligned():
