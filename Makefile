@@ -20,10 +20,19 @@ TIMELINE :=
 CLIPS :=
 VERSION :=
 export REASON :=
+PROMOTE := yes
+WAIT := no
+JSON := no
+FILES := few
+export KEEP :=
+export BRANCH :=
 FOLDS ?= 5
 SEED ?= 0
 A ?= HEAD
 B ?= workspace
+
+# $(call is,NAME,wanted,other): not empty if NAME is what is wanted; an error if it is neither.
+is = $(if $(filter $(2) $(3),$($(1))),$(filter $(2),$($(1))),$(error $(1): expected $(2) or $(3). Received: $($(1))))
 
 .DEFAULT_GOAL := help
 .PHONY: help install repro crossval test lint format ui compare predict serve export screenshots lock clean
@@ -82,7 +91,7 @@ pull: $(INSTALLED) ## Get the videos and their catalog from DVC's remote
 	@python -m pipeline.ci pull
 
 ci-commit: $(INSTALLED) ## CI: commit and push the results of a retraining (BRANCH=...)
-	@python -m pipeline.ci commit --branch "$(BRANCH)"
+	@python -m pipeline.ci commit --branch "$$BRANCH"
 
 ci-report: $(INSTALLED) ## CI: post eval/retrain.md to the summary of the job and the pull request
 	@python -m pipeline.ci report
@@ -91,7 +100,7 @@ ci-outcome: $(INSTALLED) ## CI: print version= and promotable= for later jobs
 	@python -m pipeline.ci outcome
 
 retrain: $(INSTALLED) ## Pull, check data, run what changed, gate, push, report (PROMOTE=no WAIT=yes)
-	@python -m pipeline.retrain $(if $(filter no,$(PROMOTE)),--judge) $(if $(WAIT),--wait)
+	@python -m pipeline.retrain $(if $(call is,PROMOTE,no,yes),--judge) $(if $(call is,WAIT,yes,no),--wait)
 
 data-check: $(INSTALLED) ## Check the data before training, against the champion's
 	@python -m pipeline.check
@@ -99,11 +108,11 @@ data-check: $(INSTALLED) ## Check the data before training, against the champion
 	@python -m pipeline.data_check
 
 trace: $(INSTALLED) ## Print what a version was made from (VERSION=n or an alias, FILES=all, JSON=yes)
-	@python -m pipeline.trace --version "$(or $(VERSION),champion)" $(if $(FILES),--files) \
-		$(if $(JSON),--json)
+	@python -m pipeline.trace --version "$(or $(VERSION),champion)" $(if $(call is,FILES,all,few),--files) \
+		$(if $(call is,JSON,yes,no),--json)
 
 rebuild: $(INSTALLED) ## Make a version again from its commit and compare (VERSION=n, KEEP=folder)
-	@python -m pipeline.rebuild --version "$(or $(VERSION),champion)" $(if $(KEEP),--keep "$(KEEP)")
+	@python -m pipeline.rebuild --version "$(or $(VERSION),champion)" $(if $(KEEP),--keep "$$KEEP")
 
 export: $(INSTALLED) ## Write @champion as .keras and SavedModel into exported/ (MODEL=... OUTPUT=...)
 	@python -m pipeline.export $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)")
