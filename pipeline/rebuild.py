@@ -44,7 +44,7 @@ def lines(found: Trace, rebuilt: Rebuilt) -> Iterator[str]:
     yield f"  Metrics: {len(rebuilt.metrics) - len(others)} of {len(rebuilt.metrics)} the same."
     for name in others:
         registered, again = rebuilt.metrics[name]
-        yield f"    {name}: {_shown(registered)} registered, {_shown(again)} rebuilt"
+        yield f"    {name}: {registered:.6g} registered, {again:.6g} rebuilt"
     yield f"  Weights: {_weights(rebuilt)}"
 
 
@@ -60,10 +60,6 @@ def _weights(rebuilt: Rebuilt) -> str:
         f"{weights.same} of {total} arrays the same to the last bit, the largest difference is "
         f"{weights.largest_difference:.3g}.{machine}"
     )
-
-
-def _shown(value: float | None) -> str:
-    return "none" if value is None else f"{value:.6g}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,18 @@ def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     }
 
 
+def parsed_value(text: str) -> Any:
+    """Return the value that ``flat_params`` shows as ``text``.
+
+    >>> [parsed_value("0.5"), parsed_value("[1, 2]"), parsed_value("small_cnn")]
+    [0.5, [1, 2], 'small_cnn']
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def flat_values(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested params to dotted keys, values as they are."""
     flat: dict[str, Any] = {}

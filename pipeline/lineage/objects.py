@@ -9,11 +9,13 @@ from pathlib import Path
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs.errors import AuthError, ConfigError, RemoteMissingDepsError
 
 from pipeline.base.errors import PipelineError
 
 _FOLDER_SUFFIX = ".dir"
 _FORMATTED = 32  # hexadecimal digits of an MD5
+_FAILURES = (AuthError, ConfigError, DvcException, OSError, RemoteMissingDepsError)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class DataObjects:
                 path = database.oid_to_path(digest)
                 if database.fs.exists(path):
                     return bytes(database.fs.cat_file(path))
-            except (DvcException, OSError) as error:
+            except _FAILURES as error:
                 self._failures.append(f"{name}: {_reason(error)}")
         return None
 
@@ -88,6 +90,14 @@ def open_objects(root: Path = Path()) -> Iterator[DataObjects]:
         )
 
 
+def has_remote(root: Path = Path()) -> bool:
+    """Tell whether DVC has a default remote in the repository at ``root``."""
+    with closing(Repo(str(root))) as repo:
+        return bool(repo.config["core"].get("remote"))
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, RemoteMissingDepsError):
+        return f"{error.url}: expected the package dvc-{error.protocol}, it is not installed"
     lines = str(error).strip().splitlines()
     return lines[0].split(" in <Repo")[0].rstrip(".") if lines else type(error).__name__

@@ -5,16 +5,15 @@ import math
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from dvc.repo import Repo
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_json
 from pipeline.base.paths import METRICS, MODEL
+from pipeline.lineage.objects import has_remote
 from pipeline.lineage.reproduction import restore_data, restore_params, train_again
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.weights import WeightsComparison, compare_weights
@@ -31,12 +30,13 @@ _RELATIVE, _ABSOLUTE = 1e-5, 1e-6  # another processor may round the last digits
 class Rebuilt:
     """What came out.
 
-    metrics: name -> (registered, rebuilt); None: there is no such metric on that side.
+    metrics: name -> (registered, rebuilt), of those that both have: the code that evaluates may
+        have become another one after the training.
     same_machine: whether the same weights are to be expected.
     remarks: what else to know, as sentences.
     """
 
-    metrics: Mapping[str, tuple[float | None, float | None]]
+    metrics: Mapping[str, tuple[float, float]]
     weights: WeightsComparison
     same_machine: bool
     remarks: tuple[str, ...]
@@ -47,8 +47,12 @@ class Rebuilt:
 
     @property
     def is_same(self) -> bool:
-        """Whether the metrics are the same, and on the same machine the weights too."""
-        return not self.other_metrics and (self.weights.are_same or not self.same_machine)
+        """Whether the metrics are the same, and on the same machine the weights too.
+
+        Where no metric can be compared, the weights have to tell.
+        """
+        weights_matter = self.same_machine or not self.metrics
+        return not self.other_metrics and (self.weights.are_same or not weights_matter)
 
 
 def rebuild(found: Trace, *, keep: Path | None = None) -> Rebuilt:
@@ -70,10 +74,15 @@ def rebuild(found: Trace, *, keep: Path | None = None) -> Rebuilt:
     with worktree_at(found.git_commit, keep=keep) as root, tempfile.TemporaryDirectory() as folder:
         registered = _registered_model(found, Path(folder))
         remarks = [*_remarks(found), *_params_remark(root, found)]
-        remarks.append(restore_data(root, found, has_remote=_has_remote()))
+        remarks.append(restore_data(root, found, has_remote=has_remote()))
         train_again(root)
+        metrics = read_json(root / METRICS)
+        remarks += _metrics_remarks(found.metrics, metrics)
         return Rebuilt(
-            metrics=_side_by_side(found.metrics, read_json(root / METRICS)),
+            metrics={
+                name: (found.metrics[name], metrics[name])
+                for name in sorted(found.metrics.keys() & metrics.keys())
+            },
             weights=compare_weights(registered, root / MODEL),
             same_machine=found.host == socket.gethostname(),
             remarks=tuple(remarks),
@@ -110,19 +119,19 @@ def _params_remark(root: Path, found: Trace) -> Iterator[str]:
         yield f"Params that were not as committed are taken from its run: {shown}."
 
 
-def _has_remote() -> bool:
-    with closing(Repo()) as repo:
-        return bool(repo.config["core"].get("remote"))
-
-
-def _side_by_side(
+def _metrics_remarks(
     registered: Mapping[str, float], rebuilt: Mapping[str, float]
-) -> dict[str, tuple[float | None, float | None]]:
-    names = sorted(registered.keys() | rebuilt.keys())
-    return {name: (registered.get(name), rebuilt.get(name)) for name in names}
+) -> Iterator[str]:
+    for side, names in (
+        ("registered", registered.keys() - rebuilt.keys()),
+        ("rebuilt", rebuilt.keys() - registered.keys()),
+    ):
+        if names:
+            yield (
+                f"Metrics that only the {side} model has, and that are not compared: "
+                f"{', '.join(sorted(names))}."
+            )
 
 
-def _agree(a: float | None, b: float | None) -> bool:
-    if a is None or b is None:
-        return False
+def _agree(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)

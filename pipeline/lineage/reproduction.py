@@ -1,13 +1,12 @@
 """Data and model of a version once more, in a worktree at its commit."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.base.dotted import flat_params
+from pipeline.base.dotted import flat_params, parsed_value
 from pipeline.base.tools import run_python
 from pipeline.lineage.trace import STAGES, Trace
 from pipeline.tracking.provenance import UNKNOWN
@@ -23,7 +22,7 @@ def restore_params(root: Path, recorded: Mapping[str, str]) -> dict[str, tuple[s
     """Give params.yaml the values that the run recorded; return what differed.
 
     A run knows what it was trained with, also where that was never committed
-    (``dvc exp run -S``).
+    (``dvc exp run -S``). Values are compared, not texts: the run has 10.0 for 10.
 
     Returns:
         Dotted key -> (at the commit, recorded), as in JSON.
@@ -34,14 +33,14 @@ def restore_params(root: Path, recorded: Mapping[str, str]) -> dict[str, tuple[s
     changed = {
         key: (committed[key], value)
         for key, value in recorded.items()
-        if key in committed and committed[key] != value
+        if key in committed and parsed_value(committed[key]) != parsed_value(value)
     }
     for key, (_, value) in changed.items():
         *sections, name = key.split(".")
         section = params
         for part in sections:
             section = section[part]
-        section[name] = value if isinstance(section[name], str) else json.loads(value)
+        section[name] = parsed_value(value)
     if changed:
         path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     return changed

@@ -18,6 +18,7 @@ from pipeline.promotion.champions import existing_version, version_with
 from pipeline.tracking.lineage import CATALOG, recorded_data
 from pipeline.tracking.provenance import UNKNOWN
 from pipeline.tracking.runs import MODEL_SHA256, RECREATED, existing_run
+from pipeline.tracking.scores import SCORES, SETTINGS
 from pipeline.tracking.store import shown_uri
 
 STAGES = {"catalog": "catalog", "frames": "decode", "clips": "extract"}
@@ -42,7 +43,9 @@ class Trace:
 
     git_dirty: ``true``: files differed from the commit; ``unknown``: nobody looked.
     recreated: the run was made from files afterwards, so that the commit may be a later one.
-    params: dotted key -> value, as in JSON.
+    params: dotted key -> value, as in JSON: what made the model, and ``evaluate.*``.
+    metrics: that it was registered with; the run has those of its last evaluation, perhaps by
+        later code.
     videos: split -> label -> number of rows of the catalog; None when it is not recorded.
     """
 
@@ -58,7 +61,7 @@ class Trace:
     recreated: bool
     host: str  # that trained it
     params: Mapping[str, str]
-    metrics: Mapping[str, float]  # of the test videos, as in eval/metrics.json
+    metrics: Mapping[str, float]  # names as in eval/metrics.json
     data: Mapping[str, TracedData]  # catalog, frames, clips
     videos: Mapping[str, Mapping[str, int]] | None
 
@@ -67,12 +70,16 @@ class Trace:
 
 
 def find_version(name: str, wanted: str) -> ModelVersion:
-    """Return a version by its number or by an alias, such as ``champion``.
+    """Return a version by its number or by an alias, such as ``champion`` or ``@champion``.
 
     Raises:
         PipelineError: there is no such version, or the store cannot be read.
     """
-    found = existing_version(name, int(wanted)) if wanted.isdigit() else version_with(name, wanted)
+    found = (
+        existing_version(name, int(wanted))
+        if wanted.isdigit()
+        else version_with(name, wanted.removeprefix("@"))
+    )
     if found is None:
         raise PipelineError(
             f"MLflow at {shown_uri()}: expected a version or an alias of {name}, such as 3 or "
@@ -104,15 +111,17 @@ def trace(version: ModelVersion) -> Trace:
         git_dirty=tags.get("git.dirty", UNKNOWN),
         recreated=tags.get(RECREATED) == "true",
         host=tags.get("process.host", UNKNOWN),
-        params=dict(sorted(run.data.params.items())) if run else {},
-        metrics=_test_metrics(run),
+        params=dict(sorted(((run.data.params if run else {}) | _settings(version, run)).items())),
+        metrics=_registered_metrics(version) or _test_metrics(run),
         data=data,
         videos=None if catalog is None else _counts(catalog),
     )
 
 
 def _data(tags: Mapping[str, str], stage: str, objects: DataObjects) -> TracedData:
-    path, _, digest = tags.get(f"dvc.{stage}", UNKNOWN).rpartition(" ")
+    if (recorded := tags.get(f"dvc.{stage}")) is None:
+        return TracedData("", UNKNOWN, None, "neither the run nor the version recorded them")
+    path, _, digest = recorded.rpartition(" ")
     if digest == UNKNOWN:
         return TracedData(path, UNKNOWN, None, "the stage was not run by DVC")
     files = objects.files(digest, Path(path))
@@ -132,6 +141,23 @@ def _counts(catalog: Sequence[CatalogEntry]) -> dict[str, dict[str, int]]:
     labels = sorted({entry.label for entry in catalog})
     splits = dict.fromkeys(entry.split for entry in catalog)
     return {split: {label: counts[split, label] for label in labels} for split in sorted(splits)}
+
+
+def _settings(version: ModelVersion, run: Run | None) -> dict[str, str]:
+    """Return how it was evaluated: as it was registered, or else as its run says."""
+    for tags in (version.tags, run.data.tags if run else {}):
+        found = {key: value for key, value in tags.items() if key.startswith(SETTINGS)}
+        if found:
+            return found
+    return {}
+
+
+def _registered_metrics(version: ModelVersion) -> dict[str, float]:
+    return {
+        key.removeprefix(SCORES): float(value)
+        for key, value in sorted(version.tags.items())
+        if key.startswith(SCORES)
+    }
 
 
 def _test_metrics(run: Run | None) -> dict[str, float]:

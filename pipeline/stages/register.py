@@ -3,6 +3,7 @@
 import logging
 
 from pipeline.base.command import run_command
+from pipeline.base.dotted import flat_params
 from pipeline.base.files import read_json, write_json
 from pipeline.base.paths import CLIPS, METRICS, MODEL, MODEL_METADATA, REGISTRATION, REVIEW
 from pipeline.clips.metadata import ClipsMetadata
@@ -14,6 +15,7 @@ from pipeline.stages.results import log_results
 from pipeline.tracking.aliases import CHALLENGER
 from pipeline.tracking.provenance import provenance_tags
 from pipeline.tracking.registry import register_model
+from pipeline.tracking.scores import SCORES, SETTINGS
 from pipeline.video.writing import encode_mp4
 
 logger = logging.getLogger(__name__)
@@ -23,7 +25,8 @@ def main() -> None:
     params = load_params()
     name = params.register_.name
     sha256 = model_digest(MODEL, MODEL_METADATA)
-    scores = {f"test.{key}": f"{value:.6g}" for key, value in read_json(METRICS).items()}
+    scores = {f"{SCORES}{key}": f"{value:.6g}" for key, value in read_json(METRICS).items()}
+    settings = flat_params(params.evaluate.model_dump(), SETTINGS)
     version = register_model(
         log_results(params, REVIEW),
         name=name,
@@ -31,7 +34,7 @@ def main() -> None:
         model_path=MODEL,
         metadata_path=MODEL_METADATA,
         example_video=_example_video(),
-        tags={**provenance_tags(), **scores},
+        tags={**provenance_tags(), **scores, **settings},
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
     write_json(

@@ -13,6 +13,7 @@ from pipeline.tracking.store import connect, mlflow_errors
 
 EVALUATION = "evaluation"  # folder of the run's artifacts
 SETTINGS = "evaluate."  # tags that say how it was evaluated
+SCORES = "test."  # tags of a version: what it was registered with
 
 
 def log_evaluation(

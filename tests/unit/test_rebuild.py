@@ -1,9 +1,12 @@
 """The parts of a rebuild; tests/pipeline/test_retrain.py rebuilds a real version."""
 
 import io
+import shutil
 import subprocess
 import zipfile
 from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,11 +14,14 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from pipeline.base.dotted import flat_params
 from pipeline.base.errors import PipelineError
-from pipeline.lineage.rebuilding import Rebuilt
+from pipeline.lineage.rebuilding import Rebuilt, _metrics_remarks
 from pipeline.lineage.reproduction import restore_params
 from pipeline.lineage.weights import WeightsComparison, compare_weights
 from pipeline.lineage.worktree import worktree_at
+from pipeline.params import load_params
+from pipeline.rebuild import lines
 
 
 def saved(path, **arrays):
@@ -53,7 +59,6 @@ CLOSE = WeightsComparison(3, 1, (), 1e-7)
         (0.75, SAME, True, True),
         (0.7500001, SAME, True, True),
         (0.751, SAME, True, False),
-        (None, SAME, True, False),
         (0.75, CLOSE, True, False),
         (0.75, CLOSE, False, True),
     ],
@@ -61,6 +66,32 @@ CLOSE = WeightsComparison(3, 1, (), 1e-7)
 def test_same_metrics_and_here_the_same_weights(rebuilt, weights, same_machine, is_same):
     result = Rebuilt({"accuracy": (0.75, rebuilt)}, weights, same_machine, ())
     assert result.is_same == is_same
+
+
+def test_without_a_metric_that_both_have_the_weights_tell():
+    assert Rebuilt({}, SAME, False, ()).is_same
+    assert not Rebuilt({}, CLOSE, False, ()).is_same
+
+
+def test_metrics_that_only_one_side_has_are_named():
+    registered, rebuilt = {"accuracy": 0.5, "coverage": 0.9}, {"accuracy": 0.5, "b": 1, "a": 1}
+    assert list(_metrics_remarks(registered, rebuilt)) == [
+        "Metrics that only the registered model has, and that are not compared: coverage.",
+        "Metrics that only the rebuilt model has, and that are not compared: a, b.",
+    ]
+    assert list(_metrics_remarks(registered, registered)) == []
+
+
+def test_what_differs_is_printed():
+    found = SimpleNamespace(name="m", version=3, git_commit="c0ffee" * 7)
+    metrics = {"accuracy": (0.75, 0.5), "macro_f1": (0.75, 0.75)}
+    assert list(lines(found, Rebuilt(metrics, CLOSE, True, ("A remark.",)))) == [
+        "m version 3 comes out DIFFERENT at commit c0ffeec0ff.",
+        "  A remark.",
+        "  Metrics: 1 of 2 the same.",
+        "    accuracy: 0.75 registered, 0.5 rebuilt",
+        "  Weights: 1 of 3 arrays the same to the last bit, the largest difference is 1e-07.",
+    ]
 
 
 def test_params_are_those_that_the_run_recorded(tmp_path):
@@ -77,6 +108,27 @@ def test_params_are_those_that_the_run_recorded(tmp_path):
     assert yaml.safe_load(path.read_text()) == {
         "train": {"epochs": 5, "schedule": "constant", "augmentation": {"flip": False}}
     }
+
+
+def test_params_as_committed_are_no_change(tmp_path):
+    """The run has them as the pipeline read them: 10.0 for 10."""
+    shutil.copy("params.yaml", tmp_path)
+    params = load_params()
+    recorded = flat_params({**params.of_model(), "evaluate": params.evaluate.model_dump()})
+    assert recorded["decode.fps"] == "10.0"
+    assert restore_params(tmp_path, recorded) == {}
+    assert (tmp_path / "params.yaml").read_text() == Path("params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("committed", "recorded", "restored"),
+    [("all", "2", 2), (2, "all", "all"), ("2e-3", "0.002", "2e-3"), ([1, 2], "[3]", [3])],
+)
+def test_a_param_may_have_been_of_another_type(tmp_path, committed, recorded, restored):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"model": {"cnn": {"trainable": committed}}}))
+    restore_params(tmp_path, {"model.cnn.trainable": recorded})
+    assert yaml.safe_load(path.read_text()) == {"model": {"cnn": {"trainable": restored}}}
 
 
 def git(*arguments):

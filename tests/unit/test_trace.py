@@ -5,10 +5,11 @@ import json
 import pytest
 import yaml
 from dvc.repo import Repo
+from dvc_objects.fs.errors import RemoteMissingDepsError
 
 from pipeline.base.errors import PipelineError
 from pipeline.catalog.records import CatalogEntry, write_catalog
-from pipeline.lineage.objects import open_objects
+from pipeline.lineage.objects import DataObjects, open_objects
 from pipeline.lineage.trace import find_version, trace
 from pipeline.trace import _lines
 from pipeline.tracking.lineage import log_catalog
@@ -88,6 +89,30 @@ def test_a_trace_has_commit_params_scores_data_and_counts(folder, version):
     assert found.videos == {"test": {"left": 1, "right": 0}, "train": {"left": 1, "right": 1}}
 
 
+def test_scores_and_settings_are_those_of_the_registration(folder, version):
+    """The run's are of its last evaluation, which may have been by later code or other params."""
+    tags = {"test.accuracy": "0.7", "evaluate.top_k": "2", "dvc.catalog": "x unknown"}
+    again = connect().create_model_version(MODEL, source=folder[0].as_uri(), run_id=None, tags=tags)
+    found = trace(again)
+    assert found.metrics == {"accuracy": 0.7}
+    assert found.params == {"evaluate.top_k": "2"}
+    assert found.data["catalog"].why == "the stage was not run by DVC"
+    assert found.data["frames"].why == "neither the run nor the version recorded them"
+    client = connect()
+    client.set_tag(version.run_id, "evaluate.top_k", "3")
+    assert trace(version).params == {"evaluate.top_k": "3", "train.epochs": "3"}
+    client.delete_tag(version.run_id, "evaluate.top_k")
+
+
+def test_a_version_is_found_by_number_and_by_alias(version):
+    connect().set_registered_model_alias(MODEL, "champion", version.version)
+    try:
+        for wanted in ("1", "champion", "@champion"):
+            assert find_version(MODEL, wanted).version == version.version
+    finally:
+        connect().delete_registered_model_alias(MODEL, "champion")
+
+
 def test_a_trace_is_printed_and_is_json(version):
     found = trace(version)
     assert json.loads(json.dumps(found.to_json()))["data"]["frames"]["files"][0]["path"] == "a"
@@ -113,6 +138,18 @@ def test_a_remote_that_cannot_be_asked_is_named(folder):
             assert "DVC remote: " in objects.failures
     finally:
         (folder[0] / ".dvc/config.local").unlink()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_remote_that_wants_another_package_is_named():
+    def place():
+        raise RemoteMissingDepsError(None, "s3", "s3://bucket/data", ["s3fs"])
+
+    objects = DataObjects([("DVC remote", place)])
+    assert objects.content("0" * 32) is None
+    assert objects.failures == (
+        "DVC remote: s3://bucket/data: expected the package dvc-s3, it is not installed"
+    )
 
 
 @pytest.mark.usefixtures("version")
