@@ -22,6 +22,7 @@ VERSION :=
 export REASON :=
 PROMOTE := yes
 WAIT := no
+AGAIN := no
 JSON := no
 FILES := few
 export KEEP :=
@@ -118,8 +119,8 @@ export: $(INSTALLED) ## Write @champion as .keras and SavedModel into exported/ 
 	@python -m pipeline.export $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 .PHONY: promote rollback champions
-promote: $(INSTALLED) ## Make the challenger champion if it passes the gate (VERSION=n: another version)
-	@python -m pipeline.promote $(if $(VERSION),--version "$(VERSION)")
+promote: $(INSTALLED) ## Make the challenger champion if it passes the gate (VERSION=n: another, AGAIN=yes: though rolled back)
+	@python -m pipeline.promote $(if $(VERSION),--version "$(VERSION)") $(if $(call is,AGAIN,yes,no),--again)
 
 rollback: $(INSTALLED) ## Give champion back to the version before (REASON="..." VERSION=n)
 	@python -m pipeline.rollback $(if $(REASON),--reason "$$REASON") \

@@ -14,12 +14,10 @@ from pipeline.base.files import read_json, replacing_file, write_json
 from pipeline.base.paths import CATALOG, PROMOTION, PROMOTION_REPORT
 from pipeline.catalog.records import read_catalog
 from pipeline.params import Params, load_params
-from pipeline.promotion.decision import Rules
+from pipeline.promotion.decision import REFUSED_EXIT_CODE, Rules
 from pipeline.promotion.promoting import promote
 from pipeline.promotion.report import Report
 from pipeline.promotion.videos import GateVideo, videos_to_judge_by
-
-REFUSED = 3  # exit code
 
 
 def main() -> None:
@@ -38,13 +36,14 @@ def main() -> None:
         _write(report)
     print("\n".join(report.lines()))
     if report.decision.outcome == "refused":
-        sys.exit(REFUSED)
+        sys.exit(REFUSED_EXIT_CODE)
 
 
 def rules(params: Params) -> Rules:
     """Return what params.yaml asks of a champion."""
     return Rules(
         **params.promote.model_dump(),
+        max_unreadable=params.decode.max_bad_fraction,
         bootstrap_samples=params.evaluate.bootstrap_samples,
         calibration_bins=params.evaluate.calibration_bins,
         seed=params.evaluate.seed,
@@ -73,7 +72,9 @@ def _is_told_already(report: Report) -> bool:
         return False
     told = read_json(PROMOTION)
     return bool(
-        told["challenger"]["version"] == report.challenger.version and told["outcome"] != "refused"
+        told["name"] == report.name
+        and told["challenger"]["version"] == report.challenger.version
+        and told["outcome"] != "refused"
     )
 
 

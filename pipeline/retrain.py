@@ -9,10 +9,9 @@ import sys
 
 from pipeline.base.command import run_command
 from pipeline.params import load_params
+from pipeline.promotion.decision import REFUSED_EXIT_CODE
 from pipeline.retraining.repository import one_retraining
 from pipeline.retraining.retraining import retrain
-
-REFUSED = 3  # exit code
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
     if done.outcome == "unfit data":
         sys.exit(1)
     if done.outcome == "refused" and not arguments.judge:
-        sys.exit(REFUSED)
+        sys.exit(REFUSED_EXIT_CODE)
 
 
 def _parse_arguments() -> argparse.Namespace:

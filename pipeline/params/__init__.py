@@ -137,6 +137,7 @@ class PromoteParams(Section):
     class_floor: Fraction
     max_calibration_error: Fraction
     max_latency_ms: Positive
+    min_groups: PositiveInt
 
 
 class ServeParams(Section):

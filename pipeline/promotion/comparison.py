@@ -16,6 +16,7 @@ def measured_gain(champion: Contender, challenger: Contender, rules: Rules) -> G
     old, new = without(champion.predictions, seen), without(challenger.predictions, seen)
     if old is None or new is None or not set(old.videos) & set(new.videos):
         return None
+    old, new = on_same_videos(old, new)
     found = paired_difference(
         old,
         new,
@@ -35,6 +36,7 @@ def measured_gain(champion: Contender, challenger: Contender, rules: Rules) -> G
         low=low,
         high=high,
         videos=found.videos,
+        groups=len(set(new.units)),
         fixed=fixed,
         broken=broken,
     )
@@ -79,7 +81,6 @@ def reading_check(champion: Contender, challenger: Contender) -> Check:
 
 
 def _changes(old: Predictions, new: Predictions) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    old, new = on_same_videos(old, new)
     was, now = old.predicted == old.labels, new.predicted == new.labels
     videos = np.array(new.videos)
     return tuple(videos[now & ~was].tolist()), tuple(videos[was & ~now].tolist())

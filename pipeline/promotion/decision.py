@@ -5,6 +5,8 @@ from typing import Literal
 
 from pipeline.evaluation.paired import Metric
 
+REFUSED_EXIT_CODE = 3
+
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
 
@@ -18,6 +20,8 @@ class Rules:
     class_floor: smallest recall of any class.
     max_calibration_error: largest expected calibration error.
     max_latency_ms: largest median of a video.
+    min_groups: fewest groups of videos to judge by.
+    max_unreadable: largest share of the test videos that a first champion cannot read.
     bootstrap_samples, calibration_bins, seed: as for evaluate.
     """
 
@@ -27,6 +31,8 @@ class Rules:
     class_floor: float
     max_calibration_error: float
     max_latency_ms: float
+    min_groups: int
+    max_unreadable: float
     bootstrap_samples: int
     calibration_bins: int
     seed: int
@@ -54,6 +60,7 @@ class Gain:
     low: float
     high: float
     videos: int
+    groups: int  # of these videos, which are what is drawn
     fixed: tuple[str, ...]  # videos that only the challenger has right
     broken: tuple[str, ...]  # videos that only the champion has right
 

@@ -14,6 +14,8 @@ from pipeline.promotion.model_process import Answer, ModelProcess
 from pipeline.promotion.videos import GateVideo
 from pipeline.tracking.lineage import trained_on
 
+_NO_FILE = Answer(None, None, "there was no such file when the catalog was made")
+
 
 def gather(
     versions: Sequence[ModelVersion], videos: Sequence[GateVideo], *, timeout_seconds: float
@@ -37,7 +39,7 @@ def gather(
         for process in processes:  # all of them, before any latency is measured
             process.wait_until_ready()
         rows = [
-            [process.ask(video) for process in processes]
+            [process.ask(video) if video.sha256 else _NO_FILE for process in processes]
             for video in tqdm(videos, desc="judge", unit="video", disable=None)
         ]
     return [

@@ -1,6 +1,6 @@
 """What a model must be to be served at all, whoever was champion before it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.evaluation.classes import class_scores
 from pipeline.evaluation.metrics import score
@@ -23,6 +23,25 @@ def floor_checks(challenger: Contender, rules: Rules) -> Iterator[Check]:
     yield _latency_check(challenger.latency_ms, rules)
 
 
+def first_champion_checks(challenger: Contender, rules: Rules) -> Iterator[Check]:
+    """Yield what a comparison would show otherwise: how much it was judged by."""
+    yield _reading_check(challenger, rules)
+    if challenger.unseen is not None:
+        yield groups_check(len(set(challenger.unseen.units)), rules)
+
+
+def groups_check(groups: int, rules: Rules) -> Check:
+    """Say whether there is enough to judge by: of a handful, any interval is too narrow."""
+    return Check(
+        "groups",
+        ok=groups >= rules.min_groups,
+        sentence=f"Groups of test videos to judge by: {groups}, the fewest allowed are "
+        f"{rules.min_groups} (a video without a group is one).",
+        value=groups,
+        threshold=rules.min_groups,
+    )
+
+
 def _lineage_check(challenger: Contender) -> Check:
     if challenger.seen is not None:
         return Check("lineage", ok=True, sentence="It is known what the challenger has seen.")
@@ -34,27 +53,52 @@ def _lineage_check(challenger: Contender) -> Check:
     )
 
 
+def _reading_check(challenger: Contender, rules: Rules) -> Check:
+    unreadable = challenger.unreadable
+    total = len(unreadable) + (len(challenger.predictions.videos) if challenger.predictions else 0)
+    such = ""
+    if unreadable:
+        first = min(unreadable)
+        such = f", such as {first}: {unreadable[first]}"
+    return Check(
+        "reading",
+        ok=len(unreadable) <= rules.max_unreadable * total,
+        sentence=f"It cannot read {len(unreadable)} of {total} test videos, the most allowed is a "
+        f"share of {rules.max_unreadable:g} (decode.max_bad_fraction){such}",
+        value=len(unreadable) / total,
+        threshold=rules.max_unreadable,
+    )
+
+
 def _class_check(unseen: Predictions, rules: Rules) -> Check:
+    """Compare each class with the floor; what is not known reaches no floor above 0."""
     rows = class_scores(unseen)
+    untested = [row.class_name for row in rows if not row.support]
     scored = sorted((row for row in rows if row.support), key=lambda row: row.recall)
+    lowest = scored[0]
     below = [row for row in scored if row.recall < rules.class_floor]
     if below:
-        shown = ", ".join(f"{row.class_name} {row.recall:.3f}" for row in below[:_SHOWN])
-        more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
-        sentence = f"Recall is below {rules.class_floor:g} for {shown}{more}."
+        named = _listed([f"{row.class_name} {row.recall:.3f}" for row in below])
+        sentence = f"Recall is below {rules.class_floor:g} for {named}."
     else:
-        lowest = scored[0]
         sentence = (
             f"The lowest recall is {lowest.recall:.3f} ({lowest.class_name}), "
             f"the least allowed is {rules.class_floor:g}."
         )
+    if untested:
+        sentence += f" No test video shows the recall of {_listed(untested)}."
     return Check(
         "class floor",
-        ok=not below,
+        ok=not below and not (untested and rules.class_floor > 0),
         sentence=sentence,
-        value=scored[0].recall,
+        value=lowest.recall,
         threshold=rules.class_floor,
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _calibration_check(unseen: Predictions, rules: Rules) -> Check:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipeline.promotion.comparison import gain_check, measured_gain, reading_check
 from pipeline.promotion.contender import Contender
 from pipeline.promotion.decision import Check, Decision, Outcome, Rules
-from pipeline.promotion.floors import floor_checks
+from pipeline.promotion.floors import first_champion_checks, floor_checks, groups_check
 
 
 def decide(champion: Contender | None, challenger: Contender, rules: Rules) -> Decision:
@@ -16,13 +16,17 @@ def decide(champion: Contender | None, challenger: Contender, rules: Rules) -> D
 
     Floors and ceilings hold for a first champion too, because it will be served. They are
     looked at on every test video that the challenger has not seen; the two are compared on
-    those that neither has seen and both can read.
+    those that neither has seen and both can read. What decides must rest on enough groups.
     """
     gain = None
     checks = list(floor_checks(challenger, rules))
-    if champion is not None:
+    if champion is None:
+        checks += first_champion_checks(challenger, rules)
+    else:
         gain = measured_gain(champion, challenger, rules)
         checks += [reading_check(champion, challenger), gain_check(gain, rules)]
+        if gain is not None:
+            checks.append(groups_check(gain.groups, rules))
     passed: Outcome = "first champion" if champion is None else "promoted"
     return Decision(
         outcome=passed if all(check.ok for check in checks) else "refused",
@@ -40,7 +44,7 @@ def refuse_rolled_back(version: int, rolled_back: str) -> Decision:
     """
     sentence = (
         f"Version {version} was champion and was rolled back {rolled_back}. To judge it "
-        "all the same: python -m pipeline.promote --again"
+        f"all the same: make promote AGAIN=yes VERSION={version}"
     )
     return Decision("refused", (Check("history", ok=False, sentence=sentence),))
 

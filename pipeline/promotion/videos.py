@@ -17,7 +17,7 @@ class GateVideo:
     path: Path
     label: str
     group: str
-    sha256: str
+    sha256: str  # "": there was no file when the catalog was made
     start_seconds: float | None = None
     end_seconds: float | None = None
 
@@ -29,8 +29,8 @@ def videos_to_judge_by(catalog: Sequence[CatalogEntry], folder: Path) -> list[Ga
         folder: where the videos are: ``data.videos``.
 
     Raises:
-        PipelineError: there are none, or a file is missing or is another one than the catalog
-            was made from.
+        PipelineError: there are none, or a file is not as it was when the catalog was made:
+            it is missing, came since, or is another one.
     """
     found = [
         GateVideo(
@@ -43,7 +43,7 @@ def videos_to_judge_by(catalog: Sequence[CatalogEntry], folder: Path) -> list[Ga
             end_seconds=entry.end_seconds,
         )
         for entry in catalog
-        if entry.split == "test" and entry.sha256
+        if entry.split == "test"
     ]
     if not found:
         raise PipelineError("expected test videos in the catalog, found none. Run dvc repro.")

@@ -9,6 +9,7 @@ from pipeline.base.files import read_json, replacing_file
 from pipeline.base.paths import CATALOG, DATA_CHECK, METRICS, PLOTS, PROMOTION_REPORT, RETRAINED
 from pipeline.base.tools import run_python
 from pipeline.catalog.records import read_catalog
+from pipeline.promotion.decision import REFUSED_EXIT_CODE
 from pipeline.retraining import repository
 from pipeline.retraining.data_changes import data_changes
 from pipeline.retraining.report import RetrainReport
@@ -22,7 +23,6 @@ Outcome = Literal["nothing to do", "unfit data", "passed", "refused"]
 FRESH_REPORT = Path(".dvc/tmp/retrained")  # there is one, of the last command
 
 _FAILED = 1  # exit code of the data check
-_REFUSED = 3  # exit code of the gate
 _PICTURES = {"Confusion": "confusion.png", "Training": "training.png"}
 
 
@@ -85,14 +85,15 @@ def _judge(*, promote: bool, remote: bool) -> Retrained:
     assert registration is not None  # the register stage has run
     arguments = [] if promote else ["--judge"]
     version = str(registration.version)
-    code = run_python("pipeline.promote", "--version", version, *arguments, accept=(0, _REFUSED))
+    accept = (0, REFUSED_EXIT_CODE)
+    code = run_python("pipeline.promote", "--version", version, *arguments, accept=accept)
     if remote:
         repository.push()
     pushed = (
         "Data and run-cache are pushed." if remote else "DVC has no remote: nothing was pushed."
     )
     what = f"{registration.name} version {version}"
-    if code == _REFUSED:
+    if code == REFUSED_EXIT_CODE:
         return _finish("refused", f"{what} is refused by the gate.", pushed)
     sentence = f"{what} is champion." if promote else f"{what} passes the gate."
     return _finish("passed", sentence, pushed)

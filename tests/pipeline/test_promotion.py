@@ -128,6 +128,12 @@ def checkout(tmp_path_factory):
         yield folder
 
 
+def in_checkout() -> dict[str, str]:
+    """Return the environment in which commands find this Python and this code."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)}
+
+
 def run_promote(*arguments: str) -> int:
     """Run the command in this process; return its exit code."""
     with pytest.MonkeyPatch.context() as patch:
@@ -152,7 +158,7 @@ def first(checkout):
         subprocess.Popen(
             command,
             cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env=in_checkout(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -255,3 +261,11 @@ def test_a_version_that_was_rolled_back_comes_back_only_when_told_to(promoted, m
     (reason,) = read_json(Path("eval/promotion.json"))["reasons"]
     assert reason.startswith(f"Version {version} was champion and was rolled back on 20")
     assert champion_number(NAME) == 1
+    make = ["make", "--silent", "--file", REPOSITORY / "Makefile", "INSTALLED="]
+    remedy = reason.partition("all the same: make ")[2].split()
+    done = subprocess.run(
+        [*make, *remedy], env=in_checkout(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{NAME} version {version} is promoted" in done.stdout
+    assert champion_number(NAME) == version

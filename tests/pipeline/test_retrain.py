@@ -35,6 +35,7 @@ SETTINGS = {
         "class_floor": 0.7,
         "max_calibration_error": 0.5,
         "max_latency_ms": 60000,
+        "min_groups": 5,
     },
 }
 

@@ -19,6 +19,8 @@ RULES = Rules(
     class_floor=0.5,
     max_calibration_error=0.3,
     max_latency_ms=100,
+    min_groups=10,
+    max_unreadable=0.1,
     bootstrap_samples=200,
     calibration_bins=10,
     seed=0,
@@ -171,6 +173,50 @@ def readable_but(*numbers: int) -> dict:
     }
 
 
+def test_one_video_on_which_both_agree_shows_too_little():
+    """Its interval is [0, 0], as that of many would be."""
+    one = readable_but(*range(1, 20)) | {"unreadable": {}}
+    rules = replace(RULES, class_floor=0)
+    decision = decide(contender(version=1, **one), contender(**one), rules)
+    assert (decision.gain.low, decision.gain.high, decision.gain.groups) == (0, 0, 1)
+    assert decision.reasons == (
+        "Groups of test videos to judge by: 1, the fewest allowed are 10 (a video without a "
+        "group is one).",
+    )
+    assert failed(decide(None, contender(**one), rules)) == ["groups"]
+    assert decide(None, contender(**one), replace(rules, min_groups=1)).reasons == ()
+
+
+@pytest.mark.parametrize(("size", "refused"), [(2, []), (3, ["groups"])])
+def test_videos_of_one_group_count_once(size, refused):
+    groups = tuple(f"scene {number // size}" for number in range(20))
+    of_groups = replace(predictions(), groups=groups)
+    champion = contender(version=1, predictions=of_groups)
+    for one in (None, champion):
+        assert failed(decide(one, contender(predictions=of_groups), RULES)) == refused
+
+
+def test_a_first_champion_has_to_read_the_videos():
+    decision = decide(None, contender(**readable_but(3, 4, 5)), RULES)
+    assert decision.reasons == (
+        "It cannot read 3 of 20 test videos, the most allowed is a share of 0.1 "
+        "(decode.max_bad_fraction), such as 03.mp4: not a video",
+    )
+    assert decide(None, contender(**readable_but(3, 4)), RULES).outcome == "first champion"
+    nothing = contender(**readable_but(*range(19)) | {"predictions": None})
+    assert failed(decide(None, nothing, RULES)) == ["videos", "reading"]
+
+
+def test_a_class_that_no_video_shows_reaches_no_floor():
+    left = contender(**readable_but(*range(10, 20)))
+    rules = replace(RULES, max_unreadable=1)
+    assert decide(None, left, rules).reasons == (
+        "The lowest recall is 1.000 (left), the least allowed is 0.5. No test video shows the "
+        "recall of right.",
+    )
+    assert decide(None, left, replace(rules, class_floor=0)).outcome == "first champion"
+
+
 def test_a_video_that_only_the_champion_reads_is_a_reason_to_refuse():
     decision = decide(contender(version=1), contender(**readable_but(3, 4)), RULES)
     assert decision.reasons == (
@@ -199,7 +245,7 @@ def test_a_version_that_was_rolled_back_does_not_come_back_by_itself():
     assert decision.outcome == "refused"
     assert decision.reasons == (
         "Version 2 was champion and was rolled back on 2026-01-02: it was slow. To judge it "
-        "all the same: python -m pipeline.promote --again",
+        "all the same: make promote AGAIN=yes VERSION=2",
     )
 
 

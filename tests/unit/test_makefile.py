@@ -22,6 +22,11 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         (["retrain"], "python -m pipeline.retrain"),
         (["retrain", "PROMOTE=yes", "WAIT=no"], "python -m pipeline.retrain"),
         (["retrain", "PROMOTE=no", "WAIT=yes"], "python -m pipeline.retrain --judge --wait"),
+        (["promote"], "python -m pipeline.promote"),
+        (
+            ["promote", "AGAIN=yes", "VERSION=3"],
+            'python -m pipeline.promote --version "3" --again',
+        ),
         (["trace"], 'python -m pipeline.trace --version "champion"'),
         (["trace", "JSON=no", "FILES=few"], 'python -m pipeline.trace --version "champion"'),
         (
@@ -39,6 +44,7 @@ def test_switches(arguments, command):
     [
         ("retrain", "PROMOTE", "false", "no or yes"),
         ("retrain", "WAIT", "1", "yes or no"),
+        ("promote", "AGAIN", "true", "yes or no"),
         ("trace", "JSON", "true", "yes or no"),
         ("trace", "FILES", "yes", "all or few"),
     ],
@@ -49,7 +55,7 @@ def test_a_switch_takes_two_values_only(target, name, value, expected):
     assert f"{name}: expected {expected}. Received: {value}." in done.stderr
 
 
-@pytest.mark.parametrize("name", ["BRANCH", "FILES", "JSON", "KEEP", "PROMOTE", "WAIT"])
+@pytest.mark.parametrize("name", ["AGAIN", "BRANCH", "FILES", "JSON", "KEEP", "PROMOTE", "WAIT"])
 def test_the_environment_means_something_else(name):
-    targets = ("retrain", "trace", "rebuild", "ci-commit")
+    targets = ("promote", "retrain", "trace", "rebuild", "ci-commit")
     assert make(*targets, **{name: "something"}).stdout == make(*targets).stdout

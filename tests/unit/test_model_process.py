@@ -1,6 +1,7 @@
 """A process that answers, hangs or dies, played by a script without MLflow; and its answers."""
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +11,8 @@ import pytest
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import sha256_of_file
 from pipeline.catalog.records import CatalogEntry
-from pipeline.promotion import model_process
-from pipeline.promotion.evidence import contender
+from pipeline.promotion import evidence, model_process
+from pipeline.promotion.evidence import contender, gather
 from pipeline.promotion.model_process import Answer, ModelProcess
 from pipeline.promotion.videos import GateVideo, videos_to_judge_by
 
@@ -150,6 +151,27 @@ def test_a_file_that_changed_since_the_catalog_is_an_error(tmp_path):
             f"{tmp_path}/a.mp4: missing, or not the file that the catalog was made from "
             "(1 of 1 test videos)."
         )
+
+
+def test_a_video_that_was_missing_already_is_unreadable_for_all(tmp_path, monkeypatch, process):
+    (tmp_path / "a.mp4").write_text("a")
+    catalog = [
+        replace(entry(tmp_path / "a.mp4", "test"), start_seconds=1.5),
+        replace(entry(tmp_path / "gone.mp4", "test"), sha256=""),
+    ]
+    videos = videos_to_judge_by(catalog, tmp_path)
+    monkeypatch.setattr(evidence, "ModelProcess", lambda uri, **_: process(uri))
+    version = SimpleNamespace(name="m", version=4, run_id=None)
+    (found,) = gather([version], videos, timeout_seconds=1)
+    assert found.predictions.videos == ("a.mp4#t=1.5",)
+    assert found.unreadable == {"gone.mp4": "there was no such file when the catalog was made"}
+
+
+def test_a_video_that_came_after_the_catalog_is_an_error(tmp_path):
+    missing = replace(entry(tmp_path / "a.mp4", "test"), sha256="")
+    (tmp_path / "a.mp4").write_text("a")
+    with pytest.raises(PipelineError, match=r"not the file that the catalog was made from"):
+        videos_to_judge_by([missing], tmp_path)
 
 
 def test_a_catalog_without_test_videos_is_an_error(tmp_path):

@@ -88,6 +88,11 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
             "promote.class_floor: Input should be less than or equal to 1. Received: 1.5",
         ),
         (
+            "promote.min_groups",
+            0,
+            "promote.min_groups: Input should be greater than 0. Received: 0",
+        ),
+        (
             "promote.min_gain",
             float("nan"),
             "promote.min_gain: Input should be a finite number. Received: nan",
