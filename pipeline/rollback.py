@@ -4,7 +4,12 @@ import argparse
 
 from pipeline.base.command import run_command
 from pipeline.params import load_params
-from pipeline.promotion.champions import champion_number, read_records, shown_version
+from pipeline.promotion.champions import (
+    RESTART_SERVERS,
+    champion_number,
+    read_records,
+    shown_version,
+)
 from pipeline.promotion.history import Record, effective
 from pipeline.promotion.rollback import roll_back
 
@@ -22,6 +27,7 @@ def main() -> None:
         f"{name}: version {record.version} is champion again, "
         f"{shown_version(record.previous)} was. Reason: {record.reason}"
     )
+    print(RESTART_SERVERS)
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -4,34 +4,34 @@ The alias ``champion`` says who it is, tags of the registered model say who was 
 clone and every machine that uses the registry sees both.
 """
 
-import getpass
 import logging
-import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import mlflow
-from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.base.errors import PipelineError
-from pipeline.base.files import sha256_of_json
 from pipeline.promotion.history import Action, Record, effective, records_in, tag_key
 from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.provenance import UNKNOWN
-from pipeline.tracking.store import connect, mlflow_errors, shown_uri, store_uri
+from pipeline.tracking.store import MISSING, connect, mlflow_errors, shown_uri
 
 logger = logging.getLogger(__name__)
 
+# What a promotion and a rollback leave to do.
+RESTART_SERVERS = (
+    "A server keeps the version that it started with: start make serve and containers again."
+)
 
-# Error codes of MLflow for a model, a version or an alias that does not exist.
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _MAX_REASON = 1000  # characters; PostgreSQL and MySQL keep 5,000 of a tag
+
+
+class _OtherChampionError(PipelineError):
+    """The champion is not the one that was expected."""
 
 
 def version_with(name: str, alias: str) -> ModelVersion | None:
@@ -45,7 +45,7 @@ def version_with(name: str, alias: str) -> ModelVersion | None:
         try:
             return client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
-            if error.error_code not in _MISSING:
+            if error.error_code not in MISSING:
                 raise
             return None
 
@@ -57,7 +57,7 @@ def existing_version(name: str, version: int) -> ModelVersion | None:
         try:
             found = client.get_model_version(name, str(version))
         except MlflowException as error:
-            if error.error_code not in _MISSING:
+            if error.error_code not in MISSING:
                 raise
             return None
         has_files = mlflow.artifacts.list_artifacts(f"models:/{name}/{version}")
@@ -77,7 +77,7 @@ def read_records(name: str) -> list[Record]:
         try:
             return records_in(client.get_registered_model(name).tags)
         except MlflowException as error:
-            if error.error_code not in _MISSING:
+            if error.error_code not in MISSING:
                 raise
             return []
 
@@ -114,11 +114,24 @@ def crown(
         with mlflow_errors():
             client.set_registered_model_alias(name, CHAMPION, version.version)
         _check_champion(name, number, wanted=number)
-    except PipelineError:
-        with mlflow_errors():
-            client.delete_registered_model_tag(name, key)
+    except _OtherChampionError:
+        _take_back(name, key)
         raise
     return _made_last(name, new)
+
+
+def _take_back(name: str, key: str) -> None:
+    """Delete the record of a move that another one came before.
+
+    After any other error the record stays, because the alias may have moved: if it has not,
+    history.py passes the record over.
+    """
+    client = connect()
+    try:
+        with mlflow_errors():
+            client.delete_registered_model_tag(name, key)
+    except PipelineError as error:  # what is wrong with the champion matters more
+        logger.warning("The tag %s of %s should be deleted: %s", key, name, error)
 
 
 def _made_last(name: str, record: Record) -> Record:
@@ -150,30 +163,11 @@ def _time_after(records: Sequence[Record]) -> str:
     return now.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-@contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
-    """Let one process of this user on this machine change the champion; others wait.
-
-    Processes elsewhere are noticed by ``crown``, which compares before and after it writes.
-    """
-    digest = sha256_of_json([store_uri(), name, getpass.getuser()])[:16]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"champion-{digest}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("Another promotion or rollback of %s is at work; waiting for its end.", name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _check_champion(name: str, expected: int | None, *, wanted: int) -> None:
     found = champion_number(name)
     if found == expected:
         return
-    raise PipelineError(
+    raise _OtherChampionError(
         f"MLflow at {shown_uri()}: expected {shown_version(expected)} as the champion of {name}, "
         f"found {shown_version(found)}: it was changed while version {wanted} was to become "
         "champion. Nothing was changed here. Run the command again."

@@ -59,21 +59,23 @@ def succession(records: Sequence[Record], champion: int | None) -> list[int]:
     """
     line: list[int] = []
     for record in effective(records, champion):
-        _append(line, record.previous)
-        if record.action == "rolled back":
-            _walk_back(line, record.version)
-        _append(line, record.version)
+        _follow(line, record)
     _append(line, champion)
     return line
 
 
 def rolled_back(records: Sequence[Record], champion: int | None, version: int) -> str:
-    """Say when and why ``version`` was rolled back, "" if it was not, or came back since."""
+    """Say when and why ``version`` was rolled back, "" if it was not, or came back since.
+
+    A rollback over several champions rolls all of them back, as if it was done step by step.
+    """
     sentence = ""
+    line: list[int] = []
     for record in effective(records, champion):
+        left = _follow(line, record)
         if record.version == version:
             sentence = ""
-        elif record.action == "rolled back" and record.previous == version:
+        elif version in left:
             sentence = f"on {record.time[:10]}: {record.reason}"
     return sentence
 
@@ -97,6 +99,16 @@ def _append(line: list[int], version: int | None) -> None:
         line.append(version)
 
 
-def _walk_back(line: list[int], version: int) -> None:
+def _follow(line: list[int], record: Record) -> list[int]:
+    """Change the line as the record says; return the versions that a rollback took out of it."""
+    _append(line, record.previous)
+    left = _walk_back(line, record.version) if record.action == "rolled back" else []
+    _append(line, record.version)
+    return left
+
+
+def _walk_back(line: list[int], version: int) -> list[int]:
+    left = []
     while line and line[-1] != version:
-        line.pop()
+        left.append(line.pop())
+    return left

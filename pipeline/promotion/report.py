@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.evaluation.classes import class_scores
 from pipeline.evaluation.predictions import Predictions
+from pipeline.promotion.champions import RESTART_SERVERS
 from pipeline.promotion.contender import Contender
 from pipeline.promotion.decision import Decision
 
@@ -98,7 +99,9 @@ class Report:
             f"  {'ok     ' if check.ok else 'REFUSED'} {check.name}: {check.sentence}"
             for check in self.decision.checks
         ]
-        return [self.sentence(), *checks, *(f"  note    {note}" for note in self.decision.notes)]
+        notes = [f"  note    {note}" for note in self.decision.notes]
+        restart = [RESTART_SERVERS] if self.decision.outcome == "promoted" else []
+        return [self.sentence(), *checks, *notes, *restart]
 
     def markdown(self) -> str:
         """Return ``eval/promotion.md``."""

@@ -7,11 +7,11 @@ from pipeline.promotion.champions import (
     champion_number,
     crown,
     existing_version,
-    one_at_a_time,
     read_records,
     shown_version,
 )
 from pipeline.promotion.history import Record, succession
+from pipeline.promotion.locks import one_at_a_time
 from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.store import shown_uri
 
@@ -28,7 +28,7 @@ def roll_back(name: str, *, reason: str, version: int | None = None) -> Record:
         PipelineError: there is nothing to go back to, the version was never champion, was
             deleted, or the champion changes meanwhile.
     """
-    with one_at_a_time(name):
+    with one_at_a_time(name, "champion"):
         champion = champion_number(name)
         line = succession(read_records(name), champion)
         former = line if champion is None else line[:-1]

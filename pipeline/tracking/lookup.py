@@ -13,12 +13,11 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.base.errors import PipelineError
 from pipeline.tracking.scores import EVALUATION, SETTINGS
-from pipeline.tracking.store import EXPERIMENT, connect, mlflow_errors, shown_uri
+from pipeline.tracking.store import EXPERIMENT, MISSING, connect, mlflow_errors, shown_uri
 
 # models:/name/3, name/3, models:/name@alias, name@alias, @alias
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/:@]+)?(?:/(?P<version>\d+)|@(?P<alias>[^/:@]+))")
 _RUN_ID = re.compile(r"(?:runs:/)?(?P<run_id>[0-9a-f]{32})")
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def find_run_of_version(text: str, *, model_name: str) -> FoundRun | None:
                 else client.get_model_version_by_alias(name, found["alias"])
             )
         except MlflowException as error:
-            if error.error_code not in _MISSING:
+            if error.error_code not in MISSING:
                 raise
             if _is_clear(text):
                 raise PipelineError(f"MLflow at {shown_uri()} has no {text}.") from None
@@ -124,7 +123,7 @@ def _get_run(client: MlflowClient, run_id: str) -> Run | None:
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code not in _MISSING:
+        if error.error_code not in MISSING:
             raise
         return None
 

@@ -24,6 +24,9 @@ RESTORE = (
     "dvc repro --force --single-item evaluate register"
 )
 
+# Error codes of MLflow for a model, a version, an alias or a run that does not exist.
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"

@@ -84,6 +84,15 @@ def test_a_version_knows_why_it_was_rolled_back():
     assert rolled_back([*records, *story(">", "1>2")[1:]], 2, 2) == ""  # it came back
 
 
+def test_a_rollback_over_several_champions_rolls_all_of_them_back():
+    records = story(">1", "1>2", "2>3", "1<3")
+    assert [rolled_back(records, 1, version) for version in (1, 2, 3)] == [
+        "",
+        "on 2026-01-04: why 1<3",
+        "on 2026-01-04: why 1<3",
+    ]
+
+
 def test_records_are_read_by_time_and_other_tags_are_left_alone():
     first, second = story(">1", "1>2")
     tags = {

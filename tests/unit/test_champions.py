@@ -2,67 +2,28 @@
 
 import multiprocessing
 import os
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pipeline import rollback
 from pipeline.base.errors import PipelineError
-from pipeline.params import load_params
-from pipeline.promote import rules
-from pipeline.promotion.champions import (
-    champion_number,
-    crown,
-    existing_version,
-    one_at_a_time,
-    read_records,
-)
-from pipeline.promotion.history import effective, succession
-from pipeline.promotion.promoting import promote
+from pipeline.promotion.champions import champion_number, crown, existing_version, read_records
+from pipeline.promotion.history import effective, succession, tag_key
+from pipeline.promotion.locks import one_at_a_time
 from pipeline.promotion.rollback import roll_back
 from pipeline.tracking.aliases import CHAMPION
 from pipeline.tracking.store import connect
+from tests.registered import NAME, make_champion
 
 REPOSITORY = Path(__file__).parents[2]
-NAME = "test-classifier"
 ROUNDS = 4
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A store, and a folder that passes for the files of a model."""
-    folder = tmp_path_factory.mktemp("store")
-    (folder / "files").mkdir()
-    (folder / "files/MLmodel").touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        connect().search_experiments()
-        yield folder
-
-
-@pytest.fixture
-def versions(store, monkeypatch):
-    """A model of four versions that was never promoted."""
-    client = connect()
-    if client.search_registered_models(f"name = '{NAME}'"):
-        client.delete_registered_model(NAME)
-    client.create_registered_model(NAME)
-    for number in range(1, 5):
-        tags = {"git.commit": f"{number:040x}"}
-        client.create_model_version(NAME, (store / "files").as_uri(), tags=tags)
-    monkeypatch.chdir(store)
-    return client
-
-
-def make_champion(number: int) -> None:
-    crown(
-        NAME,
-        existing_version(NAME, number),
-        expected=champion_number(NAME),
-        action="promoted",
-        reason=f"{number} is good",
-    )
+PROMOTED = {"action": "promoted", "reason": "it is good"}
 
 
 def test_what_is_recorded_of_a_champion(versions):  # noqa: ARG001
@@ -107,7 +68,7 @@ def test_without_any_champion_there_is_nothing_to_roll_back_to(versions):  # noq
         roll_back(NAME, reason="")
 
 
-def test_a_model_that_does_not_exist_has_no_champion(store):  # noqa: ARG001
+def test_a_model_that_does_not_exist_has_no_champion(registry):  # noqa: ARG001
     assert champion_number("other") is None
     assert read_records("other") == []
 
@@ -156,37 +117,6 @@ def test_a_decision_against_another_champion_changes_nothing(versions):  # noqa:
     assert len(read_records(NAME)) == 2
 
 
-def test_a_version_that_was_rolled_back_is_refused_without_looking_at_a_video(versions):
-    make_champion(1)
-    make_champion(2)
-    roll_back(NAME, reason="too slow")
-    report = promote(
-        NAME,
-        lambda: pytest.fail("there is nothing to judge"),
-        rules(load_params(REPOSITORY / "params.yaml")),
-        version=2,
-        again=False,
-        timeout_seconds=1,
-    )
-    assert report.decision.outcome == "refused"
-    assert report.sentence() == f"{NAME} version 2 is refused; version 1 stays champion."
-    assert "was rolled back on 20" in versions.get_model_version(NAME, "2").tags["gate.reasons"]
-    assert champion_number(NAME) == 1
-
-
-def test_the_champion_is_not_judged_again(versions):  # noqa: ARG001
-    make_champion(1)
-    report = promote(
-        NAME,
-        lambda: pytest.fail("there is nothing to judge"),
-        rules(load_params(REPOSITORY / "params.yaml")),
-        version=1,
-        again=False,
-        timeout_seconds=1,
-    )
-    assert report.sentence() == f"{NAME} version 1 is champion already. Nothing to do."
-
-
 def test_a_long_reason_is_cut(versions):  # noqa: ARG001
     make_champion(1)
     make_champion(2)
@@ -203,6 +133,7 @@ def test_the_command_rolls_back_and_lists(versions, monkeypatch, capsys):  # noq
     rollback.main()
     assert capsys.readouterr().out == (
         f"{NAME}: version 1 is champion again, version 2 was. Reason: too slow\n"
+        "A server keeps the version that it started with: start make serve and containers again.\n"
     )
     monkeypatch.setattr(sys, "argv", ["rollback", "--list"])
     rollback.main()
@@ -213,6 +144,101 @@ def test_the_command_rolls_back_and_lists(versions, monkeypatch, capsys):  # noq
         "version 2    promoted    commit 0000000000  after version 1  2 is good",
         "version 1    rolled back commit 0000000000  after version 2  too slow",
     ]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A function that lets something happen right after the next call of a method of MLflow."""
+
+    def after(method: str, happens) -> None:
+        real = getattr(MlflowClient, method)
+
+        def once(client, *arguments, **named):
+            monkeypatch.setattr(MlflowClient, method, real)
+            done = real(client, *arguments, **named)
+            happens(client)
+            return done
+
+        monkeypatch.setattr(MlflowClient, method, once)
+
+    return after
+
+
+def fail(*_):
+    raise MlflowException("connection reset")
+
+
+def test_another_machine_that_moves_the_alias_later_wins(versions, elsewhere):  # noqa: ARG001
+    make_champion(1)
+    elsewhere(
+        "set_registered_model_alias",
+        lambda client: client.set_registered_model_alias(NAME, CHAMPION, "3"),
+    )
+    with pytest.raises(PipelineError, match=r"expected version 2 as the champion .*, found v"):
+        make_champion(2)
+    assert champion_number(NAME) == 3
+    assert [record.version for record in read_records(NAME)] == [1]
+
+
+def test_a_move_that_came_to_pass_keeps_its_record_whatever_fails_then(
+    versions, elsewhere, monkeypatch
+):
+    make_champion(1)
+    with monkeypatch.context() as patch:
+        elsewhere(
+            "set_registered_model_alias",
+            lambda _: patch.setattr(MlflowClient, "get_model_version_by_alias", fail),
+        )
+        with pytest.raises(PipelineError, match="connection reset"):
+            crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    assert champion_number(NAME) == 2
+    assert [record.version for record in effective(read_records(NAME), 2)] == [1, 2]
+
+
+def test_a_record_that_cannot_be_taken_back_does_not_hide_who_is_champion(
+    versions, elsewhere, monkeypatch, caplog
+):
+    make_champion(1)
+    monkeypatch.setattr(MlflowClient, "delete_registered_model_tag", fail)
+    elsewhere(
+        "set_registered_model_tag",
+        lambda client: client.set_registered_model_alias(NAME, CHAMPION, "3"),
+    )
+    with pytest.raises(PipelineError, match=r"expected version 1 as the champion .*, found v"):
+        crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    assert re.search(rf"The tag champion\.\S+ of {NAME} should be deleted: ", caplog.text)
+
+
+def test_the_champion_is_recorded_last_although_another_record_came_after_its_own(
+    versions, elsewhere
+):
+    """Another machine writes a record between the record and the move."""
+    make_champion(1)
+    time = "2999-01-01T00:00:00.000000Z"
+    other = replace(read_records(NAME)[0], time=time, version=3, previous=1)
+    elsewhere(
+        "set_registered_model_tag",
+        lambda client: client.set_registered_model_tag(
+            NAME, tag_key(other, "aaaaaaaa"), other.to_json()
+        ),
+    )
+    record = crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    assert (record.version, record.previous) == (2, 3)
+    assert record.time == "2999-01-01T00:00:00.000001Z"
+    records = read_records(NAME)
+    assert effective(records, 2)[-1] == record
+    assert succession(records, 2)[-1] == 2
+
+
+def test_a_champion_that_has_a_successor_already_is_not_recorded_again(versions, elsewhere):
+    """Another machine promotes after the last look at the champion."""
+    make_champion(1)
+    last_look = ("get_model_version_by_alias", lambda _: make_champion(3))
+    elsewhere("set_registered_model_alias", lambda _: elsewhere(*last_look))
+    crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    assert champion_number(NAME) == 3
+    assert succession(read_records(NAME), 3) == [1, 2, 3]
+    assert len(read_records(NAME)) == 3
 
 
 def race(number: int, barrier, results) -> None:
@@ -238,7 +264,7 @@ def race(number: int, barrier, results) -> None:
 def hold(folder: Path, times: int) -> None:
     """Do something that must not be done by two at once."""
     for _ in range(times):
-        with one_at_a_time(NAME):
+        with one_at_a_time(NAME, "champion"):
             os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
             read_records(NAME)
             (folder / "inside").unlink()

@@ -1,0 +1,39 @@
+"""A registered model of four versions, whose files are a name only, and its champion."""
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from pipeline.promotion.champions import champion_number, crown, existing_version
+from pipeline.promotion.history import Record
+from pipeline.tracking.store import connect
+
+NAME = "test-classifier"
+
+
+def new_versions(folder: Path) -> MlflowClient:
+    """Register four versions, none of which was ever champion, anew.
+
+    Args:
+        folder: passes for the files of each.
+    """
+    client = connect()
+    if client.search_registered_models(f"name = '{NAME}'"):
+        client.delete_registered_model(NAME)
+    client.create_registered_model(NAME)
+    for number in range(1, 5):
+        tags = {"git.commit": f"{number:040x}"}
+        client.create_model_version(NAME, folder.as_uri(), tags=tags)
+    return client
+
+
+def make_champion(number: int) -> Record:
+    version = existing_version(NAME, number)
+    assert version is not None
+    return crown(
+        NAME,
+        version,
+        expected=champion_number(NAME),
+        action="promoted",
+        reason=f"{number} is good",
+    )
