@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.base.command import run_command
+from pipeline.base.errors import PipelineError
 from pipeline.base.files import replacing_folder
 from pipeline.base.paths import MODEL, MODEL_METADATA
 from pipeline.model.saving import export_saved_model, load_classifier
@@ -16,10 +17,12 @@ from pipeline.tracking.loading import model_file, model_uri
 logger = logging.getLogger(__name__)
 
 SAVED_MODEL = "saved_model"
+_EXPORTED = sorted([MODEL.name, MODEL_METADATA.name, SAVED_MODEL])
 
 
 def main() -> None:
     arguments = _parse_arguments()
+    _refuse_other_content(arguments.output)
     name = arguments.model or load_params().register_.name
     uri = model_uri(name, alias=CHAMPION)
     with replacing_folder(arguments.output) as folder:
@@ -27,6 +30,24 @@ def main() -> None:
             shutil.copy(model_file(uri, file), folder / file)
         export_saved_model(load_classifier(folder / MODEL.name), folder / SAVED_MODEL)
     logger.info("%s: wrote %s", uri, arguments.output)
+
+
+def _refuse_other_content(folder: Path) -> None:
+    """Refuse to replace anything but an earlier export.
+
+    Raises:
+        PipelineError: ``folder`` is a file, or holds something else.
+    """
+    if folder.is_dir():
+        found = sorted(path.name for path in folder.iterdir())
+        is_other, received = found not in ([], _EXPORTED), f"one that holds {', '.join(found[:5])}"
+    else:
+        is_other, received = folder.exists(), "a file"
+    if is_other:
+        raise PipelineError(
+            f"--output {folder}: expected a folder that is new, empty or an earlier export, which "
+            f"is replaced. Received: {received}"
+        )
 
 
 def _parse_arguments() -> argparse.Namespace:
