@@ -11,7 +11,6 @@ import base64
 import http.client
 import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -23,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, contextmanager
 from pathlib import Path
 from socket import create_server
+
+import yaml
 
 from benchmarks.made_videos import Encoding, make_video
 from pipeline.base.command import run_command
@@ -53,7 +54,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = str(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="serve-") as name:
         folder = Path(name)
-        shutil.copy(PARAMS_FILE, folder)
+        _copy_params(folder)
         with chdir(folder):  # where the store and its artifacts come to lie
             video = make_video(folder / "video.mp4", _VIDEO, seconds=_VIDEO_SECONDS, seed=0)
             content = video.read_bytes()
@@ -75,6 +76,13 @@ def main() -> None:
     print(json.dumps(report))
 
 
+def _copy_params(folder: Path) -> None:
+    """Copy params.yaml, without the folder of serve.path_root, which may be relative."""
+    params = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+    params["serve"]["path_root"] = ""
+    (folder / PARAMS_FILE.name).write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
 def _register(folder: Path, example: bytes) -> None:
     params = load_params()
     decode, extract = params.decode, params.extract
@@ -87,7 +95,7 @@ def _register(folder: Path, example: bytes) -> None:
         _CLASSES,
         Preprocessing(
             frames,
-            ClipSpec(extract.frames, extract.sampling, extract.stride),
+            ClipSpec(extract.frames, extract.sampling, extract.stride, extract.clips_per_video),
             Limits(decode.max_seconds, decode.max_pixels),
         ),
     ).write(folder / "classifier.json")
