@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     arguments = _parse_arguments()
     videos = named_videos(arguments.videos)
-    options = RequestOptions.from_params({"timeline": arguments.timeline, "clips": arguments.clips})
+    options = RequestOptions.from_params(
+        {"timeline": arguments.timeline, "clips": arguments.clips}, prefix="--"
+    )
     params = load_params()
     classifier = load_model(
         arguments.model or _registered_here(params), config=_config(params, len(videos))

@@ -20,7 +20,8 @@ _SHOWN_OF_ONE = 10  # in a table with a single one
 def as_table(outcomes: Sequence[Outcome]) -> str:
     """Return a line a video: its most probable classes, or why there is none.
 
-    The parts of a timeline follow their video, a line each.
+    At the end stands ``unsure`` where the best is not probable enough for the model to be relied
+    on. The parts of a timeline follow their video, a line each.
     """
     shown = _SHOWN_OF_ONE if len(outcomes) == 1 else _SHOWN_CLASSES
     rows = list(_rows(outcomes))
@@ -33,6 +34,8 @@ def as_table(outcomes: Sequence[Outcome]) -> str:
     lines = []
     for name, row, found in zip(names, rows, cells, strict=True):
         said = [cell.ljust(width) for cell, width in zip(found, widths, strict=False)]
+        if row.confident is False:
+            said.append("unsure")
         said = said or [f"error: {row.error}"]
         lines.append("  ".join([name.ljust(name_width), *said]).rstrip())
     return "\n".join(lines) + "\n"
@@ -41,13 +44,15 @@ def as_table(outcomes: Sequence[Outcome]) -> str:
 def as_csv(outcomes: Sequence[Outcome]) -> str:
     """Return a row a video; the columns are named as those of eval/predictions.csv.
 
-    The parts of a timeline follow their video, a row each, with ``start_seconds`` and
-    ``end_seconds``, which that of the video leaves empty.
+    ``confident`` (true or false) is there where the model has a threshold for it. The parts of
+    a timeline follow their video, a row each, with ``start_seconds`` and ``end_seconds``, which
+    that of the video leaves empty.
     """
     rows = list(_rows(outcomes))
     classes = next((list(row.probabilities) for row in rows if row.probabilities), [])
     parts = ["start_seconds", "end_seconds"] if any(row.end is not None for row in rows) else []
-    columns = ["video", *parts, "predicted", "probability"]
+    sure = ["confident"] if any(row.confident is not None for row in rows) else []
+    columns = ["video", *parts, "predicted", "probability", *sure]
     columns += [*(f"p_{name}" for name in classes), "error"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -56,6 +61,8 @@ def as_csv(outcomes: Sequence[Outcome]) -> str:
         cells: dict[str, object] = {"video": row.name, "error": row.error}
         if row.end is not None:
             cells |= {"start_seconds": f"{row.start:.6f}", "end_seconds": f"{row.end:.6f}"}
+        if row.confident is not None:
+            cells["confident"] = "true" if row.confident else "false"
         if found := row.probabilities:
             label = max(found, key=lambda name: found[name])
             cells |= {"predicted": label, "probability": f"{found[label]:.9f}"}
@@ -90,6 +97,7 @@ class _Row:
     name: str
     probabilities: dict[str, float]  # none where there is an error
     error: str = ""
+    confident: bool | None = None  # None: there is no threshold
     start: float = 0.0  # seconds
     end: float | None = None
 
@@ -97,16 +105,17 @@ class _Row:
 def _rows(outcomes: Iterable[Outcome]) -> Iterator[_Row]:
     for outcome in outcomes:
         name, found = str(outcome.video), outcome.prediction
-        yield _Row(name, found.probabilities if found else {}, outcome.error)
-        for part in found.timeline if found else ():
+        if found is None:
+            yield _Row(name, {}, outcome.error)
+            continue
+        yield _Row(name, found.probabilities, confident=found.confident)
+        for part in found.timeline:
             yield _Row(name, part.probabilities, start=part.start_seconds, end=part.end_seconds)
 
 
 def _answer(prediction: Prediction) -> dict[str, Any]:
-    answer = asdict(prediction)
-    if not prediction.timeline:
-        del answer["timeline"]
-    return answer
+    left_out: tuple[object, ...] = (None, ())  # no threshold, no timeline
+    return {name: value for name, value in asdict(prediction).items() if value not in left_out}
 
 
 def _best(probabilities: Mapping[str, float], count: int) -> list[str]:

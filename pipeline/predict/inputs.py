@@ -8,6 +8,8 @@ from pathlib import Path
 from pipeline.base.errors import PipelineError
 from pipeline.catalog.layouts import VIDEO_SUFFIXES
 
+_EXPECTED = "Expected files with a suffix such as .mp4, .mkv or .webm."
+
 
 def named_videos(names: Iterable[str]) -> list[Path]:
     """Return the videos that are meant, each once, in the order in which they are named.
@@ -31,7 +33,9 @@ def _meant(name: str) -> Iterator[Path]:
     if not name.strip():
         return
     if path.is_dir():
-        yield from _in_folder(path)
+        if not (found := _in_folder(path)):
+            raise PipelineError(f"{path}: no video found. {_EXPECTED}")
+        yield from found
     elif path.exists():
         yield path
     elif (parts := _split(name)) != [name]:
@@ -51,24 +55,20 @@ def _split(name: str) -> list[str]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found = [
+    return [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not _is_hidden(path, folder)
     ]
+
+
+def _fitting(pattern: str) -> list[Path]:
+    """Return the videos that fit, with those in folders that fit: some of these may have none."""
+    paths = map(Path, sorted(glob(pattern, recursive=True)))  # noqa: PTH207  # Path takes no absolute pattern
+    found = [video for path in paths for video in (_in_folder(path) if path.is_dir() else [path])]
     if not found:
-        raise PipelineError(
-            f"{folder}: no video found. Expected files with a suffix such as .mp4, .mkv or .webm."
-        )
+        raise PipelineError(f"{pattern}: no video fits the pattern. {_EXPECTED}")
     return found
-
-
-def _fitting(pattern: str) -> Iterator[Path]:
-    found = sorted(glob(pattern, recursive=True))  # noqa: PTH207  # Path takes no absolute pattern
-    if not found:
-        raise PipelineError(f"{pattern}: no file fits the pattern.")
-    for name in found:
-        yield from _meant(name)
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -8,7 +8,7 @@ from pipeline.base.errors import PipelineError
 from pipeline.serving.contract import PLAIN, RequestOptions
 from pipeline.tracking.loading import Prediction, RegisteredClassifier
 
-_AT_ONCE = 16  # videos; decoded side by side, and once more one by one if any of them is bad
+_AT_ONCE = 16  # videos; decoded side by side
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,10 @@ def classify(
     """Yield what became of each video, in their order. A bad one does not stop the others."""
     for start in range(0, len(videos), _AT_ONCE):
         some = videos[start : start + _AT_ONCE]
-        try:
-            found = classifier.predict(some, options)
-        except PipelineError:
-            yield from (_classify_one(classifier, video, options) for video in some)
-        else:
-            yield from map(Outcome, some, found)
+        yield from map(_outcome, some, classifier.try_each(some, options))
 
 
-def _classify_one(
-    classifier: RegisteredClassifier, video: Path, options: RequestOptions
-) -> Outcome:
-    try:
-        (prediction,) = classifier.predict([video], options)
-    except PipelineError as error:
-        return Outcome(video, error=str(error).removeprefix(f"{video.absolute()}: "))
-    return Outcome(video, prediction)
+def _outcome(video: Path, found: Prediction | PipelineError) -> Outcome:
+    if isinstance(found, PipelineError):
+        return Outcome(video, error=str(found))
+    return Outcome(video, found)

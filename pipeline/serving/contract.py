@@ -18,15 +18,20 @@ class RequestOptions:
     timeline: also say what is seen in each stretch of the video.
     clips: cut a video that is longer than a clip into at most so many, and average what is said
         of them; 0: as many as in training (``extract.clips_per_video``).
+    keep_going: answer a video that cannot be used with ``error``, and the others all the same.
     """
 
     top_k: int = 0
     timeline: bool = False
     clips: int = 0
+    keep_going: bool = False
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any] | None) -> Self:
+    def from_params(cls, params: Mapping[str, Any] | None, *, prefix: str = "params.") -> Self:
         """Read the params of a request, whose types MLflow has checked.
+
+        Args:
+            prefix: what stands before a name where it was set, for messages.
 
         Raises:
             PipelineError: top_k is below 0, or clips is not from 0 to 1000.
@@ -34,12 +39,12 @@ class RequestOptions:
         options = cls(**(params or {}))
         if options.top_k < 0:
             raise PipelineError(
-                "params.top_k: expected a number from 0 (all classes) up. "
+                f"{prefix}top_k: expected a number from 0 (all classes) up. "
                 f"Received: {options.top_k}"
             )
         if not 0 <= options.clips <= MOST_CLIPS:
             raise PipelineError(
-                f"params.clips: expected a number from 0 (as in training) to {MOST_CLIPS}. "
+                f"{prefix}clips: expected a number from 0 (as in training) to {MOST_CLIPS}. "
                 f"Received: {options.clips}"
             )
         return options
@@ -47,6 +52,10 @@ class RequestOptions:
     def applied_to(self, spec: ClipSpec) -> ClipSpec:
         """Return how clips are made for this request by a model that was trained on ``spec``."""
         return replace(spec, clips_per_video=self.clips or spec.clips_per_video)
+
+    def is_as_trained(self, spec: ClipSpec) -> bool:
+        """Whether a model trained on ``spec`` sees as many clips of a video as in training."""
+        return self.applied_to(spec) == spec
 
     def to_params(self) -> dict[str, Any]:
         """Return what differs from the default: a model may be older than an option."""

@@ -8,10 +8,11 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +29,9 @@ from pipeline.video.source import VideoError
 
 # Arguments of write_raw_frames.
 Task = tuple[VideoSource, Path, Preprocessing, float]
+
+# The number of frames of each video, or why there are none.
+Outcomes = Generator[int | VideoError, None, None]
 
 # The decoder looks at the clock after each frame. Who does not come back even then is stopped.
 _GRACE_SECONDS = 5
@@ -51,32 +55,38 @@ class Decoder:
         self._timeout_seconds = timeout_seconds
         self._workers = _Workers(processes) if processes else None
 
-    @contextmanager
-    def frames(self, sources: Sequence[VideoSource]) -> Iterator[list[NDArray[np.uint8]]]:
-        """Yield the frames of each video, uint8 [N, H, W, 3], RGB, at the model's rate.
+    def frames(
+        self, sources: Sequence[VideoSource]
+    ) -> Generator[NDArray[np.uint8] | VideoError, None, None]:
+        """Yield what comes of each video, in their order: its frames, or why there are none.
 
-        They are mapped from temporary files, which are gone after the block.
+        Frames are uint8 [N, H, W, 3], RGB, at the model's rate, mapped from a temporary file that
+        is gone when the next video is asked for. Processes decode ahead, so that the frames of up
+        to ``processes + 2`` videos lie on the disk. Close the generator to stop early.
+
+        A VideoError is yielded for a video that is none, is damaged, is over a limit, takes too
+        long or crashes the decoder.
 
         Raises:
-            VideoError: a video is none, is damaged, is over a limit, takes too long or
-                crashes the decoder.
+            OSError: the frames cannot be written.
         """
+        spec = self._preprocessing.frames
         # A process that is stopped may write while its folder is removed.
         with TemporaryDirectory(prefix="frames-", ignore_cleanup_errors=True) as folder:
-            paths = [Path(folder, str(number)) for number in range(len(sources))]
             tasks = [
-                (source, path, self._preprocessing, self._timeout_seconds)
-                for source, path in zip(sources, paths, strict=True)
+                (source, Path(folder, str(number)), self._preprocessing, self._timeout_seconds)
+                for number, source in enumerate(sources)
             ]
-            if self._workers is None:
-                counts = [write_raw_frames(*task) for task in tasks]
-            else:
-                counts = self._workers.write(tasks)
-            spec = self._preprocessing.frames
-            yield [
-                np.memmap(path, np.uint8, "r", shape=(count, spec.height, spec.width, 3))
-                for path, count in zip(paths, counts, strict=True)
-            ]
+            write = self._workers.write if self._workers else _write_here
+            with closing(write(tasks)) as counts:
+                for (_, path, _, _), count in zip(tasks, counts, strict=True):
+                    if isinstance(count, VideoError):
+                        yield count
+                    else:
+                        yield np.memmap(
+                            path, np.uint8, "r", shape=(count, spec.height, spec.width, 3)
+                        )
+                    path.unlink(missing_ok=True)
 
 
 class _Workers:
@@ -87,31 +97,36 @@ class _Workers:
         self._replacing = threading.Lock()
         self._pool = self._new_pool()
 
-    def write(self, tasks: Sequence[Task]) -> list[int]:
-        """Return what ``write_raw_frames`` gives of each task.
+    def write(self, tasks: Sequence[Task]) -> Outcomes:
+        """Yield what ``write_raw_frames`` gives of each task, or why it gives nothing.
 
-        Raises:
-            VideoError: as there, or the process died of the video.
+        One task more than there are processes is under way: they work while the caller does.
         """
-        futures = [self._scheduled(task) for task in tasks]
+        futures: deque[Future[int]] = deque()
         try:
-            return [self._result(future, task) for future, task in zip(futures, tasks, strict=True)]
+            for number, task in enumerate(tasks):
+                for later in tasks[number + len(futures) : number + self._processes + 1]:
+                    futures.append(self._scheduled(later))
+                outcome = self._outcome(futures[0], task)
+                futures.popleft()
+                yield outcome
         finally:
-            for future in futures:  # after an error nobody waits for the others
+            for future in futures:  # nobody waits for them any more
                 future.cancel()
 
-    def _result(self, future: "Future[int]", task: Task) -> int:
+    def _outcome(self, future: "Future[int]", task: Task) -> int | VideoError:
         source, _, _, timeout_seconds = task
         try:
             try:
                 return future.result()
             except BrokenProcessPool:  # a process died of something else, while it was idle
                 return self._scheduled(task).result()
+        except VideoError as error:
+            return error
         except TimeoutError:
-            raise _too_slow(source.name, timeout_seconds) from None
+            return _too_slow(source.name, timeout_seconds)
         except ProcessExpired as error:
-            reason = f"the decoder died of it (exit code {error.exitcode})"
-            raise VideoError(source.name, reason) from None
+            return VideoError(source.name, f"the decoder died of it (exit code {error.exitcode})")
 
     def _scheduled(self, task: Task) -> "Future[int]":
         _, _, _, timeout_seconds = task
@@ -133,6 +148,14 @@ class _Workers:
         return pool
 
 
+def _write_here(tasks: Sequence[Task]) -> Outcomes:
+    for task in tasks:
+        try:
+            yield write_raw_frames(*task)
+        except VideoError as error:
+            yield error
+
+
 def write_raw_frames(
     source: VideoSource, path: Path, preprocessing: Preprocessing, timeout_seconds: float
 ) -> int:
@@ -140,6 +163,7 @@ def write_raw_frames(
 
     Raises:
         VideoError: the video is none, is damaged, is over a limit or takes too long.
+        OSError: the frames cannot be written.
     """
     deadline = time.monotonic() + timeout_seconds
     reader = FrameReader(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Prediction:
     probability: float  # of the label
     probabilities: dict[str, float]  # of every class, or of the most probable ones
     timeline: tuple[Stretch, ...] = ()  # where it is asked for: the whole video, part by part
+    confident: bool | None = None  # None: the model has no threshold for what was asked
 
 
 class RegisteredClassifier:
@@ -59,6 +60,33 @@ class RegisteredClassifier:
                 is older than one of the options.
         """
         self._refuse_unknown(options)
+        return [_prediction(row) for row in self._answer(videos, options)]
+
+    def try_each(
+        self, videos: Sequence[Path], options: RequestOptions = PLAIN
+    ) -> list[Prediction | PipelineError]:
+        """Classify video files; in place of one that cannot be used stands why, without its name.
+
+        Raises:
+            PipelineError: the machine failed (its disk is full), or the model is older than one
+                of the options.
+        """
+        self._refuse_unknown(options)
+        if "keep_going" not in self._known_options():  # an older version
+            return [self._try_alone(video, options) for video in videos]
+        rows = self._answer(videos, replace(options, keep_going=True))
+        return [PipelineError(row["error"]) if row["error"] else _prediction(row) for row in rows]
+
+    def _try_alone(self, video: Path, options: RequestOptions) -> Prediction | PipelineError:
+        try:
+            (prediction,) = self.predict([video], options)
+        except PipelineError as error:
+            return PipelineError(str(error).removeprefix(f"{video.absolute()}: "))
+        return prediction
+
+    def _answer(
+        self, videos: Sequence[Path | bytes], options: RequestOptions
+    ) -> list[dict[str, Any]]:
         rows = [
             {"video": video, "path": None}
             if isinstance(video, bytes)
@@ -72,17 +100,19 @@ class RegisteredClassifier:
             if len(videos) == 1:
                 message = message.removeprefix("Video 1: ")
             raise PipelineError(message) from None
-        return [_prediction(row) for row in found.to_dict("records")]
+        answer: list[dict[str, Any]] = found.to_dict("records")
+        return answer
 
     def _refuse_unknown(self, options: RequestOptions) -> None:
         """MLflow would warn and leave the option out."""
-        signature = self._servable.metadata.signature
-        known = {param.name for param in signature.params or ()}
-        if unknown := options.to_params().keys() - known:
+        if unknown := options.to_params().keys() - self._known_options():
             raise PipelineError(
                 f"{self.uri}: this version was registered before there was the option "
                 f"{', '.join(sorted(unknown))}. Register a new one with: make repro"
             )
+
+    def _known_options(self) -> set[str]:
+        return {param.name for param in self._servable.metadata.signature.params or ()}
 
 
 def load_model(
@@ -140,8 +170,13 @@ def model_file(uri: str, name: str) -> Path:
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:
-    timeline = tuple(Stretch(**stretch) for stretch in row.pop("timeline", ()))
-    return Prediction(**row, timeline=timeline)
+    return Prediction(
+        label=row["label"],
+        probability=row["probability"],
+        probabilities=row["probabilities"],
+        timeline=tuple(Stretch(**stretch) for stretch in row.get("timeline") or ()),
+        confident=row.get("confident"),
+    )
 
 
 @contextmanager

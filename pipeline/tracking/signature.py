@@ -18,6 +18,7 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "label"),
             ColSpec(DataType.double, "probability"),
             ColSpec(Map(DataType.double), "probabilities"),
+            ColSpec(DataType.boolean, "confident", required=False),
             ColSpec(
                 Array(
                     Object(
@@ -31,6 +32,7 @@ SIGNATURE = ModelSignature(
                 "timeline",
                 required=False,
             ),
+            ColSpec(DataType.string, "error", required=False),
         ]
     ),
     params=ParamSchema(
@@ -38,6 +40,7 @@ SIGNATURE = ModelSignature(
             ParamSpec("top_k", DataType.long, 0),
             ParamSpec("timeline", DataType.boolean, False),
             ParamSpec("clips", DataType.long, 0),
+            ParamSpec("keep_going", DataType.boolean, False),
         ]
     ),
 )

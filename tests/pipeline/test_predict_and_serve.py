@@ -16,9 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.video.writing import encode_mp4
+from tests.conftest import numbered_frames
 from tests.servers import free_port, running_server
 
 PREDICT = ("python", "-m", "pipeline.predict")
+MAKE = ("make", "--silent", "INSTALLED=")  # with the packages that run the tests
+CHALLENGER = "MODEL=video-classifier@challenger"
 Answer = tuple[int, dict[str, Any]]  # status, content
 
 
@@ -36,7 +40,7 @@ def test_predict_gives_the_probabilities_of_evaluate(built, tmp_path):
     expected = evaluated(built)
     assert len(expected) >= 4
     output = tmp_path / "found.json"
-    built.run(*PREDICT, "--format", "json", "--output", str(output), "--", " ".join(expected))
+    built.run(*MAKE, "predict", f"VIDEO={' '.join(expected)}", "FORMAT=json", f"OUTPUT={output}")
     found = {row["video"]: row["probabilities"] for row in json.loads(output.read_text())}
     assert list(found) == list(expected)
     for video, probabilities in expected.items():
@@ -98,12 +102,13 @@ print(json.dumps(served(frames=frames, mask=mask)["output_0"].numpy().tolist()))
 
 
 def test_the_exported_model_needs_nothing_but_tensorflow(built, tmp_path):
-    challenger = ("--model", "video-classifier@challenger")
     exported = tmp_path / "exported"
-    built.run("python", "-m", "pipeline.export", *challenger, "--output", str(exported))
+    built.run(*MAKE, "export", CHALLENGER, f"OUTPUT={exported}")
     assert {path.name for path in exported.iterdir()} == {
         "classifier.keras", "classifier.json", "saved_model",
     }  # fmt: skip
+    for name in ("classifier.keras", "classifier.json"):
+        assert (exported / name).read_bytes() == (built.root / "models" / name).read_bytes()
     clips = built.root / "data/clips/test"
     expected = evaluated(built)
     shards: dict[str, dict[int, str]] = {}
@@ -128,10 +133,7 @@ def test_the_exported_model_needs_nothing_but_tensorflow(built, tmp_path):
 def post(built) -> Callable[..., Answer]:
     """Post a JSON object to the scoring server of the challenger."""
     port = free_port()
-    command = [
-        sys.executable, "-m", "pipeline.serve",
-        "--model", "video-classifier@challenger", "--port", str(port),
-    ]  # fmt: skip
+    command = [*MAKE, "serve", CHALLENGER, f"PORT={port}"]
 
     def post(**content: object) -> Answer:
         request = urllib.request.Request(
@@ -162,7 +164,7 @@ def test_a_video_over_http_gets_the_probabilities_of_evaluate(built, post):
         assert found["probabilities"] == pytest.approx(probabilities, abs=1e-6)
         assert found["label"] == max(probabilities, key=lambda name: probabilities[name])
         assert found["probability"] == max(found["probabilities"].values())
-        assert set(found) == {"label", "probability", "probabilities"}
+        assert found.keys() - {"confident"} == {"label", "probability", "probabilities"}
     assert post(inputs=rows[:1])[1]["predictions"][0]["label"] == answer["predictions"][0]["label"]
 
 
@@ -176,7 +178,31 @@ def test_params_go_over_http(built, post):
     assert part["probabilities"] == pytest.approx(found["probabilities"], abs=1e-6)
     status, answer = post(dataframe_records=[row], params={"top_k": -1})
     assert status == 400
-    assert "params.top_k: expected a number from 0" in answer["message"]
+    assert answer["message"].startswith("params.top_k: expected a number from 0")
+
+
+def test_a_long_video_gets_the_same_timeline_and_clips_over_http_and_by_command(
+    built, post, tmp_path
+):
+    """Two seconds at 10 fps; a clip has eight frames."""
+    video, output = tmp_path / "long.mp4", tmp_path / "found.json"
+    video.write_bytes(encode_mp4(numbered_frames(20), fps=10))
+    row = {"video": as_base64(video)}
+    _, answer = post(dataframe_records=[row], params={"timeline": True, "clips": 2})
+    (served,) = answer["predictions"]
+    times = [(part["start_seconds"], part["end_seconds"]) for part in served["timeline"]]
+    assert times == [(0.0, 0.8), (0.6, 1.4), (1.2, 2.0)]
+    _, answer = post(dataframe_records=[row])
+    (plain,) = answer["predictions"]
+    assert plain["probabilities"] != pytest.approx(served["probabilities"], abs=1e-6)
+
+    command = (f"VIDEO={video}", "TIMELINE=yes", "CLIPS=2", "FORMAT=json", f"OUTPUT={output}")
+    built.run(*MAKE, "predict", *command)
+    (found,) = json.loads(output.read_text())
+    assert found["probabilities"] == pytest.approx(served["probabilities"], abs=1e-6)
+    for part, other in zip(found["timeline"], served["timeline"], strict=True):
+        assert part["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
+        assert part["start_seconds"] == other["start_seconds"]
 
 
 def test_a_bad_request_is_told_why_and_the_server_lives(built, post):
@@ -185,14 +211,15 @@ def test_a_bad_request_is_told_why_and_the_server_lives(built, post):
     cut = {"video": base64.b64encode(whole[: len(whole) // 2]).decode()}
     for content, message in (
         ({"dataframe_records": [good, cut]}, "Video 2: <"),
+        ({"inputs": [good, cut]}, "Video 2: <"),
         ({"dataframe_records": [{"video": "anVuaw=="}]}, "Video 1: <4 bytes>: not a video"),
-        ({"dataframe_records": [{"video": "abc"}]}, "Incorrect padding"),
+        ({"dataframe_records": [{"video": "abc"}]}, "Failed to parse input"),  # MLflow's words
         ({"dataframe_records": [{"film": "x"}]}, "Expected one row a video"),
-        ({"dataframe_records": [{**good, "path": "x"}]}, "expected either the bytes"),
+        ({"dataframe_records": [{**good, "path": "x"}]}, "Video 1: expected either the bytes"),
     ):
         status, answer = post(**content)
         assert status == 400
-        assert message in answer["message"]
+        assert answer["message"].startswith(message)
         assert "Traceback" not in json.dumps(answer)
         assert post(dataframe_records=[good])[0] == 200
 
@@ -211,6 +238,7 @@ def test_a_server_reads_paths_below_its_root_only(built, post, tmp_path):
         for path in ("link.mp4", "../labels.csv", str(tmp_path / "outside.mp4"), "/etc/passwd"):
             status, answer = post(dataframe_records=[{"path": path}])
             assert status == 400
-            assert "expected a path below the folder that this server reads" in answer["message"]
+            expected_message = "expected a path below the folder that this server reads"
+            assert answer["message"] == f"Video 1: {path}: {expected_message}"
     finally:
         link.unlink()

@@ -38,12 +38,14 @@ def folder(tmp_path, monkeypatch) -> Path:
         (["my*.mp4"], ["my video.mp4"]),
         (["x/**/*.avi"], ["x/deep/c.avi"]),
         (["x/*"], ["x/b.MP4", "x/deep/c.avi"]),
+        (["*"], ["a.mp4", "it's.mkv", "my video.mp4", "t.txt", "x/b.MP4", "x/deep/c.avi"]),
         (["t.txt"], ["t.txt"]),  # who names a file means it
         (["none.mp4"], ["none.mp4"]),
         (["a.mp4", "*.mp4", "a.mp4"], ["a.mp4", "my video.mp4"]),
     ],
 )
-def test_names_folders_and_patterns(folder, names, expected):  # noqa: ARG001
+def test_names_folders_and_patterns(folder, names, expected):
+    (folder / "empty").mkdir()  # a pattern may fit it
     assert [str(path) for path in named_videos(names)] == expected
 
 
@@ -58,7 +60,8 @@ def test_all_of_a_folder_but_what_is_hidden_or_no_video(folder):
     [
         ([], "no video given. Name at least one"),
         ([" "], "no video given. Name at least one"),
-        (["*.flv"], r"\*\.flv: no file fits the pattern"),
+        (["*.flv"], r"\*\.flv: no video fits the pattern. Expected files with a suffix"),
+        (["em*"], r"em\*: no video fits the pattern. Expected files with a suffix"),
         (["empty"], "empty: no video found. Expected files with a suffix"),
     ],
 )
@@ -156,27 +159,51 @@ def test_the_parts_of_a_timeline_follow_their_video():
     }
 
 
+UNSURE = (
+    Outcome(Path("a.mp4"), Prediction("a", 0.6, {"a": 0.6, "b": 0.4}, confident=False)),
+    Outcome(Path("b.mp4"), Prediction("b", 0.9, {"a": 0.1, "b": 0.9}, confident=True)),
+    Outcome(Path("c.mp4"), error="not a video"),
+)
+
+
+def test_what_a_model_is_unsure_of_is_marked():
+    assert as_table(UNSURE).splitlines() == [
+        "a.mp4  a 0.6000  b 0.4000  unsure",
+        "b.mp4  b 0.9000  a 0.1000",
+        "c.mp4  error: not a video",
+    ]
+    assert as_csv(UNSURE).splitlines() == [
+        "video,predicted,probability,confident,p_a,p_b,error",
+        "a.mp4,a,0.600000000,false,0.600000000,0.400000000,",
+        "b.mp4,b,0.900000000,true,0.100000000,0.900000000,",
+        "c.mp4,,,,,,not a video",
+    ]
+    assert [row.get("confident") for row in json.loads(as_json(UNSURE))] == [False, True, None]
+
+
 class Picky:
-    """Refuses every list with a bad video in it, as the registered model does."""
+    """Answers with an error for each bad video, as the registered model does."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def predict(self, videos, options):
+    def try_each(self, videos, options):
         assert options == PLAIN
         self.calls.append(len(videos))
-        for number, video in enumerate(videos, start=1):
-            if video.name.startswith("bad"):
-                prefix = "" if len(videos) == 1 else f"Video {number}: "
-                raise PipelineError(f"{prefix}{video.absolute()}: is bad")
-        return [prediction(a=0.5, b=0.5) for _ in videos]
+        return [
+            PipelineError("is bad") if video.name.startswith("bad") else prediction(a=0.5, b=0.5)
+            for video in videos
+        ]
 
 
 def test_a_bad_video_costs_its_neighbours_nothing():
     videos = [Path(f"{number}.mp4") for number in range(17)]
-    videos[16] = Path("bad one.mp4")
+    videos[3] = Path("bad one.mp4")
     picky = Picky()
     outcomes = list(classify(picky, videos))
     assert [outcome.video for outcome in outcomes] == videos
-    assert [outcome.error for outcome in outcomes] == [""] * 16 + ["is bad"]
-    assert picky.calls == [16, 1, 1]
+    assert [outcome.error for outcome in outcomes] == [
+        "is bad" if n == 3 else "" for n in range(17)
+    ]
+    assert [outcome.prediction is None for outcome in outcomes] == [n == 3 for n in range(17)]
+    assert picky.calls == [16, 1]

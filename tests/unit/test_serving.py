@@ -4,6 +4,7 @@ import base64
 import multiprocessing
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing
 from pipeline.clips.sampling import ClipSpec
 from pipeline.serving.contract import RequestOptions, ServingConfig
-from pipeline.serving.decoding import Decoder
+from pipeline.serving.decoding import Decoder, write_raw_frames
 from pipeline.serving.scoring import Scorer
 from pipeline.serving.sources import VideoSource, source_of
 from pipeline.video.reading import FrameSpec, Segment, read_frames
@@ -114,9 +115,13 @@ def test_top_k_counts_from_0():
 def test_clips_are_as_in_training_or_so_many():
     assert RequestOptions().applied_to(PREPROCESSING.clip) == PREPROCESSING.clip
     assert RequestOptions(clips=3).applied_to(PREPROCESSING.clip).clips_per_video == 3
+    as_trained = [RequestOptions(clips=n).is_as_trained(PREPROCESSING.clip) for n in (0, 1, 2)]
+    assert as_trained == [True, True, False]
     for wrong in (-1, 1001):
         with pytest.raises(PipelineError, match=rf"^params\.clips: .* Received: {wrong}$"):
             RequestOptions.from_params({"clips": wrong})
+    with pytest.raises(PipelineError, match=r"^--clips: expected a number from 0"):
+        RequestOptions.from_params({"clips": -1}, prefix="--")
 
 
 def test_only_what_differs_from_the_default_is_asked_of_a_model():
@@ -135,13 +140,20 @@ def decoder(request) -> Decoder:
     return Decoder(PREPROCESSING, timeout_seconds=30, processes=request.param)
 
 
+def decoded(decoder: Decoder, *sources: VideoSource) -> list[int | str]:
+    """The number of frames of each video, or why there are none."""
+    return [
+        str(found) if isinstance(found, VideoError) else len(found)
+        for found in decoder.frames(sources)
+    ]
+
+
 def test_frames_are_those_of_training(decoder, mp4, tmp_path):
     path = tmp_path / "one.mp4"
     path.write_bytes(mp4)
     expected = read_frames(mp4, PREPROCESSING.frames, limits=PREPROCESSING.limits)
-    with decoder.frames([source(mp4), source(path)]) as videos:
-        for frames in videos:
-            np.testing.assert_array_equal(frames, expected)
+    for frames in decoder.frames([source(mp4), source(path)]):
+        np.testing.assert_array_equal(frames, expected)
 
 
 @pytest.mark.parametrize(
@@ -152,15 +164,40 @@ def test_frames_are_those_of_training(decoder, mp4, tmp_path):
         (Path("/dev/zero"), "not a regular file"),
     ],
 )
-def test_a_bad_video_is_named_and_the_next_is_decoded(decoder, mp4, bad, reason):
-    with (
-        pytest.raises(VideoError) as caught,
-        decoder.frames([source(mp4), source(bad, 2)]),
-    ):
-        pass
-    assert str(caught.value).startswith(f"Video 2: it: {reason}")
-    with decoder.frames([source(mp4)]) as (frames,):
+def test_a_bad_video_is_named_and_the_others_are_decoded(decoder, mp4, bad, reason):
+    first, second, *others = decoded(decoder, source(mp4), source(bad, 2), *[source(mp4)] * 3)
+    assert second.startswith(f"Video 2: it: {reason}")
+    assert [first, *others] == [10] * 4
+
+
+def test_the_frames_of_few_videos_lie_on_the_disk(decoder, mp4, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for number, frames in enumerate(decoder.frames([source(mp4)] * 6), start=1):
         assert len(frames) == 10
+        names = {path.name for path in tmp_path.glob("frames-*/*")}
+        assert str(number - 1) in names
+        assert names <= {str(number - 1), str(number)}  # another process decodes one ahead
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_stops_early_leaves_nothing_behind(decoder, mp4, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    videos = decoder.frames([source(mp4)] * 6)
+    next(videos)
+    videos.close()
+    assert list(tmp_path.iterdir()) == []
+    assert decoded(decoder, source(mp4)) == [10]
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_a_video(decoder, mp4, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/tmp")
+    with pytest.raises(OSError, match="Not a directory"):
+        decoded(decoder, source(mp4))
+
+
+def test_a_full_disk_is_no_fault_of_a_video(mp4):
+    with pytest.raises(OSError, match="No space left on device"):
+        write_raw_frames(source(mp4), Path("/dev/full"), PREPROCESSING, 30)
 
 
 def test_limits_hold_for_requests(mp4):
@@ -172,44 +209,34 @@ def test_limits_hold_for_requests(mp4):
         ),
     ):
         narrow = Preprocessing(PREPROCESSING.frames, PREPROCESSING.clip, limits)
-        with (
-            pytest.raises(VideoError) as caught,
-            Decoder(narrow, timeout_seconds=30).frames([source(mp4)]),
-        ):
-            pass
-        assert caught.value.reason == reason
+        assert decoded(Decoder(narrow, timeout_seconds=30), source(mp4)) == [
+            f"Video 1: it: {reason}"
+        ]
 
 
 def test_a_video_that_takes_too_long_is_refused(mp4):
-    with (
-        pytest.raises(VideoError, match="Video 1: it: not decoded after 1e-09 s"),
-        Decoder(PREPROCESSING, timeout_seconds=1e-9).frames([source(mp4)]),
-    ):
-        pass
+    assert decoded(Decoder(PREPROCESSING, timeout_seconds=1e-9), source(mp4)) == [
+        "Video 1: it: not decoded after 1e-09 s"
+    ]
 
 
 def test_a_video_that_kills_the_decoder_harms_no_other(mp4):
     decoder = Decoder(PREPROCESSING, timeout_seconds=30, processes=1)
-    with (
-        pytest.raises(VideoError, match="Video 2: it: the decoder died of it"),
-        decoder.frames([source(mp4), VideoSource(DeadlyVideo(), "Video 2: it")]),
-    ):
-        pass
-    with decoder.frames([source(mp4)]) as (frames,):
-        assert len(frames) == 10
+    deadly = VideoSource(DeadlyVideo(), "Video 2: it")
+    first, second, third = decoded(decoder, source(mp4), deadly, source(mp4))
+    assert second.startswith("Video 2: it: the decoder died of it (exit code ")
+    assert (first, third) == (10, 10)
 
 
 def test_a_decoder_that_was_killed_while_idle_is_replaced(mp4):
     before = {child.pid for child in multiprocessing.active_children()}
     decoder = Decoder(PREPROCESSING, timeout_seconds=30, processes=1)
-    with decoder.frames([source(mp4)]):
-        pass
+    assert decoded(decoder, source(mp4)) == [10]
     for child in multiprocessing.active_children():
         if child.pid not in before:
             os.kill(child.pid, signal.SIGKILL)
             child.join()
-    with decoder.frames([source(mp4)]) as (frames,):
-        assert len(frames) == 10
+    assert decoded(decoder, source(mp4)) == [10]
 
 
 class Brightness(keras.Model):
@@ -252,6 +279,45 @@ def test_a_longer_video_is_cut_into_clips_and_averaged(scorer, mp4):
     short = encode_mp4(numbered_frames(2), fps=10)  # no longer than a clip: nothing to cut
     plain, cut = (scorer.score([source(short)], RequestOptions(clips=n))[0] for n in (0, 5))
     assert cut == plain
+
+
+def scorer_with(threshold: float | None) -> Scorer:
+    metadata = ClipsMetadata(CLASSES, PREPROCESSING)
+    decoder = Decoder(PREPROCESSING, timeout_seconds=30)
+    return Scorer(Brightness(), metadata, decoder, abstain_below=threshold)
+
+
+@pytest.mark.parametrize(("over", "expected"), [(-1e-9, True), (0, True), (1e-9, False)])
+def test_a_model_is_confident_from_its_threshold_on(scorer, mp4, over, expected):
+    (plain,) = scorer.score([source(mp4)], RequestOptions())
+    assert "confident" not in plain  # this one has no threshold
+    threshold = plain["probability"] + over
+    (row,) = scorer_with(threshold).score([source(mp4)], RequestOptions(top_k=1, clips=1))
+    assert row["confident"] is expected
+
+
+def test_the_threshold_says_nothing_of_more_clips_than_in_training(mp4):
+    (row,) = scorer_with(0.1).score([source(mp4)], RequestOptions(clips=2))
+    assert "confident" not in row
+
+
+def test_a_bad_video_ends_the_request_unless_it_is_to_go_on(scorer, mp4):
+    sources = [source(mp4), source(b"junk", 2), source(mp4, 3)]
+    with pytest.raises(VideoError, match=r"^Video 2: it: not a video that can be opened"):
+        scorer.score(sources, RequestOptions())
+    options = RequestOptions(keep_going=True, timeline=True)
+    first, second, third = scorer.score(sources, options)
+    assert second.keys() == {"error"}
+    assert second["error"].startswith("not a video that can be opened")
+    assert first.pop("error") is None
+    assert third.pop("error") is None
+    (alone,) = scorer.score([source(mp4)], RequestOptions(timeline=True))
+    assert first == third == alone
+
+
+def test_nothing_but_bad_videos_is_answered_too(scorer):
+    (row,) = scorer.score([source(b"")], RequestOptions(keep_going=True))
+    assert row == {"error": "the file is empty"}
 
 
 def test_top_k_names_the_most_probable_classes_first(scorer, mp4):

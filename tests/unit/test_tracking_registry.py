@@ -1,11 +1,13 @@
 """The registered model: an untrained classifier in a real registry, loaded as servers load it."""
 
 import ast
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -14,18 +16,24 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.models.cli import commands as models_commands
+from mlflow.pyfunc.scoring_server import invocations
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import sha256_of_file
-from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing, clips_from_video
 from pipeline.clips.sampling import ClipSpec
 from pipeline.model.architecture import Architecture, Cnn, Temporal
 from pipeline.model.classifier import build_classifier
+from pipeline.model.metadata import ClassifierMetadata
 from pipeline.model.prediction import predict_clips
 from pipeline.model.saving import load_classifier, save_classifier
-from pipeline.serving.contract import ServingConfig
-from pipeline.tracking.loading import Prediction, load_model, model_uri
+from pipeline.serving.contract import RequestOptions, ServingConfig
+from pipeline.tracking.loading import Prediction, RegisteredClassifier, load_model, model_uri
 from pipeline.tracking.registry import INFERENCE_MODULES, inference_requirements, register_model
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.store import connect
@@ -76,7 +84,8 @@ def register(store, video):
             frame_shape=(12, 16, 3),
         )
         save_classifier(model, store / "classifier.keras")
-        ClipsMetadata(CLASSES, PREPROCESSING).write(store / "classifier.json")
+        metadata = ClassifierMetadata(CLASSES, PREPROCESSING, abstain_below=1.0)
+        metadata.write(store / "classifier.json")
         sha256 = sha256_of_file(store / "classifier.keras")
         return register_model(
             ensure_run(sha256, params={"train": {"seed": seed}}, dataset="data", history=[]),
@@ -104,7 +113,7 @@ def expected(version, store, video):  # noqa: ARG001
     (probabilities,) = predict_clips(model, clips_from_video(video, PREPROCESSING))
     best = int(probabilities.argmax())
     by_name = {name: float(value) for name, value in zip(CLASSES, probabilities, strict=True)}
-    return Prediction(CLASSES[best], float(probabilities[best]), by_name)
+    return Prediction(CLASSES[best], float(probabilities[best]), by_name, confident=False)
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +155,13 @@ def test_signature_example_and_requirements(version, video):
         {"type": "double", "name": "end_seconds", "required": False},
     ]
     assert model.signature.outputs.input_names() == [
-        "label", "probability", "probabilities", "timeline",
+        "label", "probability", "probabilities", "confident", "timeline", "error",
     ]  # fmt: skip
     assert {param.name: param.default for param in model.signature.params} == {
         "top_k": 0,
         "timeline": False,
         "clips": 0,
+        "keep_going": False,
     }
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
     assert loaded.input_example.to_dict("records") == [{"video": video}]
@@ -162,7 +172,7 @@ def test_signature_example_and_requirements(version, video):
 def assert_about_equal(found: list[Prediction], expected: list[Prediction]) -> None:
     """Up to the last bits, which depend on the process and on how many clips go at once."""
     for one, other in zip(found, expected, strict=True):
-        assert one.label == other.label
+        assert (one.label, one.confident) == (other.label, other.confident)
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
 
 
@@ -221,6 +231,134 @@ def test_rows_that_are_not_one_video_are_refused_as_bad_input(version, row, mess
     with pytest.raises(mlflow.exceptions.MlflowException, match=message) as caught:
         servable.predict(pd.DataFrame([row]))
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"  # a server answers 400
+
+
+def test_each_video_is_tried_and_its_error_needs_no_name(classifier, expected, video, tmp_path):
+    good, bad = tmp_path / "good.mp4", tmp_path / "bad.mp4"
+    good.write_bytes(video)
+    bad.write_bytes(b"junk")
+    first, second, third = classifier.try_each([good, bad, good])
+    assert_about_equal([first, third], [expected] * 2)
+    assert isinstance(second, PipelineError)
+    assert str(second).startswith("not a video that can be opened")
+
+
+class OlderModel:
+    """A registered model whose only param is top_k; it refuses ``bad.mp4``."""
+
+    class metadata:  # noqa: N801
+        signature = ModelSignature(
+            inputs=Schema([ColSpec("string", "path")]),
+            params=ParamSchema([ParamSpec("top_k", "long", 0)]),
+        )
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def predict(self, rows, params):
+        assert params == {}
+        self.asked.append([Path(path).name for path in rows["path"]])
+        if "bad.mp4" in self.asked[-1]:
+            raise MlflowException(f"Video 1: {rows['path'][0]}: is bad")
+        answer = {"label": "up", "probability": 1.0, "probabilities": {"up": 1.0}}
+        return pd.DataFrame([answer] * len(rows))
+
+
+def test_an_older_version_is_asked_for_each_video_alone():
+    model = OlderModel()
+    first, second = RegisteredClassifier("models:/m/1", model).try_each(
+        [Path("bad.mp4"), Path("good.mp4")]
+    )
+    assert isinstance(first, PipelineError)
+    assert str(first) == "is bad"
+    assert second == Prediction("up", 1.0, {"up": 1.0}, confident=None, timeline=())
+    assert model.asked == [["bad.mp4"], ["good.mp4"]]
+
+
+@pytest.mark.parametrize("ask", [RegisteredClassifier.predict, RegisteredClassifier.try_each])
+def test_an_option_that_an_older_version_does_not_know_is_refused(ask):
+    model = OlderModel()
+    with pytest.raises(PipelineError) as caught:
+        ask(
+            RegisteredClassifier("models:/m/1", model),
+            [Path("a.mp4")],
+            RequestOptions(timeline=True, clips=2, top_k=1),
+        )
+    assert str(caught.value) == (
+        "models:/m/1: this version was registered before there was the option clips, timeline. "
+        "Register a new one with: make repro"
+    )
+    assert model.asked == []
+
+
+@pytest.fixture(scope="module")
+def post(version):
+    """Ask as MLflow's server does; return the status and the content of its answer."""
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}")
+    schema = model.metadata.get_input_schema()
+
+    def post(**content: object) -> tuple[int, dict[str, object]]:
+        try:
+            found = invocations(json.dumps(content), "application/json", model, schema)
+        except MlflowException as error:
+            return error.get_http_status_code(), json.loads(error.serialize_as_json())
+        return found.status, json.loads(found.response)
+
+    return post
+
+
+def as_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "inputs", "instances"])
+def test_a_client_is_told_what_is_wrong_and_nothing_else(post, video, form):
+    """MLflow would put the request before the sentence, with the bytes of all videos."""
+    rows = [{"video": as_base64(content)} for content in (video, b"no video!")]
+    status, answer = post(**{form: rows})
+    size = 9 if form == "dataframe_records" else 12  # MLflow leaves base64 as it is elsewhere
+    assert status == 400
+    assert answer["message"] == (
+        f"Video 2: <{size} bytes>: not a video that can be opened "
+        "(Invalid data found when processing input)"
+    )
+    assert answer["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_request_that_goes_on_has_null_where_a_video_is_bad(post, expected, video):
+    rows = [{"video": as_base64(content)} for content in (b"junk", video)]
+    status, answer = post(dataframe_records=rows, params={"keep_going": True})
+    bad, good = answer["predictions"]
+    assert status == 200
+    assert bad.pop("error").startswith("not a video that can be opened")
+    assert set(bad.values()) == {None}
+    assert good.pop("error") is None
+    assert_about_equal([Prediction(**good)], [expected])
+    assert bad.keys() == good.keys()
+
+
+def test_a_machine_that_fails_says_so_and_does_not_name_its_folders(post, video, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/secret")
+    for params in ({}, {"keep_going": True}):
+        status, answer = post(dataframe_records=[{"video": as_base64(video)}], params=params)
+        assert status == 500
+        assert answer["error_code"] == "INTERNAL_ERROR"
+        assert answer["message"] == (
+            "The machine failed, not the request: Not a directory. Its log says more; frames are "
+            "kept in TMPDIR while they are scored."
+        )
+        assert "secret" not in json.dumps(answer)
+
+
+def test_mlflow_writes_a_dockerfile_for_the_model(version, tmp_path):
+    image = tmp_path / "image"
+    arguments = ["--model-uri", f"models:/{NAME}/{version}", "--output-directory", str(image)]
+    done = CliRunner().invoke(models_commands, ["generate-dockerfile", *arguments])
+    assert done.exit_code == 0, done.output
+    assert "FROM python:3.11" in (image / "Dockerfile").read_text()
+    (model,) = image.rglob("MLmodel")
+    assert (model.parent / "code/pipeline/serving/scoring.py").is_file()
+    assert (model.parent / "requirements.txt").read_text().splitlines() == inference_requirements()
 
 
 def test_a_part_of_a_video_is_classified_as_a_row_of_the_labels(version, store, video):
