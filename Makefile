@@ -16,7 +16,7 @@ export VIDEO :=
 FORMAT :=
 OUTPUT :=
 PREVIEW :=
-TIMELINE :=
+TIMELINE := no
 CLIPS :=
 VERSION :=
 export REASON :=
@@ -82,7 +82,7 @@ compare: $(INSTALLED) ## Compare versions, runs or commits: make compare A=@cham
 predict: $(INSTALLED) ## Classify files, folders, patterns: VIDEO="a.mp4 b.mp4" (FORMAT=csv|json OUTPUT= PREVIEW= TIMELINE=yes CLIPS=n)
 	@python -m pipeline.predict $(if $(MODEL),--model "$(MODEL)") $(if $(FORMAT),--format "$(FORMAT)") \
 		$(if $(OUTPUT),--output "$(OUTPUT)") $(if $(PREVIEW),--preview "$(PREVIEW)") \
-		$(if $(TIMELINE),--timeline) $(if $(CLIPS),--clips "$(CLIPS)") -- "$$VIDEO"
+		$(if $(call is,TIMELINE,yes,no),--timeline) $(if $(CLIPS),--clips "$(CLIPS)") -- "$$VIDEO"
 
 serve: $(INSTALLED) ## Serve @champion at http://127.0.0.1:5001 (PORT=... ADDRESS=... MODEL=...)
 	@python -m pipeline.serve $(if $(MODEL),--model "$(MODEL)") --host $(ADDRESS) $(if $(PORT),--port $(PORT))

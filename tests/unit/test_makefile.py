@@ -27,6 +27,11 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
             ["promote", "AGAIN=yes", "VERSION=3"],
             'python -m pipeline.promote --version "3" --again',
         ),
+        (["predict", "TIMELINE=no"], 'python -m pipeline.predict -- "$VIDEO"'),
+        (
+            ["predict", "TIMELINE=yes", "CLIPS=2"],
+            'python -m pipeline.predict --timeline --clips "2" -- "$VIDEO"',
+        ),
         (["trace"], 'python -m pipeline.trace --version "champion"'),
         (["trace", "JSON=no", "FILES=few"], 'python -m pipeline.trace --version "champion"'),
         (
@@ -45,6 +50,7 @@ def test_switches(arguments, command):
         ("retrain", "PROMOTE", "false", "no or yes"),
         ("retrain", "WAIT", "1", "yes or no"),
         ("promote", "AGAIN", "true", "yes or no"),
+        ("predict", "TIMELINE", "1", "yes or no"),
         ("trace", "JSON", "true", "yes or no"),
         ("trace", "FILES", "yes", "all or few"),
     ],
