@@ -56,7 +56,7 @@ def _lineage_check(challenger: Contender) -> Check:
 def _reading_check(challenger: Contender, rules: Rules) -> Check:
     unreadable = challenger.unreadable
     total = len(unreadable) + (len(challenger.predictions.videos) if challenger.predictions else 0)
-    such = ""
+    such = "."
     if unreadable:
         first = min(unreadable)
         such = f", such as {first}: {unreadable[first]}"

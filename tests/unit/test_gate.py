@@ -203,6 +203,9 @@ def test_a_first_champion_has_to_read_the_videos():
         "(decode.max_bad_fraction), such as 03.mp4: not a video",
     )
     assert decide(None, contender(**readable_but(3, 4)), RULES).outcome == "first champion"
+    reading = next(one for one in decide(None, contender(), RULES).checks if one.name == "reading")
+    assert reading.sentence.startswith("It cannot read 0 of 20 test videos, the most allowed is a")
+    assert reading.sentence.endswith("(decode.max_bad_fraction).")
     nothing = contender(**readable_but(*range(19)) | {"predictions": None})
     assert failed(decide(None, nothing, RULES)) == ["videos", "reading"]
 
