@@ -10,9 +10,11 @@ from pathlib import Path
 
 from pipeline.base.command import run_command
 from pipeline.base.paths import CATALOG
+from pipeline.lineage.objects import has_remote
 from pipeline.params import load_params
+from pipeline.promote import rules
 from pipeline.retraining.ci import commit_results, outcome_lines, post_report
-from pipeline.retraining.repository import has_remote, pull
+from pipeline.retraining.transfer import pull
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     elif arguments.step == "report":
         print("\n".join(post_report(os.environ)))
     else:
-        print("\n".join(outcome_lines()))
+        print("\n".join(outcome_lines(rules(load_params()))))
 
 
 def _pull() -> str:

@@ -9,16 +9,20 @@ import sys
 
 from pipeline.base.command import run_command
 from pipeline.params import load_params
+from pipeline.promote import rules
 from pipeline.promotion.decision import REFUSED_EXIT_CODE
-from pipeline.retraining.repository import one_retraining
+from pipeline.retraining.progress import begin, one_retraining
 from pipeline.retraining.retraining import retrain
 
 
 def main() -> None:
     arguments = _parse_arguments()
     with one_retraining(wait=arguments.wait):
-        load_params()  # a typo shall cost a second
-        done = retrain(promote=not arguments.judge)
+        was_cut_short = begin()
+        params = load_params()
+        done = retrain(
+            promote=not arguments.judge, rules=rules(params), was_cut_short=was_cut_short
+        )
     print(done.sentence)
     if done.outcome == "unfit data":
         sys.exit(1)

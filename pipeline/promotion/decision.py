@@ -1,11 +1,13 @@
 """What the gate goes by and what it comes to, as values."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
+from pipeline.base.files import sha256_of_json
 from pipeline.evaluation.paired import Metric
 
 REFUSED_EXIT_CODE = 3
+RULES = "gate.rules"  # tag of a version: the digest of the rules that it was judged by
 
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
@@ -36,6 +38,11 @@ class Rules:
     bootstrap_samples: int
     calibration_bins: int
     seed: int
+
+    @property
+    def digest(self) -> str:
+        """Return the same text for the same rules, another one for others."""
+        return sha256_of_json(asdict(self))[:16]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From the registry and the test videos to a decision that is carried out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.base.errors import PipelineError
 from pipeline.promotion.champions import crown, existing_version, read_records, version_with
 from pipeline.promotion.contender import Contender
-from pipeline.promotion.decision import Decision, Rules
+from pipeline.promotion.decision import RULES, Decision, Rules
 from pipeline.promotion.evidence import gather
 from pipeline.promotion.gate import decide, refuse_rolled_back
 from pipeline.promotion.history import rolled_back, succession
@@ -53,7 +53,9 @@ def promote(
             challenger, champion, videos, rules, again=again, timeout_seconds=timeout_seconds
         )
         report = _report(name, decision, challenger, champion, contenders)
-        return _carry_out(report, challenger, judge_only=judge_only)
+        report = _carry_out(report, challenger, judge_only=judge_only)
+        _tag(challenger, {RULES: rules.digest})
+        return report
 
 
 def _challenger(name: str, version: int | None) -> ModelVersion:
@@ -120,7 +122,7 @@ def _carry_out(report: Report, challenger: ModelVersion, *, judge_only: bool) ->
     is_refused = decision.outcome == "refused"
     judged = decision if is_refused else replace(decision, outcome="passed")
     waiting = replace(report, decision=judged)
-    _tag(challenger, waiting)
+    _tag(challenger, waiting.tags())
     if is_refused or judge_only:
         return waiting
     expected = None if report.champion is None else report.champion.version
@@ -132,7 +134,7 @@ def _carry_out(report: Report, challenger: ModelVersion, *, judge_only: bool) ->
             action="promoted",
             reason=_reason(decision),
         )
-    _tag(challenger, report)
+    _tag(challenger, report.tags())
     return report
 
 
@@ -163,8 +165,8 @@ def _side(version: ModelVersion) -> Side:
     return Side(int(version.version), version.tags.get("git.commit", UNKNOWN))
 
 
-def _tag(version: ModelVersion, report: Report) -> None:
+def _tag(version: ModelVersion, tags: Mapping[str, str]) -> None:
     client = connect()
     with mlflow_errors():
-        for key, value in report.tags().items():
+        for key, value in tags.items():
             client.set_model_version_tag(version.name, version.version, key, value)

@@ -4,13 +4,16 @@ import logging
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.files import read_json
 from pipeline.base.paths import METRICS, MODEL, PROMOTION, RETRAINED
-from pipeline.retraining.retraining import FRESH_REPORT
+from pipeline.promotion.decision import Rules
+from pipeline.retraining.progress import last_state
+from pipeline.retraining.report import without_pictures
 from pipeline.retraining.standing import read_registration, standing
 from pipeline.tracking.provenance import git_output
 
@@ -19,6 +22,7 @@ logger = logging.getLogger(__name__)
 # GitHub and GitLab start nothing for a commit whose message says so.
 _NO_CI = "[skip ci]"
 _COMMITTED = ("*dvc.lock", METRICS.parent.as_posix(), MODEL.parent.as_posix())
+_STOPPED = "The retraining stopped with an error before its end: see the log of the job."
 _NAME, _EMAIL = "Retraining", "retraining@users.noreply.github.com"
 
 
@@ -36,7 +40,7 @@ def commit_results(branch: str, *, remote: str = "origin") -> str:
         A sentence.
 
     Raises:
-        PipelineError: git refuses; a conflict is left to people.
+        PipelineError: git refuses; a conflict is left to people, and the commit is kept.
     """
     _git("add", "--all", "--", *_COMMITTED)
     if git_output("diff", "--cached", "--quiet") is not None:
@@ -52,7 +56,7 @@ def commit_results(branch: str, *, remote: str = "origin") -> str:
     try:
         _git(*target)
     except PipelineError:
-        _git("pull", "--quiet", "--rebase", remote, branch, environment=identity)
+        _rebase(remote, branch, identity)
         _git(*target)
     return f"Committed and pushed to {branch}: {message}"
 
@@ -61,7 +65,7 @@ def post_report(environment: Mapping[str, str]) -> list[str]:
     """Show the report where people look: the job's summary, and the pull or merge request.
 
     Comments go through CML if it is installed, which brings the pictures along; else through
-    GitHub's own gh.
+    GitHub's own gh. A retraining that stopped before its end is told too.
 
     Args:
         environment: ``GITHUB_STEP_SUMMARY``: file of the summary; ``PULL_REQUEST``: number to
@@ -73,30 +77,28 @@ def post_report(environment: Mapping[str, str]) -> list[str]:
     Raises:
         PipelineError: a comment cannot be made.
     """
-    if not FRESH_REPORT.exists():
+    state = last_state()
+    if state in (None, "nothing"):
         return ["Nothing was retrained, so there is nothing to report."]
-    done = []
+    is_done = state == "reported"
+    done = [] if is_done else [_STOPPED]
+    text = without_pictures(RETRAINED.read_text(encoding="utf-8")) if is_done else f"{_STOPPED}\n"
     if summary := environment.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as out:
-            out.write(RETRAINED.read_text(encoding="utf-8"))
+            out.write(text)
         done.append("The report is in the summary of the job.")
     if number := environment.get("PULL_REQUEST"):
-        command = _comment_command(number)
-        if command is None:
-            done.append("No comment: neither cml nor gh is installed.")
-        else:
-            _run(command)
-            done.append(f"The report is a comment on {number}, made by {command[0]}.")
+        done.append(_comment(number, text, has_pictures=is_done))
     return done or ["There is no job summary and no pull request here."]
 
 
-def outcome_lines() -> list[str]:
+def outcome_lines(rules: Rules) -> list[str]:
     """Return what later jobs go by, as ``name=value``: for GITHUB_OUTPUT, or a dotenv report.
 
     ``version``: of the model; ``promotable``: ``true`` if it passed and is not champion yet.
     """
     registration = read_registration()
-    passed = standing(registration) == "passed"
+    passed = standing(registration, rules) == "passed"
     version = "" if registration is None else registration.version
     return [f"version={version}", f"promotable={str(passed).lower()}"]
 
@@ -108,13 +110,29 @@ def _headline() -> str:
     return f"Retrained: version {told['challenger']['version']} {told['outcome']}"
 
 
-def _comment_command(number: str) -> list[str] | None:
-    report = str(RETRAINED)
-    if shutil.which("cml"):
-        return ["cml", "comment", "update", f"--target=pr/{number}", "--publish", report]
-    if shutil.which("gh"):
-        return ["gh", "pr", "comment", number, "--body-file", report]
-    return None
+def _comment(number: str, text: str, *, has_pictures: bool) -> str:
+    """Comment on a pull request; CML uploads the pictures of the report beside their files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, RETRAINED.name)
+        path.write_text(text, encoding="utf-8")
+        if shutil.which("cml"):
+            report = str(RETRAINED if has_pictures else path)
+            command = ["cml", "comment", "update", f"--target=pr/{number}", "--publish", report]
+        elif shutil.which("gh"):
+            command = ["gh", "pr", "comment", number, "--body-file", str(path)]
+        else:
+            return "No comment: neither cml nor gh is installed."
+        _run(command)
+    return f"The report is a comment on {number}, made by {command[0]}."
+
+
+def _rebase(remote: str, branch: str, identity: Mapping[str, str]) -> None:
+    """Put the commit on top of the branch as it is there, or leave it where it was."""
+    try:
+        _git("pull", "--quiet", "--rebase", remote, branch, environment=identity)
+    except PipelineError:
+        git_output("rebase", "--abort")
+        raise
 
 
 def _git(*arguments: str, environment: Mapping[str, str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """The report of a retraining, as Markdown that GitHub and GitLab show."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pipeline.retraining.data_changes import DataChanges
 from pipeline.tracking.markdown import code, plain, table
 
 _SHOWN = 20  # videos in a list
+_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 _MARKS = {"ok": "ok", "warn": "**warning**", "fail": "**failed**", "unknown": "not known"}
 
 
@@ -19,6 +21,7 @@ class RetrainReport:
     commit: that the retraining started from; abbreviated.
     ran: stages that came out otherwise than at the commit.
     data: against the catalog at the commit.
+    is_catalog_lost: whether that catalog is not to be had, so that all counts as added.
     findings: of the data check: ``status``, ``name``, ``sentence``.
     metrics, committed_metrics: of the test videos; empty when there are none.
     gate: ``eval/promotion.md``; empty when it did not come to that.
@@ -30,6 +33,7 @@ class RetrainReport:
     commit: str
     ran: Sequence[str]
     data: DataChanges
+    is_catalog_lost: bool
     findings: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
     committed_metrics: Mapping[str, float]
@@ -58,6 +62,9 @@ class RetrainReport:
         if not self.data:
             yield "The videos and their labels are those of the commit."
             return
+        if self.is_catalog_lost:
+            yield "**The catalog of the commit is not to be had, so every video counts as added.**"
+            yield ""
         rows = [
             (plain(label), *(str(count) for count in counts))
             for label, counts in self.data.by_class.items()
@@ -89,6 +96,11 @@ class RetrainReport:
             change = "" if before is None else f"{now - before:+.4g}"
             rows.append((name.replace("_", " "), _number(before), _number(now), change))
         yield from table(("metric", "at the commit", "now", "change"), rows)
+
+
+def without_pictures(markdown: str) -> str:
+    """Name the pictures of a report where it cannot show them: away from their files."""
+    return _PICTURE.sub(r"`eval/\2`, in the artifact of the job.", markdown)
 
 
 def _listed(title: str, items: Sequence[str]) -> Iterator[str]:

@@ -9,18 +9,18 @@ from pipeline.base.files import read_json, replacing_file
 from pipeline.base.paths import CATALOG, DATA_CHECK, METRICS, PLOTS, PROMOTION_REPORT, RETRAINED
 from pipeline.base.tools import run_python
 from pipeline.catalog.records import read_catalog
-from pipeline.promotion.decision import REFUSED_EXIT_CODE
-from pipeline.retraining import repository
+from pipeline.lineage.objects import has_remote
+from pipeline.promotion.decision import REFUSED_EXIT_CODE, Rules
+from pipeline.retraining import progress, repository, transfer
 from pipeline.retraining.data_changes import data_changes
+from pipeline.retraining.outdated import outdated_stages
 from pipeline.retraining.report import RetrainReport
-from pipeline.retraining.standing import Standing, read_registration, standing
+from pipeline.retraining.standing import Registration, read_registration, standing
 from pipeline.tracking.provenance import UNKNOWN, git_output
 
 logger = logging.getLogger(__name__)
 
 Outcome = Literal["nothing to do", "unfit data", "passed", "refused"]
-
-FRESH_REPORT = Path(".dvc/tmp/retrained")  # there is one, of the last command
 
 _FAILED = 1  # exit code of the data check
 _PICTURES = {"Confusion": "confusion.png", "Training": "training.png"}
@@ -34,35 +34,49 @@ class Retrained:
     sentence: str
 
 
-def retrain(*, promote: bool) -> Retrained:
-    """Pull, check the data, run what changed, judge, push, and write ``eval/retrain.md``.
+def retrain(*, promote: bool, rules: Rules, was_cut_short: bool) -> Retrained:
+    """Pull, check the data, run what changed, push, judge, and write ``eval/retrain.md``.
 
-    A retraining that was killed goes on where it was: DVC knows which stages are done, and
-    the registry whether the model was judged.
+    A retraining that was killed goes on where it was: DVC knows which stages are done. The
+    steps around them are done once more.
 
     Args:
         promote: make the model champion if it passes; otherwise it is judged only.
+        rules: of the gate; a model that was judged by others is judged again.
+        was_cut_short: what ``progress.begin`` says.
 
     Raises:
         PipelineError: a step fails; those before it need not be done again.
     """
-    FRESH_REPORT.unlink(missing_ok=True)
-    outdated = repository.outdated_stages()
-    stands = standing(read_registration()) if not outdated else "not registered"
-    if not outdated and (stands == "done" or (stands == "passed" and not promote)):
-        return Retrained("nothing to do", "Nothing has changed since the last retraining.")
-    remote = repository.has_remote()
-    if remote:
-        repository.pull()
+    if not was_cut_short and (sentence := _nothing_to_do(promote, rules)):
+        progress.note("nothing")
+        return Retrained("nothing to do", sentence)
+    progress.note("working")
+    is_shared = has_remote()
+    if is_shared:
+        transfer.pull()
     else:
         logger.info("DVC has no default remote: nothing is pulled or pushed.")
     run_python("pipeline.check")
-    if outdated and not _data_is_fit():
-        return _finish("unfit data", "The data check failed: nothing was trained.")
+    if not _data_is_fit():
+        return _finish("unfit data", "The data check failed: nothing is trained or judged.")
     run_python("dvc", "repro")
-    if not outdated:
-        _register_again(stands)
-    return _judge(promote=promote, remote=remote)
+    registration = _registered(rules)
+    if is_shared:
+        transfer.push()  # before the gate: what becomes champion can be had by everybody
+    return _judge(registration, promote=promote, is_shared=is_shared)
+
+
+def _nothing_to_do(promote: bool, rules: Rules) -> str:
+    """Say why there is nothing to do; empty if there is something."""
+    if outdated_stages():
+        return ""
+    registration = read_registration()
+    stands = standing(registration, rules)
+    settled = ("champion", "replaced", "refused", *(() if promote else ("passed",)))
+    if registration is None or stands not in settled:
+        return ""
+    return f"Nothing has changed since the last retraining. {registration.says(stands)}"
 
 
 def _data_is_fit() -> bool:
@@ -74,39 +88,35 @@ def _data_is_fit() -> bool:
     return code == 0
 
 
-def _register_again(stands: Standing) -> None:
-    """Bring a model that DVC has, and the registry does not, to the registry."""
-    if stands == "not registered":
+def _registered(rules: Rules) -> Registration:
+    """Return what was registered; bring a model that only DVC has to the registry."""
+    if standing(read_registration(), rules) == "not registered":
         run_python("dvc", "repro", "--force", "--single-item", "evaluate", "register")
-
-
-def _judge(*, promote: bool, remote: bool) -> Retrained:
     registration = read_registration()
     assert registration is not None  # the register stage has run
-    arguments = [] if promote else ["--judge"]
-    version = str(registration.version)
-    accept = (0, REFUSED_EXIT_CODE)
-    code = run_python("pipeline.promote", "--version", version, *arguments, accept=accept)
-    if remote:
-        repository.push()
-    pushed = (
-        "Data and run-cache are pushed." if remote else "DVC has no remote: nothing was pushed."
-    )
-    what = f"{registration.name} version {version}"
+    return registration
+
+
+def _judge(registration: Registration, *, promote: bool, is_shared: bool) -> Retrained:
+    arguments = ["--version", str(registration.version), *([] if promote else ["--judge"])]
+    code = run_python("pipeline.promote", *arguments, accept=(0, REFUSED_EXIT_CODE))
+    pushed = "Data is pushed." if is_shared else "DVC has no remote: nothing was pushed."
     if code == REFUSED_EXIT_CODE:
-        return _finish("refused", f"{what} is refused by the gate.", pushed)
-    sentence = f"{what} is champion." if promote else f"{what} passes the gate."
+        return _finish("refused", f"{registration} is refused by the gate.", pushed)
+    sentence = f"{registration} is champion." if promote else f"{registration} passes the gate."
     return _finish("passed", sentence, pushed)
 
 
 def _finish(outcome: Outcome, sentence: str, pushed: str = "") -> Retrained:
     is_trained = outcome != "unfit data"
+    before = repository.committed_catalog()
     report = RetrainReport(
         headline=sentence,
         commit=git_output("rev-parse", "--short", "HEAD") or UNKNOWN,
         ran=repository.changed_stages(),
-        data=data_changes(repository.committed_catalog(), read_catalog(CATALOG)),
-        findings=read_json(DATA_CHECK)["checks"] if DATA_CHECK.exists() else [],
+        data=data_changes(before or [], read_catalog(CATALOG)),
+        is_catalog_lost=before is None,
+        findings=read_json(DATA_CHECK)["checks"],
         metrics=read_json(METRICS) if is_trained else {},
         committed_metrics=repository.committed_metrics(),
         gate=PROMOTION_REPORT.read_text(encoding="utf-8") if is_trained else "",
@@ -117,5 +127,5 @@ def _finish(outcome: Outcome, sentence: str, pushed: str = "") -> Retrained:
     )
     with replacing_file(RETRAINED) as temporary:
         temporary.write_text(report.markdown(), encoding="utf-8")
-    FRESH_REPORT.touch()
+    progress.note("reported")
     return Retrained(outcome, f"{sentence} See {RETRAINED}.")

@@ -6,12 +6,13 @@ from typing import Literal
 from pipeline.base.files import read_json
 from pipeline.base.paths import REGISTRATION
 from pipeline.promotion.champions import champion_number, existing_version
-from pipeline.promotion.decision import Outcome
+from pipeline.promotion.decision import RULES, Rules
 from pipeline.tracking.runs import MODEL_SHA256
 
-Standing = Literal["not registered", "not judged", "passed", "done"]
+# replaced: it was champion, and another one is.
+Standing = Literal["not registered", "not judged", "passed", "refused", "champion", "replaced"]
 
-_PASSED: Outcome = "passed"  # waits for somebody to promote it
+_OF_OUTCOME: dict[str, Standing] = {"passed": "passed", "refused": "refused"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,20 @@ class Registration:
     version: int
     model_sha256: str
 
+    def says(self, standing: Standing) -> str:
+        """Return its standing as a sentence."""
+        return {
+            "not registered": f"{self} is not in the registry.",
+            "not judged": f"{self} was not judged.",
+            "passed": f"{self} passed the gate and waits for: make promote VERSION={self.version}",
+            "refused": f"{self} was refused by the gate.",
+            "champion": f"{self} is champion.",
+            "replaced": f"{self} was champion, and another version is.",
+        }[standing]
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
 
 def read_registration() -> Registration | None:
     """Return what the register stage wrote; None if it never ran."""
@@ -31,11 +46,12 @@ def read_registration() -> Registration | None:
     return Registration(content["name"], int(content["version"]), content["model_sha256"])
 
 
-def standing(registration: Registration | None) -> Standing:
+def standing(registration: Registration | None, rules: Rules) -> Standing:
     """Ask the registry.
 
     ``not registered`` also of a store that does not have this very model under that number:
-    it is another store, or was deleted.
+    it is another store, or was deleted. ``not judged`` also of a version that is not champion
+    and was judged by other rules.
 
     Raises:
         PipelineError: the store cannot be opened or read.
@@ -46,8 +62,8 @@ def standing(registration: Registration | None) -> Standing:
     if version is None or version.tags.get(MODEL_SHA256) != registration.model_sha256:
         return "not registered"
     if champion_number(registration.name) == registration.version:
-        return "done"
+        return "champion"
     outcome = version.tags.get("gate.outcome")
-    if outcome is None:
+    if outcome is None or version.tags.get(RULES) != rules.digest:
         return "not judged"
-    return "passed" if outcome == _PASSED else "done"
+    return _OF_OUTCOME.get(outcome, "replaced")

@@ -9,16 +9,21 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
+from mlflow import MlflowClient
 
+from pipeline.catalog.records import read_catalog
+from pipeline.retraining.report import without_pictures
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import TINY, Workspace, merge, new_checkout
 from tests.servers import free_port, running_server
@@ -226,14 +231,23 @@ def test_the_report_goes_to_the_summary_of_the_job(second, tmp_path):
     clone = second.clone
     environment = {**clone.environment, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
     Clone(clone.root, environment).make("ci-report")
-    assert (tmp_path / "summary.md").read_text() == (clone.root / "eval/retrain.md").read_text()
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary == without_pictures((clone.root / "eval/retrain.md").read_text())
+    assert "| dark | 2 | 0 | 0 | 18 |" in summary
 
 
 @pytest.fixture(scope="module")
 def promoted(team, second):
-    """The promotion, as a job of its own."""
+    """The promotion as GitLab's job: at the commit before, with what the retraining left."""
     second.clone.make("ci-commit", "BRANCH=main")
     job = team.clone("promoting")
+    job.run("git", "checkout", "--quiet", "HEAD^")
+    ci = yaml.safe_load((job.root / ".gitlab-ci.yml").read_text())
+    for pattern in ci["retrain"]["artifacts"]["paths"]:
+        for path in second.clone.root.glob(pattern):
+            target = job.root / path.relative_to(second.clone.root)
+            copy = shutil.copy if path.is_file() else partial(shutil.copytree, dirs_exist_ok=True)
+            copy(path, target)
     return Chapter(job, job.make("pull") + job.make("promote", "VERSION=2"))
 
 
@@ -241,12 +255,29 @@ def test_a_promotion_needs_the_videos_and_no_frames(promoted):
     assert "The videos and their catalog are here." in promoted.printed
     assert not (promoted.clone.root / "data/frames").exists()
     assert "version 2 is promoted" in promoted.printed
+    assert len(read_catalog(promoted.clone.root / "data/catalog/catalog.csv")) == 36
+
+
+def test_data_is_checked_by_hand_against_the_champion(promoted):
+    printed = promoted.clone.make("data-check")
+    assert "Against the 36 videos of video-classifier version 2, the champion:" in printed
+    found = promoted.clone.json("eval/data_check.json")
+    assert found["champion"] == 2
+    assert {check["name"]: check["status"] for check in found["checks"]} == dict.fromkeys(
+        (
+            "spelling of labels", "splits", "contradictions", "duplicates", "new classes",
+            "vanished classes", "class balance", "relabelled", "duration", "frame rate", "size",
+            "shape", "brightness",
+        ),
+        "ok",
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("promoted")
 def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
     clone = team.clone("tracing")
-    traced = json.loads(clone.make("trace", "VERSION=2", "JSON=yes"))
+    traced = json.loads(clone.make("trace", "VERSION=@champion", "JSON=yes"))
+    assert traced["version"] == 2
     parent = clone.run("git", "rev-parse", "HEAD^").strip()  # HEAD has the results
     assert traced["git_commit"] == parent
     assert traced["git_dirty"] == "false"
@@ -255,8 +286,30 @@ def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
     printed = clone.make("rebuild", "VERSION=2")
     assert "video-classifier version 2 comes out the same" in printed
     assert "Data: the recorded catalog, frames and clips, from DVC." in printed
+    assert "Params that were not as committed" not in printed
     assert "arrays the same to the last bit" in printed
     assert len(clone.run("git", "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.usefixtures("promoted")
+def test_data_that_nobody_has_is_made_again_and_differences_are_told(team):
+    clone = team.clone("rebuilding")
+    digest = json.loads(clone.make("trace", "VERSION=2", "JSON=yes"))["data"]["frames"]["digest"]
+    listed = team.folder / "storage/files/md5" / digest[:2] / digest[2:]
+    hidden = listed.rename(team.folder / "hidden")
+    client = MlflowClient(team.environment["MLFLOW_TRACKING_URI"])
+    accuracy = client.get_model_version("video-classifier", "2").tags["test.accuracy"]
+    client.set_model_version_tag("video-classifier", "2", "test.accuracy", "0.123")
+    try:
+        printed = clone.make("rebuild", "VERSION=2", code=2)
+    finally:
+        client.set_model_version_tag("video-classifier", "2", "test.accuracy", accuracy)
+        hidden.rename(listed)
+    assert "4 videos to decode, 32 kept from earlier runs" in printed
+    assert "video-classifier version 2 comes out DIFFERENT" in printed
+    assert "Data: rebuilt from the videos, as recorded." in printed
+    assert f"    accuracy: 0.123 registered, {accuracy} rebuilt" in printed
+    assert "arrays the same to the last bit" in printed
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +334,7 @@ def poisoned(team, promoted):
 def test_poisoned_data_is_found_before_training(poisoned):
     printed = poisoned.make("retrain", code=2)
     assert re.search(r"FAIL +relabelled", printed)
-    assert "The data check failed: nothing was trained." in printed
+    assert "The data check failed: nothing is trained or judged." in printed
     assert "Running stage 'train'" not in printed
 
 
@@ -294,7 +347,9 @@ def test_poisoned_data_is_refused_by_the_gate_and_the_champion_stays(poisoned):
     printed = poisoned.make("retrain", code=2)
     assert "video-classifier version 3 is refused by the gate." in printed
     assert "version 2 is champion" in poisoned.make("champions")
-    assert "Nothing has changed" in poisoned.make("retrain")
+    printed = poisoned.make("retrain")
+    assert "Nothing has changed" in printed
+    assert "video-classifier version 3 was refused by the gate." in printed
 
 
 def test_a_rollback_brings_the_first_champion_back(first, poisoned):

@@ -89,6 +89,18 @@ def test_promotion_waits_for_an_approval_in_a_job_of_its_own():
     assert {rule["when"] for rule in job["rules"]} == {"manual", "never"}
 
 
+def test_a_pull_request_is_retrained_at_a_commit_that_stays():
+    steps = load(Path(".github/workflows/retrain.yml"))["jobs"]["retrain"]["steps"]
+    assert steps[0]["with"]["ref"] == "${{ github.event.pull_request.head.sha || github.ref }}"
+
+
+def test_pictures_are_kept_whatever_comes():
+    steps = load(Path(".github/workflows/retrain.yml"))["jobs"]["retrain"]["steps"]
+    (upload,) = (step for step in steps if "upload-artifact" in step.get("uses", ""))
+    assert (upload["if"], upload["with"]["path"]) == ("always()", "eval")
+    assert load(GITLAB)["retrain"]["artifacts"]["when"] == "always"
+
+
 def test_results_that_are_committed_start_no_retraining():
     """The paths that start one are none of those that ci-commit adds."""
     started_by = load(Path(".github/workflows/retrain.yml"))["on"]["push"]["paths"]

@@ -1,6 +1,7 @@
 """Promotions in a real registry, with predictions made by hand in place of models and videos."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,14 @@ def test_to_judge_only_leaves_the_champion_as_it_is(judged):
     report = try_to_promote(2, judge_only=True)
     assert report.decision.outcome == outcome_on(2) == "passed"
     assert champion_number(NAME) == 1
+
+
+def test_the_rules_that_a_version_was_judged_by_are_on_it(judged):
+    judged()
+    try_to_promote(1, judge_only=True)
+    rules = command.rules(PARAMS)
+    assert connect().get_model_version(NAME, "1").tags["gate.rules"] == rules.digest
+    assert replace(rules, class_floor=0.1).digest != rules.digest
 
 
 def test_a_promotion_that_ends_before_the_alias_moves_has_left_its_reasons(judged, monkeypatch):

@@ -1,6 +1,8 @@
-"""The report of a retraining, its lock, its standing, and what a CI job does with the results."""
+"""The report of a retraining, its lock, and what a CI job does with the results."""
 
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from pipeline.base.files import write_json
 from pipeline.catalog.records import CatalogEntry
 from pipeline.retraining import ci
 from pipeline.retraining.data_changes import data_changes
-from pipeline.retraining.report import RetrainReport
-from pipeline.retraining.repository import changed_stages, one_retraining
+from pipeline.retraining.progress import note, one_retraining
+from pipeline.retraining.report import RetrainReport, without_pictures
+from pipeline.retraining.repository import changed_stages
 
 
 def row(video: str, label: str = "left", split: str = "train", sha256: str = "") -> CatalogEntry:
@@ -42,7 +45,8 @@ def report(**changes) -> str:
         "committed_metrics": {"accuracy": 0.5},
         "gate": "# m version 2 passes\n\ntext\n",
         "pictures": {"Confusion": Path("plots/confusion.png")},
-        "pushed": "Data and run-cache are pushed.",
+        "is_catalog_lost": False,
+        "pushed": "Data is pushed.",
     }
     return RetrainReport(**{**values, **changes}).markdown()
 
@@ -67,6 +71,18 @@ def test_the_report_has_data_findings_metrics_gate_and_pictures():
 def test_the_report_of_data_that_did_not_change():
     assert "The videos and their labels are those of the commit." in report(
         data=data_changes(NOW, NOW)
+    )
+
+
+def test_a_report_that_knows_nothing_of_the_commit_says_so():
+    text = report(data=data_changes([], NOW), is_catalog_lost=True)
+    assert "**The catalog of the commit is not to be had, so every video counts as added.**" in text
+
+
+def test_away_from_its_pictures_a_report_names_them():
+    text = "text\n\n![Confusion](plots/confusion.png)\n\n[a link](docs/a.md)\n"
+    assert without_pictures(text) == (
+        "text\n\n`eval/plots/confusion.png`, in the artifact of the job.\n\n[a link](docs/a.md)\n"
     )
 
 
@@ -118,27 +134,75 @@ def test_results_are_committed_on_top_of_what_came_meanwhile(clone, tmp_path):
     assert ci.commit_results("main") == "Nothing to commit."
 
 
+def test_results_that_contradict_what_came_meanwhile_are_left_to_people(clone, tmp_path):
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", "origin.git", "other")
+    for root, content in ((other, "theirs"), (clone, "ours")):
+        (root / "eval/metrics.json").write_text(content)
+    git(other, "commit", "--quiet", "--all", "--message", "theirs")
+    git(other, "push", "--quiet", "origin", "HEAD:main")
+    with pytest.raises(PipelineError, match=r"(?s)git pull failed: .*CONFLICT"):
+        ci.commit_results("main")
+    assert git(clone, "log", "--format=%s").splitlines() == ["Retrained [skip ci]", "start"]
+    assert git(clone, "status", "--porcelain") == ""
+    assert (clone / "eval/metrics.json").read_text() == "ours"
+
+
 @pytest.mark.usefixtures("clone")
 def test_a_report_is_posted_only_of_a_retraining_that_was(tmp_path, monkeypatch):
     summary = tmp_path / "summary.md"
     environment = {"GITHUB_STEP_SUMMARY": str(summary), "PULL_REQUEST": "7"}
     assert ci.post_report(environment) == ["Nothing was retrained, so there is nothing to report."]
-    Path(".dvc/tmp").mkdir(parents=True)
-    Path(".dvc/tmp/retrained").touch()
+    note("nothing")
+    assert ci.post_report(environment) == ["Nothing was retrained, so there is nothing to report."]
+    note("reported")
     Path("eval/retrain.md").write_text("# Done\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert ci.post_report(environment)[1] == "No comment: neither cml nor gh is installed."
     assert summary.read_text() == "# Done\n"
     gh = tmp_path / "gh"
-    gh.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    gh.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n/bin/cat "$5" > {tmp_path}/read\n')
     gh.chmod(0o755)
     assert ci.post_report(environment)[1] == "The report is a comment on 7, made by gh."
-    assert (tmp_path / "said").read_text() == "pr comment 7 --body-file eval/retrain.md\n"
+    assert (tmp_path / "said").read_text().startswith("pr comment 7 --body-file /")
+    assert (tmp_path / "read").read_text() == "# Done\n"
     gh.rename(tmp_path / "cml")
     ci.post_report(environment)
     assert (tmp_path / "said").read_text() == (
         "comment update --target=pr/7 --publish eval/retrain.md\n"
     )
+
+
+@pytest.mark.usefixtures("clone")
+@pytest.mark.parametrize("state", ["looking", "working"])
+def test_a_retraining_that_stopped_is_not_said_to_be_none(state, tmp_path):
+    summary = tmp_path / "summary.md"
+    note(state)
+    sentence = "The retraining stopped with an error before its end: see the log of the job."
+    assert ci.post_report({"GITHUB_STEP_SUMMARY": str(summary)}) == [
+        sentence,
+        "The report is in the summary of the job.",
+    ]
+    assert summary.read_text() == f"{sentence}\n"
+
+
+def test_a_second_retraining_waits_if_it_is_to(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
+    done = []
+
+    def second() -> None:
+        with one_retraining(wait=True):
+            done.append("second")
+
+    with ThreadPoolExecutor() as pool:
+        with one_retraining(wait=False):
+            waiting = pool.submit(second)
+            while "waiting for its end" not in caplog.text:
+                time.sleep(0.01)
+            done.append("first")
+        waiting.result()
+    assert done == ["first", "second"]
 
 
 def test_a_second_retraining_does_not_begin(tmp_path, monkeypatch):
