@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from pipeline.base.paths import CLIPS
+from pipeline.base.paths import CLIPS, FEATURES
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.crossval.results import FoldRow, scores_of
 from pipeline.crossval.tasks import FoldResult, FoldTask, all_clips, run_params
@@ -56,6 +56,7 @@ def _train_and_test(fold_task: FoldTask, run_id: str) -> FoldResult:
         class_names,
         fit_options(params),
         callbacks=[EpochMetrics(run_id)],
+        features_folder=FEATURES,
     )
     calibrate(
         model,
@@ -68,7 +69,7 @@ def _train_and_test(fold_task: FoldTask, run_id: str) -> FoldResult:
     scores = scores_of(predictions, params.evaluate)
     row = FoldRow(
         fold=fold_task.number,
-        clips=len(fold.test),
+        videos=len(predictions.videos),
         accuracy=scores.accuracy,
         macro_f1=scores.macro_f1,
         val_accuracy=fitted.history[fitted.best_epoch - 1]["val_accuracy"],

@@ -15,7 +15,7 @@ from pipeline.params import EvaluateParams
 _SHARES = ("accuracy", "macro_f1", "val_accuracy")
 _COLUMNS = (
     "fold",
-    "clips",
+    "videos",
     "accuracy",
     "macro_f1",
     "val_accuracy",
@@ -30,7 +30,7 @@ class FoldRow:
     """One line of the table."""
 
     fold: int  # from 1
-    clips: int  # that were tested
+    videos: int  # that were tested
     accuracy: float
     macro_f1: float
     val_accuracy: float  # of the best epoch, on what early stopping watched
@@ -56,19 +56,19 @@ def summarise(
 
     ``mean`` and ``spread`` (the standard deviation, divided by the number of folds less one)
     of accuracy and macro F1 count every fold the same. ``pooled`` scores the predictions of
-    all folds as if one model had made them, so every clip counts the same. ``interval`` is
+    all folds as if one model had made them, so every video counts the same. ``interval`` is
     its bootstrap over groups: how far the pooled score would move with other videos. It does
     not show how far it would move with other seeds. The mean of ``val_accuracy`` is what
     settings may be chosen by: it knows nothing of the test folds.
 
     Args:
         rows: of all folds.
-        pooled: what each clip was predicted as by the fold that tested it.
+        pooled: what each video was predicted as by the fold that tested it.
     """
     by_name = {name: [getattr(row, name) for row in rows] for name in _SHARES}
     return {
         "folds": len(rows),
-        "clips": len(pooled.videos),
+        "videos": len(pooled.videos),
         "groups": len(set(pooled.units)),
         "mean": {name: statistics.fmean(values) for name, values in by_name.items()},
         "spread": {name: statistics.stdev(values) for name, values in by_name.items()},
@@ -123,7 +123,7 @@ def table(rows: Sequence[FoldRow], summary: Mapping[str, Any]) -> str:
             f"{name.replace('_', ' ')}: mean {summary['mean'][name]:.3f}, "
             f"spread {summary['spread'][name]:.3f}; pooled {summary['pooled'][name]:.3f} "
             f"[{low:.3f}, {high:.3f}] at {summary['confidence']:.0%}, "
-            f"{summary['clips']} clips in {summary['groups']} groups"
+            f"{summary['videos']} videos in {summary['groups']} groups"
         )
     lines.append(
         f"validation accuracy, to choose settings by: mean {summary['mean']['val_accuracy']:.3f}, "

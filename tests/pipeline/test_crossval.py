@@ -65,12 +65,11 @@ def runs_of(root: Path):
     return client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """A folder of clips, and what the command printed there."""
-    root = tmp_path_factory.mktemp("crossval")
+def write_workspace(root: Path, **changes: object) -> None:
+    """Clips and a params.yaml, as extract leaves them."""
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     merge(params, TINY)
+    merge(params, changes)
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     rng = np.random.default_rng(0)
     for split, count in SPLITS.items():
@@ -79,6 +78,13 @@ def done(tmp_path_factory):
     spec = FrameSpec(fps=10, width=16, height=16, fit="crop")
     preprocessing = Preprocessing(spec, ClipSpec(8, "uniform"), limits)
     ClipsMetadata(CLASSES, preprocessing).write(root / "data/clips/metadata.json")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder of clips, and what the command printed there."""
+    root = tmp_path_factory.mktemp("crossval")
+    write_workspace(root)
     result = crossval(root, "--folds", "2", "--seed", "3")
     assert result.returncode == 0, result.stderr
     return root, result.stdout
@@ -100,8 +106,8 @@ def test_table_files_and_summary_agree(done):
     summary = json.loads((root / "eval/crossval/summary.json").read_text())
     predictions = Predictions.read_csv(root / "eval/crossval/predictions.csv")
     hits = predictions.predicted == predictions.labels
-    assert sum(int(row["clips"]) for row in folds) == summary["clips"] == 24
-    weighed = sum(int(row["clips"]) * float(row["accuracy"]) for row in folds)
+    assert sum(int(row["videos"]) for row in folds) == summary["videos"] == 24
+    weighed = sum(int(row["videos"]) * float(row["accuracy"]) for row in folds)
     assert weighed / 24 == pytest.approx(hits.mean(), abs=1e-6)
     assert summary["pooled"]["accuracy"] == pytest.approx(hits.mean())
     assert [int(row["epochs"]) for row in folds] == [2, 2]
@@ -136,6 +142,16 @@ def test_mlflow_has_a_run_and_its_folds_below_it(done):
         assert run.data.metrics["test/accuracy"] == pytest.approx(float(row["accuracy"]), abs=1e-6)
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
         assert steps == [1, 2]
+
+
+def test_folds_share_the_features_of_a_frozen_cnn(tmp_path):
+    """The same recipe as in train: the CNN is run once, on the shard of each split."""
+    write_workspace(tmp_path, model={"cnn": {"trainable": "none"}})
+    result = crossval(tmp_path, "--folds", "2", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "data/features").rglob("*.npy"))) == 3
+    assert "3 of 3 shards computed" in result.stderr
+    assert "0 of 3 shards computed" in result.stderr
 
 
 def test_more_folds_than_groups_are_refused_before_a_run(done, monkeypatch):

@@ -144,7 +144,7 @@ def test_pooled_predictions_are_sorted_by_video():
     assert pooled.probabilities[:, 1].tolist() == [0.2, 0.4, 0.9, 0.1, 0.3, 0.3]
 
 
-def test_the_summary_counts_folds_for_the_mean_and_clips_for_the_pool():
+def test_the_summary_counts_folds_for_the_mean_and_videos_for_the_pool():
     summary = summarise(ROWS, pool([FOLD_1, FOLD_2]), EVALUATE)
     assert summary["mean"] == pytest.approx(
         {"accuracy": 0.625, "macro_f1": 0.5, "val_accuracy": 0.7}
@@ -155,7 +155,7 @@ def test_the_summary_counts_folds_for_the_mean_and_clips_for_the_pool():
     assert summary["pooled"]["accuracy"] == pytest.approx(4 / 6)
     # cat: 3 actual, 5 predicted, 3 both: F1 6/8. dog: 3 actual, 1 predicted, 1 both: 2/4.
     assert summary["pooled"]["macro_f1"] == pytest.approx((6 / 8 + 2 / 4) / 2)
-    assert (summary["folds"], summary["clips"], summary["groups"]) == (2, 6, 4)
+    assert (summary["folds"], summary["videos"], summary["groups"]) == (2, 6, 4)
     assert summary["seconds"] == 3.75
 
 
@@ -172,7 +172,7 @@ def test_what_is_written_and_printed(tmp_path):
     assert [path.name for path in paths] == ["folds.csv", "predictions.csv", "summary.json"]
     assert read_csv(paths[0])[1] == {
         "fold": "2",
-        "clips": "2",
+        "videos": "2",
         "accuracy": "0.500000",
         "macro_f1": "0.300000",
         "val_accuracy": "0.600000",
@@ -185,6 +185,6 @@ def test_what_is_written_and_printed(tmp_path):
     shown = table(ROWS, summary).splitlines()
     assert shown[2].split() == ["2", "2", "0.500000", "0.300000", "0.600000", "4", "4", "2.5"]
     assert shown[3].startswith("accuracy: mean 0.625, spread 0.177; pooled 0.667 [")
-    assert shown[3].endswith("] at 90%, 6 clips in 4 groups")
+    assert shown[3].endswith("] at 90%, 6 videos in 4 groups")
     # Of 0.8 and 0.6: sqrt(2 * 0.1^2).
     assert shown[5] == "validation accuracy, to choose settings by: mean 0.700, spread 0.141"
