@@ -3,20 +3,20 @@
 import logging
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from pipeline.clips.dataset import Augment, evaluation_dataset, training_dataset
+from pipeline.clips.dataset import evaluation_dataset, training_dataset
 from pipeline.clips.shards import ClipArrays
 from pipeline.model import task
 from pipeline.model.augmentation import UNCHANGED, Augmentation, clip_augmenter
+from pipeline.model.best_epoch import BestEpoch
 from pipeline.model.classifier import clip_head, cnn_layers
 from pipeline.model.features import FeatureArrays, cached_features, is_frozen
 from pipeline.model.freezing import set_trainable
@@ -88,149 +88,150 @@ def fit(
     """Fit ``model`` in place; it ends with the weights of the epoch with the least val_loss.
 
     Args:
-        features_folder: keeps what a frozen CNN makes of the clips; the layers after it are
-            then fitted on that, without augmentation. None, or ``options.cache_features``
-            False, runs the CNN in every epoch.
+        features_folder: keeps what a frozen CNN makes of the clips; wherever it is frozen, the
+            layers after it are fitted on that, without augmentation. None, or
+            ``options.cache_features`` False, runs the CNN in every epoch.
 
     Raises:
-        PipelineError: a clip has no real frame.
+        PipelineError: a clip has no real frame, or the loss is not a number.
     """
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
-    if features_folder is not None and options.cache_features and is_frozen(model):
-        fitting = _on_features(model, train, val, class_names, options, callbacks, features_folder)
-    else:
-        fitting = _Fitting(model, train, val, class_names, options, callbacks)
+    of_frames = _Fitted(model, train, val, options.augmentation)
+    fitting = _Fitting(model, class_names, options, callbacks)
+
+    def of_frozen_cnn() -> _Fitted:
+        if features_folder is None or not options.cache_features:
+            return of_frames
+        return _of_features(model, train, val, options.augmentation, features_folder)
+
     head_epochs = options.fine_tuning.head_epochs
     if head_epochs > 0:
-        cnn = cnn_layers(model)
-        could_train = [layer.trainable for layer in cnn]
-        set_trainable(cnn, "none")
-        fitting.run(options.learning_rate, until_epoch=head_epochs)
-        for layer, trainable in zip(cnn, could_train, strict=True):
-            layer.trainable = trainable
-        fitting.run(options.fine_tuning.learning_rate, until_epoch=options.epochs)
+        with _frozen(cnn_layers(model)):
+            fitting.run(of_frozen_cnn(), options.learning_rate, until_epoch=head_epochs)
+        fitting.run(of_frames, options.fine_tuning.learning_rate, until_epoch=options.epochs)
     else:
-        fitting.run(options.learning_rate, until_epoch=options.epochs)
+        fitted = of_frozen_cnn() if is_frozen(model) else of_frames
+        fitting.run(fitted, options.learning_rate, until_epoch=options.epochs)
     return FitResult(history=fitting.history, best_epoch=fitting.best.best_epoch + 1)
 
 
-def _on_features(
-    model: keras.Model,
-    train: ClipArrays,
-    val: ClipArrays,
-    class_names: Sequence[str],
-    options: FitOptions,
-    callbacks: Sequence[keras.callbacks.Callback],
-    folder: Path,
-) -> "_Fitting":
-    """Fit the layers after the frozen CNN; they are those of ``model``, not copies."""
-    if options.augmentation.changes_clips:
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """What a phase fits, and on what: a classifier on clips, or the layers after its CNN."""
+
+    model: keras.Model
+    train: ClipArrays | FeatureArrays
+    val: ClipArrays | FeatureArrays
+    augmentation: Augmentation
+
+
+def _of_features(
+    model: keras.Model, train: ClipArrays, val: ClipArrays, augmentation: Augmentation, folder: Path
+) -> _Fitted:
+    """Return the layers after the frozen CNN, not copies, and what it makes of the clips."""
+    if augmentation.changes_clips:
         logger.warning(
-            "train.augmentation does not apply: the CNN is frozen (model.cnn.trainable none), so "
-            "its features are computed once, from unchanged clips. train.cache_features: false "
-            "augments, and runs the CNN in every epoch."
+            "train.augmentation does not apply while the CNN is frozen: its features are computed "
+            "once, from unchanged clips. train.cache_features: false augments, and runs the CNN "
+            "in every epoch."
         )
     of_train, of_val = (cached_features(model, clips, folder) for clips in (train, val))
-    options = replace(options, augmentation=UNCHANGED)
-    return _Fitting(clip_head(model), of_train, of_val, class_names, options, callbacks)
+    return _Fitted(clip_head(model), of_train, of_val, UNCHANGED)
+
+
+@contextmanager
+def _frozen(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Let none of ``layers`` train inside the block."""
+    could_train = [layer.trainable for layer in layers]
+    set_trainable(layers, "none")
+    try:
+        yield
+    finally:
+        for layer, trainable in zip(layers, could_train, strict=True):
+            layer.trainable = trainable
 
 
 class _Fitting:
-    """One model, its data, and what is known after the phases that have run."""
+    """How a classifier is fitted, and what is known after the phases that have run."""
 
     def __init__(
         self,
         model: keras.Model,
-        train: ClipArrays | FeatureArrays,
-        val: ClipArrays | FeatureArrays,
         class_names: Sequence[str],
         options: FitOptions,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
-        labels = task.encode_labels(train.labels, class_names)
-        val_labels = task.encode_labels(val.labels, class_names)
-        batch_size = options.batch_size
         self.history: list[dict[str, float]] = []
-        self.best = _BestEpoch(patience=options.patience)
-        self._model, self._options, self._callbacks = model, options, callbacks
-        self._class_weight = _class_weight(options, labels, len(class_names))
-        self._steps_per_epoch = math.ceil(len(train) / batch_size)
-        self._train = training_dataset(
-            train,
-            labels,
-            batch_size=batch_size,
-            seed=options.seed,
-            augment=_augment(options.augmentation, class_names),
-            trim=options.trim_batches,
-        )
-        self._val = evaluation_dataset(val, val_labels, batch_size=batch_size)
+        self.best = BestEpoch(patience=options.patience)
+        self._whole, self._class_names = model, class_names
+        self._options, self._callbacks = options, callbacks
 
-    def run(self, learning_rate: float, *, until_epoch: int) -> None:
+    def run(self, fitted: _Fitted, learning_rate: float, *, until_epoch: int) -> None:
         """Fit what may train, from the best weights so far, with a fresh optimizer."""
-        self._compile(learning_rate, epochs=until_epoch - len(self.history))
-        fitted = self._model.fit(
-            self._train,
-            validation_data=self._val,
+        options, names, augmentation = self._options, self._class_names, fitted.augmentation
+        labels = task.encode_labels(fitted.train.labels, names)
+        is_weighed = options.class_weights == "balanced"
+        steps_per_epoch = math.ceil(len(labels) / options.batch_size)
+        epochs = until_epoch - len(self.history)
+        _compile(fitted.model, options, learning_rate, steps_per_epoch, epochs=epochs)
+        found = fitted.model.fit(
+            training_dataset(
+                fitted.train,
+                labels,
+                batch_size=options.batch_size,
+                seed=options.seed + len(self.history),  # another phase, another order
+                augment=clip_augmenter(augmentation, names) if augmentation.changes_clips else None,
+                trim=options.trim_batches,
+            ),
+            validation_data=evaluation_dataset(
+                fitted.val,
+                task.encode_labels(fitted.val.labels, names),
+                batch_size=options.batch_size,
+            ),
             initial_epoch=len(self.history),
             epochs=until_epoch,
-            class_weight=self._class_weight,
-            callbacks=[self.best, *self._rate_callbacks(), *self._callbacks],
+            class_weight=task.balanced_weights(labels, len(names)) if is_weighed else None,
+            callbacks=[self.best, *_rate_callbacks(options), *self._callbacks],
             shuffle=False,  # the data set does it
             verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or a line an epoch in a log
         )
-        self.history += _rows(fitted.history, first_epoch=len(self.history) + 1)
-
-    def _compile(self, learning_rate: float, *, epochs: int) -> None:
-        options = self._options
-        rate = rate_by_step(
-            learning_rate,
-            schedule=options.schedule,
-            warmup_steps=options.warmup_epochs * self._steps_per_epoch,
-            steps=epochs * self._steps_per_epoch,
-        )
-        self._model.compile(
-            optimizer=build_optimizer(
-                options.optimizer,
-                learning_rate=rate,
-                weight_decay=options.weight_decay,
-                clip_norm=options.clip_norm,
-            ),
-            loss=task.loss(label_smoothing=options.label_smoothing),
-            metrics=task.metrics(),
-        )
-
-    def _rate_callbacks(self) -> list[keras.callbacks.Callback]:
-        options = self._options
-        is_one_rate = options.schedule == "constant" and options.warmup_epochs == 0
-        if is_one_rate and options.fine_tuning.head_epochs == 0:
-            return []
-        return [rate_callback(options.schedule, patience=options.patience)]
+        # The next phase may fit another part of the layers that they share.
+        self.best.best_weights = self._whole.get_weights()
+        self.history += _rows(found.history, first_epoch=len(self.history) + 1)
 
 
-class _BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras does not type it
-    """Early stopping that remembers the best epoch of earlier phases, too."""
+def _compile(
+    model: keras.Model,
+    options: FitOptions,
+    learning_rate: float,
+    steps_per_epoch: int,
+    *,
+    epochs: int,
+) -> None:
+    rate = rate_by_step(
+        learning_rate,
+        schedule=options.schedule,
+        warmup_steps=options.warmup_epochs * steps_per_epoch,
+        steps=epochs * steps_per_epoch,
+    )
+    model.compile(
+        optimizer=build_optimizer(
+            options.optimizer,
+            learning_rate=rate,
+            weight_decay=options.weight_decay,
+            clip_norm=options.clip_norm,
+        ),
+        loss=task.loss(label_smoothing=options.label_smoothing),
+        metrics=task.metrics(),
+    )
 
-    def __init__(self, *, patience: int) -> None:
-        super().__init__(monitor="val_loss", patience=patience, restore_best_weights=True)
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        if self.best_weights is None:
-            super().on_train_begin(logs)
-        self.wait = 0
-
-
-def _augment(augmentation: Augmentation, class_names: Sequence[str]) -> Augment | None:
-    augment = clip_augmenter(augmentation, class_names)
-    return augment if augmentation.changes_clips else None
-
-
-def _class_weight(
-    options: FitOptions, labels: NDArray[np.int64], n_classes: int
-) -> dict[int, float] | None:
-    if options.class_weights == "none":
-        return None
-    return task.balanced_weights(labels, n_classes)
+def _rate_callbacks(options: FitOptions) -> list[keras.callbacks.Callback]:
+    is_one_rate = options.schedule == "constant" and options.warmup_epochs == 0
+    if is_one_rate and options.fine_tuning.head_epochs == 0:
+        return []
+    return [rate_callback(options.schedule, patience=options.patience)]
 
 
 def _rows(history: dict[str, list[float]], *, first_epoch: int) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from pipeline.model.classifier import clip_encoder
 from pipeline.model.features import cached_features, encoder_digest, is_frozen
 from pipeline.model.prediction import predict_arrays
 from pipeline.model.saving import load_classifier, save_classifier
-from pipeline.model.training import FitOptions, fit
+from pipeline.model.training import FineTuning, FitOptions, fit
 from tests.architectures import ARCHITECTURES, MOBILENET, SMALL, build, noise_clips, tiny
 
 NAMES = ("a", "b", "c")
@@ -119,6 +119,20 @@ def test_the_second_run_computes_nothing(clips, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+def test_two_that_compute_the_same_at_once_do_no_harm(clips, tmp_path, monkeypatch):
+    """As two folds of a cross-validation might: the second replaces what the first reads."""
+    model = build(FROZEN)
+    first = cached_features(model, clips, tmp_path)
+    monkeypatch.setattr(features, "_is_whole", lambda path: not path)
+    second = cached_features(model, clips, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(features, "_write", refuse_to_compute)
+    third = cached_features(model, clips, tmp_path)
+    for index in range(6):
+        np.testing.assert_array_equal(first.frames(index), second.frames(index))
+        np.testing.assert_array_equal(first.frames(index), third.frames(index))
+
+
 def test_other_weights_have_features_of_their_own(clips, tmp_path):
     cached_features(build(FROZEN, seed=0), clips, tmp_path / "features")
     before = files(tmp_path / "features")
@@ -203,11 +217,44 @@ def test_augmentation_does_not_apply_and_a_warning_says_so(clips, tmp_path, capl
     with caplog.at_level(logging.WARNING):
         augmented, _ = fitted(clips, tmp_path / "features", augmentation=SHIFTED)
     assert [record.getMessage().split(":")[0] for record in caplog.records[-1:]] == [
-        "train.augmentation does not apply"
+        "train.augmentation does not apply while the CNN is frozen"
     ]
     plain, _ = fitted(clips, tmp_path / "features")
     for one, other in zip(augmented.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+TUNABLE = tiny(recurrent="none", summary="mean")  # the graphs of recurrent layers take seconds
+TUNED = replace(OPTIONS, epochs=4, fine_tuning=FineTuning(head_epochs=2, learning_rate=0.01))
+
+
+def tuned(clips, folder, **changes):
+    """Weights of a classifier that was fitted in two phases."""
+    model = build(TUNABLE)
+    fit(model, clips, clips, NAMES, replace(TUNED, **changes), features_folder=folder)
+    return model.get_weights()
+
+
+def test_the_first_phase_of_fine_tuning_is_on_features_and_the_second_on_frames(clips, tmp_path):
+    on_frames = tuned(clips, tmp_path / "none", cache_features=False)
+    on_features = tuned(clips, tmp_path / "features")
+    assert not (tmp_path / "none").exists()
+    assert len(files(tmp_path / "features")) == 2  # of the CNN as it was in the beginning
+    start = build(TUNABLE)
+    for cached, direct, before in zip(on_features, on_frames, start.weights, strict=True):
+        np.testing.assert_allclose(cached, direct, atol=1e-4)
+        assert (cached != np.array(before)).any() == before.trainable or "moving" in before.name
+
+
+def test_the_second_phase_of_fine_tuning_augments(clips, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        augmented = tuned(clips, tmp_path, augmentation=SHIFTED)
+    said = [record for record in caplog.records if record.name == "pipeline.model.training"]
+    assert [record.getMessage().split(":")[0] for record in said] == [
+        "train.augmentation does not apply while the CNN is frozen"
+    ]
+    plain = tuned(clips, tmp_path)
+    assert any((one != other).any() for one, other in zip(augmented, plain, strict=True))
 
 
 def test_without_the_cache_augmentation_applies(clips, tmp_path):

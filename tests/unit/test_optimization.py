@@ -96,6 +96,20 @@ def test_decay_spares_offsets_and_scales():
     assert [float(np.squeeze(weight)) for weight in layer.weights] == pytest.approx([0.95, 1.0])
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_gradients_are_clipped(name):
+    """Gradients of 1000 and 1 count as 1 and 1, so Adam takes twice its rate of the weight.
+
+    Unclipped, the first one would stay in its mean square: it would take 0.1 and then 0.07.
+    """
+    weight = keras.Variable([0.0])
+    optimizer = build_optimizer(name, learning_rate=0.1, weight_decay=0.0, clip_norm=1.0)
+    optimizer.build([weight])
+    for gradient in (1000.0, 1.0):
+        optimizer.apply([keras.ops.array([gradient])], [weight])
+    assert float(weight[0]) == pytest.approx(-0.2, abs=1e-5)
+
+
 def test_smoothed_labels():
     # 0.3 of the label is spread over three classes: 0.8, 0.1, 0.1.
     probabilities = np.array([[0.7, 0.2, 0.1]], np.float32)
@@ -150,16 +164,53 @@ def test_the_head_trains_first_and_then_the_cnn_at_a_lower_rate(clips):
     assert all(layer.trainable for layer in cnn_layers(model))
 
 
-def test_the_best_epoch_of_both_phases_is_kept(clips):
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_best_epoch_of_both_phases_is_kept(clips, tmp_path, cache):
     """A second phase at an absurd rate spoils the model; the first one's weights come back."""
     model = small()
     tuning = FineTuning(head_epochs=2, learning_rate=50.0)
-    result = fit(model, clips, clips, CLASSES, options(epochs=4, fine_tuning=tuning))
+    result = fit(
+        model, clips, clips, CLASSES, options(epochs=4, fine_tuning=tuning, cache_features=cache),
+        features_folder=tmp_path / "features",
+    )  # fmt: skip
     losses = [row["val_loss"] for row in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1 <= 2
     labels = task.encode_labels(clips.labels, CLASSES)
     probabilities = predict_arrays(model, clips)[np.arange(6), labels]
     assert -np.log(probabilities).mean() == pytest.approx(min(losses), abs=1e-5)
+
+
+class Spoil(keras.callbacks.Callback):
+    """Makes all weights NaN before an epoch, counted from 1."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
+        if epoch + 1 == self._epoch:
+            self.model.set_weights([weight * np.nan for weight in self.model.get_weights()])
+
+
+def test_a_loss_that_is_no_number_from_the_start_is_an_error(clips):
+    with pytest.raises(PipelineError) as caught:
+        fit(small(), clips, clips, CLASSES, options(), callbacks=[Spoil(1)])
+    assert str(caught.value) == (
+        "Expected a loss that is a number. Received: loss nan in epoch 1. Lower "
+        "train.learning_rate or, if train.precision is a mixed one, try float32."
+    )
+
+
+def test_a_loss_that_becomes_no_number_ends_at_the_best_epoch(clips, caplog):
+    model = small()
+    result = fit(model, clips, clips, CLASSES, options(epochs=5), callbacks=[Spoil(3)])
+    assert len(result.history) == 3
+    assert result.best_epoch in (1, 2)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert "Received: loss nan in epoch 3." in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(
+        f"The training stops; epoch {result.best_epoch} was the best."
+    )
 
 
 def test_a_stored_clip_without_a_real_frame_is_refused_by_name(clips, tmp_path):
