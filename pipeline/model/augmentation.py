@@ -27,6 +27,11 @@ class Augmentation:
 UNCHANGED = Augmentation(shift=0, brightness=0, contrast=0, flip=False, flip_swaps=())
 
 
+def check_classes(augmentation: Augmentation, class_names: Sequence[str]) -> None:
+    """Raise a PipelineError unless all classes that flip_swaps names exist."""
+    _mirrored_labels(augmentation.flip_swaps, class_names)
+
+
 def clip_augmenter(augmentation: Augmentation, class_names: Sequence[str]) -> Augment:
     """Return a function that changes one clip; equal seeds give equal changes.
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PlainValidator, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PlainValidator, PositiveInt
 
 from pipeline.params.fields import BelowOne, NonNegative, Positive, Section, Seed, Text
 
@@ -14,8 +14,16 @@ def _layers_to_train(value: Any) -> Any:
     raise ValueError("Input should be all, none or a number of layers greater than 0")
 
 
+def _no_class_twice(pairs: list[list[str]]) -> list[list[str]]:
+    names = [name for pair in pairs for name in pair]
+    if len(set(names)) < len(names):
+        raise ValueError("Input should name every class once at most, with the one that it becomes")
+    return pairs
+
+
 _Trainable = Annotated[Literal["all", "none"] | int, PlainValidator(_layers_to_train)]
 _Sizes = Annotated[list[PositiveInt], Field(min_length=1)]
+_Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
 class CnnParams(Section):
@@ -59,7 +67,7 @@ class AugmentationParams(Section):
     brightness: BelowOne
     contrast: BelowOne
     flip: bool
-    flip_swaps: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    flip_swaps: Annotated[list[_Pair], AfterValidator(_no_class_twice)]
 
 
 class FineTuningParams(Section):
@@ -100,7 +108,8 @@ def contradictions(model: ModelParams, train: TrainParams) -> list[str]:
     return [
         *_of_frames(model.cnn, model.temporal),
         *_of_the_model(model),
-        *_of_training(train, model.cnn),
+        *_of_training(train),
+        *_of_phases(train, model.cnn),
     ]
 
 
@@ -155,8 +164,8 @@ def _of_the_model(model: ModelParams) -> list[str]:
     return found
 
 
-def _of_training(train: TrainParams, cnn: CnnParams) -> list[str]:
-    found, head_epochs = [], train.fine_tuning.head_epochs
+def _of_training(train: TrainParams) -> list[str]:
+    found = []
     if train.optimizer == "adam" and train.weight_decay > 0:
         found.append(
             "train.weight_decay: expected 0, because train.optimizer is adam; adamw decays "
@@ -171,6 +180,18 @@ def _of_training(train: TrainParams, cnn: CnnParams) -> list[str]:
         found.append(
             f"train.warmup_epochs: expected fewer than train.epochs, {train.epochs}. "
             f"Received: {train.warmup_epochs}"
+        )
+    return found
+
+
+def _of_phases(train: TrainParams, cnn: CnnParams) -> list[str]:
+    found, head_epochs = [], train.fine_tuning.head_epochs
+    shorter = min(head_epochs, train.epochs - head_epochs)
+    if 0 < shorter <= train.warmup_epochs < train.epochs:
+        found.append(
+            f"train.warmup_epochs: expected fewer than {shorter}, because the rate rises in each "
+            f"phase, and with train.fine_tuning.head_epochs {head_epochs} of train.epochs "
+            f"{train.epochs} the shorter one has no more. Received: {train.warmup_epochs}"
         )
     if head_epochs >= train.epochs:
         found.append(

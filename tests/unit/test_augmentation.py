@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import PipelineError
-from pipeline.model.augmentation import Augmentation, clip_augmenter
+from pipeline.model.augmentation import Augmentation, check_classes, clip_augmenter
 
 CLASSES = ("down", "left", "right")
 NOTHING = {"shift": 0.0, "brightness": 0.0, "contrast": 0.0, "flip": False, "flip_swaps": []}
@@ -93,4 +93,5 @@ def test_a_mirror_swaps_the_classes_that_it_turns_into_each_other(frames):
 
 def test_an_unknown_class_is_named():
     with pytest.raises(PipelineError, match=r"flip_swaps: expected names of classes .* up$"):
-        clip_augmenter(Augmentation(0, 0, 0, flip=True, flip_swaps=[["left", "up"]]), CLASSES)
+        check_classes(Augmentation(0, 0, 0, flip=True, flip_swaps=[["left", "up"]]), CLASSES)
+    check_classes(Augmentation(0, 0, 0, flip=True, flip_swaps=[["left", "right"]]), CLASSES)

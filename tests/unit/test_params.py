@@ -118,6 +118,18 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
             "train.augmentation.shift: Input should be less than 1. Received: 1.5",
         ),
         (
+            "train.augmentation.flip_swaps",
+            [["left", "right"], ["left", "up"]],
+            "train.augmentation.flip_swaps: Input should name every class once at most, with the "
+            "one that it becomes. Received: [['left', 'right'], ['left', 'up']]",
+        ),
+        (
+            "train.augmentation.flip_swaps",
+            [["left", "left"]],
+            "train.augmentation.flip_swaps: Input should name every class once at most, with the "
+            "one that it becomes. Received: [['left', 'left']]",
+        ),
+        (
             "report.bins",
             201,
             "report.bins: Input should be less than or equal to 200. Received: 201",
@@ -200,6 +212,26 @@ def test_an_error_names_the_key_the_rule_and_the_value(write, dotted, value, mes
         (
             {"train.epochs": 3, "train.warmup_epochs": 3},
             "train.warmup_epochs: expected fewer than train.epochs, 3. Received: 3",
+        ),
+        (
+            {
+                "train.epochs": 9,
+                "train.warmup_epochs": 3,
+                "train.fine_tuning.head_epochs": 3,
+            },
+            "train.warmup_epochs: expected fewer than 3, because the rate rises in each phase, and "
+            "with train.fine_tuning.head_epochs 3 of train.epochs 9 the shorter one has no more. "
+            "Received: 3",
+        ),
+        (
+            {
+                "train.epochs": 9,
+                "train.warmup_epochs": 3,
+                "train.fine_tuning.head_epochs": 7,
+            },
+            "train.warmup_epochs: expected fewer than 2, because the rate rises in each phase, and "
+            "with train.fine_tuning.head_epochs 7 of train.epochs 9 the shorter one has no more. "
+            "Received: 3",
         ),
         (
             {"train.epochs": 3, "train.fine_tuning.head_epochs": 3},
