@@ -4,8 +4,10 @@
 a temporary folder, reads them in batches as train does, and trains the committed small CNN on
 batches that are in memory already. The two take turns. Reading goes on beside the steps, so
 what it costs is processor time, and that is what is measured. The last line is JSON:
-`input_share_of_step` is reading over training, `clips_per_second` the rate of reading alone,
-and `trimmed_speedup` a step over one with train.trim_batches, reading included in both.
+`input_share_of_step` is reading over training, `augmented_input_share_of_step` reading and
+changing the clips as the committed `train.augmentation` says, `clips_per_second` the rate of
+reading alone, and `trimmed_speedup` a step over one with train.trim_batches, reading included in
+both.
 """
 
 import json
@@ -25,8 +27,11 @@ from pipeline.clips.dataset import training_dataset
 from pipeline.clips.shards import ClipArrays
 from pipeline.model import task
 from pipeline.model.architecture import Architecture
+from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.classifier import build_classifier
 from pipeline.model.training import make_deterministic
+from pipeline.params import load_params
+from pipeline.stages.train import fit_options
 
 _CLIPS, _N_FRAMES, _SIDE, _SHARE, _BATCH_SIZE = 128, 16, 112, 0.7, 8
 _REPETITIONS = 5
@@ -44,14 +49,15 @@ def main() -> None:
 def _report(clips: ClipArrays) -> dict[str, float]:
     class_names = sorted(set(clips.labels))
     labels = task.encode_labels(clips.labels, class_names)
-    whole, trimmed = (
-        training_dataset(clips, labels, batch_size=_BATCH_SIZE, seed=0, trim=trim)
-        for trim in (False, True)
-    )
+    dataset = partial(training_dataset, clips, labels, batch_size=_BATCH_SIZE, seed=0)
+    whole, trimmed = dataset(), dataset(trim=True)
+    augmentation = fit_options(load_params()).augmentation
+    augmented = dataset(augment=clip_augmenter(augmentation, class_names))
     model = _model(len(class_names))
     medians = interleaved(
         {
             "read": _cpu(partial(_read, whole)),
+            "augment": _cpu(partial(_read, augmented)),
             "step": _cpu(partial(_train, model, whole.cache())),
             "whole": _cpu(partial(_train, model, whole)),
             "trimmed": _cpu(partial(_train, model, trimmed)),
@@ -62,6 +68,7 @@ def _report(clips: ClipArrays) -> dict[str, float]:
     _read(whole)
     return {
         "input_share_of_step": round(medians["read"] / medians["step"], 4),
+        "augmented_input_share_of_step": round(medians["augment"] / medians["step"], 4),
         "clips_per_second": round(_CLIPS / (time.perf_counter() - started)),
         "trimmed_speedup": round(medians["whole"] / medians["trimmed"], 3),
     }

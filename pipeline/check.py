@@ -12,7 +12,7 @@ _DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
 def main() -> None:
     params = load_params()
     _check_data(params.data)
-    _check_cnn(params)
+    _check_model(params)
 
 
 def _check_data(data: DataParams) -> None:
@@ -24,17 +24,17 @@ def _check_data(data: DataParams) -> None:
             )
 
 
-def _check_cnn(params: Params) -> None:
+def _check_model(params: Params) -> None:
     cnn = params.model.cnn
-    if cnn.backbone == "small_cnn" and cnn.weights == "none":
+    is_counted = isinstance(cnn.trainable, int)
+    if cnn.backbone == "small_cnn" and cnn.weights == "none" and not is_counted:
         return  # nothing can be wrong with it
     # Here, because Keras takes seconds to import.
-    from pipeline.model.architecture import Cnn
-    from pipeline.model.backbones import check_frame_encoder
+    from pipeline.model.classifier import check_classifier
+    from pipeline.stages.train import architecture
 
-    channels = 6 if params.model.motion == "both" else 3
-    frame_shape = (params.decode.height, params.decode.width, channels)
-    check_frame_encoder(Cnn(**cnn.model_dump()), frame_shape=frame_shape)
+    frame_shape = (params.decode.height, params.decode.width, 3)
+    check_classifier(architecture(params), frame_shape=frame_shape)
 
 
 if __name__ == "__main__":

@@ -101,3 +101,21 @@ def noise_clips(lengths: list[int], n_frames: int, seed: int, shape: tuple[int, 
     mask = np.arange(n_frames) < np.array(lengths)[:, None]
     frames[mask] = rng.integers(0, 256, (mask.sum(), *shape), dtype=np.uint8)
     return frames, mask
+
+
+def inputs_of(architecture: Architecture, lengths=(2, 4), n_frames=4, seed=0):
+    frames, mask = noise_clips(list(lengths), n_frames, seed, frame_shape(architecture))
+    return {"frames": frames, "mask": mask}
+
+
+def train(model: keras.Model, inputs, steps=2) -> list[float]:
+    """Return the loss of each step."""
+    model.compile(keras.optimizers.Adam(1e-2), model.loss or "sparse_categorical_crossentropy")
+    model.run_eagerly = True  # faster than building a graph for two steps
+    labels = np.arange(len(inputs["mask"])) % N_CLASSES
+    return [float(model.train_on_batch(inputs, labels)) for _ in range(steps)]
+
+
+def outputs_of(model: keras.Model, inputs) -> np.ndarray:
+    model.run_eagerly = True  # as in train
+    return np.array(model.predict_on_batch(inputs))

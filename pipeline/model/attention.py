@@ -33,8 +33,9 @@ class AttentionWeights(TakesMaskByHand):
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
-        self.hidden = keras.layers.Dense(units, activation="tanh", name="hidden")
-        self.score = keras.layers.Dense(1, use_bias=False, name="score")
+        precision = self.dtype_policy  # as saved; the global one may be another when it is loaded
+        self.hidden = keras.layers.Dense(units, activation="tanh", dtype=precision, name="hidden")
+        self.score = keras.layers.Dense(1, use_bias=False, dtype=precision, name="score")
 
     def build(self, input_shape: _Shape) -> None:
         self.hidden.build(input_shape)

@@ -1,20 +1,21 @@
 """The CNN: from the pixels of one frame to its features."""
 
-import difflib
-import inspect
-from dataclasses import replace
+import logging
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from pipeline.base.errors import PipelineError
+from pipeline.base.files import sha256_of_file
+from pipeline.model.applications import application, application_model
 from pipeline.model.architecture import Cnn, FrameShape
 from pipeline.model.batch_norm import FusedBatchNormalization
 from pipeline.model.freezing import inner_layers, set_trainable
 from pipeline.model.penalty import penalty
 from pipeline.model.pixels import ApplicationPixels
 from pipeline.model.saving import load_classifier
+
+logger = logging.getLogger(__name__)
 
 
 def frame_encoder(
@@ -34,11 +35,12 @@ def frame_encoder(
         layers = _small_cnn(cnn, l2)
     else:
         layers = [
-            ApplicationPixels(_application(cnn.backbone), name="preprocess"),
-            _application_model(cnn, frame_shape),
+            ApplicationPixels(application(cnn.backbone), name="preprocess"),
+            application_model(cnn, frame_shape),
         ]
     pixels = keras.Input(frame_shape, dtype=dtype, name="frame")
     encoder = keras.Sequential([pixels, *layers, *_pooling(cnn)], name=cnn.backbone.lower())
+    encoder.autocast = False  # half precision rounds pixels: its first layer scales them before
     if cnn.weights not in ("none", "imagenet"):
         _load_weights(encoder, Path(cnn.weights))
     if cnn.trainable != "all":
@@ -46,15 +48,9 @@ def frame_encoder(
     return encoder
 
 
-def check_frame_encoder(cnn: Cnn, *, frame_shape: FrameShape) -> None:
-    """Raise what ``frame_encoder`` would raise, without downloading weights."""
-    weights = "none" if cnn.weights == "imagenet" else cnn.weights
-    frame_encoder(replace(cnn, weights=weights), frame_shape=frame_shape)
-
-
 def _small_cnn(cnn: Cnn, l2: float) -> list[keras.Layer]:
     layers: list[keras.Layer] = [
-        keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale_pixels"),
+        keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="scale_pixels"),
     ]
     for number, filters in enumerate(cnn.filters, start=1):
         layers.append(
@@ -89,40 +85,6 @@ def _pooling(cnn: Cnn) -> list[keras.Layer]:
             return []
 
 
-def _application(name: str) -> str:
-    """Return ``name`` if it is that of an image model of keras.applications."""
-    names = [key for key, value in vars(keras.applications).items() if inspect.isfunction(value)]
-    if name in names:
-        return name
-    close = difflib.get_close_matches(name, ["small_cnn", *names], n=3, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise PipelineError(
-        "model.cnn.backbone: expected small_cnn or an image model of keras.applications "
-        f"(keras.io/api/applications). Received: {name}.{hint}"
-    )
-
-
-def _application_model(cnn: Cnn, frame_shape: FrameShape) -> keras.Model:
-    build: Any = getattr(keras.applications, cnn.backbone)
-    weights = "imagenet" if cnn.weights == "imagenet" else None
-    try:
-        return build(include_top=False, weights=weights, input_shape=frame_shape)
-    except ValueError as error:  # of which Keras says in the first clause what is too small
-        height, width, _ = frame_shape
-        raise PipelineError(
-            f"decode.width, decode.height: {cnn.backbone} takes no frames of this size "
-            f"({str(error).split(';')[0]}). Received: {width} x {height}"
-        ) from None
-    except Exception as error:
-        # Keras has no other class for a download that failed; whatever else it is goes on up.
-        if not str(error).startswith("URL fetch failure"):
-            raise
-        raise PipelineError(
-            f"model.cnn.weights: expected the imagenet weights of {cnn.backbone}, which cannot "
-            f"be downloaded ({error}). Name a file of them, or set it to none. Received: imagenet"
-        ) from None
-
-
 def _load_weights(encoder: keras.Sequential, path: Path) -> None:
     """Load a file of weights, or take those of the CNN of a whole classifier."""
     if not path.is_file():
@@ -130,6 +92,7 @@ def _load_weights(encoder: keras.Sequential, path: Path) -> None:
             "model.cnn.weights: expected none, imagenet or the path of a file. No such file: "
             f"{path}"
         )
+    logger.info("model.cnn.weights: %s, SHA-256 %s", path, sha256_of_file(path))
     models = [layer for layer in encoder.layers if isinstance(layer, keras.Model)]
     backbone = models[0] if models else encoder
     try:
@@ -146,8 +109,26 @@ def _load_weights(encoder: keras.Sequential, path: Path) -> None:
 
 
 def _copy_weights(source: list[keras.Layer], target: list[keras.Layer]) -> None:
-    """Set the weights of ``target`` to those of the layers of the same names."""
-    by_name = {layer.name: layer for layer in source}
-    for layer in target:
+    """Set the weights of ``target`` to those of the layers of the same names.
+
+    Of names that Keras counts up from model to model (conv2d_93, conv2d_94) the order counts.
+    """
+    theirs = _by_name(source)
+    for name, layers in _by_name(target).items():
+        for layer, other in zip(layers, theirs[name], strict=True):
+            layer.set_weights(other.get_weights())
+
+
+def _by_name(layers: list[keras.Layer]) -> dict[str, list[keras.Layer]]:
+    """Group the layers that have weights by their names without a number, in its order."""
+    numbered: dict[str, list[tuple[int, keras.Layer]]] = {}
+    for layer in layers:
         if layer.weights:
-            layer.set_weights(by_name[layer.name].get_weights())
+            name, _, number = layer.name.rpartition("_")
+            if not number.isdecimal():
+                name, number = layer.name, "0"
+            numbered.setdefault(name, []).append((int(number), layer))
+    return {
+        name: [layer for _, layer in sorted(members, key=lambda member: member[0])]
+        for name, members in numbered.items()
+    }

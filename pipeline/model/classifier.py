@@ -1,8 +1,8 @@
 """The classifier: CNN on each frame, a head over time, class probabilities."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -12,10 +12,9 @@ from pipeline.model.architecture import Architecture, FrameShape, Precision
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.freezing import inner_layers
 from pipeline.model.motion import input_of_cnn
+from pipeline.model.oddities import warn_of_oddities
 from pipeline.model.temporal import temporal_head
 from pipeline.model.wrapping import FEATURES_LAYER, over_frames
-
-logger = logging.getLogger(__name__)
 
 
 def build_classifier(
@@ -37,23 +36,27 @@ def build_classifier(
     Raises:
         PipelineError: the CNN cannot be had, or takes no frames of this shape.
     """
-    cnn = architecture.cnn
-    if cnn.weights == "none" and cnn.trainable == "none":
-        logger.warning(
-            "model.cnn.weights is none and model.cnn.trainable is none: the CNN keeps its "
-            "random weights."
-        )
+    warn_of_oddities(architecture)
     with _precision(precision):
-        frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
-        mask = keras.Input((None,), dtype="bool", name="mask")
-        seen = input_of_cnn(frames, motion=architecture.motion)
-        encoder = frame_encoder(
-            cnn, frame_shape=seen.shape[2:], dtype=seen.dtype, l2=architecture.l2
-        )
-        features = over_frames(encoder, seen, mask, wrap=cnn.wrap)
-        clip = temporal_head(architecture, features, mask)
-        probabilities = task.probabilities(clip, n_classes, l2=architecture.l2)
-        return keras.Model({"frames": frames, "mask": mask}, probabilities, name="cnn_lstm")
+        return _classifier(architecture, n_classes, frame_shape)
+
+
+def check_classifier(architecture: Architecture, *, frame_shape: FrameShape) -> None:
+    """Raise what ``build_classifier`` would raise, without downloading weights."""
+    cnn = architecture.cnn
+    weights = "none" if cnn.weights == "imagenet" else cnn.weights
+    _classifier(replace(architecture, cnn=replace(cnn, weights=weights)), 2, frame_shape)
+
+
+def _classifier(architecture: Architecture, n_classes: int, frame_shape: FrameShape) -> keras.Model:
+    frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    cnn, seen = architecture.cnn, input_of_cnn(frames, motion=architecture.motion)
+    encoder = frame_encoder(cnn, frame_shape=seen.shape[2:], dtype=seen.dtype, l2=architecture.l2)
+    features = over_frames(encoder, seen, mask, wrap=cnn.wrap)
+    clip = temporal_head(architecture, features, mask)
+    probabilities = task.probabilities(clip, n_classes, l2=architecture.l2)
+    return keras.Model({"frames": frames, "mask": mask}, probabilities, name="cnn_lstm")
 
 
 def clip_encoder(model: keras.Model) -> keras.Model:

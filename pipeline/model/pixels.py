@@ -24,6 +24,7 @@ class ApplicationPixels(keras.layers.Layer):  # type: ignore[misc]  # Keras does
 
     def __init__(self, application: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.autocast = False  # half precision rounds pixels before they are scaled
         self.application = application
         module: Any = inspect.getmodule(getattr(keras.applications, application))
         self._preprocess = module.preprocess_input

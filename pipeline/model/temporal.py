@@ -3,8 +3,6 @@
 Keras drops a mask at convolutions and pooling, so every layer that mixes time gets it by hand.
 """
 
-import logging
-
 import keras
 
 from pipeline.model.architecture import Architecture, Temporal
@@ -12,8 +10,6 @@ from pipeline.model.attention import WEIGHTS_LAYER, AttentionWeights
 from pipeline.model.masking import LastRealStep, MaskedMaxPooling1D, ZeroPaddedSteps
 from pipeline.model.penalty import penalty
 from pipeline.model.time_distributed import TimeDistributed
-
-logger = logging.getLogger(__name__)
 
 _ATTENTION_UNITS = 64
 _STEPS_OF_CONV1D = 3
@@ -53,12 +49,6 @@ def _recurrent(
     temporal: Temporal, steps: keras.KerasTensor, mask: keras.KerasTensor, *, l2: float
 ) -> keras.KerasTensor:
     """Run the recurrent layers: to [B, T, F], or the last state [B, F] where that is all."""
-    if temporal.recurrent_dropout > 0:
-        logger.warning(
-            "model.temporal.recurrent_dropout is %g: on a GPU, cuDNN's fast kernels cannot do "
-            "that, and the recurrent layers run step by step. 0 is fast.",
-            temporal.recurrent_dropout,
-        )
     wants_last = temporal.summary == "last"
     for number, units in enumerate(temporal.units, start=1):
         is_last_layer = number == len(temporal.units)

@@ -50,6 +50,7 @@ class TimeDistributed(keras.layers.TimeDistributed):  # type: ignore[misc]
     def __init__(self, layer: keras.Layer, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
         self.supports_jit = False  # the number of real frames is known only at run time
+        self.autocast = False  # the layer inside casts what it takes
 
     def call(
         self, inputs: Any, training: bool | None = None, mask: tf.Tensor | None = None
@@ -97,7 +98,11 @@ def _output_shape(layer: keras.Layer, input_shape: Any) -> _Shape:
     try:
         shape: _Shape = layer.compute_output_shape(input_shape)
     except NotImplementedError:  # as of LayerScale in ConvNeXt: Keras finds it by a trial
-        shape = layer.compute_output_spec(keras.KerasTensor(input_shape)).shape
+        if _is_of_several(input_shape):
+            trial = [keras.KerasTensor(one) for one in input_shape]
+        else:
+            trial = keras.KerasTensor(input_shape)
+        shape = layer.compute_output_spec(trial).shape
     return shape
 
 

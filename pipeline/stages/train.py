@@ -1,6 +1,7 @@
 """train: fit the CNN-LSTM on the clips; keep the weights of the best epoch, and calibrate."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from pipeline.base.command import run_command
@@ -9,7 +10,7 @@ from pipeline.base.paths import CATALOG, CLIPS, FEATURES, HISTORY, MODEL, MODEL_
 from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.shards import ClipArrays
 from pipeline.model.architecture import Architecture, Cnn, Temporal
-from pipeline.model.augmentation import Augmentation
+from pipeline.model.augmentation import Augmentation, check_classes
 from pipeline.model.calibration import Calibration, calibrate
 from pipeline.model.classifier import build_classifier
 from pipeline.model.metadata import ClassifierMetadata
@@ -18,15 +19,17 @@ from pipeline.model.training import FineTuning, FitOptions, FitResult, fit, make
 from pipeline.params import Params, load_params
 from pipeline.tracking.epochs import EpochMetrics
 from pipeline.tracking.lineage import log_catalog
-from pipeline.tracking.runs import tag_model, training_run, warned
+from pipeline.tracking.runs import tag_cnn_weights, tag_model, training_run, warned
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     params = load_params()
+    options = fit_options(params)
     make_deterministic(params.train.seed, params.train.threads)
     metadata = ClipsMetadata.read(CLIPS / "metadata.json")
+    check_classes(options.augmentation, metadata.class_names)
     train, val = ClipArrays(CLIPS / "train"), ClipArrays(CLIPS / "val")
     model = build_classifier(
         architecture(params),
@@ -39,12 +42,14 @@ def main() -> None:
     with run as run_id:
         with warned("evaluate will log the catalog"):
             log_catalog(run_id, CATALOG)
+        if params.model.cnn.weights not in ("none", "imagenet"):
+            tag_cnn_weights(run_id, Path(params.model.cnn.weights))
         result = fit(
             model,
             train,
             val,
             metadata.class_names,
-            fit_options(params),
+            options,
             callbacks=[EpochMetrics(run_id)],
             features_folder=FEATURES,
         )

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -19,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.base.dotted import flat_params
 from pipeline.base.errors import PipelineError
+from pipeline.base.files import sha256_of_file
 from pipeline.tracking.changes import Changes, find_changes
 from pipeline.tracking.interruption import (
     Terminated,
@@ -33,6 +35,7 @@ from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_e
 logger = logging.getLogger(__name__)
 
 MODEL_SHA256 = "model.sha256"
+CNN_WEIGHTS_SHA256 = "cnn_weights.sha256"
 RECREATED = "recreated"
 
 _GONE = "RESOURCE_DOES_NOT_EXIST"
@@ -100,9 +103,13 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
 def tag_model(run_id: str, model_sha256: str) -> None:
     """Make the run the one that ``find_run`` finds for this model; a warning if that fails."""
     with warned("evaluate will start another run for this model"):
-        client = connect()
-        with mlflow_errors():
-            client.set_tag(run_id, MODEL_SHA256, model_sha256)
+        _tag(run_id, MODEL_SHA256, model_sha256)
+
+
+def tag_cnn_weights(run_id: str, path: Path) -> None:
+    """Note the content of the file that the CNN began with: params have nothing but its name."""
+    with warned(f"The run does not say what {path} held"):
+        _tag(run_id, CNN_WEIGHTS_SHA256, sha256_of_file(path))
 
 
 def find_run(model_sha256: str, *, experiment: str = EXPERIMENT) -> str | None:
@@ -208,6 +215,12 @@ def _describe(
         )
         context = InputTag("mlflow.data.context", "training")
         client.log_inputs(run_id, [DatasetInput(data, [context])])
+
+
+def _tag(run_id: str, key: str, value: str) -> None:
+    client = connect()
+    with mlflow_errors():
+        client.set_tag(run_id, key, value)
 
 
 def _milliseconds() -> int:

@@ -90,6 +90,18 @@ def test_layers_with_several_inputs_are_applied_too(frames):
     ) == (None, None, 8, 5)
 
 
+class Shrunk(keras.layers.Layer):
+    """Without compute_output_shape, as CustomScaleLayer in InceptionResNetV2."""
+
+    def call(self, inputs):
+        return inputs[0] + inputs[1] * 0.5
+
+
+def test_a_layer_of_several_inputs_that_does_not_say_its_shape_is_tried():
+    layer = TimeDistributed(Shrunk())
+    assert layer.compute_output_shape([(None, None, 8, 2)] * 2) == (None, None, 8, 2)
+
+
 def compiled_by_xla(layer):
     return tf.function(lambda frames, mask: layer(frames, mask=mask), jit_compile=True)
 
@@ -124,14 +136,52 @@ def test_compiled_by_xla_padding_has_no_gradient(frames):
     assert np.abs(found[MASK]).max() > 0
 
 
-def test_a_classifier_can_be_compiled_by_xla():
-    model = build(tiny(recurrent="none", summary="attention"))
+RECURRENT = [
+    {"recurrent": "lstm"},
+    {"recurrent": "gru", "bidirectional": True, "summary": "attention"},
+    {"recurrent": "none", "summary": "attention"},
+]
+
+
+@pytest.mark.parametrize("temporal", RECURRENT, ids=lambda temporal: temporal["recurrent"])
+def test_a_classifier_can_be_compiled_by_xla(temporal):
+    model = build(tiny(**temporal))
     frames, mask = map(tf.constant, noise_clips([2, 4], 4, 0, (8, 8, 3)))
     compiled = tf.function(
         lambda frames, mask: model({"frames": frames, "mask": mask}), jit_compile=True
     )
     expected = model({"frames": frames, "mask": mask})
     np.testing.assert_allclose(compiled(frames, mask), expected, atol=1e-5)
+
+
+def training_step(model):
+    """Return a function that does a step and gives the gradients; batch norm keeps count."""
+
+    def step(frames, mask, labels):
+        with tf.GradientTape() as tape:
+            found = model({"frames": frames, "mask": mask}, training=True)
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, found))
+        return tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+
+    return step
+
+
+def test_a_training_step_compiled_by_xla_is_the_same_with_batch_norm():
+    """On whole clips: it would count padding, see TimeDistributed."""
+    model = build(tiny())
+    start = model.get_weights()
+    frames, mask = map(tf.constant, noise_clips([4, 4], 4, 0, (8, 8, 3)))
+    labels = tf.constant([0, 1])
+    expected = training_step(model)(frames, mask, labels)
+    after = model.get_weights()
+    model.set_weights(start)
+    found = tf.function(training_step(model), jit_compile=True)(frames, mask, labels)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    for one, other in zip(model.get_weights(), after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    moved = [n for n, (a, b) in enumerate(zip(start, after, strict=True)) if (a != b).any()]
+    assert [model.weights[n].name for n in moved] == ["moving_mean", "moving_variance"] * 2
 
 
 def test_keras_trains_without_xla_where_it_is_asked_for_it():
@@ -145,28 +195,29 @@ def test_keras_trains_without_xla_where_it_is_asked_for_it():
 
 TRAIN_ON_TWO_DEVICES = """
 import keras, numpy as np, tensorflow as tf
-from dataclasses import replace
-from tests.architectures import SMALL, build, noise_clips, tiny
+from tests.architectures import build, noise_clips, tiny
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-frames, mask = noise_clips([1, 4, 2, 3], 4, 0, (8, 8, 3))
+both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert both.num_replicas_in_sync == 2
+# Batch normalisation takes the statistics of each device apart, so both see the same clips.
+frames, mask = (np.concatenate([half, half]) for half in noise_clips([2, 4], 4, 0, (8, 8, 3)))
 mask = mask.astype(np.uint8)  # fit of Keras 3 averages the first batch of two devices
+labels = np.array([0, 1] * 2)
 
-def weights_after_training(strategy):
+def weights_after_training(strategy, temporal):
     with strategy.scope():
-        # Batch normalisation takes the statistics of each device apart.
-        model = build(tiny(replace(SMALL, batch_norm=False), recurrent="none", summary="mean"))
+        model = build(tiny(**temporal))
         model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-    data = tf.data.Dataset.from_tensors(({"frames": frames, "mask": mask}, np.array([0, 1, 2, 0])))
+    data = tf.data.Dataset.from_tensors(({"frames": frames, "mask": mask}, labels))
     model.fit(data.unbatch().batch(4), epochs=2, verbose=0)
     return model.get_weights()
 
-one = weights_after_training(tf.distribute.get_strategy())
-both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert both.num_replicas_in_sync == 2
-for expected, found in zip(one, weights_after_training(both), strict=True):
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+for temporal in ({"recurrent": "none", "summary": "mean"}, {"recurrent": "lstm"}):
+    one = weights_after_training(tf.distribute.get_strategy(), temporal)
+    for expected, found in zip(one, weights_after_training(both, temporal), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 """
 
 

@@ -20,6 +20,7 @@ from pipeline.tracking.runs import (
     ensure_run,
     find_run,
     log_epoch,
+    tag_cnn_weights,
     tag_model,
     training_run,
 )
@@ -109,6 +110,16 @@ def test_a_run_carries_params_data_and_the_process(folder):
     assert (data.dataset.name, data.dataset.digest) == ("data/demo/videos", CLIPS_MD5)
     assert data.dataset.source == '{"uri": "data/clips"}'
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_run_knows_what_the_file_of_weights_held():
+    Path("cnn.weights.h5").write_bytes(b"abc")
+    with training_run(**MODEL) as run_id:
+        tag_cnn_weights(run_id, Path("cnn.weights.h5"))
+    # SHA-256 of "abc", from FIPS 180-2.
+    assert the_run(run_id).data.tags["cnn_weights.sha256"] == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_without_a_lock_file_the_data_is_unknown():
