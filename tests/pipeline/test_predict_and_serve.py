@@ -213,7 +213,7 @@ def test_a_bad_request_is_told_why_and_the_server_lives(built, post):
         ({"dataframe_records": [good, cut]}, "Video 2: <"),
         ({"inputs": [good, cut]}, "Video 2: <"),
         ({"dataframe_records": [{"video": "anVuaw=="}]}, "Video 1: <4 bytes>: not a video"),
-        ({"dataframe_records": [{"video": "abc"}]}, "Failed to parse input"),  # MLflow's words
+        ({"dataframe_records": [{"video": "abc"}]}, "Invalid input. Data is not"),  # MLflow's words
         ({"dataframe_records": [{"film": "x"}]}, "Expected one row a video"),
         ({"dataframe_records": [{**good, "path": "x"}]}, "Video 1: expected either the bytes"),
     ):
