@@ -14,10 +14,7 @@ from mlflow.pyfunc import PyFuncModel
 from pipeline.base.errors import PipelineError
 from pipeline.serving.contract import PLAIN, RequestOptions, ServingConfig
 from pipeline.tracking.aliases import CHALLENGER, CHAMPION
-from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
-
-# Error codes of MLflow for a model, a version or an alias that does not exist.
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+from pipeline.tracking.store import MISSING, RESTORE, connect, mlflow_errors, shown_uri
 
 # Whoever runs a command may name any file that it can read.
 _LOCAL = ServingConfig(path_root="/")
@@ -185,7 +182,7 @@ def _missing_model(wanted: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code not in _MISSING:
+        if error.error_code not in MISSING:
             raise
         remedy = "make promote" if wanted.endswith(f"@{CHAMPION}") else f"make repro. {RESTORE}"
         raise PipelineError(
