@@ -109,10 +109,16 @@ def test_a_run_cache_goes_along(tmp_path, monkeypatch):
     assert list(Path(".dvc/cache/runs").rglob("*/*"))
 
 
-def test_a_video_that_was_never_pushed_is_an_error(author, fresh, tmp_path):
+@pytest.mark.parametrize("was_pulled", [False, True])
+@pytest.mark.parametrize("lost", ["the video", "everything"])
+def test_a_video_that_was_never_pushed_is_an_error(author, fresh, tmp_path, was_pulled, lost):
+    if was_pulled:
+        pull()
+    uploaded = {*(tmp_path / "storage").rglob("*")}
     add(author, VIDEOS / "c.mp4", "c", fresh)
-    (uploaded,) = (tmp_path / "storage").rglob(MD5_OF_C[2:])
-    uploaded.unlink()
+    for path in {*(tmp_path / "storage").rglob("*")} - uploaded:
+        if path.is_file() and (lost == "everything" or path.name == MD5_OF_C[2:]):
+            path.unlink()
     with pytest.raises(PipelineError, match=r"expected all of data/my as committed; .* dvc push"):
         pull()
 
