@@ -78,8 +78,9 @@ def _side_of_commit(commit: str) -> Side:
     content = git_output("show", f"{commit}:./{PREDICTIONS}") or _kept_by_dvc(commit)
     if content is None:
         raise PipelineError(
-            f"{title}: neither git nor DVC has {PREDICTIONS} of it. Check the commit out, "
-            "run dvc repro, and compare with the run in MLflow."
+            f"{title!r}: neither git nor DVC has {PREDICTIONS} of it. Commit results as they come: "
+            "git add dvc.lock params.yaml eval models. Or compare with a version, such as "
+            "@champion, or with a run in MLflow."
         )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, PREDICTIONS.name)

@@ -76,7 +76,8 @@ def _nothing_to_do(promote: bool, rules: Rules) -> str:
     settled = ("champion", "replaced", "refused", *(() if promote else ("passed",)))
     if registration is None or stands not in settled:
         return ""
-    return f"Nothing has changed since the last retraining. {registration.says(stands)}"
+    said = registration.says(stands)
+    return f"Nothing has changed since this model was trained and judged. {said}"
 
 
 def _data_is_fit() -> bool:

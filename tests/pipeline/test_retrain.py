@@ -185,7 +185,7 @@ def test_the_first_retraining_makes_the_first_champion(first):
 @pytest.mark.usefixtures("first")
 def test_nothing_to_do_in_a_fresh_clone_downloads_nothing(team):
     clone = team.clone("idle")
-    assert "Nothing has changed since the last retraining." in clone.make("retrain")
+    assert "Nothing has changed since this model was trained and judged." in clone.make("retrain")
     assert not (clone.root / "videos").exists()
     assert not (clone.root / "data/frames").exists()
     assert "version=1\npromotable=false\n" in clone.make("ci-outcome")

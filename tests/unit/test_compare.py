@@ -284,5 +284,5 @@ def test_a_commit_without_predictions_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git("init")
     git("commit", "--allow-empty", "--message", "empty")
-    with pytest.raises(PipelineError, match=r"empty: neither git nor DVC has eval/predictions.csv"):
+    with pytest.raises(PipelineError, match=r"empty': neither git nor DVC has eval/pred"):
         find_side("HEAD", model_name="c")

@@ -95,7 +95,7 @@ def test_a_settled_model_is_left_alone(scene, outcome, champion, said):
     scene.champion = champion
     done = scene.retrain()
     assert done.outcome == "nothing to do"
-    assert done.sentence == f"Nothing has changed since the last retraining. {said}"
+    assert done.sentence == f"Nothing has changed since this model was trained and judged. {said}"
     assert scene.steps == []
     assert last_state() == "nothing"
 
