@@ -142,6 +142,9 @@ def test_mlflow_has_a_run_and_its_folds_below_it(done):
         assert run.data.metrics["test/accuracy"] == pytest.approx(float(row["accuracy"]), abs=1e-6)
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
         assert steps == [1, 2]
+        points = client.get_metric_history(run.info.run_id, "val_accuracy")
+        of_best = {point.step: point.value for point in points}[int(row["best_epoch"])]
+        assert float(row["val_accuracy"]) == pytest.approx(of_best, abs=1e-6)
 
 
 def test_folds_share_the_features_of_a_frozen_cnn(tmp_path):
