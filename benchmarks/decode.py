@@ -1,44 +1,52 @@
 """Compare the decoder with a plain OpenCV loop, PyAV alone, decord and torchcodec.
 
-`python -m benchmarks.decode [VIDEO ...]` measures the given files, or videos that it makes in
-a temporary folder. Every side has a process of its own with one thread on one core, all on
-the same core; they take turns, and medians of the processor time are reported. decord and
-torchcodec take part where they can be imported. The last line of the output is JSON. Its
-ratios are better when larger, but for those to `decode_only`: these are this project's time
-over that of decoding every frame. `peak_memory_mb` is what reading adds to a fresh process,
-`two_process_speedup` and `clips_per_second` go by the clock.
+`python -m benchmarks.decode [VIDEO ...]` measures the given files, or generated videos in a
+temporary folder. Every side runs in its own process with one thread, all on the same core and
+in turns. The report holds medians of the processor time. decord and torchcodec are measured
+where they can be imported. The last line of the output is JSON. Larger ratios are better,
+except those to `decode_only`: they are this project's time over that of decoding every frame.
+`peak_memory_mb` is the growth of a new process; `two_process_speedup` and `clips_per_second`
+are measured in wall time.
 """
 
 import argparse
 import json
 import logging
 import os
+import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
-from benchmarks.decode_report import FileResult, summary, table
 from benchmarks.decode_sides import (
+    DENSE_SIDES,
+    SPARSE_SIDES,
     Job,
+    Kind,
+    Side,
+    SideName,
     dense_job,
-    describe,
+    full_over_selective,
     has_b_frames,
     is_same_with_and_without_skipping,
+    measure_file,
+    read_facts,
     sparse_job,
 )
-from benchmarks.decode_timing import measure_file, measure_long
 from benchmarks.decode_whole import clips_per_second, peak_memory_mb, two_process_speedup
 from benchmarks.made_videos import LONG, SHORT, make_video, repeat_video
-from pipeline.base.command import run_command
+from benchmarks.timing import Timings
+from pipeline.common.command import run_command
+from pipeline.common.tables import align_columns
 
 logger = logging.getLogger(__name__)
 
-# What needs the made videos, for a report on given ones.
-_NOT_MADE: dict[str, Any] = {
+# Measurements that need the generated videos, in a report about given files.
+_NOT_MEASURED: dict[str, Any] = {
     "long_sparse_vs_full": None,
     "two_process_speedup": None,
     "clips_per_second": None,
@@ -49,29 +57,68 @@ _NOT_MADE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured."""
+    """The amount of measurements."""
 
     repetitions: int
     short_seconds: int = 10
-    long_copies: int = 60  # of a stretch of short_seconds
+    long_copies: int = 60  # of a video of short_seconds
     clips: int = 1000
 
 
+@dataclass(frozen=True)
+class FileResult:
+    """The measurements of one video."""
+
+    name: str
+    codec: str
+    has_b_frames: bool
+    timings: Timings[Side]
+
+    def ratio(self, kind: Kind, other: SideName) -> float | None:
+        """Return the time of another side over this project's; None where one has no time.
+
+        For decode_only, which gives no frames, it is this project's time over the other.
+        """
+        medians = self.timings.medians
+        own = medians.get((kind, "project"))
+        # Decoding alone has no kind: it always decodes everything.
+        others = medians.get(("dense" if other == "decode_only" else kind, other))
+        if own is None or others is None:
+            return None
+        return own / others if other == "decode_only" else others / own
+
+    def as_json(self) -> dict[str, Any]:
+        milliseconds = {side: round(1000 * s, 1) for side, s in self.timings.medians.items()}
+        return {
+            "codec": self.codec,
+            "dense_ms": {name: milliseconds.get(("dense", name)) for name in DENSE_SIDES},
+            "sparse_ms": {name: milliseconds.get(("sparse", name)) for name in SPARSE_SIDES},
+            "dense_vs": {name: _rounded(self.ratio("dense", name)) for name in DENSE_SIDES[1:]},
+            "sparse_vs": {
+                name: _rounded(self.ratio("sparse", name))
+                for name in ("opencv", "decord", "decode_only")
+            },
+            "failures": {
+                f"{kind} {name}": reason for (kind, name), reason in self.timings.failures.items()
+            },
+        }
+
+
 def main() -> None:
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's own log: errors only
+    os.environ.setdefault("SVT_LOG", "1")  # log level of the AV1 encoder: errors only
     options = _arguments()
     scale = Scale(options.repetitions or 5)
     if options.quick:
         scale = Scale(options.repetitions or 2, short_seconds=4, long_copies=15, clips=100)
     if options.videos:
-        report = _report(_named(options.videos), scale, {})
+        report = _report({str(path): path for path in options.videos}, scale, {})
     else:
         with tempfile.TemporaryDirectory(prefix="decode-") as folder:
             videos = _make_short(Path(folder), scale)
-            report = _report(videos, scale, _made_only(Path(folder), videos, scale))
-    print(json.dumps({name: _rounded(value) for name, value in report.items()}))
+            report = _report(videos, scale, _measure_generated(Path(folder), videos, scale))
+    print(json.dumps(report))
     if not report["same_frames"]:
-        raise SystemExit("skipping gave other frames than decoding everything; see above")
+        raise SystemExit("selective decoding gave other frames than decoding everything, see above")
 
 
 def _arguments() -> argparse.Namespace:
@@ -81,12 +128,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="shorter videos, fewer clips")
     options = parser.parse_args()
     if options.repetitions is not None and options.repetitions < 1:
-        parser.error(f"--repetitions must be at least 1; received {options.repetitions}")
+        parser.error(f"--repetitions must be 1 or more. Received: {options.repetitions}")
     return options
-
-
-def _named(paths: list[Path]) -> dict[str, Path]:
-    return {str(path): path for path in paths}
 
 
 def _make_short(folder: Path, scale: Scale) -> dict[str, Path]:
@@ -99,53 +142,102 @@ def _make_short(folder: Path, scale: Scale) -> dict[str, Path]:
 
 
 def _report(
-    videos: Mapping[str, Path], scale: Scale, made_only: Mapping[str, Any]
+    videos: Mapping[str, Path], scale: Scale, generated: Mapping[str, Any]
 ) -> dict[str, Any]:
     results = []
-    is_same = made_only.get("same_frames", True)
+    is_same = generated.get("same_frames", True)
     for name, path in tqdm(videos.items(), desc="measure", unit="video", disable=None):
-        info = describe(path)
-        jobs = (dense_job(path, info), sparse_job(path, info))
+        facts = read_facts(path)
+        jobs = (dense_job(path, facts), sparse_job(path, facts))
         is_same &= all(_is_same(job) for job in jobs)
         timings = measure_file(*jobs, repetitions=scale.repetitions)
-        results.append(FileResult(name, info.codec, has_b_frames(path), timings))
-    print(table(results))
-    return {**summary(results), **_NOT_MADE, **made_only, "same_frames": is_same}
+        results.append(FileResult(name, str(facts.codec), has_b_frames(path), timings))
+    print("\n".join(_table(results)))
+    return {**_summary(results), **_NOT_MEASURED, **generated, "same_frames": is_same}
 
 
-def _made_only(folder: Path, videos: Mapping[str, Path], scale: Scale) -> dict[str, Any]:
-    """Measure what needs videos of known length and content."""
+def _measure_generated(folder: Path, videos: Mapping[str, Path], scale: Scale) -> dict[str, Any]:
+    """Measure with videos of known length and content."""
     logger.info("measuring a long video")
-    stretch = make_video(folder / "stretch.mp4", LONG, seconds=scale.short_seconds, seed=1)
-    long = repeat_video(stretch, folder / "long.mp4", copies=scale.long_copies)
-    long_job = sparse_job(long, describe(long))
+    part = make_video(folder / "part.mp4", LONG, seconds=scale.short_seconds, seed=1)
+    long = repeat_video(part, folder / "long.mp4", copies=scale.long_copies)
+    long_job = sparse_job(long, read_facts(long))
     logger.info("measuring two processes")
     middle = videos["h264_720p"]
-    middle_job = dense_job(middle, describe(middle))
+    middle_job = dense_job(middle, read_facts(middle))
     measured = {
-        "long_sparse_vs_full": measure_long(long_job, repetitions=scale.repetitions),
-        "two_process_speedup": two_process_speedup(middle_job, repetitions=scale.repetitions),
+        "long_sparse_vs_full": _rounded(
+            full_over_selective(long_job, repetitions=scale.repetitions)
+        ),
+        "two_process_speedup": _rounded(
+            two_process_speedup(middle_job, repetitions=scale.repetitions)
+        ),
         "same_frames": _is_same(long_job),
     }
     logger.info("measuring many clips")
-    measured["clips_per_second"] = clips_per_second(folder / "clips", clips=scale.clips)
+    speed = clips_per_second(folder / "clips", clips=scale.clips)
+    measured["clips_per_second"] = _rounded(speed)
     logger.info("measuring memory")
     large = repeat_video(videos["h264_1080p"], folder / "large.mp4", copies=scale.long_copies)
-    info = describe(large)
-    for name, job in (("dense", dense_job(large, info)), ("sparse", sparse_job(large, info))):
-        measured[f"peak_memory_mb_{name}"] = peak_memory_mb(large, fps=job.fps)
+    facts = read_facts(large)
+    for name, job in (("dense", dense_job(large, facts)), ("sparse", sparse_job(large, facts))):
+        measured[f"peak_memory_mb_{name}"] = _rounded(peak_memory_mb(large, fps=job.fps))
     return measured
-
-
-def _rounded(value: Any) -> Any:
-    return round(value, 3) if isinstance(value, float) else value
 
 
 def _is_same(job: Job) -> bool:
     is_same = is_same_with_and_without_skipping(job)
     if not is_same:
-        print(f"{job.path}: skipping frames at {job.fps:g} fps gives other pictures")
+        print(f"{job.path}: selective decoding at {job.fps:g} fps gives other frames")
     return is_same
+
+
+def _summary(results: Sequence[FileResult]) -> dict[str, Any]:
+    """Return the ratios over all files; None where no file has them."""
+
+    def over_files(
+        summarise: Callable[[list[float]], float], kind: Kind, other: SideName, codec: str = ""
+    ) -> float | None:
+        chosen = [result for result in results if codec in ("", result.codec)]
+        if codec == "h264":
+            chosen = [result for result in chosen if result.has_b_frames]
+        ratios = [result.ratio(kind, other) for result in chosen]
+        known = [ratio for ratio in ratios if ratio is not None]
+        return _rounded(summarise(known)) if known else None
+
+    return {
+        "dense_vs_opencv_median": over_files(statistics.median, "dense", "opencv"),
+        "dense_vs_opencv_min": over_files(min, "dense", "opencv"),
+        "dense_vs_opencv_kept_median": over_files(statistics.median, "dense", "opencv_kept"),
+        "dense_vs_grab_median": over_files(statistics.median, "dense", "grab"),
+        "dense_vs_decode_only_h264": over_files(statistics.median, "dense", "decode_only", "h264"),
+        "dense_vs_decode_only_hevc": over_files(statistics.median, "dense", "decode_only", "hevc"),
+        "dense_vs_decord_min": over_files(min, "dense", "decord"),
+        "dense_vs_torchcodec_min": over_files(min, "dense", "torchcodec"),
+        "sparse_vs_opencv_median": over_files(statistics.median, "sparse", "opencv"),
+        "sparse_vs_decord_min": over_files(min, "sparse", "decord"),
+        "sparse_vs_decode_only_median": over_files(statistics.median, "sparse", "decode_only"),
+        "files": {result.name: result.as_json() for result in results},
+    }
+
+
+def _table(results: Sequence[FileResult]) -> Iterable[str]:
+    """Yield the lines of a table of medians, and the reason of each missing one."""
+    yield "milliseconds (medians)"
+    rows = [("video", "frames", *DENSE_SIDES)]
+    for result in results:
+        for kind in get_args(Kind):
+            medians = [result.timings.medians.get((kind, name)) for name in DENSE_SIDES]
+            cells = ("-" if s is None else f"{1000 * s:.1f}" for s in medians)
+            rows.append((result.name, kind, *cells))
+    yield from align_columns(rows, "<<" + ">" * len(DENSE_SIDES), indent="")
+    for result in results:
+        for (kind, name), reason in result.timings.failures.items():
+            yield f"{result.name}, {kind} {name}: {reason}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The ways of getting a video's frames that are compared, each as people write it.
+"""The compared ways of reading frames of a video, each as it is usually written.
 
-Every side opens the file, takes the frames that the job asks for, and resizes them to
-112 x 112 RGB. Each raises CannotMeasureError for a file that it cannot read.
+Every side opens the file, reads the frames of the job, and resizes them to 112 x 112 RGB. It
+raises CannotMeasureError for a file that it cannot read.
 """
 
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,16 +18,24 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from benchmarks.timing import CannotMeasureError, cpu_seconds_of
-from pipeline.video.info import VideoInfo
+from benchmarks.timing import (
+    CannotMeasureError,
+    Timings,
+    cpu_seconds_of,
+    interleaved,
+    pinned_process,
+    usable_cores,
+)
+from pipeline.common.records import DecodeFacts
+from pipeline.video.opening import VideoError
 from pipeline.video.picture import Picture
-from pipeline.video.reading import FrameReader, FrameSpec
-from pipeline.video.source import Limits, VideoError
+from pipeline.video.reading import FrameReader
+from pipeline.video.settings import DecodeSection
 
 FPS = 10
 SIDE = 112
 SPARSE_FRAMES = 16
-LIMITS = Limits(max_seconds=7200, max_pixels=40_000_000)
+_MAX_SECONDS = 7200
 
 SideName = Literal[
     "project",
@@ -40,102 +49,156 @@ SideName = Literal[
 ]
 
 
+Kind = Literal["dense", "sparse"]
+Side = tuple[Kind, SideName]
+
+DENSE_SIDES: tuple[SideName, ...] = (
+    "project",
+    "opencv",
+    "opencv_kept",
+    "grab",
+    "decode_only",
+    "decord",
+    "torchcodec",
+)
+SPARSE_SIDES: tuple[SideName, ...] = ("project", "opencv", "decord")
+
+
 @dataclass(frozen=True)
 class Job:
-    """Frames of one video: by time for this project, by number for the others."""
+    """Frames of one video: chosen by time for this project, by number for the others."""
 
     path: Path
     fps: float
     numbers: tuple[int, ...]
 
 
-def frame_spec(fps: float) -> FrameSpec:
-    """Return what every side gives: 112 x 112, the proportions given up."""
-    return FrameSpec(fps=fps, width=SIDE, height=SIDE, fit="stretch")
+def decode_settings(fps: float) -> DecodeSection:
+    """Return the settings that give what the other sides give: 112 x 112, stretched."""
+    return DecodeSection(
+        fps=fps,
+        width=SIDE,
+        height=SIDE,
+        fit="stretch",
+        max_seconds=_MAX_SECONDS,
+        max_pixels=40_000_000,
+    )
 
 
-def dense_job(path: Path, info: VideoInfo) -> Job:
-    """Ask for 10 frames a second, or for every frame of a slower video."""
-    step = max(1, round((info.source_fps or FPS) / FPS))
-    return Job(path, FPS, tuple(range(0, info.source_frames, step)))
+def dense_job(path: Path, facts: DecodeFacts) -> Job:
+    """Choose 10 frames a second, or every frame of a slower video."""
+    assert facts.source_frames is not None
+    step = max(1, round((facts.source_fps or FPS) / FPS))
+    return Job(path, FPS, tuple(range(0, facts.source_frames, step)))
 
 
-def sparse_job(path: Path, info: VideoInfo) -> Job:
-    """Ask for 16 frames spread evenly over the whole video."""
-    # A thousandth slower, so that no rounding brings a 17th frame at the very end.
-    fps = float(f"{SPARSE_FRAMES / (1.001 * info.source_seconds):.6g}")
-    numbers = (number * info.source_frames // SPARSE_FRAMES for number in range(SPARSE_FRAMES))
+def sparse_job(path: Path, facts: DecodeFacts) -> Job:
+    """Choose 16 frames spread evenly over the whole video."""
+    assert facts.source_seconds is not None
+    assert facts.source_frames is not None
+    # A thousandth slower, so that rounding does not add a 17th frame at the end.
+    fps = float(f"{SPARSE_FRAMES / (1.001 * facts.source_seconds):.6g}")
+    numbers = (number * facts.source_frames // SPARSE_FRAMES for number in range(SPARSE_FRAMES))
     return Job(path, fps, tuple(numbers))
 
 
-def describe(path: Path) -> VideoInfo:
-    """Return what is found in ``path``: its rate, length and number of frames.
+def read_facts(path: Path) -> DecodeFacts:
+    """Return the facts about a video: its rate, length and number of frames.
 
     Raises:
         VideoError: the file cannot be used.
     """
-    reader = FrameReader(path, frame_spec(1 / LIMITS.max_seconds), limits=LIMITS)
+    reader = FrameReader(path, decode_settings(1 / _MAX_SECONDS))
     for _ in reader:
         pass
-    assert reader.info is not None  # the iteration has ended
-    return reader.info
+    assert reader.facts is not None  # the iteration has ended
+    return reader.facts
 
 
 def has_b_frames(path: Path) -> bool:
-    """Say whether frames are shown in another order than they are decoded."""
+    """Return whether frames are shown in another order than they are decoded."""
     with av.open(str(path)) as container:
         return bool(container.streams.video[0].codec_context.has_b_frames)
 
 
-def time_side(name: SideName, job: Job) -> float:
-    """Return the processor seconds that a side needs for a job, opening the file included."""
+def measure_file(dense: Job, sparse: Job, *, repetitions: int) -> Timings[Side]:
+    """Time every side that can be imported on both jobs."""
+    jobs: dict[Side, Job] = {("dense", name): dense for name in DENSE_SIDES if _can_import(name)}
+    jobs |= {("sparse", name): sparse for name in SPARSE_SIDES if _can_import(name)}
+    return _measure(jobs, repetitions)
+
+
+def full_over_selective(job: Job, *, repetitions: int) -> float:
+    """Return the time of decoding everything over that of selective decoding."""
+    jobs: dict[Side, Job] = {("sparse", "project"): job, ("sparse", "project_full"): job}
+    medians = _measure(jobs, repetitions).medians
+    return medians["sparse", "project_full"] / medians["sparse", "project"]
+
+
+def _measure(jobs: dict[Side, Job], repetitions: int) -> Timings[Side]:
+    """Time each side in its own process, all of them on one core."""
+    core = usable_cores()[0]
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(pinned_process(core)) for name in {side[1] for side in jobs}
+        }
+
+        def run(name: SideName, job: Job) -> float:
+            return processes[name].submit(_time_side, name, job).result()
+
+        sides = {side: partial(run, side[1], job) for side, job in jobs.items()}
+        return interleaved(sides, repetitions=repetitions)
+
+
+def _time_side(name: SideName, job: Job) -> float:
+    """Return the processor seconds of a side, including opening the file."""
     return cpu_seconds_of(lambda: _SIDES[name](job))
 
 
 def is_same_with_and_without_skipping(job: Job) -> bool:
-    """Compare what the project reads bit for bit with what a full decode gives."""
+    """Compare the frames with those of decoding everything, bit for bit."""
     pictures = project(job)
     others = project_full(job)
     return len(pictures) == len(others) and all(map(np.array_equal, pictures, others))
 
 
-def can_import(name: SideName) -> bool:
+def _can_import(name: SideName) -> bool:
     return name not in ("decord", "torchcodec") or importlib.util.find_spec(name) is not None
 
 
 def project(job: Job, *, selective: bool = True) -> list[Picture]:
     try:
-        return list(FrameReader(job.path, frame_spec(job.fps), limits=LIMITS, selective=selective))
+        return list(FrameReader(job.path, decode_settings(job.fps), selective=selective))
     except VideoError as error:
         raise CannotMeasureError(error.reason) from None
 
 
 def project_full(job: Job) -> list[Picture]:
-    """The same frames, every frame decoded."""
+    """Read the same frames by decoding every frame."""
     return project(job, selective=False)
 
 
 def opencv(job: Job) -> list[Picture]:
-    """The loop that most people write: read, convert and resize every frame, then choose."""
+    """Read, convert and resize every frame, then choose: the usual loop."""
     with _capture(job) as capture:
         pictures = []
         while True:
-            found, picture = capture.read()
-            if not found:
+            has_frame, picture = capture.read()
+            if not has_frame:
                 break
             pictures.append(_small_rgb(picture))
         return _checked([pictures[n] for n in job.numbers if n < len(pictures)], job)
 
 
 def opencv_kept(job: Job) -> list[Picture]:
-    """The same loop with more care: only what is kept is converted and resized."""
+    """Read every frame, and convert and resize only the kept ones."""
     with _capture(job) as capture:
         wanted = set(job.numbers)
         pictures = []
         number = 0
         while True:
-            found, picture = capture.read()
-            if not found:
+            has_frame, picture = capture.read()
+            if not has_frame:
                 break
             if number in wanted:
                 pictures.append(_small_rgb(picture))
@@ -144,15 +207,15 @@ def opencv_kept(job: Job) -> list[Picture]:
 
 
 def grab(job: Job) -> list[Picture]:
-    """OpenCV at its best: every frame is decoded, only what is kept leaves the decoder."""
+    """Decode every frame and retrieve only the kept ones: the fastest loop with OpenCV."""
     with _capture(job) as capture:
         wanted = set(job.numbers)
         pictures = []
         number = 0
         while capture.grab():
             if number in wanted:
-                found, picture = capture.retrieve()
-                if not found:
+                has_frame, picture = capture.retrieve()
+                if not has_frame:
                     break
                 pictures.append(_small_rgb(picture))
             number += 1
@@ -160,7 +223,7 @@ def grab(job: Job) -> list[Picture]:
 
 
 def decode_only(job: Job) -> list[Picture]:
-    """Decode every frame and touch none: what a reader that skips nothing cannot beat."""
+    """Decode every frame without using it: the lower limit of readers that skip nothing."""
     try:
         with av.open(str(job.path)) as container:
             stream = container.streams.video[0]
@@ -213,7 +276,7 @@ def _capture(job: Job) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(job.path), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
-            raise CannotMeasureError("OpenCV does not open it")
+            raise CannotMeasureError("OpenCV cannot open the file")
         yield capture
     finally:
         capture.release()
@@ -225,5 +288,5 @@ def _small_rgb(picture: MatLike) -> Picture:
 
 def _checked(pictures: list[Picture], job: Job) -> list[Picture]:
     if len(pictures) != len(job.numbers):
-        raise CannotMeasureError(f"gave {len(pictures)} of {len(job.numbers)} frames")
+        raise CannotMeasureError(f"{len(pictures)} of {len(job.numbers)} frames")
     return pictures

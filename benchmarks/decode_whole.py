@@ -1,4 +1,4 @@
-"""What the decoder does as a whole: with two processes, over many clips, in how much memory."""
+"""Measure the decoder as a whole: two processes, many clips, peak memory."""
 
 import os
 import time
@@ -7,22 +7,22 @@ from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.decode_sides import FPS, LIMITS, Job, frame_spec, project
+from benchmarks.decode_sides import FPS, Job, decode_settings, project
 from benchmarks.made_videos import SHORT, make_video
 from benchmarks.timing import interleaved, pinned_process, seconds_of, usable_cores
-from pipeline.video.batch import DecodeTask, update_store
-from pipeline.video.reading import WHOLE_VIDEO, FrameReader
+from pipeline.common.records import VideoRecord
+from pipeline.video.batch import decode_records
+from pipeline.video.reading import FrameReader
 
 _JOBS = 4  # shared by one process, then by two
 _DIFFERENT_CLIPS = 8
 _CLIP_SECONDS = 2
-_TIMEOUT_SECONDS = 600
 
 
 def two_process_speedup(job: Job, *, repetitions: int) -> float | None:
-    """Return how much more a process on each of two cores decodes than one process alone.
+    """Return the speed of two processes, each on its own core, over that of one.
 
-    None where this process may use one core only.
+    None where this process may use only one core.
     """
     cores = usable_cores()[:2]
     if len(cores) < 2:
@@ -41,42 +41,38 @@ def two_process_speedup(job: Job, *, repetitions: int) -> float | None:
 
 
 def clips_per_second(folder: Path, *, clips: int) -> float:
-    """Return how many clips of 2 s (H.264, 240p) a second the store takes up, on every core.
+    """Return how many clips of 2 s (H.264, 240p) per second are stored, on every core.
 
-    The start of the worker processes counts. There are eight different clips under many names.
+    The time includes the start of the worker processes. There are eight different clips under
+    many names.
     """
     folder.mkdir()
     encoding = SHORT["h264_240p"]
-    made = [
+    different = [
         make_video(
-            folder / f"made{seed}{encoding.suffix}", encoding, seconds=_CLIP_SECONDS, seed=seed
+            folder / f"clip{seed}{encoding.suffix}", encoding, seconds=_CLIP_SECONDS, seed=seed
         )
         for seed in range(_DIFFERENT_CLIPS)
     ]
-    tasks = []
+    records = []
     for number in range(clips):
         source = folder / f"{number:06d}{encoding.suffix}"
-        os.link(made[number % len(made)], source)
-        tasks.append(
-            DecodeTask(
-                source=source,
-                source_sha256=f"{number:064x}",  # otherwise eight are decoded and shared by all
-                segment=WHOLE_VIDEO,
-                spec=frame_spec(FPS),
-                limits=LIMITS,
-            )
-        )
+        os.link(different[number % len(different)], source)
+        # With the true hashes, only eight clips would be decoded.
+        records.append(VideoRecord(source.name, target="", sha256=f"{number:064x}"))
     started = time.perf_counter()
-    stored = update_store(folder / "store", tasks, workers=0, timeout_seconds=_TIMEOUT_SECONDS)
+    decoded = decode_records(
+        folder / "store", records, videos=folder, decode=decode_settings(FPS), workers=0
+    )
     seconds = time.perf_counter() - started
-    refused = [row.reason for row in stored.values() if row.reason]
-    if refused:
-        raise SystemExit(f"expected every clip to be stored; {len(refused)} not: {refused[0]}")
+    reasons = [record.facts.reason for record in decoded if record.facts and record.facts.reason]
+    if reasons:
+        raise SystemExit(f"{len(reasons)} of {clips} clips were not stored: {reasons[0]}")
     return clips / seconds
 
 
 def peak_memory_mb(path: Path, *, fps: float) -> float:
-    """Return by how many megabytes (10^6 bytes) a fresh process grows that reads ``path``."""
+    """Return the growth of a new process that reads ``path``, in megabytes (10^6 bytes)."""
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as fresh:
         return fresh.submit(_growth_mb, path, fps).result()
 
@@ -94,7 +90,7 @@ def _decode_again(job: Job, times: int) -> None:
 
 def _growth_mb(path: Path, fps: float) -> float:
     after_imports = _memory_kib("VmRSS")
-    for _ in FrameReader(path, frame_spec(fps), limits=LIMITS):
+    for _ in FrameReader(path, decode_settings(fps)):
         pass
     return (_memory_kib("VmHWM") - after_imports) * 1024 / 1e6
 
@@ -102,9 +98,9 @@ def _growth_mb(path: Path, fps: float) -> float:
 def _memory_kib(name: str) -> int:
     """Return VmRSS (now) or VmHWM (the peak) of this process.
 
-    getrusage does not serve: Linux hands the parent's peak down to a new process.
+    getrusage does not help: a new process inherits the peak of its parent on Linux.
     """
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
-    raise SystemExit(f"expected {name} in /proc/self/status: this measure needs Linux")
+    raise SystemExit(f"/proc/self/status: {name} is missing. This measurement needs Linux.")

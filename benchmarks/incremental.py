@@ -1,10 +1,9 @@
-"""Count what the decode stage does again after one video was added, changed, renamed, removed.
+"""Count the videos that the decode stage decodes after one is added, changed, renamed or removed.
 
-`python -m benchmarks.incremental [--videos 1000]` makes a project folder with small videos
-(H.264, 240p, 2 s) and runs the stages catalog and decode in it as commands. What was decoded
-is read off the frame store: files that are new or were written anew. The last line of the
-output is JSON; each time is that of the decode stage from the start of its process, a median
-where a step is repeated.
+`python -m benchmarks.incremental [--videos 1000]` creates a project folder with small videos
+(H.264, 240p, 2 s) and runs the stages catalog and decode in it. Decoded videos are the files of
+the frame store that were written in a run. The last line of the output is JSON. Times are wall
+times of the decode stage, including the start of its process; medians of repeated steps.
 """
 
 import argparse
@@ -24,8 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.made_videos import SHORT, make_video
 from benchmarks.timing import seconds_of
-from pipeline.base.paths import FRAMES
-from pipeline.params import PARAMS_FILE
+from pipeline.common.paths import FRAMES, PARAMS
 from pipeline.video.store import SUFFIX
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,7 +34,7 @@ _SECONDS = 2
 
 @dataclass(frozen=True)
 class Step:
-    """What one run of the decode stage did."""
+    """The result of one run of the decode stage."""
 
     decoded: int
     seconds: float
@@ -53,7 +51,7 @@ class Project:
         self._root = root
         self._store = root / FRAMES
         self._scenes = [_scene(root, seed) for seed in range(_SCENES)]
-        self._contents = 0  # how many were given out
+        self._contents = 0  # number of different contents so far
         self._set_params()
         for name in _CLASSES:
             (root / "videos" / name).mkdir(parents=True)
@@ -69,7 +67,7 @@ class Project:
 
     def change(self) -> None:
         self.videos[0].write_bytes(self._new_content())
-        self.videos.append(self.videos.pop(0))  # the next step takes another one
+        self.videos.append(self.videos.pop(0))  # the next step uses another one
 
     def rename(self) -> None:
         path = self.videos.pop(0)
@@ -79,25 +77,23 @@ class Project:
         self.videos.pop(0).unlink()
 
     def damage(self) -> None:
-        """Turn around one byte in the middle of a stored video."""
+        """Invert one byte in the middle of a stored video."""
         path = min(self._store.glob(f"*{SUFFIX}"))
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content)
 
-    def ask_for_smaller_frames(self) -> None:
+    def request_smaller_frames(self) -> None:
         self._set_params(width=48, height=48)
 
     def run(self) -> Step:
-        """Run the stages and see what was decoded."""
+        """Run the stages and count the decoded videos."""
         self._stage("catalog")
         before = self._written()
         seconds = seconds_of(lambda: self._stage("decode"))
         after = self._written()
         if len(after) != len(self.videos):
-            raise SystemExit(
-                f"expected {len(self.videos)} stored videos, one a video; found {len(after)}"
-            )
+            raise SystemExit(f"expected {len(self.videos)} stored videos. Received: {len(after)}")
         return Step(len(after.items() - before.items()), seconds)
 
     def _written(self) -> dict[str, tuple[int, int]]:
@@ -108,18 +104,21 @@ class Project:
     def _stage(self, name: str) -> None:
         command = [sys.executable, "-m", f"pipeline.stages.{name}"]
         environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=self._root, env=environment, capture_output=True, text=True, check=False
         )
-        if done.returncode != 0:
-            raise SystemExit(f"the stage {name} failed:\n{done.stderr}")
+        if process.returncode != 0:
+            raise SystemExit(f"the stage {name} failed:\n{process.stderr}")
 
     def _set_params(self, **decode: int) -> None:
-        params = yaml.safe_load((_REPOSITORY / PARAMS_FILE).read_text("utf-8"))
-        params["data"] = {"videos": "videos", "layout": "folders", "labels": "videos"}
-        params["catalog"] |= {"val_share": 0.3, "test_share": 0.3}  # none is empty with few videos
+        params = yaml.safe_load((_REPOSITORY / PARAMS).read_text("utf-8"))
+        params["data"] = {"videos": "videos", "labels": ""}
+        params["catalog"] |= {
+            "val_share": 0.3,
+            "test_share": 0.3,
+        }  # no split is empty with few videos
         params["decode"] |= decode
-        (self._root / PARAMS_FILE).write_text(yaml.safe_dump(params), "utf-8")
+        (self._root / PARAMS).write_text(yaml.safe_dump(params), "utf-8")
 
     def _new_content(self) -> bytes:
         self._contents += 1
@@ -141,7 +140,7 @@ def main() -> None:
 
 def _measure(project: Project, repetitions: int) -> dict[str, float]:
     videos = len(project.videos)
-    full = _shown("full", project.run())
+    full = _print("full", project.run())
     report: dict[str, float] = {
         "videos": videos,
         "decoded_full": full.decoded,
@@ -160,12 +159,12 @@ def _measure(project: Project, repetitions: int) -> dict[str, float]:
     for _ in tqdm(range(repetitions), desc="measure", disable=None):
         for name, change in steps.items():
             change()
-            runs[name].append(_shown(name, project.run()))
-    project.ask_for_smaller_frames()
-    runs["param"] = [_shown("param", project.run())]
-    for name, done in runs.items():
-        report[f"decoded_after_{name}"] = max(step.decoded for step in done)
-        report[f"seconds_{name}"] = round(statistics.median(step.seconds for step in done), 2)
+            runs[name].append(_print(name, project.run()))
+    project.request_smaller_frames()
+    runs["param"] = [_print("param", project.run())]
+    for name, repeated in runs.items():
+        report[f"decoded_after_{name}"] = max(step.decoded for step in repeated)
+        report[f"seconds_{name}"] = round(statistics.median(step.seconds for step in repeated), 2)
     return report
 
 
@@ -174,7 +173,7 @@ def _scene(root: Path, seed: int) -> bytes:
     return path.read_bytes()
 
 
-def _shown(name: str, step: Step) -> Step:
+def _print(name: str, step: Step) -> Step:
     print(f"{name:8} {step.decoded:6} decoded {step.seconds:8.2f} s", flush=True)
     return step
 

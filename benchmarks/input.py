@@ -1,96 +1,188 @@
-"""How much of a training step of the small CNN is reading clips?
+"""Measure the cost of reading clips, and the gain of cached frame features.
 
-`python -m benchmarks.input` makes clips of noise (T=16, 112x112, 0.7 real frames on average) in
-a temporary folder, reads them in batches as train does, and trains the committed small CNN on
-batches that are in memory already. The two take turns. Reading goes on beside the steps, so
-what it costs is processor time, and that is what is measured. The last line is JSON:
-`input_share_of_step` is reading over training, `augmented_input_share_of_step` reading and
-changing the clips as the committed `train.augmentation` says, `clips_per_second` the rate of
-reading alone, and `trimmed_speedup` a step over one with train.trim_batches, reading included in
-both.
+`python -m benchmarks.input` writes clips of noise (112x112, T=16, 0.7 real frames on average)
+into a temporary folder. The last line is JSON:
+
+- `input_share_of_step`: reading batches as the train stage does, relative to training the small
+  CNN of params.yaml on batches in memory. Reading runs beside the steps, so its cost is processor
+  time, and both are measured in it; they take turns.
+- `augmented_input_share_of_step`: the same with `train.augmentation` of params.yaml.
+- `clips_per_second`: the rate of reading alone.
+- `cached_epoch_speedup`: an epoch of a frozen MobileNetV2 with an LSTM on frames, relative to one
+  on features that are computed once; medians of all epochs but the first.
+- `cache_epochs`: the time of computing the features, in epochs on frames.
 """
 
 import json
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.lib.format import open_memmap
 
-from benchmarks.made_clips import made_clips
 from benchmarks.timing import cpu_seconds_of, interleaved
-from pipeline.base.command import run_command
-from pipeline.clips.dataset import training_dataset
-from pipeline.clips.shards import ClipArrays
-from pipeline.model import task
-from pipeline.model.architecture import Architecture
+from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.batches import training_batches
+from pipeline.common.command import run_command
+from pipeline.common.files import write_csv
 from pipeline.model.augmentation import clip_augmenter
-from pipeline.model.classifier import build_classifier
-from pipeline.model.training import make_deterministic
+from pipeline.model.features import cached_features
+from pipeline.model.fitting import fit, make_deterministic
+from pipeline.model.network import build_model
+from pipeline.model.settings import AugmentationSection, CnnSection, ModelSection, TrainSection
 from pipeline.params import load_params
-from pipeline.stages.train import fit_options
+from pipeline.tasks.settings import TaskSection
+from pipeline.tasks.task import Task, task_class
 
-_CLIPS, _N_FRAMES, _SIDE, _SHARE, _BATCH_SIZE = 128, 16, 112, 0.7, 8
+_N_FRAMES, _SIDE_PIXELS, _REAL_FRACTION = 16, 112, 0.7
+_SHARDS, _CLASSES = 4, 4
+_BATCH_SIZE = 8
 _REPETITIONS = 5
+_EPOCHS_ON_FRAMES, _EPOCHS_ON_FEATURES = 3, 9
+_FROZEN = ModelSection(
+    cnn=CnnSection(backbone="MobileNetV2", trainable="none", pooling="average"), frame_features=0
+)
 
 
 def main() -> None:
     make_deterministic(0, threads=2)
     with tempfile.TemporaryDirectory(prefix="input-") as folder:
-        clips = made_clips(
-            Path(folder) / "clips", clips=_CLIPS, n_frames=_N_FRAMES, side=_SIDE, share=_SHARE
-        )
-        print(json.dumps(_report(clips)))
+        reading = _reading(noise_clips(Path(folder) / "many", count=128))
+        few = noise_clips(Path(folder) / "few", count=48)
+        features = _features(few, Path(folder) / "features")
+    print(json.dumps({**reading, **features}))
 
 
-def _report(clips: ClipArrays) -> dict[str, float]:
-    class_names = sorted(set(clips.labels))
-    labels = task.encode_labels(clips.labels, class_names)
-    dataset = partial(training_dataset, clips, labels, batch_size=_BATCH_SIZE, seed=0)
-    whole, trimmed = dataset(), dataset(trim=True)
-    augmentation = fit_options(load_params()).augmentation
-    augmented = dataset(augment=clip_augmenter(augmentation, class_names))
-    model = _model(len(class_names))
+def noise_clips(folder: Path, *, count: int) -> ClipArrays:
+    """Store clips of noise, ``count`` of them, a multiple of the number of shards."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, object]] = []
+    in_shard = count // _SHARDS
+    shortest = max(1, round((2 * _REAL_FRACTION - 1) * _N_FRAMES))
+    longest = round(2 * _REAL_FRACTION * _N_FRAMES) - shortest
+    for shard in range(_SHARDS):
+        lengths = rng.integers(shortest, longest + 1, in_shard)
+        mask = np.arange(_N_FRAMES) < lengths[:, None]
+        shape = (*mask.shape, _SIDE_PIXELS, _SIDE_PIXELS, 3)
+        frames = open_memmap(folder / f"{shard:02d}.frames.npy", "w+", np.dtype(np.uint8), shape)
+        for row, length in enumerate(lengths):
+            frames[row, :length] = rng.integers(0, 256, (int(length), *shape[2:]), np.uint8)
+            rows.append(
+                {
+                    "name": f"{shard}-{row}",
+                    "target": f"class {len(rows) % _CLASSES}",
+                    "group": "",
+                    "frames": int(length),
+                    "shard": shard,
+                    "row": row,
+                }
+            )
+        frames.flush()
+        np.save(folder / f"{shard:02d}.mask.npy", mask)
+    write_csv(folder / "clips.csv", list(rows[0]), rows)
+    return ClipArrays(folder)
+
+
+def _reading(clips: ClipArrays) -> dict[str, float]:
+    params, task = load_params(), _task(clips)
+    batches = partial(
+        training_batches, clips, task.encode(clips.targets), batch_size=_BATCH_SIZE, seed=0
+    )
+    plain = batches()
+    augmented = batches(augment=clip_augmenter(params.train.augmentation, task))
+    model = build_model(params.model, task, frame_shape=(_SIDE_PIXELS, _SIDE_PIXELS, 3))
+    model.compile(keras.optimizers.Adam(1e-3), task.loss(label_smoothing=0))
     medians = interleaved(
         {
-            "read": _cpu(partial(_read, whole)),
-            "augment": _cpu(partial(_read, augmented)),
-            "step": _cpu(partial(_train, model, whole.cache())),
-            "whole": _cpu(partial(_train, model, whole)),
-            "trimmed": _cpu(partial(_train, model, trimmed)),
+            "read": partial(cpu_seconds_of, partial(_read, plain)),
+            "augment": partial(cpu_seconds_of, partial(_read, augmented)),
+            "step": partial(cpu_seconds_of, partial(_train, model, plain.cache())),
         },
         repetitions=_REPETITIONS,
     ).medians
     started = time.perf_counter()
-    _read(whole)
+    _read(plain)
     return {
         "input_share_of_step": round(medians["read"] / medians["step"], 4),
         "augmented_input_share_of_step": round(medians["augment"] / medians["step"], 4),
-        "clips_per_second": round(_CLIPS / (time.perf_counter() - started)),
-        "trimmed_speedup": round(medians["whole"] / medians["trimmed"], 3),
+        "clips_per_second": round(len(clips) / (time.perf_counter() - started)),
     }
 
 
-def _cpu(work: Callable[[], object]) -> Callable[[], float]:
-    return partial(cpu_seconds_of, work)
-
-
-def _model(n_classes: int) -> keras.Model:
-    model = build_classifier(Architecture(), n_classes=n_classes, frame_shape=(_SIDE, _SIDE, 3))
-    model.compile(keras.optimizers.Adam(1e-3), task.loss())
-    return model
-
-
-def _read(dataset: tf.data.Dataset) -> None:
-    for _ in dataset:
+def _read(batches: tf.data.Dataset) -> None:
+    for _ in batches:
         pass
 
 
-def _train(model: keras.Model, dataset: tf.data.Dataset) -> None:
-    model.fit(dataset, verbose=0, shuffle=False)
+def _train(model: keras.Model, batches: tf.data.Dataset) -> None:
+    model.fit(batches, verbose=0, shuffle=False)
+
+
+def _features(clips: ClipArrays, folder: Path) -> dict[str, float]:
+    on_frames = _epoch_seconds(clips, None, _EPOCHS_ON_FRAMES)
+    started = time.perf_counter()
+    cached_features(_frozen_model(clips), clips, folder)
+    computing = time.perf_counter() - started
+    on_features = _epoch_seconds(clips, folder, _EPOCHS_ON_FEATURES)
+    print(f"epoch on frames: {1000 * on_frames:.0f} ms; on features: {1000 * on_features:.0f} ms")
+    return {
+        "cached_epoch_speedup": round(on_frames / on_features, 2),
+        "cache_epochs": round(computing / on_frames, 2),
+    }
+
+
+def _epoch_seconds(clips: ClipArrays, features: Path | None, epochs: int) -> float:
+    """Return the median of all epochs but the first, which builds the graph."""
+    training = TrainSection(
+        epochs=epochs,
+        batch_size=_BATCH_SIZE,
+        learning_rate=1e-3,
+        schedule="constant",
+        weight_decay=0,
+        augmentation=AugmentationSection(shift=0, brightness=0, contrast=0),
+    )
+    timer = _EpochTimer()
+    result = fit(
+        _frozen_model(clips),
+        _task(clips),
+        clips,
+        clips,
+        training,
+        callbacks=[timer],
+        features_folder=features,
+    )
+    if not np.isfinite(result.history[-1]["loss"]):
+        raise SystemExit(f"Expected a finite loss. Received: {result.history[-1]}")
+    return statistics.median(timer.seconds[1:])
+
+
+def _frozen_model(clips: ClipArrays) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build_model(_FROZEN, _task(clips), frame_shape=(_SIDE_PIXELS, _SIDE_PIXELS, 3))
+
+
+def _task(clips: ClipArrays) -> Task:
+    return task_class("classification").learn(clips.targets, TaskSection())
+
+
+class _EpochTimer(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Times each epoch with its validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+        self.seconds.append(time.perf_counter() - self._started)
 
 
 if __name__ == "__main__":

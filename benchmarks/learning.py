@@ -1,14 +1,14 @@
 """Train every head on the demo clips with several seeds; score whole and shuffled clips.
 
-Run ``make repro`` on the demo data set first, then::
+Run ``vidpipe repro`` on the demo data set first, then::
 
     python -m benchmarks.learning [--heads NAME ...] [--seeds 0 1 2]
 
-All heads see the frames themselves (``model.motion: none``), so what they know of time they
-learned from the order of the frames; ``recipe`` is params.yaml as it stands. Training is that of
-params.yaml. Writes docs/learning_demo.md; with fewer than all heads, the rows of the others stay.
-The last line of the output is JSON: head -> ``accuracy`` and ``shuffled`` (with the frames of
-each test clip in random order), lists by seed.
+All heads but ``recipe`` see frames, not differences (``model.motion: none``), so their scores show
+what they learn from the order of the frames; ``recipe`` is params.yaml as it is. Training is that
+of params.yaml. The results go to docs/learning_demo.md; rows of other heads stay. The last line of
+the output is JSON: head -> ``accuracy`` and ``shuffled`` (with the frames of each test clip in
+random order), lists by seed.
 """
 
 import argparse
@@ -23,21 +23,19 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipeline.base.files import read_json, write_json
-from pipeline.base.paths import CLIPS
-from pipeline.clips.metadata import ClipsMetadata
-from pipeline.clips.shards import ClipArrays
-from pipeline.model import task
-from pipeline.model.classifier import build_classifier
+from pipeline.clips.arrays import ClipArrays
+from pipeline.common.files import read_json, write_json
+from pipeline.common.paths import CLIPS, PARAMS
+from pipeline.model.fitting import fit, make_deterministic
+from pipeline.model.network import build_model
 from pipeline.model.prediction import predict_arrays, shuffled_order
-from pipeline.model.training import fit, make_deterministic
-from pipeline.params import PARAMS_FILE, Params, parse_params
-from pipeline.stages.train import architecture, fit_options
+from pipeline.params import Params, parse_params
+from pipeline.tasks.task import task_class
 
 _ONE_LSTM = {"recurrent": "lstm", "units": [64], "bidirectional": False, "summary": "last"}
 _MAPS = {"cnn": {"pooling": "none"}, "frame_features": 0}
 
-# What each head changes in the section model of params.yaml.
+# Changes of the section model of params.yaml.
 HEADS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "lstm": {"motion": "none", "temporal": _ONE_LSTM},
@@ -47,12 +45,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "lstm_conv1d": {"motion": "none", "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
     "convlstm2d": {
         "motion": "none",
-        "temporal": {
-            **_ONE_LSTM,
-            "recurrent": "convlstm2d",
-            "units": [32],
-            "map_pooling": "flatten",
-        },
+        "temporal": {**_ONE_LSTM, "recurrent": "convlstm2d", "units": [32]},
         **_MAPS,
     },
     "mean": {"motion": "none", "temporal": {**_ONE_LSTM, "recurrent": "none", "summary": "mean"}},
@@ -62,10 +55,9 @@ _RESULTS = Path("docs/learning_demo.json")  # head -> one result a seed
 _TABLE = Path("docs/learning_demo.md")
 _HEADER = """# What each head learns of the demo data set
 
-Written by `python -m benchmarks.learning`, which says what is measured: accuracy on the test
-videos, as they are and with their frames in random order, one number a seed. `recipe` is
-params.yaml as it stands; the others see single frames. `mean` is the control: it averages what it
-sees of the frames, so it knows nothing of their order.
+Written by `python -m benchmarks.learning`: accuracy on the test videos, with their frames in order
+and in random order, one number a seed. `recipe` is params.yaml as it is; the others see frames, not
+differences. `mean` is the control: it averages the frame features, so it cannot use their order.
 
 | head | seeds | accuracy | with frames shuffled | seconds of training |
 |---|---|---|---|---|
@@ -75,16 +67,20 @@ Result = dict[str, float]  # seed, accuracy, shuffled, seconds
 
 
 def main() -> None:
-    asked = _arguments()
-    if asked.in_this_process:
-        print(json.dumps(_train_and_score(asked.heads[0], asked.seeds[0])))
+    arguments = _arguments()
+    if arguments.in_this_process:
+        print(json.dumps(_train_and_score(arguments.heads[0], arguments.seeds[0])))
         return
     results: dict[str, list[Result]] = read_json(_RESULTS) if _RESULTS.exists() else {}
-    for head in asked.heads:
-        results[head] = [_in_new_process(head, seed) for seed in asked.seeds]
+    for head in arguments.heads:
+        results[head] = [_in_new_process(head, seed) for seed in arguments.seeds]
         write_json(_RESULTS, results)
         _TABLE.write_text(_HEADER + "".join(_rows(results)), encoding="utf-8")
-    print(json.dumps({head: _lists(found) for head, found in results.items()}))
+    lists = {
+        head: {name: [row[name] for row in rows] for name in ("accuracy", "shuffled")}
+        for head, rows in results.items()
+    }
+    print(json.dumps(lists))
 
 
 def _arguments() -> argparse.Namespace:
@@ -96,7 +92,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _in_new_process(head: str, seed: int) -> Result:
-    """Determinism is set up once a process, so every training gets its own."""
+    """Train in a process of its own, because make_deterministic is called once in a process."""
     command = [sys.executable, "-m", "benchmarks.learning", "--in-this-process"]
     command += ["--heads", head, "--seeds", str(seed)]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -108,35 +104,35 @@ def _in_new_process(head: str, seed: int) -> Result:
 def _train_and_score(head: str, seed: int) -> Result:
     params = _params_of(head)
     make_deterministic(seed, params.train.threads)
-    names = ClipsMetadata.read(CLIPS / "metadata.json").class_names
     train, val, test = (ClipArrays(CLIPS / split) for split in ("train", "val", "test"))
-    model = build_classifier(
-        architecture(params),
-        n_classes=len(names),
+    task = task_class("classification").learn(train.targets, params.task)
+    model = build_model(
+        params.model,
+        task,
         frame_shape=train.frames(0).shape[1:],
         precision=params.train.precision,
     )
     started = time.perf_counter()
-    fit(model, train, val, names, fit_options(params, seed=seed))
+    fit(model, task, train, val, params.train.model_copy(update={"seed": seed}))
     seconds = time.perf_counter() - started
-    labels = task.encode_labels(test.labels, names)
-    shuffled = predict_arrays(model, test, frame_order=shuffled_order(params.evaluate.seed))
+    outputs = predict_arrays(model, test)
+    shuffled = predict_arrays(model, test, frame_order=shuffled_order(0))
     return {
         "seed": seed,
-        "accuracy": float(np.mean(predict_arrays(model, test).argmax(1) == labels)),
-        "shuffled": float(np.mean(shuffled.argmax(1) == labels)),
+        "accuracy": float(np.mean(task.video_scores(test.targets, outputs))),
+        "shuffled": float(np.mean(task.video_scores(test.targets, shuffled))),
         "seconds": round(seconds, 1),
     }
 
 
 def _params_of(head: str) -> Params:
-    content = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+    content = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     _change(content["model"], HEADS[head])
     return parse_params(content)
 
 
 def _change(section: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Change the keys that ``changes`` has, at every depth, and leave the others."""
+    """Apply ``changes`` to a nested section in place."""
     for key, value in changes.items():
         if isinstance(value, Mapping):
             _change(section[key], value)
@@ -157,10 +153,6 @@ def _rows(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
                 )
             ]
             yield f"| {head} | {' | '.join(columns)} |\n"
-
-
-def _lists(results: Sequence[Result]) -> dict[str, list[float]]:
-    return {name: [result[name] for result in results] for name in ("accuracy", "shuffled")}
 
 
 if __name__ == "__main__":

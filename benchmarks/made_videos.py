@@ -1,4 +1,4 @@
-"""Videos that look natural to a codec: textures and shapes that pan at several speeds, grain."""
+"""Generate videos that are as hard to code as natural ones: moving textures, shapes, grain."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 FPS = 30
 _SHAPES = 7
 _GRAIN_FIELDS = 8
-_GRAIN_SIGMA = 2.5  # of 255: what is left of a sensor's noise in a clip from a phone
-_GRAIN_OFFSET = 10  # added to the grain to keep it unsigned, which is faster
+_GRAIN_SIGMA = 2.5  # of 255: typical noise of a phone clip
+_GRAIN_OFFSET = 10  # keeps the grain unsigned, which is faster
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a made video is encoded."""
+    """Codec, size and options of a generated video."""
 
     codec: str
     suffix: str
     width: int
     height: int
     options: Mapping[str, str] = field(default_factory=dict)
-    tag: str | None = None  # the four letters by which the container names the codec
+    tag: str | None = None  # FourCC of the codec in the container
 
 
 _X264 = {"preset": "medium", "crf": "22"}  # B-frames and groups of 250 are its defaults
@@ -49,7 +49,7 @@ LONG = Encoding("libx264", ".mp4", 854, 480, _X264)
 
 
 def make_video(path: Path, encoding: Encoding, *, seconds: float, seed: int) -> Path:
-    """Encode a moving scene to ``path``, 30 frames a second; the seed alone decides the scene."""
+    """Encode a moving scene to ``path``, 30 frames a second; the scene depends on the seed only."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoding.codec, rate=FPS, options=dict(encoding.options))
         assert isinstance(stream, av.VideoStream)
@@ -67,7 +67,7 @@ def make_video(path: Path, encoding: Encoding, *, seconds: float, seed: int) -> 
 
 
 def repeat_video(source: Path, target: Path, *, copies: int) -> Path:
-    """Write ``source`` again and again into ``target``: packets as they are, times moved on."""
+    """Write copies of ``source`` one after another into ``target``, without decoding."""
     with av.open(str(source)) as once, av.open(str(target), "w") as container:
         stream_in = once.streams.video[0]
         stream_out = container.add_stream_from_template(stream_in)
@@ -90,7 +90,7 @@ def _scene(width: int, height: int, frames: int, seed: int) -> Iterator[Picture]
     rng = np.random.default_rng(seed)
     margin = height // 4
     background = _texture(rng, width + 2 * margin, height + 2 * margin)
-    shapes = [_Shape.drawn(rng, width, height) for _ in range(_SHAPES)]
+    shapes = [_Shape.random(rng, width, height) for _ in range(_SHAPES)]
     grain = [
         rng.normal(_GRAIN_OFFSET, _GRAIN_SIGMA, (height, width, 3)).clip(0).astype(np.uint8)
         for _ in range(_GRAIN_FIELDS)
@@ -111,7 +111,7 @@ def _scene(width: int, height: int, frames: int, seed: int) -> Iterator[Picture]
 
 @dataclass(frozen=True)
 class _Shape:
-    """A textured ellipse on a path of its own; positions and speeds in pixels and seconds."""
+    """A textured ellipse with its own path; positions and speeds in pixels and seconds."""
 
     texture: Picture
     mask: NDArray[np.float32]  # [h, w, 1], 0 outside, 1 inside, soft at the edge
@@ -120,7 +120,7 @@ class _Shape:
     speed: Sequence[float]
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, width: int, height: int) -> "_Shape":
+    def random(cls, rng: np.random.Generator, width: int, height: int) -> "_Shape":
         side = int(height * rng.uniform(0.12, 0.35))
         outline = np.zeros((side, side), np.float32)
         axes = (int(side * 0.45), int(side * rng.uniform(0.2, 0.45)))
@@ -143,7 +143,7 @@ class _Shape:
 
 
 def _texture(rng: np.random.Generator, width: int, height: int) -> Picture:
-    """Return smooth noise of several scales: the finer, the fainter, as in natural pictures."""
+    """Return smooth noise of several scales; finer scales are weaker, as in natural pictures."""
     total = np.zeros((height, width, 3), np.float32)
     for cells, strength in ((3, 90.0), (8, 45.0), (24, 20.0), (72, 12.0), (216, 8.0), (500, 5.0)):
         coarse = rng.uniform(-1, 1, (cells, max(2, cells * width // height), 3))

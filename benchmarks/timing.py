@@ -1,4 +1,4 @@
-"""Fair timing: each side in a process of its own on one core, turn by turn, medians."""
+"""Fair timing: each side in its own process on one core, in turns, as medians."""
 
 import os
 import statistics
@@ -16,15 +16,15 @@ SideT = TypeVar("SideT", bound=Hashable)
 
 
 class CannotMeasureError(Exception):
-    """A side that cannot do its work on this input; the message says why."""
+    """A side that cannot process this input; the message is the reason."""
 
 
 @dataclass
 class Timings(Generic[SideT]):
-    """What ``interleaved`` found."""
+    """The result of ``interleaved``."""
 
     medians: dict[SideT, float] = field(default_factory=dict)  # seconds
-    failures: dict[SideT, str] = field(default_factory=dict)  # side -> why it was left out
+    failures: dict[SideT, str] = field(default_factory=dict)  # reason by side
 
 
 def usable_cores() -> list[int]:
@@ -33,20 +33,20 @@ def usable_cores() -> list[int]:
 
 
 def pinned_process(core: int) -> ProcessPoolExecutor:
-    """Return an executor with one fresh process that runs on ``core`` only, with one thread."""
+    """Return an executor with one new process that runs on ``core`` only, with one thread."""
     return ProcessPoolExecutor(
         max_workers=1, mp_context=get_context("spawn"), initializer=_pin, initargs=(core,)
     )
 
 
 def interleaved(sides: Mapping[SideT, Callable[[], float]], *, repetitions: int) -> Timings[SideT]:
-    """Run every side in turn, ``repetitions`` times, so that all see the same busy moments.
+    """Run every side in turn, ``repetitions`` times, so that all are affected alike by other load.
 
-    A first turn is not counted: it loads libraries and fills the page cache, and a side that
-    fails in it is left out.
+    The first turn does not count: it loads libraries and fills the page cache. A side that fails
+    in it is left out.
 
     Args:
-        sides: each does its work once and returns the seconds that it took.
+        sides: each does its work once and returns its seconds.
     """
     timings = Timings[SideT]()
     for name, run in sides.items():
@@ -64,17 +64,16 @@ def interleaved(sides: Mapping[SideT, Callable[[], float]], *, repetitions: int)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Return how long ``work`` takes, in seconds."""
+    """Return the wall time of ``work``, in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def cpu_seconds_of(work: Callable[[], object]) -> float:
-    """Return the processor time that ``work`` takes in this process, in seconds.
+    """Return the processor time of ``work`` in this process, in seconds.
 
-    For work on one core that waits for nothing this is how long it takes when nobody else
-    uses the core, so that a busy machine blurs the result less.
+    Other load on the machine changes it less than the wall time.
     """
     started = time.process_time()
     work()
@@ -84,5 +83,5 @@ def cpu_seconds_of(work: Callable[[], object]) -> float:
 def _pin(core: int) -> None:
     os.sched_setaffinity(0, {core})
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "threads;1"
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # quiet: a side that fails says so itself
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # a side that fails reports it itself
     cv2.setNumThreads(1)

@@ -1,7 +1,7 @@
-"""Take the pictures of docs/review.md from what lies in this folder: ``make screenshots``.
+"""Take the pictures of docs/review.md: ``python -m docs.screenshots`` from the root.
 
-Run it after ``make repro`` and ``make compare``. It opens the review, the comparison and the
-pages of the MLflow UI in a headless Chromium, and writes docs/images/.
+Run it after ``vidpipe repro`` and ``vidpipe compare``. It opens the review, the comparison and the
+MLflow UI in a headless Chromium, and writes docs/images/.
 """
 
 import logging
@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pipeline.base.command import run_command
-from pipeline.base.errors import PipelineError
-from pipeline.base.paths import COMPARISON, METRICS, MODEL, MODEL_METADATA, REVIEW_REPORT
+from pipeline.common.command import run_command
+from pipeline.common.errors import PipelineError
+from pipeline.common.paths import COMPARISON, METRICS, MODEL, MODEL_METADATA, REVIEW_REPORT
 from pipeline.model.saving import model_digest
 from pipeline.params import load_params
 from pipeline.tracking.runs import find_run
@@ -25,39 +25,39 @@ logger = logging.getLogger(__name__)
 
 IMAGES = Path("docs/images")
 
-_WITHIN_MILLISECONDS = 120_000  # for a page to show what is waited for
-_SIZE = (1280, 800)  # of the window, in CSS pixels
-_KEPT_WIDTH = 960  # pixels of a picture
+_TIMEOUT_MILLISECONDS = 120_000  # of each wait
+_WINDOW = (1280, 800)  # CSS pixels
+_IMAGE_WIDTH = 960  # pixels
 _COLOURS = 128
 
 
 def main() -> None:
     if not METRICS.exists():
-        raise PipelineError(f"{METRICS}: no such file. Run make repro first.")
+        raise PipelineError(f"{METRICS}: no such file. Run: vidpipe repro")
     chromium = find_chromium()
     if chromium is None:
-        raise PipelineError("no Chromium on PATH (on Debian: apt-get install chromium)")
+        raise PipelineError("PATH: expected a Chromium. On Debian: apt-get install chromium")
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright, mlflow_ui(Path.cwd()) as url:
         browser = playwright.chromium.launch(executable_path=chromium)
         for name, page in _pages(browser, url):
             path = IMAGES / f"{name}.png"
             page.screenshot(path=path)
-            _make_small(path)
-            logger.info("%s", path)
+            _shrink(path)
+            logger.info("Wrote %s", path)
         browser.close()
 
 
 def _pages(browser: Browser, url: str) -> Iterator[tuple[str, Page]]:
-    """Yield the name of each picture and the page that shows it."""
-    page = browser.new_page(viewport={"width": _SIZE[0], "height": _SIZE[1]})
-    page.set_default_timeout(_WITHIN_MILLISECONDS)
+    """Yield the name of each image and the page to capture."""
+    page = browser.new_page(viewport={"width": _WINDOW[0], "height": _WINDOW[1]})
+    page.set_default_timeout(_TIMEOUT_MILLISECONDS)
     for path in (REVIEW_REPORT, COMPARISON):
         if path.exists():
             page.goto(path.resolve().as_uri())
             yield path.stem, page
         else:
-            logger.warning("%s: no such file, so there is no picture of it.", path)
+            logger.warning("%s: no such file, so no image is taken of it.", path)
     run = connect().get_run(_run_id())
     runs = f"{url}/#/experiments/{run.info.experiment_id}/runs"
     page.goto(runs)
@@ -82,23 +82,23 @@ def _pages(browser: Browser, url: str) -> Iterator[tuple[str, Page]]:
 def _run_id() -> str:
     run_id = find_run(model_digest(MODEL, MODEL_METADATA))
     if run_id is None:
-        raise PipelineError("MLflow has no run of the model on disk. Run make repro.")
+        raise PipelineError("MLflow has no run of models/model.keras. Run: vidpipe repro")
     return run_id
 
 
 def _close_assistant(page: Page) -> None:
-    """Close the panel of MLflow's assistant, which stays closed then."""
+    """Close the panel of MLflow's assistant."""
     page.get_by_text("About this run").wait_for()
     button = page.get_by_role("button", name="Close", exact=True)
     if button.count():
         button.first.click()
 
 
-def _make_small(path: Path) -> None:
-    """Shrink a picture and keep few colours: pages of text lose nothing that is read."""
+def _shrink(path: Path) -> None:
+    """Reduce size and number of colours; text stays readable."""
     picture = Image.open(path).convert("RGB")
-    height = round(picture.height * _KEPT_WIDTH / picture.width)
-    small = picture.resize((_KEPT_WIDTH, height), Image.Resampling.LANCZOS)
+    height = round(picture.height * _IMAGE_WIDTH / picture.width)
+    small = picture.resize((_IMAGE_WIDTH, height), Image.Resampling.LANCZOS)
     small.quantize(_COLOURS).save(path, optimize=True)
 
 

@@ -1,5 +1,8 @@
-"""From a folder of labelled videos to an evaluated, registered CNN-LSTM classifier.
+"""From a folder of labelled videos to an evaluated, registered and served CNN-LSTM.
 
-Layers point one way: ``stages`` -> domain packages -> ``params``. See dvc.yaml for
-the order in which the stages run.
+Packages are layers and import only from the layers below them; docs/architecture.md lists them.
 """
+
+from pipeline.common.tensorflow import hide_startup_messages
+
+hide_startup_messages()

@@ -1,31 +1,42 @@
-"""Tiny classifiers, one of every kind that params.yaml can ask for, and clips for them."""
+"""Tiny models, one of every kind that params.yaml allows, and clips for them."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
-from pipeline.model.architecture import Architecture, Cnn, Temporal
-from pipeline.model.classifier import build_classifier, cnn_layers
-from pipeline.model.motion import Motion
+from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.sampling import Clip
+from pipeline.common.files import write_csv
+from pipeline.model.network import build_model, cnn_layers
+from pipeline.model.settings import CnnSection, ModelSection, TemporalSection
+from pipeline.tasks.classification import Classification
 
-N_CLASSES = 3
-SMALL = Cnn(filters=[4, 6])
-MAPS = replace(SMALL, pooling="none")
-MOBILENET = Cnn("MobileNetV2", pooling="average")
+CLASSES = ("a", "b", "c")
+TASK = Classification(CLASSES, top_k=2, target_accuracy=0.95)
+MOBILENET = CnnSection(backbone="MobileNetV2", pooling="average")
 
 
-def tiny(
-    cnn: Cnn = SMALL,
-    *,
-    frame_features: int = 6,
-    l2: float = 0.0,
-    motion: Motion = "none",
-    **temporal,
-) -> Architecture:
-    """Without dropout, so that training says the same whatever the shape of the batch is."""
-    temporal = Temporal(**{"units": [5], **temporal})
-    return Architecture(cnn, frame_features, temporal, dropout=0.0, l2=l2, motion=motion)
+def small(**changes) -> CnnSection:
+    return CnnSection(**{"filters": [4, 6], **changes})
+
+
+def tiny(cnn: CnnSection | None = None, *, frame_features=6, motion="none", **temporal):
+    """Without dropout, so that training does not depend on the shape of the batch."""
+    return ModelSection(
+        motion=motion,
+        cnn=cnn or small(),
+        frame_features=frame_features,
+        temporal=TemporalSection(**{"units": [5], **temporal}),
+        dropout=0.0,
+    )
+
+
+def tiny_convlstm2d(**changes) -> ModelSection:
+    return tiny(small(pooling="none"), frame_features=0, recurrent="convlstm2d", **changes)
 
 
 ARCHITECTURES = {
@@ -42,47 +53,61 @@ ARCHITECTURES = {
     "mean": tiny(recurrent="none", summary="mean"),
     "conv1d": tiny(recurrent="none", summary="conv1d"),
     "attention_alone": tiny(recurrent="none", summary="attention"),
-    "convlstm2d": tiny(MAPS, frame_features=0, recurrent="convlstm2d"),
-    "convlstm2d_flatten": tiny(
-        MAPS, frame_features=0, recurrent="convlstm2d", map_pooling="flatten"
-    ),
-    "stacked_bidirectional_convlstm2d_attention": tiny(
-        MAPS,
-        frame_features=0,
-        recurrent="convlstm2d",
-        units=[3, 4],
-        bidirectional=True,
-        summary="attention",
+    "convlstm2d": tiny_convlstm2d(),
+    "stacked_bidirectional_convlstm2d_attention": tiny_convlstm2d(
+        units=[3, 4], bidirectional=True, summary="attention"
     ),
     "differences": tiny(motion="difference"),
-    "frames_and_differences_per_layer": tiny(replace(SMALL, wrap="per_layer"), motion="both"),
-    "per_layer": tiny(replace(SMALL, wrap="per_layer")),
-    "plain_average_l2": tiny(
-        replace(SMALL, batch_norm=False, pooling="average"), frame_features=0, l2=1e-3
-    ),
+    "frames_and_differences_per_layer": tiny(small(wrap="per_layer"), motion="both"),
+    "per_layer": tiny(small(wrap="per_layer")),
+    "average": tiny(small(pooling="average"), frame_features=0),
     "mobilenet": tiny(MOBILENET, frame_features=0),
 }
 
+# Together they run every code path of the model; the others combine the same parts.
+EVERY_PART = (
+    "lstm",
+    "stacked_bidirectional_gru_attention",
+    "mean",
+    "conv1d",
+    "stacked_bidirectional_convlstm2d_attention",
+    "frames_and_differences_per_layer",
+)
 
-def frame_shape(architecture: Architecture) -> tuple[int, int, int]:
-    """The smallest frames worth a try: MobileNetV2 takes none below 32 x 32."""
-    side = 8 if architecture.cnn.backbone == "small_cnn" else 32
+every_architecture = pytest.mark.parametrize(
+    "name",
+    [
+        name if name in EVERY_PART else pytest.param(name, marks=pytest.mark.long)
+        for name in ARCHITECTURES
+    ],
+)
+
+
+def frame_shape(model: ModelSection) -> tuple[int, int, int]:
+    """The smallest frames that make sense: MobileNetV2 needs 32 x 32."""
+    side = 8 if model.cnn.backbone == "small_cnn" else 32
     return (side, side, 3)
 
 
-def build(architecture: Architecture, *, seed: int = 0, **options) -> keras.Model:
+def build(section: ModelSection, *, seed: int = 0, **options) -> keras.Model:
     keras.utils.set_random_seed(seed)
-    shape = frame_shape(architecture)
-    model = build_classifier(architecture, n_classes=N_CLASSES, frame_shape=shape, **options)
-    if architecture.cnn.backbone != "small_cnn":
-        settle_batch_norm(model, shape)
+    shape = frame_shape(section)
+    model = build_model(section, TASK, frame_shape=shape, **options)
+    if section.cnn.backbone != "small_cnn":
+        _settle_batch_norm(model, shape)
     return model
 
 
-def settle_batch_norm(model: keras.Model, shape: tuple[int, int, int]) -> None:
-    """Give batch normalisation the statistics of some noise.
+@cache
+def built(name: str) -> keras.Model:
+    """Return a model of ARCHITECTURES, the same object in every test: do not change it."""
+    return build(ARCHITECTURES[name])
 
-    With those that it starts from, what an untrained deep CNN sees is lost on the way up.
+
+def _settle_batch_norm(model: keras.Model, shape: tuple[int, int, int]) -> None:
+    """Give batch normalisation the statistics of noise.
+
+    With its initial statistics, a deep untrained CNN gives the same output for all frames.
     """
     norms = [layer for layer in cnn_layers(model) if hasattr(layer, "momentum")]
     momenta = [layer.momentum for layer in norms]
@@ -94,8 +119,8 @@ def settle_batch_norm(model: keras.Model, shape: tuple[int, int, int]) -> None:
         layer.momentum = momentum
 
 
-def noise_clips(lengths: list[int], n_frames: int, seed: int, shape: tuple[int, int, int]):
-    """Clips of random pixels with the given numbers of real frames, and their masks."""
+def noise_clips(lengths: Sequence[int], n_frames: int, seed: int, shape: tuple[int, int, int]):
+    """Frames of random pixels and masks, with the given numbers of real frames."""
     rng = np.random.default_rng(seed)
     frames = np.zeros((len(lengths), n_frames, *shape), np.uint8)
     mask = np.arange(n_frames) < np.array(lengths)[:, None]
@@ -103,19 +128,40 @@ def noise_clips(lengths: list[int], n_frames: int, seed: int, shape: tuple[int, 
     return frames, mask
 
 
-def inputs_of(architecture: Architecture, lengths=(2, 4), n_frames=4, seed=0):
-    frames, mask = noise_clips(list(lengths), n_frames, seed, frame_shape(architecture))
+def inputs_of(section: ModelSection, lengths=(2, 4), n_frames=4, seed=0):
+    frames, mask = noise_clips(lengths, n_frames, seed, frame_shape(section))
     return {"frames": frames, "mask": mask}
+
+
+def clips_of(section: ModelSection, lengths=(2, 4), n_frames=4, seed=0) -> list[Clip]:
+    inputs = inputs_of(section, lengths, n_frames, seed)
+    return [Clip(*pair) for pair in zip(inputs["frames"], inputs["mask"], strict=True)]
+
+
+def stored_clips(folder: Path, frames, mask, targets: Sequence[str], *, shards=1) -> ClipArrays:
+    """Store clips in shards of the same size, as the extract stage does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    in_shard = len(targets) // shards
+    for shard in range(shards):
+        part = slice(shard * in_shard, (shard + 1) * in_shard)
+        np.save(folder / f"{shard:02d}.frames.npy", frames[part])
+        np.save(folder / f"{shard:02d}.mask.npy", mask[part])
+    rows = [
+        {"name": f"{index:03d}.mp4", "target": target, "group": "", "frames": mask[index].sum(),
+         "shard": index // in_shard, "row": index % in_shard}
+        for index, target in enumerate(targets)
+    ]  # fmt: skip
+    write_csv(folder / "clips.csv", list(rows[0]), rows)
+    return ClipArrays(folder)
 
 
 def train(model: keras.Model, inputs, steps=2) -> list[float]:
     """Return the loss of each step."""
     model.compile(keras.optimizers.Adam(1e-2), model.loss or "sparse_categorical_crossentropy")
     model.run_eagerly = True  # faster than building a graph for two steps
-    labels = np.arange(len(inputs["mask"])) % N_CLASSES
+    labels = np.arange(len(inputs["mask"])) % len(CLASSES)
     return [float(model.train_on_batch(inputs, labels)) for _ in range(steps)]
 
 
 def outputs_of(model: keras.Model, inputs) -> np.ndarray:
-    model.run_eagerly = True  # as in train
-    return np.array(model.predict_on_batch(inputs))
+    return np.array(model(inputs, training=False))

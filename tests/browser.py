@@ -1,4 +1,4 @@
-"""Pages in a headless Chromium, for tests of what people look at."""
+"""Open pages in a headless Chromium."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,14 +18,19 @@ def find_chromium() -> str | None:
 
 @dataclass
 class Visit:
-    """A page, and what happened in it since it was opened."""
+    """A page, with its errors and requests since it was opened.
+
+    Attributes:
+        errors: messages of the console, and uncaught exceptions.
+        urls: of every request, the page's own first.
+    """
 
     page: Page
-    errors: list[str] = field(default_factory=list)  # of the console, and uncaught exceptions
-    urls: list[str] = field(default_factory=list)  # of every request, the page's own first
+    errors: list[str] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
 
     def scrolls_sideways(self) -> bool:
-        """Whether the page is wider than the window."""
+        """Return whether the page is wider than the window."""
         root = "document.documentElement"
         return bool(self.page.evaluate(f"{root}.scrollWidth > {root}.clientWidth"))
 
@@ -44,8 +49,8 @@ def visit(
 
     Args:
         width: of the window, as ``height`` in CSS pixels.
-        colours: the scheme that the user prefers.
-        still: whether the user prefers reduced motion.
+        colours: preferred colour scheme.
+        still: whether reduced motion is preferred.
     """
     context = browser.new_context(
         viewport={"width": width, "height": height},

@@ -1,23 +1,23 @@
-"""Video files made by hand: every frame shows its number, any box of an mp4 can be rewritten."""
+"""Small video files whose frames show their numbers, and changes to the boxes of an mp4."""
 
 import io
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.reading import WHOLE_VIDEO, FrameReader, FrameSpec, Segment
-from pipeline.video.source import Limits
-
-LIMITS = Limits(max_seconds=600, max_pixels=40_000_000)
+from pipeline.video.opening import VideoError
+from pipeline.video.reading import WHOLE_VIDEO, FrameReader, Segment
+from pipeline.video.settings import DecodeSection
 
 TICK = Fraction(1, 10)  # seconds
 BITS = 5
 
-# Options of the codec (H.264), and of made_video for HEVC.
+# Options of the codec (H.264), and arguments of ``encode_frames`` for HEVC.
 NO_B_FRAMES = {"bf": "0"}
 B_FRAMES = {"bf": "3", "x264-params": "b-adapt=0"}
 HEVC = {"codec": "libx265", "options": {"x265-params": "bframes=3:b-adapt=0:log-level=none"}}
@@ -27,15 +27,15 @@ HEVC = {"codec": "libx265", "options": {"x265-params": "bframes=3:b-adapt=0:log-
 # so on. Source: ISO 14496-12, 6.2.2 and 8.3.2; the offsets x and y are left at 0.
 _CLOCKWISE = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 
-# Where the duration stands in the body of each header box, all of version 0.
-_DURATION_AT = {"moov/mvhd": 16, "moov/trak/tkhd": 20, "moov/trak/mdia/mdhd": 16}
+# Offset of the duration in the body of each header box, all of version 0.
+_DURATION_OFFSET = {"moov/mvhd": 16, "moov/trak/tkhd": 20, "moov/trak/mdia/mdhd": 16}
 
 
 def code_picture(number: int, *, height: int = 32, width: int = 80) -> NDArray[np.uint8]:
-    """Show a number from 0 to 31 in black and white blocks: uint8 [height, width, 3], RGB.
+    """Draw a number from 0 to 31 as black and white blocks: uint8 [height, width, 3], RGB.
 
-    The upper half holds its bits, the highest first, white for 1; the lower half their
-    complement, so that a picture of anything else is noticed.
+    The upper half holds its bits, the highest first, white for 1. The lower half holds their
+    complement, so that any other picture is recognised.
     """
     bits = np.array([number >> place & 1 for place in reversed(range(BITS))])
     rows = np.arange(height) * 2 // height
@@ -44,33 +44,33 @@ def code_picture(number: int, *, height: int = 32, width: int = 80) -> NDArray[n
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def code_in(picture: NDArray[np.uint8]) -> int:
-    """Read the number that code_picture wrote, at the middle of every block."""
+def read_code(picture: NDArray[np.uint8]) -> int:
+    """Read the number that ``code_picture`` drew, from the middle of every block."""
     height, width = picture.shape[:2]
     rows = ((np.arange(2) + 0.5) * height / 2).astype(int)
     columns = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
     levels = picture[np.ix_(rows, columns)].mean(axis=2)
     upper, lower = levels > 127
-    assert (abs(levels - 127.5) > 64).all(), f"expected black and white, received {levels}"
-    assert (upper != lower).all(), f"expected bits above their complement, received {levels}"
+    assert (abs(levels - 127.5) > 64).all(), f"expected black and white. Received: {levels}"
+    assert (upper != lower).all(), f"expected bits above their complement. Received: {levels}"
     return int("".join("01"[bit] for bit in upper.astype(int)), 2)
 
 
 def rgb_frame(picture: NDArray[np.uint8], pixel_format: str = "yuv420p") -> av.VideoFrame:
-    """Make a frame of uint8 [H, W, 3], RGB."""
+    """Convert uint8 [H, W, 3], RGB, to a frame."""
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     return rgb.reformat(format=pixel_format)
 
 
 def code_frames(count: int, pixel_format: str = "yuv420p", **size: int) -> list[av.VideoFrame]:
-    """Make frames that show 0, 1, 2, ..."""
+    """Return frames that show 0, 1, 2, ..."""
     return [rgb_frame(code_picture(number, **size), pixel_format) for number in range(count)]
 
 
 def column_frame(
     columns: Sequence[tuple[int, int, int]], pixel_format: str = "yuv420p"
 ) -> av.VideoFrame:
-    """Make a frame of columns, 16 x 32 pixels each, with these 8-bit values of Y, U and V."""
+    """Return a frame of columns, 16 x 32 pixels each, with these 8-bit values of Y, U and V."""
     frame = av.VideoFrame(16 * len(columns), 32, pixel_format)
     bits = frame.format.components[0].bits
     sample = np.dtype("<u2" if bits > 8 else "u1")
@@ -82,7 +82,7 @@ def column_frame(
 
 
 class _Pipe:
-    """A file that can be written and not sought, so that no header is mended at the end."""
+    """A file that cannot seek, so that the muxer cannot complete the header at the end."""
 
     def __init__(self) -> None:
         self.content = bytearray()
@@ -92,7 +92,7 @@ class _Pipe:
         return len(part)
 
 
-def made_video(
+def encode_frames(
     frames: Sequence[av.VideoFrame],
     *,
     ticks: Sequence[int] | None = None,
@@ -104,16 +104,17 @@ def made_video(
     pixel_aspect: Fraction | None = None,
     seekable: bool = True,
 ) -> bytes:
-    """Return a file in which frame k is shown from ``ticks[k]`` tenths of a second on.
+    """Return a video file in which frame k is shown from ``ticks[k]`` tenths of a second on.
 
     Args:
-        frames: all alike; size, pixel format, colour space and range are those of the first.
-        ticks: 0, 1, 2, ... when not given.
-        last_ticks: how long the last frame is shown.
-        options: of the codec; ``muxing``: of the container.
+        frames: size, pixel format, colour space and range are those of the first one.
+        ticks: 0, 1, 2, ... by default.
+        last_ticks: duration of the last frame.
+        options: of the codec.
+        muxing: options of the container.
     """
     shown = list(range(len(frames)) if ticks is None else ticks)
-    lasting = dict(zip(shown, np.diff([*shown, shown[-1] + last_ticks]).tolist(), strict=True))
+    durations = dict(zip(shown, np.diff([*shown, shown[-1] + last_ticks]).tolist(), strict=True))
     target = io.BytesIO() if seekable else _Pipe()
     with av.open(target, "w", format=container, options=muxing or {}) as file:
         stream = file.add_stream(codec, rate=1 / TICK, options=options or {})
@@ -127,7 +128,7 @@ def made_video(
             frame.pts, frame.time_base = tick, TICK
         for frame_or_end in [*frames, None]:
             for packet in stream.encode(frame_or_end):
-                packet.duration = lasting[packet.pts]
+                packet.duration = durations[packet.pts]
                 file.mux(packet)
     return target.getvalue() if isinstance(target, io.BytesIO) else bytes(target.content)
 
@@ -135,8 +136,8 @@ def made_video(
 def rewrite_box(content: bytes, path: str, change: Callable[[bytes], bytes]) -> bytes:
     """Replace the body of the first box at ``path`` ("moov/trak/tkhd") of an mp4.
 
-    The boxes around it get their new sizes. The media data must come before the box if its
-    size changes, as it does unless "faststart" was asked for.
+    The boxes around it get their new sizes. If the size changes, the media data must come before
+    the box, as it does without "faststart".
 
     Raises:
         KeyError: there is no such box.
@@ -155,12 +156,12 @@ def rewrite_box(content: bytes, path: str, change: Callable[[bytes], bytes]) -> 
 
 
 def overwrite(content: bytes, at: int, new: bytes) -> bytes:
-    """Replace as many bytes as ``new`` has, from position ``at`` on."""
+    """Replace ``len(new)`` bytes from position ``at`` on."""
     return content[:at] + new + content[at + len(new) :]
 
 
-def with_turn(mp4: bytes, degrees: int) -> bytes:
-    """Have an mp4 shown turned clockwise by 90, 180 or 270 degrees."""
+def with_rotation(mp4: bytes, degrees: int) -> bytes:
+    """Let an mp4 be shown rotated clockwise by 90, 180 or 270 degrees."""
     a, b, c, d = _CLOCKWISE[degrees]
     one = 1 << 16  # 16.16 fixed point; the last column has 2.30
     matrix = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
@@ -168,9 +169,9 @@ def with_turn(mp4: bytes, degrees: int) -> bytes:
 
 
 def with_edits(mp4: bytes, *edits: tuple[int, int]) -> bytes:
-    """Give an mp4 another edit list: (duration, first media time; -1 for nothing shown).
+    """Replace the edit list of an mp4: (duration, first media time; -1 for nothing shown).
 
-    Both are in the file's own units: milliseconds, and ticks of ``video_track_timescale``.
+    The duration is in milliseconds, the media time in ticks of ``video_track_timescale``.
     """
     entries = b"".join(struct.pack(">Iihh", *edit, 1, 0) for edit in edits)
     body = struct.pack(">II", 0, len(edits)) + entries
@@ -178,8 +179,8 @@ def with_edits(mp4: bytes, *edits: tuple[int, int]) -> bytes:
 
 
 def with_duration(mp4: bytes, duration: int) -> bytes:
-    """Have all three headers of an mp4 state ``duration``, whatever the frames say."""
-    for path, at in _DURATION_AT.items():
+    """Write ``duration`` to all three headers of an mp4, in disagreement with its frames."""
+    for path, at in _DURATION_OFFSET.items():
         mp4 = rewrite_box(
             mp4, path, lambda body, at=at: overwrite(body, at, duration.to_bytes(4, "big"))
         )
@@ -187,24 +188,37 @@ def with_duration(mp4: bytes, duration: int) -> bytes:
 
 
 def read_both_ways(
-    content: bytes, spec: FrameSpec, *, segment: Segment = WHOLE_VIDEO
+    content: bytes, decode: DecodeSection, *, segment: Segment = WHOLE_VIDEO
 ) -> NDArray[np.uint8]:
-    """Read with and without skipping in the codec, which must give the same bits."""
+    """Read with and without skipping frames in the codec, and require the same bits."""
     selective, sequential = (
-        np.stack(list(FrameReader(content, spec, limits=LIMITS, segment=segment, selective=chosen)))
-        for chosen in (True, False)
+        np.stack(list(FrameReader(content, decode, segment=segment, selective=is_selective)))
+        for is_selective in (True, False)
     )
     np.testing.assert_array_equal(selective, sequential)
     return selective
 
 
-def numbers_in_file(content: bytes, fps: float, *, segment: Segment = WHOLE_VIDEO) -> list[int]:
-    """List the numbers that the frames show at ``fps``."""
-    frames = read_both_ways(content, FrameSpec(fps, 40, 16, "stretch"), segment=segment)
-    return [code_in(frame) for frame in frames]
+def check_both_ways(path: Path, fps: float, *, segment: Segment = WHOLE_VIDEO) -> None:
+    """Require the same frames, or the same reason, with and without skipping frames."""
+    decode = DecodeSection(fps=fps, width=32, height=32, max_pixels=40_000_000)
+    results: list[NDArray[np.uint8] | str] = []
+    for is_selective in (True, False):
+        reader = FrameReader(path, decode, segment=segment, selective=is_selective)
+        try:
+            results.append(np.stack(list(reader)))
+        except VideoError as error:
+            results.append(error.reason)
+    np.testing.assert_array_equal(*results, err_msg=f"{path.name} at {fps} fps")
+
+
+def read_numbers(content: bytes, fps: float, *, segment: Segment = WHOLE_VIDEO) -> list[int]:
+    """Return the numbers that the frames show at ``fps``."""
+    decode = DecodeSection(fps=fps, width=40, height=16, fit="stretch")
+    return [read_code(frame) for frame in read_both_ways(content, decode, segment=segment)]
 
 
 def check_numbers(content: bytes, *, at_10: list[int], at_4: list[int]) -> None:
-    """Compare the numbers at 10 and at 4 fps with those that were worked out by hand."""
-    assert numbers_in_file(content, 10) == at_10
-    assert numbers_in_file(content, 4) == at_4
+    """Compare the numbers at 10 and at 4 fps with the expected ones."""
+    assert read_numbers(content, 10) == at_10
+    assert read_numbers(content, 4) == at_4

@@ -1,21 +1,21 @@
-"""A registered model of four versions, whose files are a name only, and its champion."""
+"""A registered model of four versions without weights, and its champion."""
 
 from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.promotion.champions import champion_number, crown, existing_version
-from pipeline.promotion.history import Record
+from pipeline.registry.champions import Record, champion_number, set_champion
+from pipeline.registry.versions import existing_version
 from pipeline.tracking.store import connect
 
 NAME = "test-classifier"
 
 
 def new_versions(folder: Path) -> MlflowClient:
-    """Register four versions, none of which was ever champion, anew.
+    """Register four versions, none of which was ever champion, in place of earlier ones.
 
     Args:
-        folder: passes for the files of each.
+        folder: stands for the files of each version.
     """
     client = connect()
     if client.search_registered_models(f"name = '{NAME}'"):
@@ -28,9 +28,10 @@ def new_versions(folder: Path) -> MlflowClient:
 
 
 def make_champion(number: int) -> Record:
+    """Promote a version, whoever is champion."""
     version = existing_version(NAME, number)
     assert version is not None
-    return crown(
+    return set_champion(
         NAME,
         version,
         expected=champion_number(NAME),

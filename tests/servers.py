@@ -1,4 +1,4 @@
-"""Servers that a test starts as a user would, in a process group of their own."""
+"""Servers that a test starts as a user would, each in its own process group."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
-_START_SECONDS = 600  # on a machine that is too busy; some 10 on an idle one
+_START_SECONDS = 600  # about 10 on an idle machine
 
 
 def free_port() -> int:

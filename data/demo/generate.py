@@ -1,6 +1,6 @@
-"""Draw and encode the demo data set: short H.264 videos in one folder a class.
+"""Draw and encode the demo data set: short H.264 videos, one folder per class.
 
-Run by data/demo/dvc.yaml; by hand from the root of the repository: python -m data.demo.generate
+data/demo/dvc.yaml runs it. By hand, from the root of the repository: python -m data.demo.generate
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from pydantic_core import ErrorDetails
 from tqdm import tqdm
 
 from data.demo.scenes import FPS, MOTIONS, Motion, render_clip
-from pipeline.base.command import run_command
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import replacing_folder
+from pipeline.common.command import run_command
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import replacing_folder
 from pipeline.video.writing import encode_mp4
 
 _FOLDER = Path("data/demo/videos")
 _PARAMS = Path("data/demo/params.yaml")
 
-# Frames of a video: from under a third of the default T = 20 to more than T.
+# Frames per video: from less than a third of the default T = 20 to more than T.
 SHORTEST, LONGEST = 6, 24
 
 
@@ -54,9 +54,9 @@ def write_demo_videos(
     Every class has the same lengths, from SHORTEST to LONGEST frames.
 
     Args:
-        folder: made when missing; must not hold folders named as ``motions``.
-        seed: not negative.
-        workers: processes that draw and encode.
+        folder: must not contain folders with the names of ``motions``.
+        seed: 0 or more.
+        workers: number of processes.
     """
     for motion in motions:
         (folder / motion).mkdir(parents=True)
@@ -102,11 +102,11 @@ def _load_params() -> DemoParams:
             f"{_PARAMS} is not valid YAML: {' '.join(str(error).split())}"
         ) from None
     except ValidationError as error:
-        mistakes = "; ".join(_sentence(detail) for detail in error.errors())
-        raise PipelineError(f"{_PARAMS}: {mistakes}") from None
+        messages = "; ".join(_message(detail) for detail in error.errors())
+        raise PipelineError(f"{_PARAMS}: {messages}") from None
 
 
-def _sentence(detail: ErrorDetails) -> str:
+def _message(detail: ErrorDetails) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     match detail["type"]:
         case "extra_forbidden":
@@ -114,7 +114,7 @@ def _sentence(detail: ErrorDetails) -> str:
         case "missing":
             return f"{key}: missing"
         case "model_type":
-            return f"expected the keys {', '.join(DemoParams.model_fields)}, found none"
+            return f"expected the keys {', '.join(DemoParams.model_fields)}. Received: none"
     return f"{key}: {detail['msg']}. Received: {detail['input']!r:.80}"
 
 

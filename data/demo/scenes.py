@@ -1,17 +1,16 @@
-"""What the demo videos show: an object in one of six motions, over a drifting background.
+"""Draw the demo videos: an object with one of six motions over a drifting background.
 
-No single frame tells the motions apart. In every frame of every class the object is at
-``home + place in a square + place on a circle``, all three drawn in the same way for all
-classes. A clip walks along one of them and holds the other two: ``right`` crosses the square
-from left to right, ``clockwise`` goes round the circle. A walk visits its range evenly, so a
-frame picked at random from a clip has its object spread over the picture in the very same way
-whatever the class. ``left`` and ``right`` are each other's clips played backwards, as are
-``up`` and ``down``, ``clockwise`` and ``counter_clockwise``: a shuffled clip cannot tell them
-apart either. Only a frame known to be the first or the last says a little: a straight clip
-begins at one side of its square.
+No single frame shows the class. In every frame of every class the object is at
+``home + point in a square + point on a circle``, with the same distributions for all classes. A
+clip changes one of the last two and keeps the other: ``right`` crosses the square from left to
+right, ``clockwise`` moves around the circle. Each path covers its range evenly, so a random
+frame of a clip has the same distribution of object positions in every class. ``left`` is
+``right`` played backwards, ``up`` is ``down`` and ``clockwise`` is ``counter_clockwise``:
+shuffled clips do not differ either. Only a frame that is known to be the first or the last
+carries a little information, because a straight path begins at one side of its square.
 
-Textures are whole numbers and shifts are sixteenths of a pixel, so that processors which round
-floats differently still draw the same pixels.
+Textures are whole numbers and shifts are sixteenths of a pixel, so that processors that round
+floats differently draw the same pixels.
 """
 
 from typing import Literal, get_args
@@ -26,12 +25,12 @@ MOTIONS: tuple[Motion, ...] = get_args(Motion)
 SIZE = 64  # pixels, both sides of a frame
 FPS = 10
 
-# Pixels, for every class: the square's side, the circle's radius, and how far home is from the
-# middle of the picture at most. Their sum keeps the object's middle in the picture.
+# Pixels, for every class: side of the square, radius of the circle, and largest distance of home
+# from the centre of the picture. Together they keep the centre of the object in the picture.
 _SQUARE_SIDE = (26.0, 30.0)
 _CIRCLE_RADIUS = (11.0, 13.0)
 _HOME_OFFSET = 4.0
-# Degrees that a clip goes round the circle: more than once, for a circle to be no arc.
+# Degrees around the circle in a clip: more than one full turn.
 _TURN = (400.0, 480.0)
 
 _DRIFT_SPEED = (0.5, 1.5)  # pixels a frame, of the background
@@ -44,7 +43,7 @@ Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
 
 
 def render_clip(motion: Motion, *, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a clip of an object in ``motion``: uint8 [frames, SIZE, SIZE, 3], RGB."""
+    """Draw a clip of an object with this motion: uint8 [frames, SIZE, SIZE, 3], RGB."""
     path = object_path(motion, frames=frames, rng=rng)
     drift = _drift(frames=frames, rng=rng)
     background = _background(rng)
@@ -60,14 +59,14 @@ def render_clip(motion: Motion, *, frames: int, rng: np.random.Generator) -> NDA
 
 
 def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Points:
-    """Return where the object's middle is in each frame: float64 [frames, 2], pixels (x, y)."""
+    """Return the centre of the object in each frame: float64 [frames, 2], pixels (x, y)."""
     home = SIZE / 2 + rng.uniform(-_HOME_OFFSET, _HOME_OFFSET, 2)
     side = rng.uniform(*_SQUARE_SIDE)
     radius = rng.uniform(*_CIRCLE_RADIUS)
     turn = np.radians(rng.uniform(*_TURN))
-    in_square = np.tile(rng.uniform(-0.5, 0.5, 2), (frames, 1))  # shares of the side
+    in_square = np.tile(rng.uniform(-0.5, 0.5, 2), (frames, 1))  # fractions of the side
     angle = np.full(frames, rng.uniform(0, 2 * np.pi))  # clockwise, as y points down
-    # One frame a step, at the same random point of each step: evenly spread over -0.5..0.5.
+    # Evenly spaced over -0.5..0.5, with a random offset.
     walk = (np.arange(frames) + rng.uniform()) / frames - 0.5
     match motion:
         case "right":
@@ -99,7 +98,7 @@ def _background(rng: np.random.Generator) -> Image:
 
 
 def _object(rng: np.random.Generator) -> tuple[Image, Cover]:
-    """Return the texture and the outline, a polygon, of an object in the picture's middle."""
+    """Return the texture and the outline, a polygon, of an object at the centre."""
     look = _painted(rng.uniform(180, 230, 3), 25 * _noise(rng, blur=2))
     n_corners = int(rng.integers(3, 8))
     angles = rng.uniform(0, 2 * np.pi) + np.arange(n_corners) * 2 * np.pi / n_corners
@@ -116,7 +115,7 @@ def _painted(colour: NDArray[np.float64], texture: Texture) -> Image:
 
 
 def _noise(rng: np.random.Generator, *, blur: float) -> Texture:
-    """Return blurred noise of mean 0 and deviation 1 that fits onto itself at the edges."""
+    """Return blurred noise of mean 0 and standard deviation 1 that tiles without seams."""
     noise = np.tile(rng.standard_normal((SIZE, SIZE, 3)), (3, 3, 1))
     blurred = cv2.GaussianBlur(noise, (0, 0), blur)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
     return np.asarray((blurred - blurred.mean((0, 1))) / blurred.std((0, 1)), np.float64)

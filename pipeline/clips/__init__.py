@@ -1,1 +1,1 @@
-"""From the frames of a video to a clip of fixed length with a mask, and many clips on disk."""
+"""Clips: fixed-length, right-padded, masked parts of videos, in memory, on disk, in batches."""

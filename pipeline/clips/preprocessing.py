@@ -1,66 +1,58 @@
-"""Everything between a video file and the model's input, as a value that travels with the model."""
+"""All settings between a video file and the model's input, saved with the clips and the model."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.errors import PipelineError
-from pipeline.clips.sampling import Clip, ClipSpec
-from pipeline.clips.windows import make_clips
-from pipeline.video.reading import (
-    FRAMES_VERSION,
-    WHOLE_VIDEO,
-    FrameSpec,
-    Segment,
-    read_frames,
-)
-from pipeline.video.source import Limits
+from pipeline.clips.settings import ExtractSection
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_json, write_json
+from pipeline.common.records import FRAMES_VERSION
+from pipeline.video.settings import DecodeSection
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a video becomes a clip. Recorded by extract, carried by the model, used by serving."""
+    """How a video becomes clips. Settings of ``decode`` that change no frame are not saved."""
 
-    frames: FrameSpec
-    clip: ClipSpec
-    limits: Limits
+    decode: DecodeSection
+    extract: ExtractSection
 
     def to_json(self) -> dict[str, Any]:
-        value = {**asdict(self), "version": FRAMES_VERSION}
-        if self.clip.clips_per_video == 1:
-            del value["clip"]["clips_per_video"]  # as before there was a choice
-        return value
+        """Return what ``from_json`` reads."""
+        return {
+            "decode": self.decode.frames_identity(),
+            "extract": self.extract.model_dump(),
+            "frames_version": FRAMES_VERSION,
+        }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Preprocessing":
-        """Read what ``to_json`` gave.
+    def from_json(cls, value: Mapping[str, Any]) -> "Preprocessing":
+        """Read the result of ``to_json``.
 
         Raises:
-            PipelineError: it was written by a version that made other frames of a video.
+            PipelineError: code with another FRAMES_VERSION wrote it.
         """
-        if value["version"] != FRAMES_VERSION:
+        if value["frames_version"] != FRAMES_VERSION:
             raise PipelineError(
-                f"The model was trained on frames of version {value['version']}, this code makes "
-                f"version {FRAMES_VERSION}. Use the code that the model was trained with, or "
-                "train again (dvc repro)."
+                f"The model was trained on frames of version {value['frames_version']}; this code "
+                f"decodes version {FRAMES_VERSION}. Use the code that the model was trained "
+                "with, or train again (dvc repro)."
             )
-        return cls(
-            frames=FrameSpec(**value["frames"]),
-            clip=ClipSpec(**value["clip"]),
-            limits=Limits(**value["limits"]),
-        )
+        return cls(DecodeSection(**value["decode"]), ExtractSection(**value["extract"]))
 
+    def write(self, path: Path) -> None:
+        """Write ``to_json`` as a file."""
+        write_json(path, self.to_json())
 
-def clips_from_video(
-    source: Path | bytes, preprocessing: Preprocessing, *, segment: Segment = WHOLE_VIDEO
-) -> list[Clip]:
-    """Return the clips that the model sees of a video, made as for training.
+    @classmethod
+    def read(cls, path: Path) -> "Preprocessing":
+        """Read a file of ``write``.
 
-    Args:
-        source: a path, or the bytes of a video file.
-
-    Raises:
-        VideoError: the file is no video, damaged, over a limit, or has no frame in ``segment``.
-    """
-    frames = read_frames(source, preprocessing.frames, limits=preprocessing.limits, segment=segment)
-    return make_clips(frames, preprocessing.clip)
+        Raises:
+            PipelineError: the file is missing, or as ``from_json``.
+        """
+        if not path.exists():
+            raise PipelineError(f"{path}: no such file. Build it with: dvc repro extract")
+        return cls.from_json(read_json(path))

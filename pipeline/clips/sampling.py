@@ -1,62 +1,118 @@
-"""Which frames of a video go into a clip, and how a short clip is padded."""
+"""Choose the windows and frames of a video's clips, and pad short clips.
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+A long video is cut into windows, at most ``clips_per_video``. Each window gives one clip of T
+frames.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Sampling = Literal["uniform", "stride", "head"]
-
-
-@dataclass(frozen=True)
-class ClipSpec:
-    """How the N frames of a video become clips of T = ``frames`` frames."""
-
-    frames: int
-    sampling: Sampling
-    stride: int = 1  # only for sampling "stride"
-    clips_per_video: int = 1  # at most: see windows.make_clips
+from pipeline.clips.settings import ExtractSection
 
 
 class Clip(NamedTuple):
-    """One clip of T frames."""
+    """One clip of T frames.
 
-    frames: NDArray[np.uint8]  # [T, H, W, 3], RGB, zeros where the mask is False
-    mask: NDArray[np.bool_]  # [T], True for a real frame, right-padded, mask[0] is True
+    frames: uint8 [T, H, W, 3], RGB, zeros where the mask is False.
+    mask: bool [T], True for a real frame, right-padded; mask[0] is True.
+    """
+
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
 
 
-def make_clip(frames: NDArray[np.uint8], spec: ClipSpec) -> Clip:
-    """Choose at most T of the N >= 1 frames of a video and pad them on the right to T.
+class Window(NamedTuple):
+    """The frames ``start`` to ``stop - 1`` of a video, counted from 0."""
+
+    start: int
+    stop: int
+
+
+def clip_windows(n_frames: int, extract: ExtractSection) -> list[Window]:
+    """Return the windows of a video's clips: at most ``clips_per_video``, in temporal order.
+
+    The windows are equal parts of the video. A window is never shorter than the frames that a
+    clip needs without padding: then windows overlap evenly, or there are fewer of them. No two
+    windows are equal. A video that is not longer than one clip has one window.
+
+    >>> clip_windows(10, ExtractSection(frames=4, clips_per_video=2))
+    [Window(start=0, stop=5), Window(start=5, stop=10)]
+    >>> clip_windows(10, ExtractSection(frames=4, clips_per_video=3))
+    [Window(start=0, stop=4), Window(start=3, stop=7), Window(start=6, stop=10)]
+    """
+    return _windows(n_frames, shortest=_frames_spanned(extract), count=extract.clips_per_video)
+
+
+def windows_over_time(n_frames: int, extract: ExtractSection) -> list[Window]:
+    """Return the fewest windows, each as long as an unpadded clip needs, that cover a video.
+
+    >>> windows_over_time(10, ExtractSection(frames=4))
+    [Window(start=0, stop=4), Window(start=3, stop=7), Window(start=6, stop=10)]
+    """
+    shortest = _frames_spanned(extract)
+    return _windows(n_frames, shortest=shortest, count=-(-n_frames // shortest))
+
+
+def make_clips(frames: NDArray[np.uint8], extract: ExtractSection) -> list[Clip]:
+    """Return the clips of a video, one for each of ``clip_windows``.
 
     Args:
         frames: uint8 [N, H, W, 3], RGB.
 
     Raises:
-        ValueError: there is no frame; a clip of nothing but padding has no class.
+        ValueError: N is 0.
+    """
+    windows = clip_windows(len(frames), extract)
+    return [make_clip(frames[window.start : window.stop], extract) for window in windows]
+
+
+def make_clip(frames: NDArray[np.uint8], extract: ExtractSection) -> Clip:
+    """Choose at most T of N frames and pad them on the right to T.
+
+    Args:
+        frames: uint8 [N, H, W, 3], RGB.
+
+    Raises:
+        ValueError: N is 0. A clip of padding only has no target.
     """
     if len(frames) == 0:
-        raise ValueError("A clip needs at least one real frame. Received: frames of length 0")
-    chosen = frames[frame_indices(len(frames), spec)]
-    padded = np.zeros((spec.frames, *frames.shape[1:]), np.uint8)
+        raise ValueError("frames: expected at least one real frame. Received: 0 frames")
+    chosen = frames[frame_indices(len(frames), extract)]
+    padded = np.zeros((extract.frames, *frames.shape[1:]), np.uint8)
     padded[: len(chosen)] = chosen
-    return Clip(frames=padded, mask=np.arange(spec.frames) < len(chosen))
+    return Clip(frames=padded, mask=np.arange(extract.frames) < len(chosen))
 
 
-def frame_indices(n_frames: int, spec: ClipSpec) -> NDArray[np.int64]:
-    """Return the indices of the frames that a clip keeps, at most ``spec.frames`` of them.
+def frame_indices(n_frames: int, extract: ExtractSection) -> NDArray[np.int64]:
+    """Return the indices of the frames that a clip keeps, at most T.
 
     ``head`` takes the first T, ``stride`` every stride-th from the first, ``uniform`` the
-    middle frame of each of T equal parts (all frames when there are no more than T).
+    middle frame of each of T equal parts (all frames when N <= T).
 
-    >>> frame_indices(10, ClipSpec(frames=4, sampling="uniform"))
+    >>> frame_indices(10, ExtractSection(frames=4, sampling="uniform"))
     array([1, 3, 6, 8])
-    >>> frame_indices(10, ClipSpec(frames=4, sampling="stride", stride=3))
+    >>> frame_indices(10, ExtractSection(frames=4, sampling="stride", stride=3))
     array([0, 3, 6, 9])
     """
-    if spec.sampling == "stride":
-        return np.arange(0, n_frames, spec.stride)[: spec.frames]
-    if spec.sampling == "head" or n_frames <= spec.frames:
-        return np.arange(min(n_frames, spec.frames))
-    parts = np.arange(spec.frames)
-    return (2 * parts + 1) * n_frames // (2 * spec.frames)
+    if extract.sampling == "stride":
+        return np.arange(0, n_frames, extract.stride)[: extract.frames]
+    if extract.sampling == "head" or n_frames <= extract.frames:
+        return np.arange(min(n_frames, extract.frames))
+    parts = np.arange(extract.frames)
+    return (2 * parts + 1) * n_frames // (2 * extract.frames)
+
+
+def _frames_spanned(extract: ExtractSection) -> int:
+    """Return the number of consecutive frames that a clip without padding needs."""
+    stride = extract.stride if extract.sampling == "stride" else 1
+    return (extract.frames - 1) * stride + 1
+
+
+def _windows(n_frames: int, *, shortest: int, count: int) -> list[Window]:
+    length = min(n_frames, max(shortest, -(-n_frames // count)))
+    last_start = n_frames - length
+    steps = min(count - 1, last_start)
+    starts = [step * last_start // steps for step in range(steps + 1)] if steps else [0]
+    return [Window(start, start + length) for start in starts]

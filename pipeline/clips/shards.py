@@ -1,224 +1,108 @@
-"""Clips on disk: plain .npy files that are memory-mapped, a few shards a split.
+"""Write the clips of a split as shards of .npy files.
 
 ::
 
-    data/clips/train/clips.csv       one row a clip: name of the video, label, group, frames,
-                                     shard, row
+    data/clips/train/clips.csv       one row a clip: name of the video, target, group, number
+                                     of real frames, shard, row in the shard
     data/clips/train/03.frames.npy   uint8 [n, T, H, W, 3], RGB
     data/clips/train/03.mask.npy     bool [n, T], True for a real frame, right-padded
 
-A clip's shard follows from the key of its video alone, so one more video rewrites one shard. The
-clips of one video stand together, in the order of time.
+The shard of a clip follows from the content key of its video alone, so one more video rewrites
+one shard. The clips of one video are neighbours, in temporal order. ``arrays.py`` reads these
+files; it is a separate module, so that an edit of the reader does not rerun the extract stage.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import read_csv, sha256_of_file, sha256_of_json, write_csv
-from pipeline.clips.sampling import ClipSpec
-from pipeline.clips.windows import make_clips, number_of_clips
-from pipeline.video.reading import FrameSpec
-from pipeline.video.store import load_frames
+from pipeline.clips.sampling import clip_windows, make_clip
+from pipeline.clips.settings import ExtractSection
+from pipeline.common.files import write_csv
+from pipeline.common.paths import CLIPS_INDEX
+from pipeline.common.records import VideoRecord
 
-_INDEX = "clips.csv"
-ShardKey = tuple[Path, int]  # folder of the split, number
-_COLUMNS = ("name", "label", "group", "frames", "shard", "row")
-
-
-@dataclass(frozen=True)
-class ClipSource:
-    """A video in the frame store, to make clips of."""
-
-    name: str
-    label: str
-    group: str
-    key: str  # of the frames; hexadecimal
-    stored: Path
-    n_frames: int
-
-    def shard(self, n_shards: int) -> int:
-        return int(self.key[:8], 16) % n_shards
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some clips of a split, memory-mapped.
-
-    frames: uint8 [n, T, H, W, 3].
-    mask: bool [n, T].
-    """
-
-    frames: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    files: tuple[Path, Path]
-
-    def digest(self) -> str:
-        """Return the SHA-256 that identifies the content."""
-        return sha256_of_json([sha256_of_file(path) for path in self.files])
-
-
-class ClipArrays:
-    """The clips of a split or of several, memory-mapped: only those asked for are read.
-
-    Attributes:
-        input_name: of a classifier's input for the frames.
-        names: of the video of each clip.
-        labels: class names, one a clip.
-        groups: one a clip; clips of one group come from one scene.
-    """
-
-    input_name = "frames"
-
-    def __init__(self, *folders: Path) -> None:
-        """Open folders that write_clips wrote with one and the same ``clip_spec``.
-
-        Raises:
-            PipelineError: a folder is missing.
-        """
-        self.names: list[str] = []
-        self.labels: list[str] = []
-        self.groups: list[str] = []
-        self._where: list[tuple[ShardKey, int]] = []  # with the row
-        for folder in folders:
-            if not (folder / _INDEX).exists():
-                raise PipelineError(f"{folder}: no clips there. Run the extract stage (dvc repro).")
-            rows = read_csv(folder / _INDEX)
-            self.names += [row["name"] for row in rows]
-            self.labels += [row["label"] for row in rows]
-            self.groups += [row["group"] for row in rows]
-            self._where += [((folder, int(row["shard"])), int(row["row"])) for row in rows]
-        keys = sorted({key for key, _ in self._where})
-        self._shards = {key: _open_shard(*key) for key in keys}
-
-    def chosen(self, indices: Iterable[int]) -> Self:
-        """Return these clips, in this order."""
-        part = copy(self)
-        indices = list(indices)
-        part.names = [self.names[index] for index in indices]
-        part.labels = [self.labels[index] for index in indices]
-        part.groups = [self.groups[index] for index in indices]
-        part._where = [self._where[index] for index in indices]
-        return part
-
-    def __len__(self) -> int:
-        return len(self._where)
-
-    def frames(self, index: int) -> NDArray[np.uint8]:
-        """Return uint8 [T, H, W, 3], RGB, zeros where the mask is False."""
-        shard, row = self._where[index]
-        clip: NDArray[np.uint8] = self._shards[shard].frames[row]
-        return clip
-
-    def mask(self, index: int) -> NDArray[np.bool_]:
-        """Return bool [T], True for a real frame, right-padded."""
-        shard, row = self._where[index]
-        mask: NDArray[np.bool_] = self._shards[shard].mask[row]
-        return mask
-
-    def masks(self) -> NDArray[np.bool_]:
-        """Return bool [N, T], True for a real frame, right-padded."""
-        return np.stack([self.mask(index) for index in range(len(self))])
-
-    def video_numbers(self) -> NDArray[np.int64]:
-        """Return int64 [N]: the number of the video of each clip, in order of appearance."""
-        numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(name, len(numbers)) for name in self.names], np.int64)
-
-    def first_of_videos(self) -> list[int]:
-        """Return the index of the first clip of each video, in order of appearance."""
-        _, first = np.unique(self.video_numbers(), return_index=True)
-        return [int(index) for index in first]
-
-    def shards(self) -> dict[ShardKey, Shard]:
-        """Return all shards of the folders."""
-        return dict(self._shards)
-
-    def position(self, index: int) -> tuple[ShardKey, int]:
-        """Return the shard of a clip, and its row there."""
-        return self._where[index]
+_COLUMNS = ("name", "target", "group", "frames", "shard", "row")
+_VIDEOS_PER_SHARD = 64
+_FEWEST_SHARDS, _MOST_SHARDS = 8, 256
 
 
 def write_clips(
     folder: Path,
-    sources: Iterable[ClipSource],
+    records: Iterable[VideoRecord],
     *,
-    frame_spec: FrameSpec,
-    clip_spec: ClipSpec,
-    n_shards: int,
-) -> None:
-    """Make the clips of every source and write the shards of a split into ``folder``."""
+    load: Callable[[VideoRecord], NDArray[np.uint8]],
+    extract: ExtractSection,
+    frame_size: tuple[int, int],
+) -> int:
+    """Write the clips of every record into ``folder``, a new folder.
+
+    Args:
+        records: usable videos of one split, decoded.
+        load: returns the frames of a record, uint8 [N, H, W, 3], N as its facts say.
+        frame_size: H, W.
+
+    Returns:
+        The number of clips.
+    """
     folder.mkdir(parents=True)
-    by_shard: dict[int, list[ClipSource]] = {}
-    for source in sorted(sources, key=lambda source: source.name):
-        by_shard.setdefault(source.shard(n_shards), []).append(source)
-    rows = []
-    progress = tqdm(
-        total=sum(map(len, by_shard.values())), desc=folder.name, unit="video", disable=None
-    )
-    with progress:
+    ordered = sorted(records, key=lambda record: record.name)
+    n_shards = shard_count(len(ordered))
+    by_shard: dict[int, list[VideoRecord]] = {}
+    for record in ordered:
+        by_shard.setdefault(shard_of(record, n_shards), []).append(record)
+    rows: list[dict[str, object]] = []
+    with tqdm(total=len(ordered), desc=folder.name, unit="video", disable=None) as progress:
         for shard, members in sorted(by_shard.items()):
-            of_clips = [
-                member
-                for member in members
-                for _ in range(number_of_clips(member.n_frames, clip_spec))
-            ]
-            counts = _write_shard(folder, shard, members, frame_spec, clip_spec, progress.update)
-            rows += [
-                {
-                    "name": source.name,
-                    "label": source.label,
-                    "group": source.group,
-                    "frames": count,
-                    "shard": shard,
-                    "row": row,
-                }
-                for row, (source, count) in enumerate(zip(of_clips, counts, strict=True))
-            ]
-    write_csv(folder / _INDEX, _COLUMNS, sorted(rows, key=lambda row: str(row["name"])))
+            windows = [(record, clip_windows(_n_frames(record), extract)) for record in members]
+            shape = (sum(len(cut) for _, cut in windows), extract.frames, *frame_size, 3)
+            frames = open_memmap(folder / f"{shard:02d}.frames.npy", "w+", np.uint8, shape)
+            mask = open_memmap(folder / f"{shard:02d}.mask.npy", "w+", np.bool_, shape[:2])
+            row = 0
+            for record, cut in windows:
+                video = load(record)
+                for window in cut:
+                    clip = make_clip(video[window.start : window.stop], extract)
+                    frames[row], mask[row] = clip.frames, clip.mask
+                    rows.append(
+                        {
+                            "name": record.name,
+                            "target": record.target,
+                            "group": record.group,
+                            "frames": int(clip.mask.sum()),
+                            "shard": shard,
+                            "row": row,
+                        }
+                    )
+                    row += 1
+                progress.update()
+            frames.flush()
+            mask.flush()
+    write_csv(folder / CLIPS_INDEX, _COLUMNS, sorted(rows, key=lambda row: str(row["name"])))
+    return len(rows)
 
 
-def _write_shard(
-    folder: Path,
-    shard: int,
-    sources: Sequence[ClipSource],
-    frame_spec: FrameSpec,
-    clip_spec: ClipSpec,
-    advance: Callable[[], object],
-) -> list[int]:
-    """Fill a shard video by video; return the number of real frames of each clip."""
-    n_clips = sum(number_of_clips(source.n_frames, clip_spec) for source in sources)
-    shape = (n_clips, clip_spec.frames, frame_spec.height, frame_spec.width, 3)
-    frames = open_memmap(_frames_path(folder, shard), "w+", np.dtype(np.uint8), shape)
-    mask = open_memmap(_mask_path(folder, shard), "w+", np.dtype(np.bool_), shape[:2])
-    row = 0
-    for source in sources:
-        for clip in make_clips(load_frames(source.stored, frame_spec), clip_spec):
-            frames[row], mask[row] = clip.frames, clip.mask
-            row += 1
-        advance()
-    frames.flush()
-    mask.flush()
-    return [int(count) for count in mask.sum(axis=1)]
+def shard_count(n_videos: int) -> int:
+    """Return the number of shards of a split: a power of two, some 64 videos a shard.
+
+    >>> shard_count(450), shard_count(1000), shard_count(10**6)
+    (8, 16, 256)
+    """
+    needed = -(-n_videos // _VIDEOS_PER_SHARD)
+    power_of_two = 1 << max(needed - 1, 0).bit_length()
+    return min(max(power_of_two, _FEWEST_SHARDS), _MOST_SHARDS)
 
 
-def _open_shard(folder: Path, number: int) -> Shard:
-    files = _frames_path(folder, number), _mask_path(folder, number)
-    frames, mask = (np.load(path, mmap_mode="r") for path in files)
-    return Shard(frames, mask, files)
+def shard_of(record: VideoRecord, n_shards: int) -> int:
+    """Return the shard of a decoded video."""
+    assert record.facts is not None
+    return int(record.facts.key[:8], 16) % n_shards
 
 
-def _frames_path(folder: Path, shard: int) -> Path:
-    return folder / f"{shard:02d}.frames.npy"
-
-
-def _mask_path(folder: Path, shard: int) -> Path:
-    return folder / f"{shard:02d}.mask.npy"
+def _n_frames(record: VideoRecord) -> int:
+    assert record.facts is not None
+    return record.facts.frames

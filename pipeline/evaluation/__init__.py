@@ -1,1 +1,1 @@
-"""What is told of the data and of a model's predictions: scores, tables and pictures."""
+"""Evaluation of a model on test videos: predictions, scores with intervals, slices, audits."""

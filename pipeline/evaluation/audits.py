@@ -1,29 +1,261 @@
-"""Audits: can the scores be trusted? Each is a number, a threshold and a plain sentence."""
+"""Audits of an evaluation: reasons why its scores may not be trusted.
+
+time: the model ignores the order of frames. length: the length of a clip gives the target away.
+leaks: test videos are copies of training videos. labels: targets are wrong. To add an audit,
+write a function that returns a ``Finding`` and call it in ``stages/evaluate.py``.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from pipeline.base import files
+from pipeline.common.bootstrap import Score
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import write_csv
+from pipeline.common.findings import Finding
+from pipeline.common.paths import LABEL_ISSUES, NEAR_DUPLICATES
+from pipeline.common.records import VideoRecord
+from pipeline.common.tables import count_of
+from pipeline.evaluation.near_duplicates import MAX_DISTANCE, NearDuplicate
+from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.settings import EvaluateSection
+
+MIN_TIME_LOSS = 0.05  # of the mean video score, when frames are shuffled
+MIN_LENGTH_LEAD = 0.1  # of the mean video score over the length baseline
+MAX_LABEL_ISSUES = 0.05  # as a proportion of the videos
+
+_WEAK_SCORE = 0.7
+
+
+def time_audit(
+    predictions: Predictions,
+    *,
+    shuffled: Predictions,
+    reversed_: Predictions,
+    one_frame: Predictions,
+    section: EvaluateSection,
+) -> Finding:
+    """Check that the model loses more than 0.05 when the frames of each clip are shuffled.
+
+    Args:
+        predictions: of the clips as they are.
+        reversed_, one_frame: with reversed frames, with the middle frame only.
+    """
+    as_is, without_order, backwards, still = (
+        float(part.video_scores.mean()) for part in (predictions, shuffled, reversed_, one_frame)
+    )
+    resampling = section.resampling(predictions.resampling_groups)
+    loss = resampling.mean_score(predictions.video_scores - shuffled.video_scores)
+    low, high = loss.interval or (0.0, 0.0)
+    metric = predictions.task.video_score.replace("_", " ")
+    numbers = (
+        f"{metric} is {as_is:.3f}, with the frames of each clip shuffled {without_order:.3f}, "
+        f"reversed {backwards:.3f}, with one frame repeated {still:.3f}."
+    )
+    is_ok = as_is - without_order > MIN_TIME_LOSS
+    if not is_ok:
+        sentence = (
+            f"Frame order hardly matters: {numbers} The model uses what the frames show, not how "
+            "it moves. A model without a recurrent layer (model.temporal.recurrent: none) may do "
+            "as well."
+        )
+    elif low <= 0:
+        sentence = (
+            f"The model seems to use frame order: {numbers} "
+            f"{count_of(len(predictions.videos), 'test video')} are too few to be certain."
+        )
+    else:
+        sentence = f"The model uses frame order: {numbers}"
+    return Finding(
+        name="time",
+        status="ok" if is_ok else "warn",
+        sentence=sentence,
+        value=as_is - without_order,
+        threshold=MIN_TIME_LOSS,
+        details={
+            predictions.task.video_score: as_is,
+            "frames_shuffled": without_order,
+            "frames_reversed": backwards,
+            "one_frame": still,
+            "low": low,
+            "high": high,
+        },
+    )
+
+
+def length_audit(
+    predictions: Predictions, baseline: Score, *, constant: float, clips: int
+) -> Finding:
+    """Check that the model is better than clip lengths alone by more than 0.1.
+
+    It passes, too, when lengths are not certainly better than a constant answer: then the model
+    is poor for another reason.
+
+    Args:
+        baseline: mean video score of ``Task.length_baseline``, with its interval.
+        constant: ``Task.constant_baseline``.
+        clips: number of clips of the two baselines.
+    """
+    score = float(predictions.video_scores.mean())
+    low, high = baseline.interval or (0.0, 1.0)
+    lead = score - baseline.value
+    is_ok = lead > MIN_LENGTH_LEAD or low <= constant
+    metric = predictions.task.video_score
+    numbers = (
+        f"a model that sees only the number of frames has {metric.replace('_', ' ')} "
+        f"{baseline.value:.3f} on all {clips:,} clips (cross-validated; a constant answer "
+        f"{constant:.3f}), this model {score:.3f} on the test videos."
+    )
+    return Finding(
+        name="length",
+        status="ok" if is_ok else "warn",
+        sentence=f"Clip length is not a shortcut: {numbers}"
+        if is_ok
+        else f"Clip length may be a shortcut: {numbers} Give all clips the same length: lower "
+        "extract.frames, or use videos of similar length.",
+        value=lead,
+        threshold=MIN_LENGTH_LEAD,
+        details={
+            metric: score,
+            f"{metric}_length_only": baseline.value,
+            "low": low,
+            "high": high,
+            "constant_answer": constant,
+            "clips": clips,
+        },
+    )
+
+
+def leaks_audit(pairs: Sequence[NearDuplicate], *, videos: int) -> Finding:
+    """Check that no videos of different splits look alike.
+
+    Args:
+        videos: number of hashed videos.
+    """
+    test_videos = {
+        name
+        for pair in pairs
+        for name, split in ((pair.video_a, pair.split_a), (pair.video_b, pair.split_b))
+        if split == "test"
+    }
+    sentence = (
+        f"{count_of(len(pairs), 'pair')} of videos in different splits look alike, "
+        f"{count_of(len(test_videos), 'test video')} among them. Look at them "
+        f"({NEAR_DUPLICATES}). If they show one scene, give them one group in the labels table, "
+        "so that they stay in one split."
+        if pairs
+        else f"No two of {videos:,} videos in different splits look alike."
+    )
+    return Finding(
+        name="leaks",
+        status="warn" if pairs else "ok",
+        sentence=sentence,
+        value=len(pairs),
+        threshold=0,
+        details={"distance": MAX_DISTANCE, "videos": videos, "test_videos": len(test_videos)},
+    )
+
+
+def check_groups_apart(records: Sequence[VideoRecord]) -> None:
+    """Refuse a catalog with one group in two splits.
+
+    Raises:
+        PipelineError: names two videos of the group.
+    """
+    first: dict[str, VideoRecord] = {}
+    for record in records:
+        other = first.setdefault(record.group, record)
+        if record.group and other.split != record.split:
+            raise PipelineError(
+                f"{other.name} ({other.split}) and {record.name} ({record.split}) are in one "
+                f"group ({record.group}), so the scores are not valid. Build the catalog again "
+                "with: dvc repro --force catalog"
+            )
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What one audit found.
+class DoubtfulLabel:
+    """A video whose target a model contradicts.
 
-    threshold: what ``value`` is held against; the sentence says which way.
-    sentence: for people: what was found, and what to do about it.
-    details: other numbers, as JSON takes them.
+    Attributes:
+        suggested: target that the model gives.
+        quality: 0 (certainly wrong) to 1.
     """
 
-    name: str
-    value: float
-    threshold: float
-    ok: bool
-    sentence: str
-    details: Mapping[str, Any] = field(default_factory=dict)
+    video: str
+    split: str
+    target: str
+    suggested: str
+    quality: float
 
 
-def write_audits(path: Path, audits: Sequence[Audit]) -> None:
-    files.write_json(path, [asdict(audit) for audit in audits])
+def find_doubtful_labels(
+    predictions: Predictions, splits: Mapping[str, str]
+) -> list[DoubtfulLabel] | None:
+    """Return the videos with doubtful targets, most doubtful first.
+
+    Args:
+        predictions: for videos that the model was not trained on.
+        splits: name -> split of these videos.
+
+    Returns:
+        None when the task has no such check.
+    """
+    issues = predictions.task.label_issues(predictions.targets, predictions.outputs)
+    if issues is None:
+        return None
+    return [
+        DoubtfulLabel(
+            video=predictions.videos[issue.index],
+            split=splits[predictions.videos[issue.index]],
+            target=predictions.targets[issue.index],
+            suggested=issue.suggested,
+            quality=issue.quality,
+        )
+        for issue in issues
+    ]
+
+
+def labels_audit(
+    doubtful: Sequence[DoubtfulLabel],
+    predictions: Predictions,
+    *,
+    source: str,
+    table: Path = LABEL_ISSUES,
+) -> Finding:
+    """Check that at most 5 % of the targets are doubtful.
+
+    Args:
+        predictions: source of ``doubtful``.
+        source: of the predictions, in plural, such as ``predictions of test videos``.
+        table: where the doubtful targets are listed.
+    """
+    videos = len(predictions.videos)
+    share = len(doubtful) / videos
+    score = float(predictions.video_scores.mean())
+    metric = predictions.task.video_score
+    sentence = (
+        f"{len(doubtful):,} of {count_of(videos, 'label')} ({share:.1%}) are contradicted by "
+        f"{source}, whose {metric.replace('_', ' ')} is {score:.3f}."
+    )
+    if doubtful:
+        sentence += f" Look at them ({table})."
+    if score < _WEAK_SCORE:
+        sentence += " With such a weak model, these may be errors of the model."
+    return Finding(
+        name="labels",
+        status="ok" if share <= MAX_LABEL_ISSUES else "warn",
+        sentence=sentence,
+        value=share,
+        threshold=MAX_LABEL_ISSUES,
+        details={"videos": videos, "issues": len(doubtful), metric: score, "source": source},
+    )
+
+
+def write_doubtful_labels_csv(path: Path, doubtful: Sequence[DoubtfulLabel]) -> None:
+    """Write one row a doubtful target, most doubtful first."""
+    write_csv(
+        path,
+        [column.name for column in fields(DoubtfulLabel)],
+        [{**vars(row), "quality": f"{row.quality:.6f}"} for row in doubtful],
+    )

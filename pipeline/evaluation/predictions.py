@@ -1,205 +1,229 @@
-"""What a model said about every video of a split, in memory and as a csv file."""
+"""Outputs of a model for the videos of a split, in memory and as a csv file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base import files
-from pipeline.base.errors import PipelineError
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_csv, write_csv
+from pipeline.tasks.task import Outputs, Task, task_class
 
-# A softmax in float32 misses 1 by some 1e-7 times the square root of the number of classes.
-ROW_SUM_TOLERANCE = 1e-4
+if TYPE_CHECKING:  # commands that only read predictions start without TensorFlow
+    import keras
 
-_CLASS_PREFIX = "p_"
-_COLUMNS = ("video", "group", "label", "predicted", "probability", "correct")
+    from pipeline.clips.arrays import ClipArrays
+    from pipeline.clips.batches import FrameOrder
+
+_VIDEO_COLUMNS = ("video", "group")
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One row a video (or a part of one: a path may occur twice).
+    """The outputs of a model for N videos. A name may occur twice.
 
-    videos: path of each video, as in the catalog, length N.
-    groups: group of each video, "" for a video without one, length N.
-    labels: int64 [N], index of the actual class. Kept as a read-only copy.
-    probabilities: float64 [N, C], each row sums to 1. Kept as a read-only copy.
-    class_names: name of each class, length C.
+    Attributes:
+        videos: name of each video, as in the catalog.
+        groups: group of each video, empty when it has none.
+        targets: target of each video, as text.
+        outputs: float64 [N, ...], read-only.
+        task: what the outputs mean.
 
     Raises:
-        ValueError: the fields do not fit together, which is a mistake of the caller.
-        PipelineError: the numbers are no probabilities, which is a mistake of the model.
+        ValueError: the fields have different lengths.
+        PipelineError: a target is unknown to the task, or an output is not valid.
     """
 
     videos: tuple[str, ...]
     groups: tuple[str, ...]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    class_names: tuple[str, ...]
+    targets: tuple[str, ...]
+    outputs: Outputs
+    task: Task
 
     def __post_init__(self) -> None:
-        if not np.issubdtype(np.asarray(self.labels).dtype, np.integer):
-            raise ValueError(f"labels: expected integers, got {np.asarray(self.labels).dtype}")
-        # A frozen dataclass has no other way to set a field of its own.
-        object.__setattr__(self, "labels", _read_only(np.array(self.labels, np.int64)))
-        object.__setattr__(self, "probabilities", _read_only(np.array(self.probabilities, float)))
-        self._check_shapes()
-        self._check_labels_and_classes()
-        self._check_probabilities()
+        n_videos = len(self.videos)
+        if not n_videos:
+            raise ValueError("videos: expected at least one. Received: none")
+        for name in ("groups", "targets", "outputs"):
+            if (length := len(getattr(self, name))) != n_videos:
+                raise ValueError(
+                    f"{name}: expected {n_videos}, one for each video. Received: {length}"
+                )
+        outputs = np.array(self.outputs, np.float64)
+        outputs.setflags(write=False)
+        object.__setattr__(self, "outputs", outputs)  # the dataclass is frozen
+        self.task.encode(self.targets)
+        if invalid := self.task.find_invalid(outputs):
+            index, reason = invalid
+            raise PipelineError(f"{self.videos[index]}: {reason}.")
 
     @property
-    def predicted(self) -> NDArray[np.int64]:
-        """int64 [N], the most probable class; of equals, the first."""
-        most_probable: NDArray[np.int64] = np.argmax(self.probabilities, axis=1)
-        return most_probable
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """What is resampled for intervals: the group of each video, or else the video itself."""
+    def resampling_groups(self) -> tuple[str, ...]:
+        """The group of each video, or else the video itself: unit of the bootstrap."""
         return tuple(
             f"group {group}" if group else f"video {video}"
             for video, group in zip(self.videos, self.groups, strict=True)
         )
 
-    def write_csv(self, path: Path) -> None:
-        """Write one line a video, in the order given.
+    @property
+    def video_scores(self) -> NDArray[np.float64]:
+        """float64 [N], 0 to 1: how good each output is; 1 is right."""
+        return self.task.video_scores(self.targets, self.outputs)
 
-        Columns: video, group, label, predicted, probability (of the predicted class),
-        correct (true or false), and ``p_<class>`` for every class. Probabilities have nine
-        significant digits, which tell every two float32 numbers apart: predicted classes
-        and ties survive, and a log loss from the file is off by less than 1e-8.
-        """
-        class_columns = [_CLASS_PREFIX + name for name in self.class_names]
-        rows = []
-        for index, predicted in enumerate(self.predicted):
-            shown = [f"{value:.9g}" for value in self.probabilities[index]]
-            row: dict[str, object] = {
-                "video": self.videos[index],
-                "group": self.groups[index],
-                "label": self.class_names[self.labels[index]],
-                "predicted": self.class_names[predicted],
-                "probability": shown[predicted],
-                "correct": "true" if predicted == self.labels[index] else "false",
-            }
-            rows.append(row | dict(zip(class_columns, shown, strict=True)))
-        files.write_csv(path, [*_COLUMNS, *class_columns], rows)
+    def rows(self, indices: Sequence[int]) -> Self:
+        """Return these rows, in this order."""
+        return replace(
+            self,
+            videos=tuple(self.videos[index] for index in indices),
+            groups=tuple(self.groups[index] for index in indices),
+            targets=tuple(self.targets[index] for index in indices),
+            outputs=self.outputs[list(indices)],
+        )
+
+    def write_csv(self, path: Path) -> None:
+        """Write one row a video: video, group, and ``Task.prediction_cells``."""
+        rows = [
+            {"video": video, "group": group, **self.task.prediction_cells(target, output)}
+            for video, group, target, output in zip(
+                self.videos, self.groups, self.targets, self.outputs, strict=True
+            )
+        ]
+        write_csv(path, list(rows[0]), rows)
 
     @classmethod
-    def read_csv(cls, path: Path) -> Self:
-        """Read what ``write_csv`` wrote. Columns that follow from others are not read.
+    def read_csv(cls, path: Path, *, task_type: str) -> Self:
+        """Read a file of ``write_csv``.
 
         Raises:
-            PipelineError: the file is missing or is no table of predictions.
+            PipelineError: the file is missing or is not a table of predictions.
         """
         try:
-            rows = files.read_csv(path)
+            rows = read_csv(path)
         except FileNotFoundError:
-            raise PipelineError(f"{path}: no such file. Run dvc repro evaluate.") from None
-        class_names = _class_names(rows, path)
-        columns = len(_COLUMNS) + len(class_names)
-        numbers = {name: index for index, name in enumerate(class_names)}
-        labels, probabilities = [], []
+            raise PipelineError(f"{path}: no such file. Run: dvc repro evaluate") from None
+        if not rows:
+            raise PipelineError(f"{path}: expected at least one row of predictions.")
+        n_columns = sum(column is not None for column in rows[0])
         for line, row in enumerate(rows, start=2):
+            # DictReader puts extra cells under None, and None into missing cells.
             if None in row or None in row.values():
                 raise PipelineError(
-                    f"{path} line {line}: expected {columns} cells, as in the header."
+                    f"{path}, line {line}: expected {n_columns} cells, as in the header."
                 )
-            if row["label"] not in numbers:
-                raise PipelineError(
-                    f"{path} line {line}: label must be one of {', '.join(class_names)}. "
-                    f"Received: {row['label']!r}"
-                )
-            labels.append(numbers[row["label"]])
-            cells = [row[_CLASS_PREFIX + name] for name in class_names]
-            probabilities.append(_numbers(cells, where=f"{path} line {line}"))
+        missing = [column for column in _VIDEO_COLUMNS if column not in rows[0]]
+        if missing:
+            raise PipelineError(f"{path}: expected the columns {', '.join(missing)}.")
+        task, targets, outputs = task_class(task_type).read_predictions(
+            [
+                {column: cell for column, cell in row.items() if column not in _VIDEO_COLUMNS}
+                for row in rows
+            ],
+            where=str(path),
+        )
         try:
             return cls(
                 videos=tuple(row["video"] for row in rows),
                 groups=tuple(row["group"] for row in rows),
-                labels=np.array(labels, np.int64),
-                probabilities=np.array(probabilities, np.float64),
-                class_names=class_names,
+                targets=tuple(targets),
+                outputs=outputs,
+                task=task,
             )
         except PipelineError as error:
             raise PipelineError(f"{path}: {error}") from None
 
-    def _check_shapes(self) -> None:
-        expected = (len(self.videos), len(self.class_names))
-        if not self.videos:
-            raise ValueError("videos: expected at least one, got none")
-        if len(self.groups) != expected[0]:
-            raise ValueError(f"groups: expected {expected[0]}, one a video, got {len(self.groups)}")
-        if self.labels.shape != expected[:1]:
-            raise ValueError(f"labels: expected shape {expected[:1]}, got {self.labels.shape}")
-        if self.probabilities.shape != expected:
-            raise ValueError(
-                f"probabilities: expected shape {expected}, one row a video and one column "
-                f"a class, got {self.probabilities.shape}"
-            )
 
-    def _check_labels_and_classes(self) -> None:
-        n_classes = len(self.class_names)
-        if len(set(self.class_names)) != n_classes:
-            raise ValueError(f"class_names: expected no name twice, got {self.class_names}")
-        outside = self.labels[(self.labels < 0) | (self.labels >= n_classes)]
-        if outside.size:
-            raise ValueError(f"labels: expected 0 to {n_classes - 1}, got {outside[0]}")
+def predict_videos(
+    model: "keras.Model",
+    clips: "ClipArrays",
+    task: Task,
+    *,
+    frame_order: "FrameOrder | None" = None,
+) -> Predictions:
+    """Predict every video: its clips are predicted and combined by ``task``.
 
-    def _check_probabilities(self) -> None:
-        # Written so that a NaN fails it.
-        within = (self.probabilities >= 0) & (self.probabilities <= 1 + ROW_SUM_TOLERANCE)
-        sums = self.probabilities.sum(axis=1)
-        bad = ~(within.all(axis=1) & (np.abs(sums - 1) <= ROW_SUM_TOLERANCE))
-        if bad.any():
-            first = int(np.argmax(bad))
-            shown = ", ".join(f"{value:.6g}" for value in self.probabilities[first][:5])
-            raise PipelineError(
-                f"{self.videos[first]}: expected probabilities between 0 and 1 that sum to 1. "
-                f"Received: {shown}{', ...' if len(self.class_names) > 5 else ''} "
-                f"(sum {sums[first]:.6g}). NaN means that training diverged: "
-                "lower train.learning_rate."
-            )
+    Args:
+        frame_order: show the model the real frames of each clip in another order.
 
+    Raises:
+        PipelineError: a clip has no real frame, or an output is not valid.
+    """
+    from pipeline.model.prediction import predict_arrays
 
-def pool(parts: Sequence[Predictions]) -> Predictions:
-    """Join predictions of different videos and the same classes, sorted by video."""
-    videos = [video for part in parts for video in part.videos]
-    groups = [group for part in parts for group in part.groups]
-    order = sorted(range(len(videos)), key=videos.__getitem__)
+    videos = clips.chosen(clips.first_of_videos())
+    clip_outputs = predict_arrays(model, clips, frame_order=frame_order)
     return Predictions(
-        videos=tuple(videos[index] for index in order),
-        groups=tuple(groups[index] for index in order),
-        labels=np.concatenate([part.labels for part in parts])[order],
-        probabilities=np.concatenate([part.probabilities for part in parts])[order],
-        class_names=parts[0].class_names,
+        videos=tuple(videos.names),
+        groups=tuple(videos.groups),
+        targets=tuple(videos.targets),
+        outputs=task.combine_clips(clip_outputs, clips.video_numbers()),
+        task=task,
     )
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """Join predictions of different videos, sorted by video.
+
+    The task is that of the first part, without its calibration if the tasks differ.
+    """
+    task = parts[0].task
+    if any(part.task != task for part in parts):
+        task = task.without_calibration()
+    joined = Predictions(
+        videos=tuple(video for part in parts for video in part.videos),
+        groups=tuple(group for part in parts for group in part.groups),
+        targets=tuple(target for part in parts for target in part.targets),
+        outputs=np.concatenate([part.outputs for part in parts]),
+        task=task,
+    )
+    return joined.rows(sorted(range(len(joined.videos)), key=joined.videos.__getitem__))
 
 
-def _class_names(rows: Sequence[dict[str, str]], path: Path) -> tuple[str, ...]:
-    if not rows:
-        raise PipelineError(f"{path}: expected at least one line of predictions, found none.")
-    columns = [column for column in rows[0] if column is not None]
-    missing = [column for column in _COLUMNS if column not in columns]
-    if missing:
-        raise PipelineError(f"{path}: expected the columns {', '.join(missing)}; they are missing.")
-    names = [column for column in columns if column not in _COLUMNS]
-    if not names or not all(name.startswith(_CLASS_PREFIX) for name in names):
+def without(predictions: Predictions | None, videos: Collection[str]) -> Predictions | None:
+    """Return the predictions of all other videos; None when there is no other."""
+    if predictions is None:
+        return None
+    kept = [index for index, video in enumerate(predictions.videos) if video not in videos]
+    return predictions.rows(kept) if kept else None
+
+
+def on_same_videos(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
+    """Return the predictions of both for their common videos, in the order of ``b``.
+
+    Rows with the same name are paired in their order, and left out when one side has more of
+    them. Targets and groups are those of ``b``: a corrected target counts for both. The task of
+    both is the union of the two, that of ``b`` first.
+
+    Raises:
+        PipelineError: there is no common video.
+    """
+    rows_a, rows_b = _rows_by_video(a), _rows_by_video(b)
+    pairs = [
+        pair
+        for video, rows in rows_b.items()
+        if len(rows_a[video]) == len(rows)
+        for pair in zip(rows_a[video], rows, strict=True)
+    ]
+    if not pairs:
         raise PipelineError(
-            f"{path}: expected a column {_CLASS_PREFIX}<class> for every class after "
-            f"{_COLUMNS[-1]}. Received: {', '.join(names) or 'none'}"
+            "Expected predictions of the same videos. Received: "
+            f"{len(a.videos)} videos such as {a.videos[0]}, and {len(b.videos)} such as "
+            f"{b.videos[0]}; no video is in both."
         )
-    return tuple(name.removeprefix(_CLASS_PREFIX) for name in names)
+    pairs.sort(key=lambda pair: pair[1])
+    chosen_a, chosen_b = (list(rows) for rows in zip(*pairs, strict=True))
+    task, common_b = b.task.union(a.task), b.rows(chosen_b)
+    return (
+        replace(common_b, outputs=a.task.convert(a.outputs[chosen_a], task), task=task),
+        replace(common_b, outputs=b.task.convert(common_b.outputs, task), task=task),
+    )
 
 
-def _numbers(cells: Sequence[str], *, where: str) -> list[float]:
-    try:
-        return [float(cell) for cell in cells]
-    except ValueError as error:
-        raise PipelineError(f"{where}: expected numbers as probabilities: {error}.") from None
+def _rows_by_video(predictions: Predictions) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, video in enumerate(predictions.videos):
+        rows[video].append(row)
+    return rows

@@ -1,6 +1,6 @@
-"""How a model does on videos that have something in common: their length, codec, camera.
+"""Scores of test videos that have something in common: their length, codec, camera.
 
-A slice of few videos says nothing, so values that few videos have are put together.
+A slice of a few videos shows nothing, so values that few videos have are merged.
 """
 
 import math
@@ -12,90 +12,135 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base import files
-from pipeline.evaluation.intervals import Resampling, middle_of_shares, resampled_sums
+from pipeline.common.files import write_csv
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.settings import EvaluateSection
 
-# What is known of the videos, by name: one value a video. Numbers make ranges, texts stand for
-# themselves. None and NaN: not known.
-Facts = Mapping[str, Sequence[float | None] | Sequence[str | None]]
+MIN_VIDEOS = 10  # of a slice
 
-_NOT_KNOWN = "not known"
-_MOST_RANGES = 4
-_MOST_NUMBERS = 8  # a quantity with no more values than this is not cut into ranges
+_UNKNOWN = "not known"
+_MAX_RANGES = 4
+_MAX_NUMBERS = 8  # a quantity with at most so many values is not cut into ranges
+_MAX_SIZES = 8  # of pictures; with more, their numbers of pixels are cut into ranges
+
+# One value a video. Numbers are cut into ranges, texts are slices. None and NaN: unknown.
+Values = Sequence[float | None] | Sequence[str | None]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The videos of one value or range of values; ``low`` to ``high`` is the interval."""
+    """Test videos with one value, or one range of values, of a property.
+
+    Attributes:
+        slice_by: name of the property.
+        slice: the value or the range.
+        score: mean video score.
+        low, high: bootstrap interval of ``score``.
+    """
 
     slice_by: str
     slice: str
     videos: int
-    accuracy: float
+    score: float
     low: float
     high: float
 
 
-def slices(
-    hits: NDArray[np.bool_],
-    facts: Facts,
-    *,
-    units: Sequence[str],
-    min_videos: int,
-    resampling: Resampling,
+def find_slices(
+    predictions: Predictions,
+    records: Sequence[VideoRecord],
+    masks: NDArray[np.bool_],
+    section: EvaluateSection,
 ) -> list[Slice]:
-    """Score each slice; the worst come first.
-
-    The worst is the one whose interval ends lowest: even with luck on its side it is bad. By
-    the lower end, or by accuracy, the slices with the fewest videos would come first, which
-    are the least sure. Slices that are too small in spite of merging stand last. A fact that
-    all videos share makes no slice.
-
-    The interval draws groups out of all videos, as those of the scores. It is one point where
-    a slice has no mistake, or nothing else.
+    """Score each slice of the videos, worst first.
 
     Args:
-        hits: bool [N], whether each video was predicted right.
-        facts: of the same videos.
-        units: of each video, what it is drawn with: ``Predictions.units``.
-        min_videos: texts of fewer videos are put together as ``others``; ranges have as many.
+        records: with facts, at least those of the predicted videos.
+        masks: bool [N, T], True for a real frame, of the first clip of each predicted video.
+    """
+    record_of = {record.name: record for record in records}
+    properties = video_properties([record_of[video] for video in predictions.videos], masks)
+    return score_slices(predictions, properties, section)
+
+
+def video_properties(records: Sequence[VideoRecord], masks: NDArray[np.bool_]) -> dict[str, Values]:
+    """Return the values that slices are formed by, of each video.
+
+    To slice by another field of the decode index, add a line here.
+
+    Args:
+        records: N, with facts.
+        masks: bool [N, T], True for a real frame.
+    """
+    facts = [record.facts or DecodeFacts(key="") for record in records]
+    extra = records[0].extra if records else {}
+    return {
+        "clip_frames": [float(count) for count in masks.sum(axis=1)],
+        "padding_share": [_padding(float(share)) for share in 1 - masks.mean(axis=1)],
+        "source_fps": [fact.source_fps for fact in facts],
+        "resolution": _resolutions([fact.upright_size for fact in facts]),
+        "duration_seconds": [record.seconds for record in records],
+        "codec": [fact.codec for fact in facts],
+        **{
+            f"extra.{column}": _numbers_or_texts([record.extra[column] for record in records])
+            for column in extra
+        },
+    }
+
+
+def score_slices(
+    predictions: Predictions,
+    properties: Mapping[str, Values],
+    section: EvaluateSection,
+    *,
+    min_videos: int = MIN_VIDEOS,
+) -> list[Slice]:
+    """Score each slice, worst first.
+
+    The worst is the one with the lowest upper end of its interval: even at best it is poor. By
+    the lower end or by the score, the smallest slices would be first, which are the least
+    certain. Slices that stay too small in spite of merging are last. A property with one value
+    for all videos gives no slice.
+
+    Groups are resampled out of all videos, as for the scores. The interval is one point when
+    all videos of a slice have the same score.
+
+    Args:
+        properties: name -> value of each predicted video.
+        min_videos: values of fewer videos are merged; see ``slice_names``.
     """
     members: list[tuple[str, str, NDArray[np.bool_]]] = []
-    for name, values in facts.items():
-        parts = np.array(slice_names(values, min_videos=min_videos))
-        names = sorted(set(parts), key=list(parts).index)
+    for slice_by, values in properties.items():
+        name_of_video = np.array(slice_names(values, min_videos=min_videos))
+        names = sorted(set(name_of_video), key=list(name_of_video).index)
         if len(names) > 1:
-            members += [(name, part, parts == part) for part in names]
+            members += [(slice_by, name, name_of_video == name) for name in names]
     if not members:
         return []
-    inside = np.stack([member for *_, member in members], axis=1).astype(np.float64)
-    added = np.concatenate([inside, inside * hits[:, None]], axis=1)
-    sums = resampled_sums(added, units=units, samples=resampling.samples, seed=resampling.seed)
-    with np.errstate(invalid="ignore"):  # 0 / 0: no video of the slice was drawn
-        drawn = np.divide(*reversed(np.split(sums, 2, axis=1)))
-    found = [
-        Slice(
-            name,
-            part,
-            int(member.sum()),
-            float(hits[member].mean()),
-            *middle_of_shares(draws, resampling.confidence),
-        )
-        for (name, part, member), draws in zip(members, drawn.T, strict=True)
-    ]
+    video_scores = predictions.video_scores
+    is_member = np.stack([member for *_, member in members], axis=1).astype(np.float64)
+    resampling = section.resampling(predictions.resampling_groups)
+    sums = resampling.sums(np.concatenate([is_member * video_scores[:, None], is_member], axis=1))
+    with np.errstate(invalid="ignore"):  # 0 / 0: no video of the slice is in the test set
+        resampled = np.divide(*np.split(sums, 2, axis=1))
+    slices = []
+    for (slice_by, name, member), values in zip(members, resampled.T, strict=True):
+        low, high = resampling.interval(values) or (0.0, 1.0)
+        score = float(video_scores[member].mean())
+        slices.append(Slice(slice_by, name, int(member.sum()), score, low, high))
     return sorted(
-        found, key=lambda part: (part.videos < min_videos, part.high, part.accuracy, part.slice_by)
+        slices,
+        key=lambda part: (part.videos < min_videos, part.high, part.score, part.slice_by),
     )
 
 
-def slice_names(
-    values: Sequence[float | None] | Sequence[str | None], *, min_videos: int
-) -> list[str]:
-    """Name the slice that each video belongs to.
+def slice_names(values: Values, *, min_videos: int) -> list[str]:
+    """Return the name of the slice of each video.
 
-    Numbers: up to eight different ones stand for themselves, more are cut into up to four
-    ranges of about equal size; neighbours are put together until each slice has ``min_videos``.
-    Texts with fewer are put together as others.
+    Numbers: up to eight different ones are slices, more are cut into up to four ranges of about
+    equal size; neighbours are merged until each slice has ``min_videos``. Texts with fewer videos
+    are merged as others.
 
     >>> slice_names([1.0, 1.0, 2.0, 3.0], min_videos=2)
     ['1', '1', '2 to 3', '2 to 3']
@@ -104,43 +149,44 @@ def slice_names(
     """
     numbers = [value for value in values if not isinstance(value, str)]
     if len(numbers) == len(values):
-        return _ranges(np.array([math.nan if v is None else v for v in numbers]), min_videos)
-    texts = [_NOT_KNOWN if value is None else str(value) for value in values]
+        return _ranges(
+            np.array([math.nan if value is None else value for value in numbers]), min_videos
+        )
+    texts = [_UNKNOWN if value is None else str(value) for value in values]
     counts = Counter(texts)
-    rare = {text for text, count in counts.items() if count < min_videos and text != _NOT_KNOWN}
+    rare = {text for text, count in counts.items() if count < min_videos and text != _UNKNOWN}
     if len(rare) < 2:
         return texts
     others = f"others ({len(rare)} values)"
     return [others if text in rare else text for text in texts]
 
 
-def write_slices_csv(path: Path, rows: Sequence[Slice]) -> None:
-    """Write slice_by, slice, videos, and accuracy, low and high with six decimals."""
-    columns = [column.name for column in fields(Slice)]
-    shares = ("accuracy", "low", "high")
-    files.write_csv(
+def write_slices_csv(path: Path, slices: Sequence[Slice]) -> None:
+    """Write slice_by, slice, videos, and score, low and high with six decimals."""
+    numbers = ("score", "low", "high")
+    write_csv(
         path,
-        columns,
-        [asdict(row) | {name: f"{getattr(row, name):.6f}" for name in shares} for row in rows],
+        [column.name for column in fields(Slice)],
+        [asdict(row) | {name: f"{getattr(row, name):.6f}" for name in numbers} for row in slices],
     )
 
 
 def _ranges(numbers: NDArray[np.float64], min_videos: int) -> list[str]:
-    """Cut at values of which each part has enough videos; a rest goes to the last part."""
+    """Cut between values so that each range has enough videos; the last one takes the rest."""
     known = numbers[~np.isnan(numbers)]
     if not known.size:
-        return [_NOT_KNOWN] * len(numbers)
+        return [_UNKNOWN] * len(numbers)
     distinct, counts = np.unique(known, return_counts=True)
     wanted = min_videos
-    if len(distinct) > _MOST_NUMBERS:
-        wanted = max(min_videos, math.ceil(len(known) / _MOST_RANGES))
-    firsts, gathered = [0], 0
+    if len(distinct) > _MAX_NUMBERS:
+        wanted = max(min_videos, math.ceil(len(known) / _MAX_RANGES))
+    firsts, in_range = [0], 0
     for index, count in enumerate(counts):
-        if gathered >= wanted:
+        if in_range >= wanted:
             firsts.append(index)
-            gathered = 0
-        gathered += int(count)
-    if gathered < min_videos and len(firsts) > 1:
+            in_range = 0
+        in_range += int(count)
+    if in_range < min_videos and len(firsts) > 1:
         firsts.pop()
     lasts = [*(first - 1 for first in firsts[1:]), len(distinct) - 1]
     names = [
@@ -149,8 +195,32 @@ def _ranges(numbers: NDArray[np.float64], min_videos: int) -> list[str]:
         else f"{distinct[first]:.4g} to {distinct[last]:.4g}"
         for first, last in zip(firsts, lasts, strict=True)
     ]
-    part = np.searchsorted(distinct[firsts], numbers, side="right") - 1
+    range_of_video = np.searchsorted(distinct[firsts], numbers, side="right") - 1
     return [
-        _NOT_KNOWN if math.isnan(number) else names[index]
-        for number, index in zip(numbers, part, strict=True)
+        _UNKNOWN if math.isnan(number) else names[index]
+        for number, index in zip(numbers, range_of_video, strict=True)
     ]
+
+
+def _padding(share: float) -> str:
+    if share == 0:
+        return "none"
+    return "up to half" if share <= 0.5 else "more than half"
+
+
+def _resolutions(sizes: Sequence[tuple[int, int] | None]) -> Values:
+    """Return sizes such as ``640x480``, or numbers of pixels when there are many sizes."""
+    if len(set(sizes)) <= _MAX_SIZES:
+        return [None if size is None else f"{size[0]}x{size[1]}" for size in sizes]
+    return [None if size is None else float(size[0] * size[1]) for size in sizes]
+
+
+def _numbers_or_texts(cells: Sequence[str]) -> Values:
+    """Read a column as numbers if every non-empty cell is a finite number."""
+    texts = [cell or None for cell in cells]
+    try:
+        numbers = [float(cell) if cell else None for cell in cells]
+    except ValueError:
+        return texts
+    is_finite = all(number is None or math.isfinite(number) for number in numbers)
+    return numbers if is_finite else texts

@@ -1,69 +1,69 @@
-"""The optimizer and how its learning rate changes."""
+"""The optimizer, its learning rate over the steps, and the rule for the best epoch."""
 
+import logging
 import math
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-Schedule = Literal["constant", "cosine", "reduce_on_plateau"]
+from pipeline.common.errors import PipelineError
+from pipeline.model.settings import TrainSection
 
+logger = logging.getLogger(__name__)
+
+_CLIP_NORM = 1.0  # largest norm of the gradient of a weight
 _PLATEAU_FACTOR = 0.5
-_NOT_DECAYED = ["bias", "gamma", "beta"]  # of weights' names: offsets and scales, as is usual
+_NOT_DECAYED = ["bias", "gamma", "beta"]  # in the names of weights: offsets and scales
 
 
 def build_optimizer(
-    name: Literal["adam", "adamw"],
-    *,
-    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
-    weight_decay: float,
-    clip_norm: float,
+    train: TrainSection, *, learning_rate: float, epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """Return an optimizer that clips the gradient of every weight to a norm of ``clip_norm``."""
-    if name == "adam":
-        return keras.optimizers.Adam(learning_rate, clipnorm=clip_norm)
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, clipnorm=clip_norm)
+    """Return the optimizer of one phase of training.
+
+    Args:
+        train: ``weight_decay``, ``schedule`` and ``warmup_epochs`` are used.
+        learning_rate: the highest one of the phase, after the warm-up.
+        epochs: of the phase.
+        steps_per_epoch: batches of an epoch.
+    """
+    rate: float | WarmupThenDecay = learning_rate
+    is_constant = train.schedule == "constant" and train.warmup_epochs == 0
+    if not is_constant and train.schedule != "reduce_on_plateau":
+        rate = WarmupThenDecay(
+            learning_rate,
+            warmup_steps=train.warmup_epochs * steps_per_epoch,
+            decay_steps=max(epochs - train.warmup_epochs, 0) * steps_per_epoch,
+            is_cosine=train.schedule == "cosine",
+        )
+    if train.weight_decay == 0:
+        return keras.optimizers.Adam(rate, clipnorm=_CLIP_NORM)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, clipnorm=_CLIP_NORM)
     optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return optimizer
 
 
-def rate_by_step(
-    highest: float, *, schedule: Schedule, warmup_steps: int, steps: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the learning rate of every step, or one number where it does not follow from it.
+def rate_callbacks(train: TrainSection) -> list[keras.callbacks.Callback]:
+    """Return the callback that logs the learning rate of each epoch, if it changes.
 
-    Args:
-        highest: the rate after the warm-up.
-        warmup_steps: of the ``steps``, those in which the rate rises.
+    With ``reduce_on_plateau`` the callback also halves the rate after a plateau: half of
+    ``patience`` epochs, rounded down, without a lower validation loss.
     """
-    if schedule == "reduce_on_plateau" or (schedule == "constant" and warmup_steps == 0):
-        return highest
-    return WarmupThenDecay(
-        highest,
-        warmup_steps=warmup_steps,
-        decay_steps=max(steps - warmup_steps, 0),
-        is_cosine=schedule == "cosine",
-    )
-
-
-def rate_callback(schedule: Schedule, *, patience: int) -> keras.callbacks.Callback:
-    """Return what writes the rate into the metrics of an epoch, and on a plateau halves it.
-
-    Args:
-        patience: of early stopping, in epochs; a plateau is half as many, rounded down, without
-            a better validation loss.
-    """
-    if schedule == "reduce_on_plateau":
-        return keras.callbacks.ReduceLROnPlateau(
-            factor=_PLATEAU_FACTOR, patience=max(1, patience // 2)
-        )
-    return _NoteRate()
+    if train.schedule == "reduce_on_plateau":
+        return [
+            keras.callbacks.ReduceLROnPlateau(
+                factor=_PLATEAU_FACTOR, patience=max(1, train.patience // 2)
+            )
+        ]
+    is_constant = train.schedule == "constant" and train.warmup_epochs == 0
+    return [] if is_constant and train.fine_tuning.head_epochs == 0 else [_LogRate()]
 
 
 class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A straight rise from 0 to the highest rate, then half a cosine down to 0, or no change.
+    """A linear rise from 0 to the highest rate, then a half cosine down to 0 or a constant.
 
-    The decay is that of Loshchilov and Hutter (2017, arXiv 1608.03983) without restarts.
+    Source of the decay, here without restarts: Loshchilov and Hutter, 2017, arXiv 1608.03983.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type:
         """Return the rate, float32, of a step counted from 0."""
         step = tf.cast(step, tf.float32)
         rising = (step + 1) / max(self.warmup_steps, 1)
-        share = tf.clip_by_value((step - self.warmup_steps) / max(self.decay_steps, 1), 0.0, 1.0)
-        falling = (1 + tf.cos(math.pi * share)) / 2 if self.is_cosine else tf.ones_like(step)
+        progress = tf.clip_by_value((step - self.warmup_steps) / max(self.decay_steps, 1), 0.0, 1.0)
+        falling = (1 + tf.cos(math.pi * progress)) / 2 if self.is_cosine else tf.ones_like(step)
         return self.highest * tf.where(step < self.warmup_steps, rising, falling)
 
     def get_config(self) -> dict[str, Any]:
@@ -91,8 +91,43 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type:
         }
 
 
-class _NoteRate(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds the rate at the end of an epoch to its metrics, as Keras does for its own changes."""
+class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
+    """Early stopping on the validation loss that remembers the best epoch of earlier phases.
+
+    After a loss that is NaN or infinite the weights are useless. If an earlier epoch was good,
+    training stops and its weights are restored.
+
+    Raises:
+        PipelineError: the loss is NaN or infinite in the first epoch.
+    """
+
+    def __init__(self, *, patience: int) -> None:
+        super().__init__(monitor="val_loss", patience=patience, restore_best_weights=True)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self.best_weights is None:
+            super().on_train_begin(logs)
+        self.wait = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        losses = {name: float((logs or {})[name]) for name in ("loss", "val_loss")}
+        wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        if not wrong:
+            super().on_epoch_end(epoch, logs)
+            return
+        message = (
+            f"Expected a finite loss. Received: {wrong[0]} {losses[wrong[0]]} in epoch "
+            f"{epoch + 1}. Lower train.learning_rate or, if train.precision is a mixed one, use "
+            "float32."
+        )
+        if self.best_weights is None:
+            raise PipelineError(message)
+        logger.warning("%s Training stops; the best epoch is %d.", message, self.best_epoch + 1)
+        self.model.stop_training = True
+
+
+class _LogRate(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds the learning rate at the end of an epoch to its metrics, as ReduceLROnPlateau does."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if logs is not None:

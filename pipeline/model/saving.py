@@ -1,63 +1,131 @@
-"""A trained classifier on disk: the whole model as a .keras file, the same bytes every time."""
+"""A trained model on disk: a .keras file with the same bytes for the same weights, and metadata."""
 
 import json
 import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import keras
 
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import replacing_file, sha256_of_file, sha256_of_json
+from pipeline.clips.preprocessing import Preprocessing
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import (
+    read_json,
+    replacing_file,
+    sha256_of_file,
+    sha256_of_json,
+    write_json,
+)
 
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows
+# Importing them registers their layers with Keras, which load_model needs.
+from pipeline.model import layers as _layers  # noqa: F401
+from pipeline.model import time_distributed as _time_distributed  # noqa: F401
+from pipeline.tasks import heads as _heads  # noqa: F401
+from pipeline.tasks.task import Task, task_from_json, task_to_json
+
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format
 
 
-def save_classifier(model: keras.Model, path: Path) -> None:
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a model needs besides its weights: models/model.json beside models/model.keras.
+
+    Attributes:
+        task: with what it learnt from the training and validation splits.
+        preprocessing: how a video becomes the clips that the model takes.
+    """
+
+    task: Task
+    preprocessing: Preprocessing
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        return {
+            "task": task_to_json(self.task),
+            "preprocessing": self.preprocessing.to_json(),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the metadata as JSON."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file of ``write``.
+
+        Raises:
+            PipelineError: the file is missing, or code with another FRAMES_VERSION wrote it.
+        """
+        if not path.exists():
+            raise PipelineError(f"{path}: no such file. Build it with: dvc repro train")
+        content = read_json(path)
+        return cls(
+            task=task_from_json(content["task"]),
+            preprocessing=Preprocessing.from_json(content["preprocessing"]),
+        )
+
+
+def save_model(model: keras.Model, path: Path) -> None:
     """Write ``model`` without its optimizer as a .keras file.
 
-    Keras puts the date and memory addresses into the file; they are taken out, so that the
-    same weights give the same bytes and a file's hash identifies a model.
+    Keras writes the date and memory addresses into the file. They are removed, so that the same
+    weights give the same bytes: the SHA-256 of the file identifies a model, and DVC does not
+    rerun later stages after a training that gave the same weights.
     """
     uncompiled = model.__class__.from_config(model.get_config())
     uncompiled.set_weights(model.get_weights())
     with replacing_file(path.with_suffix(".keras")) as temporary:
-        as_keras = temporary.with_suffix(".keras")  # Keras refuses any other ending
+        saved = temporary.with_suffix(".keras")  # Keras refuses other suffixes
         try:
-            uncompiled.save(as_keras)
-            _copy_without_chance(as_keras, temporary)
+            uncompiled.save(saved)
+            _copy_reproducibly(saved, temporary)
         finally:
-            as_keras.unlink(missing_ok=True)
+            saved.unlink(missing_ok=True)
 
 
-def model_digest(model: Path, metadata: Path) -> str:
-    """Return the SHA-256 that identifies a model: its weights and what goes with them."""
-    return sha256_of_json([sha256_of_file(model), sha256_of_file(metadata)])
-
-
-def load_classifier(path: Path) -> keras.Model:
-    """Load what save_classifier wrote.
+def load_model(path: Path) -> keras.Model:
+    """Load a file of ``save_model``, uncompiled.
 
     Raises:
-        PipelineError: the file is missing or is no model.
+        PipelineError: the file is missing or is not a model.
     """
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise PipelineError(f"{path}: not a model that can be loaded ({reason}).") from None
+        raise PipelineError(f"{path}: expected a Keras model. Received: {reason}") from None
+
+
+def model_digest(model: Path, metadata: Path) -> str:
+    """Return the SHA-256 that identifies a model: the file of ``save_model`` and its metadata."""
+    return sha256_of_json([sha256_of_file(model), sha256_of_file(metadata)])
 
 
 def export_saved_model(model: keras.Model, folder: Path) -> None:
-    """Write ``model`` as a TensorFlow SavedModel, which needs no Keras and no code of ours.
+    """Write ``model`` as a TensorFlow SavedModel, which runs without Keras and without this code.
 
     Its signature ``serving_default`` takes ``frames``, uint8 [N, T, H, W, 3], RGB, and ``mask``,
-    bool [N, T], True for a real frame, right-padded; ``output_0`` is float32 [N, C].
+    bool [N, T], True for a real frame, right-padded, and returns ``output_0``, float32 [N, ...].
     """
     model.export(folder, format="tf_saved_model", verbose=False)
 
 
-def _copy_without_chance(source: Path, target: Path) -> None:
+def renumber_shared_objects(config: str) -> str:
+    """Replace the memory addresses in a Keras config by 1, 2, ... in order of appearance.
+
+    Equal addresses get equal numbers: shared objects stay shared.
+    """
+    numbers: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return f'"shared_object_id": {numbers.setdefault(match[1], len(numbers) + 1)}'
+
+    return re.sub(r'"shared_object_id": (\d+)', number, config)
+
+
+def _copy_reproducibly(source: Path, target: Path) -> None:
     with zipfile.ZipFile(source) as saved, zipfile.ZipFile(target, "w") as copy:
         for name in sorted(saved.namelist()):
             content = saved.read(name)
@@ -67,13 +135,3 @@ def _copy_without_chance(source: Path, target: Path) -> None:
             elif name == "config.json":
                 content = renumber_shared_objects(content.decode()).encode()
             copy.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content, zipfile.ZIP_DEFLATED)
-
-
-def renumber_shared_objects(config: str) -> str:
-    """Replace memory addresses by 1, 2, ... in order of appearance: what is shared stays shared."""
-    numbers: dict[str, int] = {}
-
-    def number(match: re.Match[str]) -> str:
-        return f'"shared_object_id": {numbers.setdefault(match[1], len(numbers) + 1)}'
-
-    return re.sub(r'"shared_object_id": (\d+)', number, config)

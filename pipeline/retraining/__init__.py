@@ -1,1 +1,1 @@
-"""From new videos or params to a judged challenger and a report: what CI runs, and people too."""
+"""Runs of the whole pipeline: reproduce, retrain, cross-validate, and the steps of CI."""

@@ -1,1 +1,1 @@
-"""Pictures of a run, and one HTML report of it: what people would rather look at."""
+"""The review of a model: film strips, charts and one HTML page."""

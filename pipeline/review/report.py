@@ -1,105 +1,160 @@
-"""The HTML report of a run: one file that opens from disk without a network."""
+"""The review of a model: one HTML page that opens from disk without a network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.evaluation.audits import Audit
+from matplotlib.figure import Figure
+
+from pipeline.common.bootstrap import Score
+from pipeline.common.charts import Chart, png_bytes
+from pipeline.common.findings import Finding
+from pipeline.common.pages import data_uri, render_page
+from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.slices import Slice
-from pipeline.page.rendering import data_uri, render_page
-from pipeline.review.charts import Chart
-from pipeline.review.clips import ShownChoice, ShownClip
-from pipeline.review.findings import CLASS_SCORES, ClassRow, Estimate
-from pipeline.review.previews import WEBP, lossless_webp, webp
-from pipeline.review.suspects import ShownLabelIssue, ShownLeak
+from pipeline.review.film_strips import WEBP, Preview, preview, thumbnail, webp
+from pipeline.review.inputs import ShownTable, StoredFrames
+from pipeline.review.selection import ShownSelection
+from pipeline.tasks.task import Task
+
+PAGE = "report.html"
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+_CSS_PIXELS_PER_INCH = 96
+_MAX_SUSPECTS = 6  # near-duplicates and doubtful labels shown, each
+_PAIR_SIDE = 144  # pixels of a near-duplicate, the longer side
 
-# What a person compares, in the order in which they are read; other numbers follow them.
-_MEANINGS = {
-    "accuracy": "share of videos whose most probable class is right",
-    "balanced_accuracy": "mean recall of the classes: each class counts the same",
-    "macro_f1": "mean F1 of the classes",
-    "mean_average_precision": "mean over classes of the area under precision and recall",
-    "top_k_accuracy": "share of videos whose class is among the k most probable",
-    "log_loss": "mean of -ln(probability of the actual class); lower is better",
-    "calibration_error": "how far confidence is from accuracy; lower is better",
-    "temperature": "what logits are divided by; fitted on the validation videos",
-    "log_loss_uncalibrated": "log loss before that division",
-    "calibration_error_uncalibrated": "calibration error before that division",
-    "coverage": "share of videos with enough confidence not to abstain",
-    "accuracy_covered": "accuracy on these",
-}
+
+@dataclass(frozen=True)
+class ShownPair:
+    """Two frames of videos in different splits, side by side.
+
+    Attributes:
+        frames: WebP.
+    """
+
+    pair: NearDuplicate
+    frames: tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class ShownLabel:
+    """A video with a doubtful label."""
+
+    label: DoubtfulLabel
+    preview: Preview
 
 
 @dataclass(frozen=True)
 class Review:
-    """Everything that the report shows.
+    """The content of the page.
 
-    scores: by name, as in eval/metrics.json.
-    confidence: of the intervals, such as 0.95.
-    facts: of the run, as pairs of a name and a value.
-    confusions: actual class, predicted class, videos; the commonest first.
-    charts: by name.
-    leaks, label_issues: the first of them; the counts are of all.
+    Attributes:
+        facts: pairs of name and value, shown below the heading.
+        scores: by name, as in ``eval/metrics.json``.
+        confidence: probability content of the intervals.
+        tables, charts: of the task.
+        near_duplicates, doubtful_labels: the first of them; the counts are of all.
+        slices_chart: None without slices.
     """
 
-    scores: Mapping[str, Estimate]
-    confidence: float
+    task: Task
     facts: Sequence[tuple[str, str]]
-    classes: Sequence[ClassRow]
-    confusions: Sequence[tuple[str, str, int]]
+    scores: Mapping[str, Score]
+    confidence: float
+    tables: Sequence[ShownTable]
+    charts: Sequence[Chart]
     slices: Sequence[Slice]
-    audits: Sequence[Audit]
-    leaks: Sequence[ShownLeak]
-    n_leaks: int
-    label_issues: Sequence[ShownLabelIssue]
-    n_label_issues: int
-    choices: Sequence[ShownChoice]
-    charts: Mapping[str, Chart]
+    slices_chart: Chart | None
+    audits: Sequence[Finding]
+    near_duplicates: Sequence[ShownPair]
+    n_near_duplicates: int
+    doubtful_labels: Sequence[ShownLabel]
+    n_doubtful_labels: int
+    selections: Sequence[ShownSelection]
+    training_chart: Chart
+    splits_chart: Chart
+
+    @property
+    def all_charts(self) -> list[Chart]:
+        slices = [] if self.slices_chart is None else [self.slices_chart]
+        return [*self.charts, *slices, self.training_chart, self.splits_chart]
 
 
-def render_report(review: Review) -> str:
-    """Return the report as HTML, all pictures inside it."""
-    shown = [clip for choice in review.choices for clip in choice.clips]
-    moving = [
-        *(clip.preview.moving for clip in shown),
-        *(one.preview.moving for one in review.label_issues),
+def show_near_duplicates(pairs: Sequence[NearDuplicate], frames: StoredFrames) -> list[ShownPair]:
+    """Load the frames of the first pairs."""
+
+    def encoded(video: str, seconds: float) -> bytes:
+        return webp(thumbnail(frames.frame_at(video, seconds), _PAIR_SIDE))
+
+    return [
+        ShownPair(
+            pair, (encoded(pair.video_a, pair.seconds_a), encoded(pair.video_b, pair.seconds_b))
+        )
+        for pair in pairs[:_MAX_SUSPECTS]
     ]
+
+
+def show_doubtful_labels(labels: Sequence[DoubtfulLabel], frames: StoredFrames) -> list[ShownLabel]:
+    """Load the frames of the first videos with doubtful labels."""
+    return [
+        ShownLabel(label, preview(frames.frames(label.video), fps=frames.fps))
+        for label in labels[:_MAX_SUSPECTS]
+    ]
+
+
+def write_review(review: Review, folder: Path) -> None:
+    """Write ``report.html``, ``charts/<name>.png`` and ``strips/<kind>.png``.
+
+    Args:
+        review: the content.
+        folder: exists and is empty.
+    """
+    figures = {chart.name: chart.draw() for chart in review.all_charts}
+    pngs = {name: png_bytes(figure) for name, figure in figures.items()}
+    (folder / PAGE).write_text(_render(review, figures, pngs), encoding="utf-8")
+    (folder / "charts").mkdir()
+    for name, png in pngs.items():
+        (folder / "charts" / f"{name}.png").write_bytes(png)
+    (folder / "strips").mkdir()
+    for selection in review.selections:
+        if selection.videos:
+            selection.sheet().save(folder / "strips" / f"{selection.kind}.png", optimize=True)
+
+
+def _render(review: Review, figures: Mapping[str, Figure], pngs: Mapping[str, bytes]) -> str:
+    shown = [video for selection in review.selections for video in selection.videos]
+    previews = [video.preview for video in shown] + [one.preview for one in review.doubtful_labels]
     return render_page(
         _TEMPLATE,
         review=review,
         videos=round(review.scores["videos"].value),
-        scores=_score_rows(review.scores),
-        score_names=CLASS_SCORES,
-        chart_uris={name: _chart_uris(chart) for name, chart in review.charts.items()},
-        strip_uri=_strip_uri,
+        headlines=[
+            (name, review.scores[name])
+            for name in review.task.headline_metrics
+            if name in review.scores and name != review.task.video_score
+        ],
+        score_rows=_score_rows(review),
+        chart_images={
+            name: {
+                "uri": data_uri(png, "image/png"),
+                "width": round(figures[name].get_figwidth() * _CSS_PIXELS_PER_INCH),
+                "height": round(figures[name].get_figheight() * _CSS_PIXELS_PER_INCH),
+            }
+            for name, png in pngs.items()
+        },
+        strip_uri=lambda strip: data_uri(webp(strip), WEBP),
         webp_uri=lambda content: data_uri(content, WEBP),
-        any_moves=any(moving),
-        has_heat=any("Grad-CAM" in clip.alt for clip in shown),
-        has_attention=any("Attention" in clip.alt for clip in shown),
+        has_animations=any(one.animation for one in previews),
+        has_heat=any("Grad-CAM" in video.alt for video in shown),
+        has_attention=any("Attention" in video.alt for video in shown),
     )
 
 
-def _score_rows(scores: Mapping[str, Estimate]) -> list[tuple[str, Estimate, str]]:
-    """Return name, number and meaning; counts of videos are no score."""
-    others = sorted(name for name in scores if name not in _MEANINGS and name != "videos")
-    known = [name for name in _MEANINGS if name in scores]
-    return [
-        (name.replace("_", " "), scores[name], _MEANINGS.get(name, "")) for name in known + others
-    ]
-
-
-def _chart_uris(chart: Chart) -> dict[str, object]:
-    light, dark = chart.image("light"), chart.image("dark")
-    width, height = chart.css_size(light)
-    return {
-        "light": data_uri(lossless_webp(light), WEBP),
-        "dark": data_uri(lossless_webp(dark), WEBP),
-        "width": width,
-        "height": height,
-    }
-
-
-def _strip_uri(clip: ShownClip) -> str:
-    return data_uri(webp(clip.strip), WEBP)
+def _score_rows(review: Review) -> list[tuple[str, Score, str]]:
+    """Return name, score and description in the order of the task, then other scores by name."""
+    descriptions = review.task.metric_descriptions
+    known = [name for name in descriptions if name in review.scores]
+    others = sorted(review.scores.keys() - descriptions.keys() - {"videos"})
+    return [(name, review.scores[name], descriptions.get(name, "")) for name in known + others]

@@ -1,20 +1,38 @@
-"""Which test videos are worth a look."""
+"""The test videos that a review shows as film strips, and what it says about each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.sampling import Clip
 from pipeline.evaluation.predictions import Predictions
+from pipeline.review.film_strips import (
+    Preview,
+    SeenClip,
+    film_strip,
+    preview,
+    strip_alt,
+    strip_sheet,
+)
+from pipeline.tasks.targets import targets_of
+from pipeline.tasks.task import Guess
+
+if TYPE_CHECKING:  # pipeline.model imports TensorFlow
+    import keras
 
 Kind = Literal["mistakes", "least_sure", "right"]
 
+_VIDEOS_OF_EACH_KIND = 4
+
 
 @dataclass(frozen=True)
-class Choice:
-    """Some test videos of one kind, by their rows in the predictions."""
+class Selection:
+    """Test videos of one kind, by their rows in the predictions."""
 
     kind: Kind
     title: str
@@ -22,69 +40,192 @@ class Choice:
     rows: Sequence[int]
 
 
-def choose(predictions: Predictions, *, each: int) -> list[Choice]:
-    """Choose the most confident mistakes, the least sure videos, and some that are right.
+@dataclass(frozen=True)
+class ShownVideo:
+    """A film strip with its captions.
 
-    A video is in one choice only. Least sure are those with the smallest distance between
-    the two most probable classes, right or wrong. The right ones are the middle one of each
-    class by confidence, class by class, then the next, so that no class fills the choice.
+    Attributes:
+        video_score: of ``Task.video_scores``; 1 is right.
+        guesses: best answer first; may be empty.
+        alt: the film strip in words.
+    """
+
+    video: str
+    target: str
+    video_score: float
+    guesses: Sequence[Guess]
+    strip: Image.Image
+    alt: str
+    preview: Preview
+
+    @property
+    def is_right(self) -> bool:
+        return self.video_score >= 1
+
+    @property
+    def heading(self) -> str:
+        """Video, target and best answer in one line."""
+        if not self.guesses:
+            return f"{self.video}: {self.target}"
+        best = self.guesses[0]
+        return f"{self.video}: {self.target}, predicted {best.text} {best.score:.3f}"
+
+
+@dataclass(frozen=True)
+class ShownSelection:
+    """The film strips of one selection."""
+
+    kind: Kind
+    title: str
+    explanation: str
+    videos: Sequence[ShownVideo]
+
+    def sheet(self) -> Image.Image:
+        """Put all strips into one picture; there must be a video."""
+        return strip_sheet(
+            [video.strip for video in self.videos], [video.heading for video in self.videos]
+        )
+
+
+def select_videos(predictions: Predictions, *, each: int = _VIDEOS_OF_EACH_KIND) -> list[Selection]:
+    """Select the most confident mistakes, the least sure videos, and typical right ones.
+
+    A video is in one selection only. Least sure are those with the smallest margin, right or
+    wrong. Right ones are those of median confidence, of each stratum of the targets in turn, so
+    that no class fills the selection.
 
     Args:
-        each: videos of each kind at most.
+        predictions: of the test videos.
+        each: videos of each kind, at most.
     """
-    wrong = predictions.predicted != predictions.labels
-    confidence = predictions.probabilities.max(axis=1)
-    mistakes = _first(np.argsort(-confidence, kind="stable"), wrong, each)
-    free = ~np.isin(np.arange(len(wrong)), mistakes)
-    least_sure = _first(np.argsort(margins(predictions.probabilities), kind="stable"), free, each)
-    free[least_sure] = False
-    right = _typical(predictions, free & ~wrong, each)
+    task, outputs = predictions.task, predictions.outputs
+    confidence = task.confidence(outputs)
+    is_right = predictions.video_scores >= 1
+    by_confidence = np.argsort(-confidence, kind="stable")
+    mistakes = by_confidence[~is_right[by_confidence]][:each]
+    is_free = ~np.isin(np.arange(len(is_right)), mistakes)
+    by_margin = np.argsort(task.margins(outputs), kind="stable")
+    least_sure = by_margin[is_free[by_margin]][:each]
+    is_free[least_sure] = False
+    strata = np.array(targets_of(task.type).strata(predictions.targets))
     return [
-        Choice(
+        Selection(
             "mistakes",
             "Most confident mistakes",
-            f"{int(wrong.sum())} of {len(wrong)} test videos are predicted wrong; the surest "
-            "first.",
-            mistakes,
+            f"{int((~is_right).sum())} of {len(is_right)} test videos are predicted wrong. The "
+            "most confident come first.",
+            mistakes.tolist(),
         ),
-        Choice(
+        Selection(
             "least_sure",
             "Least sure",
-            "The two most probable classes are closest to each other here; right or wrong, "
-            "without those above.",
-            least_sure,
+            "The two best answers are closest to each other, right or wrong. The mistakes above "
+            "are left out.",
+            least_sure.tolist(),
         ),
-        Choice(
+        Selection(
             "right",
-            "Right ones",
-            "Of every class in turn one of middling confidence.",
-            right,
+            "Right",
+            "Right answers of median confidence.",
+            _typical_videos(is_free & is_right, strata, confidence)[:each],
         ),
     ]
 
 
-def margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return float64 [N]: how far the most probable class is above the second."""
-    ordered = np.sort(probabilities, axis=1)
-    if probabilities.shape[1] == 1:
-        return ordered[:, -1]
-    gaps: NDArray[np.float64] = ordered[:, -1] - ordered[:, -2]
-    return gaps
+def see_clips(
+    model: "keras.Model", clips: ClipArrays, predictions: Predictions, rows: Sequence[int]
+) -> list[SeenClip]:
+    """Return one clip a row with its explanations.
+
+    Of a video with several clips, it is the one with the largest value of the explained output.
+
+    Args:
+        model: of the predictions.
+        clips: of the test split.
+        predictions: of the test videos.
+        rows: of the predictions, at least one.
+    """
+    from pipeline.model.explanations import attention_weights, grad_cam, has_attention
+    from pipeline.model.prediction import predict_clips
+
+    explained = predictions.task.explained_outputs(predictions.outputs[list(rows)]).tolist()
+    chosen: list[Clip] = []
+    for row, unit in zip(rows, explained, strict=True):
+        numbers = [
+            number for number, name in enumerate(clips.names) if name == predictions.videos[row]
+        ]
+        candidates = [
+            Clip(np.array(clips.frames(number)), clips.mask(number)) for number in numbers
+        ]
+        best = 0
+        if len(candidates) > 1:
+            outputs = predict_clips(model, candidates).reshape(len(candidates), -1)
+            best = int(outputs[:, unit].argmax())
+        chosen.append(candidates[best])
+    heat = grad_cam(model, chosen, explained)
+    attention = attention_weights(model, chosen) if has_attention(model) else None
+    return [
+        SeenClip(
+            frames=clip.frames,
+            mask=clip.mask,
+            heat=None if heat is None else heat[index],
+            attention=None if attention is None else attention[index],
+        )
+        for index, clip in enumerate(chosen)
+    ]
 
 
-def _first(order: NDArray[np.int64], wanted: NDArray[np.bool_], count: int) -> list[int]:
-    rows: list[int] = order[wanted[order]][:count].tolist()
-    return rows
+def draw_selections(
+    predictions: Predictions,
+    selections: Sequence[Selection],
+    see: Callable[[Sequence[int]], Sequence[SeenClip]],
+    *,
+    fps: float,
+) -> list[ShownSelection]:
+    """Draw the film strips of the selected videos.
+
+    Args:
+        predictions: of the test videos.
+        selections: of ``select_videos``.
+        see: from rows of the predictions to clips with explanations; called once.
+        fps: of the stored frames.
+    """
+    rows = [row for selection in selections for row in selection.rows]
+    clips = dict(zip(rows, see(rows) if rows else [], strict=True))
+    video_scores = predictions.video_scores
+
+    def shown(row: int) -> ShownVideo:
+        target, clip = predictions.targets[row], clips[row]
+        return ShownVideo(
+            video=predictions.videos[row],
+            target=target,
+            video_score=float(video_scores[row]),
+            guesses=predictions.task.guesses(target, predictions.outputs[row]),
+            strip=film_strip(clip),
+            alt=strip_alt(clip),
+            preview=preview(clip.frames[clip.mask], fps=fps),
+        )
+
+    return [
+        ShownSelection(
+            selection.kind,
+            selection.title,
+            selection.explanation,
+            [shown(row) for row in selection.rows],
+        )
+        for selection in selections
+    ]
 
 
-def _typical(predictions: Predictions, wanted: NDArray[np.bool_], count: int) -> list[int]:
-    confidence = predictions.probabilities.max(axis=1)
+def _typical_videos(
+    is_wanted: NDArray[np.bool_], strata: NDArray[np.str_], confidence: NDArray[np.float64]
+) -> list[int]:
+    """Return all wanted rows: of each stratum in turn the one closest to its median confidence."""
     queues = []
-    for index in range(len(predictions.class_names)):
-        members = np.flatnonzero(wanted & (predictions.labels == index))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(is_wanted & (strata == stratum))
         if len(members):
-            away = np.abs(confidence[members] - np.median(confidence[members]))
-            queues.append(members[np.argsort(away, kind="stable")].tolist())
+            distance = np.abs(confidence[members] - np.median(confidence[members]))
+            queues.append(members[np.argsort(distance, kind="stable")].tolist())
     longest = max(map(len, queues), default=0)
-    in_turn = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
-    return in_turn[:count]
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

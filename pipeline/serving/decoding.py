@@ -1,7 +1,7 @@
-"""Decoding for a server: bounded in time and memory, and in other processes where asked for.
+"""Decode videos for a server: bounded in time and memory, in processes of their own if wanted.
 
-Frames go through a temporary file that is memory-mapped, so that an hour of video costs disk
-and not memory, and no process hands frames to another.
+Frames go through a temporary file that is memory-mapped. Without it, an hour of video would fill
+the memory of the server, and decoder processes would copy every frame through a pipe.
 """
 
 import multiprocessing
@@ -15,175 +15,178 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
 
-from pipeline.clips.preprocessing import Preprocessing
-from pipeline.serving.sources import VideoSource
-from pipeline.video.damage import UNEXPECTED_ERRORS, detail
+from pipeline.serving.request import VideoRequest
+from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
+from pipeline.video.opening import VideoError
 from pipeline.video.reading import FrameReader
-from pipeline.video.source import VideoError
+from pipeline.video.settings import DecodeSection
 
-# Arguments of write_raw_frames.
-Task = tuple[VideoSource, Path, Preprocessing, float]
-
-# The number of frames of each video, or why there are none.
-Outcomes = Generator[int | VideoError, None, None]
-
-# The decoder looks at the clock after each frame. Who does not come back even then is stopped.
+# The decoder checks its time after each frame. A process that is this late is killed.
 _GRACE_SECONDS = 5
 
 
+class DecodeJob(NamedTuple):
+    """Arguments of ``write_raw_frames``."""
+
+    request: VideoRequest
+    path: Path
+    decode: DecodeSection
+    timeout_seconds: float
+
+
+# The number of frames of each video, or the reason why there are none.
+_FrameCounts = Generator[int | VideoError, None, None]
+
+
 class Decoder:
-    """Makes frames of videos, as for training. Call it from as many threads as you like."""
+    """Decode videos exactly as for training. Safe to use from several threads."""
 
     def __init__(
-        self, preprocessing: Preprocessing, *, timeout_seconds: float, processes: int = 0
+        self, decode: DecodeSection, *, timeout_seconds: float, processes: int = 0
     ) -> None:
-        """Start ``processes`` decoder processes; 0 decodes in this one.
+        """Start ``processes`` decoder processes; 0 decodes in this process.
 
-        Processes are started afresh and not forked: a script that asks for them must guard its
-        ``__main__``, as multiprocessing says.
+        Processes are spawned, not forked. A script that starts some must guard its ``__main__``,
+        see the documentation of multiprocessing.
 
         Args:
+            decode: of the model's preprocessing.
             timeout_seconds: for decoding one video.
+            processes: number of decoder processes.
         """
-        self._preprocessing = preprocessing
+        self._decode = decode
         self._timeout_seconds = timeout_seconds
-        self._workers = _Workers(processes) if processes else None
+        self._pool = _DecoderPool(processes) if processes else None
 
     def frames(
-        self, sources: Sequence[VideoSource]
+        self, requests: Sequence[VideoRequest]
     ) -> Generator[NDArray[np.uint8] | VideoError, None, None]:
-        """Yield what comes of each video, in their order: its frames, or why there are none.
+        """Yield the frames of each video in order, or the reason why it has none.
 
-        Frames are uint8 [N, H, W, 3], RGB, at the model's rate, mapped from a temporary file that
-        is gone when the next video is asked for. Processes decode ahead, so that the frames of up
-        to ``processes + 2`` videos lie on the disk. Close the generator to stop early.
+        Frames are uint8 [N, H, W, 3], RGB, mapped from a temporary file that is deleted before
+        the next video is yielded. Processes decode ahead: the frames of up to ``processes + 2``
+        videos are on disk. Close the generator to stop early.
 
-        A VideoError is yielded for a video that is none, is damaged, is over a limit, takes too
-        long or crashes the decoder.
+        A VideoError is yielded for a file that is not a video, is damaged, exceeds a limit, takes
+        too long or crashes the decoder.
 
         Raises:
             OSError: the frames cannot be written.
         """
-        spec = self._preprocessing.frames
-        # A process that is stopped may write while its folder is removed.
+        # A process that is being killed may still write while its folder is removed.
         with TemporaryDirectory(prefix="frames-", ignore_cleanup_errors=True) as folder:
-            tasks = [
-                (source, Path(folder, str(number)), self._preprocessing, self._timeout_seconds)
-                for number, source in enumerate(sources)
+            jobs = [
+                DecodeJob(request, Path(folder, str(number)), self._decode, self._timeout_seconds)
+                for number, request in enumerate(requests)
             ]
-            write = self._workers.write if self._workers else _write_here
-            with closing(write(tasks)) as counts:
-                for (_, path, _, _), count in zip(tasks, counts, strict=True):
+            write = self._pool.write if self._pool else _write_in_process
+            with closing(write(jobs)) as counts:
+                for job, count in zip(jobs, counts, strict=True):
                     if isinstance(count, VideoError):
                         yield count
                     else:
-                        yield np.memmap(
-                            path, np.uint8, "r", shape=(count, spec.height, spec.width, 3)
-                        )
-                    path.unlink(missing_ok=True)
+                        shape = (count, self._decode.height, self._decode.width, 3)
+                        yield np.memmap(job.path, np.uint8, "r", shape=shape)
+                    job.path.unlink(missing_ok=True)
 
 
-class _Workers:
-    """Processes that decode. Those that die are replaced."""
+class _DecoderPool:
+    """Decoder processes. A process that dies is replaced."""
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
         self._replacing = threading.Lock()
         self._pool = self._new_pool()
 
-    def write(self, tasks: Sequence[Task]) -> Outcomes:
-        """Yield what ``write_raw_frames`` gives of each task, or why it gives nothing.
+    def write(self, jobs: Sequence[DecodeJob]) -> _FrameCounts:
+        """Yield the result of ``write_raw_frames`` for each job, or its error.
 
-        One task more than there are processes is under way: they work while the caller does.
+        One job more than there are processes is scheduled: they work while the caller does.
         """
         futures: deque[Future[int]] = deque()
         try:
-            for number, task in enumerate(tasks):
-                for later in tasks[number + len(futures) : number + self._processes + 1]:
-                    futures.append(self._scheduled(later))
-                outcome = self._outcome(futures[0], task)
+            for number, job in enumerate(jobs):
+                for later in jobs[number + len(futures) : number + self._processes + 1]:
+                    futures.append(self._schedule(later))
+                count = self._result(futures[0], job)
                 futures.popleft()
-                yield outcome
+                yield count
         finally:
-            for future in futures:  # nobody waits for them any more
+            for future in futures:  # the caller stopped early
                 future.cancel()
 
-    def _outcome(self, future: "Future[int]", task: Task) -> int | VideoError:
-        source, _, _, timeout_seconds = task
+    def _result(self, future: "Future[int]", job: DecodeJob) -> int | VideoError:
+        name = job.request.name
         try:
             try:
                 return future.result()
-            except BrokenProcessPool:  # a process died of something else, while it was idle
-                return self._scheduled(task).result()
+            except BrokenProcessPool:  # a process was killed while it was idle
+                return self._schedule(job).result()
         except VideoError as error:
             return error
         except TimeoutError:
-            return _too_slow(source.name, timeout_seconds)
+            return _too_slow(name, job.timeout_seconds)
         except ProcessExpired as error:
-            return VideoError(source.name, f"the decoder died of it (exit code {error.exitcode})")
+            return VideoError(name, f"the video crashed the decoder (exit code {error.exitcode})")
 
-    def _scheduled(self, task: Task) -> "Future[int]":
-        _, _, _, timeout_seconds = task
+    def _schedule(self, job: DecodeJob) -> "Future[int]":
         with self._replacing:
             if not self._pool.active:
                 self._pool = self._new_pool()
             return self._pool.schedule(
-                write_raw_frames, args=task, timeout=timeout_seconds + _GRACE_SECONDS
+                write_raw_frames, args=job, timeout=job.timeout_seconds + _GRACE_SECONDS
             )
 
     def _new_pool(self) -> ProcessPool:
-        # Forked processes would inherit threads and locks of this one.
-        context = multiprocessing.get_context("spawn")
-        # They use every core already: one thread of OpenCV each.
+        # Forked processes would inherit threads and locks. The processes use every core already,
+        # so OpenCV gets one thread in each.
         pool = ProcessPool(
-            self._processes, initializer=cv2.setNumThreads, initargs=[1], context=context
+            self._processes,
+            initializer=cv2.setNumThreads,
+            initargs=[1],
+            context=multiprocessing.get_context("spawn"),
         )
-        pool.schedule(os.getpid)  # starts them now, and not when the first request waits
+        pool.schedule(os.getpid)  # start the processes now, not when the first request waits
         return pool
 
 
-def _write_here(tasks: Sequence[Task]) -> Outcomes:
-    for task in tasks:
+def _write_in_process(jobs: Sequence[DecodeJob]) -> _FrameCounts:
+    for job in jobs:
         try:
-            yield write_raw_frames(*task)
+            yield write_raw_frames(*job)
         except VideoError as error:
             yield error
 
 
 def write_raw_frames(
-    source: VideoSource, path: Path, preprocessing: Preprocessing, timeout_seconds: float
+    request: VideoRequest, path: Path, decode: DecodeSection, timeout_seconds: float
 ) -> int:
     """Write the frames of a video to ``path``, uint8 [N, H, W, 3], RGB; return N.
 
     Raises:
-        VideoError: the video is none, is damaged, is over a limit or takes too long.
+        VideoError: the file is not a video, is damaged, exceeds a limit or takes too long.
         OSError: the frames cannot be written.
     """
     deadline = time.monotonic() + timeout_seconds
-    reader = FrameReader(
-        source.content,
-        preprocessing.frames,
-        limits=preprocessing.limits,
-        segment=source.segment,
-    )
     count = 0
     try:
         with path.open("wb") as file:
-            for picture in reader:
-                file.write(picture.tobytes())
+            for frame in FrameReader(request.content, decode, segment=request.segment):
+                file.write(frame.tobytes())
                 count += 1
                 if time.monotonic() > deadline:
-                    raise _too_slow(source.name, timeout_seconds)
+                    raise _too_slow(request.name, timeout_seconds)
     except VideoError as error:
-        raise VideoError(source.name, error.reason, error.is_lasting) from None
+        raise VideoError(request.name, error.reason, error.is_lasting) from None
     except UNEXPECTED_ERRORS as error:
-        raise VideoError(source.name, f"decoding failed: {detail(error)}") from None
+        raise VideoError(request.name, f"decoding failed: {describe(error)}") from None
     return count
 
 

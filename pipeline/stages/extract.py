@@ -3,73 +3,57 @@
 import logging
 from collections.abc import Sequence
 
-from pipeline.base.command import run_command
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import replacing_folder
-from pipeline.base.paths import CATALOG, CLIPS, FRAMES
-from pipeline.catalog.records import SPLITS, CatalogEntry, read_catalog
-from pipeline.catalog.splits import check_every_class_everywhere
-from pipeline.clips.metadata import ClipsMetadata
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.clips.preprocessing import Preprocessing
-from pipeline.clips.sampling import ClipSpec
-from pipeline.clips.shards import ClipArrays, ClipSource, write_clips
+from pipeline.clips.shards import write_clips
+from pipeline.common.command import run_command
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import replacing_folder
+from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, FRAMES, PREPROCESSING
+from pipeline.common.records import SPLITS, VideoRecord, read_decoded
 from pipeline.params import load_params
-from pipeline.video.ledger import Ledger
-from pipeline.video.store import stored_path
+from pipeline.tasks.targets import Targets, targets_of
+from pipeline.video.store import load_frames, read_frame_settings, stored_path
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    params = load_params().extract
-    clip_spec = ClipSpec(
-        frames=params.frames,
-        sampling=params.sampling,
-        stride=params.stride,
-        clips_per_video=params.clips_per_video,
-    )
-    ledger = Ledger.read(FRAMES)
-    stored = {row.name: row.stored for row in ledger.rows if row.is_usable}
-    entries = read_catalog(CATALOG)
-    usable = [entry for entry in entries if entry.name in stored]
-    _check_classes(usable, quarantined=len(entries) - len(usable))
+    params = load_params()
+    extract, decode = params.extract, read_frame_settings(FRAMES)
+    records = read_decoded(CATALOG, DECODE_INDEX)
+    _check_splits(records, targets_of(params.task.type))
+
+    def load(record: VideoRecord) -> NDArray[np.uint8]:
+        assert record.facts is not None
+        return load_frames(stored_path(FRAMES, record.facts.key), decode)
+
     with replacing_folder(CLIPS) as folder:
         for split in SPLITS:
-            sources = [
-                ClipSource(
-                    name=entry.name,
-                    label=entry.label,
-                    group=entry.group,
-                    key=stored[entry.name].key,
-                    stored=stored_path(FRAMES, stored[entry.name].key),
-                    n_frames=stored[entry.name].frames,
-                )
-                for entry in usable
-                if entry.split == split
-            ]
-            write_clips(
+            n_clips = write_clips(
                 folder / split,
-                sources,
-                frame_spec=ledger.spec,
-                clip_spec=clip_spec,
-                n_shards=params.shards,
+                [record for record in records if record.is_usable and record.split == split],
+                load=load,
+                extract=extract,
+                frame_size=(decode.height, decode.width),
             )
-            clips = len(ClipArrays(folder / split))
-            logger.info("%s: %d clips of %d frames", split, clips, params.frames)
-        ClipsMetadata(
-            class_names=tuple(sorted({entry.label for entry in usable})),
-            preprocessing=Preprocessing(ledger.spec, clip_spec, ledger.limits),
-        ).write(folder / "metadata.json")
+            logger.info("%s: %d clips of %d frames", split, n_clips, extract.frames)
+        Preprocessing(decode, extract).write(folder / PREPROCESSING.name)
 
 
-def _check_classes(usable: Sequence[CatalogEntry], *, quarantined: int) -> None:
+def _check_splits(records: Sequence[VideoRecord], targets: Targets) -> None:
+    usable = [record for record in records if record.is_usable]
     try:
-        check_every_class_everywhere(usable)
+        targets.check_splits(usable)
     except PipelineError as error:
-        if not quarantined:
+        n_quarantined = len(records) - len(usable)
+        if not n_quarantined:
             raise
         raise PipelineError(
-            f"Without the {quarantined} quarantined videos ({FRAMES}/index.csv says why): {error}"
+            f"{error} {n_quarantined} quarantined videos are left out; {DECODE_INDEX} has the "
+            "reasons."
         ) from None
 
 

@@ -2,20 +2,33 @@
 
 import logging
 
-from pipeline.base.command import run_command
-from pipeline.base.dotted import flat_params
-from pipeline.base.files import read_json, write_json
-from pipeline.base.paths import CLIPS, METRICS, MODEL, MODEL_METADATA, REGISTRATION, REVIEW
-from pipeline.clips.metadata import ClipsMetadata
-from pipeline.clips.shards import ClipArrays
-from pipeline.model.saving import model_digest
-from pipeline.params import load_params
-from pipeline.serving.contract import ServingConfig
-from pipeline.stages.results import log_results
-from pipeline.tracking.aliases import CHALLENGER
+from pipeline.clips.arrays import ClipArrays
+from pipeline.common.command import run_command
+from pipeline.common.files import read_csv, read_json, write_json
+from pipeline.common.paths import (
+    AUDITS,
+    CATALOG,
+    CLIPS,
+    DECODE_INDEX,
+    HISTORY,
+    INTERVALS,
+    METRICS,
+    MODEL,
+    MODEL_METADATA,
+    PLOTS,
+    REGISTRATION,
+    REVIEW,
+    TABLES,
+)
+from pipeline.common.records import SPLITS
+from pipeline.common.settings import flatten_as_text
+from pipeline.model.saving import ModelMetadata, model_digest
+from pipeline.params import Params, load_params
+from pipeline.registry.register import register_model
+from pipeline.registry.versions import CHALLENGER
+from pipeline.serving.request import ServingConfig
 from pipeline.tracking.provenance import provenance_tags
-from pipeline.tracking.registry import register_model
-from pipeline.tracking.scores import SCORES, SETTINGS
+from pipeline.tracking.results import SCORES, SETTINGS, log_results
 from pipeline.video.writing import encode_mp4
 
 logger = logging.getLogger(__name__)
@@ -24,33 +37,60 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     params = load_params()
     name = params.register_.name
-    sha256 = model_digest(MODEL, MODEL_METADATA)
-    scores = {f"{SCORES}{key}": f"{value:.6g}" for key, value in read_json(METRICS).items()}
-    settings = flat_params(params.evaluate.model_dump(), SETTINGS)
+    metadata = ModelMetadata.read(MODEL_METADATA)
+    model_sha256 = model_digest(MODEL, MODEL_METADATA)
+    scores: dict[str, float] = read_json(METRICS)
+    run_id = _log_results(params, metadata, model_sha256, scores)
     version = register_model(
-        log_results(params, REVIEW),
+        run_id,
         name=name,
-        model_sha256=sha256,
+        model_sha256=model_sha256,
         model_path=MODEL,
         metadata_path=MODEL_METADATA,
-        example_video=_example_video(),
-        tags={**provenance_tags(), **scores, **settings},
+        example_video=_example_video(metadata),
+        tags={
+            **provenance_tags(),
+            **{f"{SCORES}{name}": f"{value:.6g}" for name, value in scores.items()},
+            **flatten_as_text(params.evaluate.model_dump(), SETTINGS),
+        },
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
     write_json(
         REGISTRATION,
-        {"name": name, "version": version, "alias": CHALLENGER, "model_sha256": sha256},
+        {"name": name, "version": version, "alias": CHALLENGER, "model_sha256": model_sha256},
     )
     logger.info("registered %s version %d as @%s", name, version, CHALLENGER)
 
 
-def _example_video() -> bytes:
+def _log_results(
+    params: Params, metadata: ModelMetadata, model_sha256: str, scores: dict[str, float]
+) -> str:
+    """Log the results of train, evaluate and review; return the id of the run."""
+    return log_results(
+        model_sha256=model_sha256,
+        params=params.training_params(),
+        dataset=params.data.videos,
+        history=[{key: float(cell) for key, cell in row.items()} for row in read_csv(HISTORY)],
+        catalog=CATALOG,
+        decode_index=DECODE_INDEX,
+        scores=scores,
+        intervals=read_json(INTERVALS),
+        settings=params.evaluate.model_dump(),
+        confidence=params.evaluate.confidence,
+        audits=read_json(AUDITS),
+        target_summary=metadata.task.summary(),
+        clips={split: len(ClipArrays(CLIPS / split)) for split in SPLITS},
+        headline=metadata.task.headline_metrics,
+        files=[TABLES, PLOTS, AUDITS, REVIEW],
+    )
+
+
+def _example_video(metadata: ModelMetadata) -> bytes:
     """Return the first test clip as a small video file."""
     clips = ClipArrays(CLIPS / "test")
     frames = clips.frames(0)[clips.mask(0)]
-    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # H.264 wants even sizes
-    fps = ClipsMetadata.read(MODEL_METADATA).preprocessing.frames.fps
-    return encode_mp4(frames[:, :height, :width], fps=fps)
+    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # H.264 needs even sizes
+    return encode_mp4(frames[:, :height, :width], fps=metadata.preprocessing.decode.fps)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
-"""report: what the videos are, as a picture and as a table by class and split."""
+"""report: the data set as a picture, and as a table by class and split."""
 
-from pipeline.base.command import run_command
-from pipeline.base.paths import CATALOG, DATA_SUMMARY, FRAMES_INDEX, VIDEOS_PICTURE
-from pipeline.catalog.records import SPLITS
-from pipeline.evaluation.data_plots import videos_picture
-from pipeline.evaluation.data_summary import summarise, write_summary_csv
-from pipeline.evaluation.plots import save_png
-from pipeline.params import load_params
-from pipeline.stages.described import read_described
+from pipeline.common.charts import save_png
+from pipeline.common.command import run_command
+from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_INDEX
+from pipeline.common.records import read_decoded
+from pipeline.dataset.report import summarise, write_summary_csv
+from pipeline.dataset.report_picture import data_picture
 
 
 def main() -> None:
-    bins = load_params().report.bins
-    videos = list(read_described(CATALOG, FRAMES_INDEX).values())
-    summary = summarise(videos, splits=SPLITS)
+    records = read_decoded(CATALOG, DECODE_INDEX)
+    summary = summarise(records)
     write_summary_csv(DATA_SUMMARY, summary)
-    save_png(videos_picture(videos, summary, bins=bins), VIDEOS_PICTURE)
+    save_png(data_picture(records, summary), DATA_PICTURE)
 
 
 if __name__ == "__main__":

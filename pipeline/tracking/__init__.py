@@ -1,7 +1,10 @@
-"""MLflow: runs, the model registry, and the model in the form in which it is served."""
+"""MLflow: the store, one run a training, and its results.
+
+An observer of the stages: it changes no output of a stage.
+"""
 
 import os
 
-# MLflow decides when it is imported whether it sends usage statistics, so this must come first,
-# and every import of it in this repository is below this package. Set it to false to take part.
+# MLflow decides while it is imported whether it sends usage statistics. Importing this package
+# first switches them off; MLFLOW_DISABLE_TELEMETRY=false switches them on.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

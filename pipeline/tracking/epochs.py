@@ -1,22 +1,22 @@
-"""Metrics of every epoch, logged while a model is fitted."""
+"""Log the metrics of every epoch during training."""
 
 import logging
 from typing import Any
 
 from keras.callbacks import Callback
 
-from pipeline.base.errors import PipelineError
+from pipeline.common.errors import PipelineError
 from pipeline.tracking.runs import log_epoch
 
 logger = logging.getLogger(__name__)
 
 
 class EpochMetrics(Callback):  # type: ignore[misc]  # Keras does not type it
-    """Logs loss and metrics to a run after every epoch, as steps counted from 1.
+    """Log loss and metrics to a run after every epoch, as steps counted from 1.
 
-    A store that fails does not stop the training: what could not be logged is logged after
-    the next epoch. (``mlflow.keras.MlflowCallback`` counts from 0, logs validation metrics
-    twice and drops what it could not log.)
+    A store that fails does not stop the training: the metrics are logged after a later epoch.
+    ``mlflow.keras.MlflowCallback`` counts from 0, logs validation metrics twice and loses the
+    metrics of a failed call.
     """
 
     def __init__(self, run_id: str) -> None:

@@ -1,4 +1,7 @@
-"""Runs that do not come to their end: killed while we look on, or behind our back."""
+"""Close runs whose process was killed, by a signal that Python can catch or by SIGKILL.
+
+Without it, the MLflow UI shows the run of a killed training as running for ever.
+"""
 
 import logging
 import signal
@@ -14,7 +17,8 @@ from mlflow import MlflowClient
 logger = logging.getLogger(__name__)
 
 _HOST, _PID, _STARTED = "process.host", "process.pid", "process.started"
-_SAME_START_SECONDS = 2.0  # the clock that it is computed from may be set meanwhile
+# psutil computes the start of a process from the system clock, which may be adjusted.
+_SAME_START_SECONDS = 2.0
 _EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -26,7 +30,7 @@ class Terminated(SystemExit):
 def sigterm_raises() -> Iterator[None]:
     """Raise Terminated on the first SIGTERM inside the block; a second one kills at once.
 
-    Outside the main thread Python cannot catch signals, and the block is left alone.
+    Does nothing outside the main thread, where Python cannot catch signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,7 +48,7 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def process_tags() -> dict[str, str]:
-    """Return tags by which a run finds the process that it belongs to."""
+    """Return tags that identify this process: host, process id and start time."""
     process = psutil.Process()
     return {
         _HOST: socket.gethostname(),
@@ -54,7 +58,7 @@ def process_tags() -> dict[str, str]:
 
 
 def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
-    """End as KILLED every run of this host that says RUNNING although its process is gone.
+    """End as KILLED every RUNNING run of this host whose process no longer exists.
 
     Args:
         experiment: id of the experiment.
@@ -66,7 +70,7 @@ def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
     for run in running:
         if not _is_alive(run.data.tags):
             client.set_terminated(run.info.run_id, "KILLED")
-            logger.info("Run %s was killed; closed it.", run.info.run_name)
+            logger.info("Closed run %s, whose process was killed.", run.info.run_name)
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:

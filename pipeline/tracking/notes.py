@@ -1,4 +1,4 @@
-"""The note of a run, which the UI shows first: how good, what to look at, made from what."""
+"""The note of a run, which the MLflow UI shows first: scores, audits, data, provenance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from pipeline.tracking.markdown import plain, table
+from pipeline.common.tables import count_of, markdown_escape, markdown_table
 from pipeline.tracking.store import connect, mlflow_errors
 
-_MADE_FROM = "### Made from"
-_MOST_CLASSES = 20  # that are named
-_LONGEST = 8000  # characters that MLflow takes
+_PROVENANCE = "### Provenance"
+_LONGEST_SUMMARY = 600  # characters
+_LONGEST = 8000  # characters that MLflow accepts
 
 
-def start_note(client: MlflowClient, run_id: str, made_from: str) -> None:
-    """Write the part of the note that does not change: what the model is made from."""
-    _write(client, run_id, f"{_MADE_FROM}\n\n{made_from}")
+def start_note(client: MlflowClient, run_id: str, provenance: str) -> None:
+    """Write the part of the note that does not change: commit, params and data."""
+    _write(client, run_id, f"{_PROVENANCE}\n\n{provenance}")
 
 
 def note_results(
@@ -26,32 +26,30 @@ def note_results(
     intervals: Mapping[str, tuple[float, float]],
     confidence: float,
     audits: Sequence[Mapping[str, Any]],
-    class_names: Sequence[str],
+    target_summary: str,
     clips: Mapping[str, int],
+    headline: Sequence[str],
 ) -> None:
-    """Write what was found in front of what the model is made from, in place of what stood there.
+    """Write results before the provenance, in place of the results of an earlier evaluation.
 
-    Args:
-        run_id: of the run.
-        scores: of the test videos; ``accuracy`` and ``videos``, their number, among them.
-        intervals: of some of them, the accuracy among them.
-        confidence: of the intervals, such as 0.95.
-        audits: each with ``ok`` and ``sentence``.
-        class_names: of the model.
-        clips: split -> number of clips.
+    The parameters are those of ``results.log_results``.
     """
+    summary = markdown_escape(target_summary)
+    if len(summary) > _LONGEST_SUMMARY:
+        summary = f"{summary[: _LONGEST_SUMMARY - 1]}…"
+    clip_counts = ", ".join(f"{split} {count:,}" for split, count in clips.items())
     sections = [
-        [_headline(scores, intervals, confidence, audits)],
+        [_headline(scores, intervals, confidence, audits, headline)],
         _audit_lines(audits),
         _score_lines(scores, intervals, confidence),
-        _data_lines(class_names, clips),
+        ["### Data", "", summary, "", f"Clips: {clip_counts}"],
     ]
-    found = "\n".join(line for lines in sections for line in (*lines, ""))
+    results = "\n".join(line for lines in sections if lines for line in (*lines, ""))
     client = connect()
     with mlflow_errors():
         note = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
-        _, heading, made_from = note.partition(_MADE_FROM)
-        _write(client, run_id, f"{found}\n{heading}{made_from}")
+        _, heading, provenance = note.partition(_PROVENANCE)
+        _write(client, run_id, f"{results}\n{heading}{provenance}")
 
 
 def _headline(
@@ -59,16 +57,33 @@ def _headline(
     intervals: Mapping[str, tuple[float, float]],
     confidence: float,
     audits: Sequence[Mapping[str, Any]],
+    headline: Sequence[str],
 ) -> str:
-    """Say the most in a line: the UI folds the rest away."""
-    low, high = intervals["accuracy"]
-    line = (
-        f"**Accuracy {scores['accuracy']:.3f}**, {confidence:.0%} interval {low:.3f} to "
-        f"{high:.3f}, on {scores['videos']:.0f} test videos."
-    )
-    if to_look_at := sum(not audit["ok"] for audit in audits):
-        line += f" To look at: {to_look_at} {'audit' if to_look_at == 1 else 'audits'}."
+    """Return the line that the UI shows when the note is folded."""
+    parts: list[str] = []
+    for name in headline:
+        if name in scores:
+            shown = f"{_score_name(name)} {scores[name]:.3f}"
+            parts.append(shown if parts else f"**{shown[0].upper()}{shown[1:]}**")
+            if name in intervals:
+                low, high = intervals[name]
+                parts[-1] += f" ({confidence:.0%} interval {low:.3f} to {high:.3f})"
+    line = f"{', '.join(parts)}, on {count_of(int(scores['videos']), 'test video')}."
+    if warnings := sum(audit["status"] != "ok" for audit in audits):
+        line += f" {count_of(warnings, 'audit')} to look at."
     return line
+
+
+def _audit_lines(audits: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not audits:
+        return []
+    warnings_first = sorted(audits, key=lambda audit: audit["status"] == "ok")
+    lines = [
+        f"- {'ok' if audit['status'] == 'ok' else '**' + audit['status'] + '**'}: "
+        f"{markdown_escape(audit['sentence'])}"
+        for audit in warnings_first
+    ]
+    return ["### Audits", "", *lines]
 
 
 def _score_lines(
@@ -76,29 +91,15 @@ def _score_lines(
 ) -> list[str]:
     rows = []
     for name, value in scores.items():
-        low_high = intervals.get(name)
-        between = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
-        rows.append((name.replace("_", " ").replace("f1", "F1"), f"{value:.4g}", between))
-    return ["### Scores", "", *table(("score", "value", f"{confidence:.0%} interval"), rows)]
+        interval = intervals.get(name)
+        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+        rows.append((_score_name(name), f"{value:.4g}", shown))
+    header = ("score", "value", f"{confidence:.0%} interval")
+    return ["### Scores", "", *markdown_table(header, rows)]
 
 
-def _audit_lines(audits: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not audits:
-        return []
-    # Those that want a look first.
-    lines = [
-        f"- {'fine' if audit['ok'] else '**look**'}: {plain(audit['sentence'])}"
-        for audit in sorted(audits, key=lambda audit: bool(audit["ok"]))
-    ]
-    return ["### Audits", "", *lines]
-
-
-def _data_lines(class_names: Sequence[str], clips: Mapping[str, int]) -> list[str]:
-    names = ", ".join(plain(name) for name in class_names[:_MOST_CLASSES])
-    if len(class_names) > _MOST_CLASSES:
-        names += f" and {len(class_names) - _MOST_CLASSES} more"
-    counts = ", ".join(f"{split} {count:,}" for split, count in clips.items())
-    return ["### Data", "", f"{len(class_names)} classes: {names}", "", f"Clips: {counts}"]
+def _score_name(name: str) -> str:
+    return name.replace("_", " ").replace("f1", "F1")
 
 
 def _write(client: MlflowClient, run_id: str, note: str) -> None:

@@ -1,8 +1,8 @@
-"""One MLflow run a training, found again by the content of its model.
+"""One MLflow run a training, identified by the content of its model.
 
-What goes wrong before a training costs nothing and stops it. What goes wrong with the store
-later is a warning: hours of training must not be lost to a server that restarts, and
-``ensure_run`` makes up for what is missing from what lies on disk.
+An error before the training stops it at once. A later error of the store is only a warning:
+hours of training must not be lost to a server that restarts. ``ensure_run`` creates a missing
+run from the files on disk.
 """
 
 import json
@@ -18,10 +18,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 
-from pipeline.base.dotted import flat_params
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import sha256_of_file
-from pipeline.tracking.changes import Changes, find_changes
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import sha256_of_file
+from pipeline.common.settings import flatten_as_text
 from pipeline.tracking.interruption import (
     Terminated,
     close_abandoned_runs,
@@ -29,8 +28,14 @@ from pipeline.tracking.interruption import (
     sigterm_raises,
 )
 from pipeline.tracking.notes import start_note
-from pipeline.tracking.provenance import UNKNOWN, clips_data, provenance_tags
-from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_errors
+from pipeline.tracking.provenance import (
+    UNKNOWN,
+    Changes,
+    clips_data,
+    find_changes,
+    provenance_tags,
+)
+from pipeline.tracking.store import EXPERIMENT, GONE, connect, experiment_id, mlflow_errors
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +43,7 @@ MODEL_SHA256 = "model.sha256"
 CNN_WEIGHTS_SHA256 = "cnn_weights.sha256"
 RECREATED = "recreated"
 
-_GONE = "RESOURCE_DOES_NOT_EXIST"
-_DIGEST_LENGTH = 36  # the longest digest of a data set that MLflow takes
+_DIGEST_LENGTH = 36  # the longest digest of a data set that MLflow accepts
 
 
 @contextmanager
@@ -51,19 +55,19 @@ def training_run(
     name: str | None = None,
     parent: str | None = None,
 ) -> Iterator[str]:
-    """Yield the id of a new run, which ends with the block.
+    """Start a run, yield its id, and end the run with the block.
 
-    It ends as FINISHED, as FAILED after an exception, and as KILLED after Ctrl-C or SIGTERM.
-    Runs that a SIGKILL on this host left open are closed as KILLED first. System metrics are
-    sampled every 10 seconds meanwhile (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
+    The run ends as FINISHED, as FAILED after an exception, and as KILLED after Ctrl-C or
+    SIGTERM. First, runs of this host whose process was killed by SIGKILL are closed as KILLED.
+    System metrics are sampled every 10 seconds (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
 
     Args:
-        params: sections of params.yaml; nested keys become ``train.epochs``. A run never
-            forgets a param, so they are those that made the model, and no others.
+        params: sections of params.yaml that decide the model; nested keys become
+            ``train.epochs``. MLflow does not allow a param of a run to change.
         dataset: name of the data set, such as the folder of the videos.
         experiment: name of the experiment.
-        name: of the run; without one, what differs from the commit.
-        parent: id of the run that this one is a part of.
+        name: of the run; by default the differences from the commit.
+        parent: id of the run that this one belongs to.
 
     Raises:
         PipelineError: the store cannot be opened or written.
@@ -75,7 +79,14 @@ def training_run(
         close_abandoned_runs(client, experiment_number)
     with sigterm_raises():
         with mlflow_errors():
-            run_id = _start(experiment_number, name=name or changes.run_name, parent=parent)
+            run = mlflow.start_run(
+                experiment_id=experiment_number,
+                run_name=name or changes.run_name,
+                parent_run_id=parent,
+                tags=process_tags(),
+                log_system_metrics=True,
+            )
+        run_id = str(run.info.run_id)
         status = RunStatus.FAILED
         try:
             with mlflow_errors():
@@ -93,7 +104,7 @@ def training_run(
 def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
     """Log the metrics of an epoch, counted from 1."""
     client = connect()
-    now = _milliseconds()
+    now = time.time_ns() // 1_000_000  # milliseconds
     with mlflow_errors():
         client.log_batch(
             run_id, metrics=[Metric(name, value, now, epoch) for name, value in metrics.items()]
@@ -101,33 +112,33 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
 
 
 def tag_model(run_id: str, model_sha256: str) -> None:
-    """Make the run the one that ``find_run`` finds for this model; a warning if that fails."""
-    with warned("evaluate will start another run for this model"):
+    """Set the tag by which ``find_run`` finds the run of a model; warn if that fails."""
+    with warned("The evaluate stage will create another run for this model"):
         _tag(run_id, MODEL_SHA256, model_sha256)
 
 
 def tag_cnn_weights(run_id: str, path: Path) -> None:
-    """Note the content of the file that the CNN began with: params have nothing but its name."""
-    with warned(f"The run does not say what {path} held"):
+    """Record the SHA-256 of the file of initial CNN weights: params only hold its name."""
+    with warned(f"The run does not record the content of {path}"):
         _tag(run_id, CNN_WEIGHTS_SHA256, sha256_of_file(path))
 
 
 def find_run(model_sha256: str, *, experiment: str = EXPERIMENT) -> str | None:
-    """Return the id of the newest run that made this model, None if there is none."""
+    """Return the id of the newest run that trained this model; None if there is none."""
     client = connect()
     experiment_number = experiment_id(client, experiment)
     with mlflow_errors():
-        found = client.search_runs(
+        runs = client.search_runs(
             [experiment_number],
             f"tags.`{MODEL_SHA256}` = '{model_sha256}'",
             order_by=["attributes.start_time DESC"],
             max_results=1,
         )
-    return str(found[0].info.run_id) if found else None
+    return str(runs[0].info.run_id) if runs else None
 
 
 def existing_run(run_id: str | None) -> Run | None:
-    """Return a run by its id; None if there is no such run any more."""
+    """Return a run by its id; None if it does not exist or was deleted for good."""
     if not run_id:
         return None
     client = connect()
@@ -135,7 +146,7 @@ def existing_run(run_id: str | None) -> Run | None:
         try:
             return client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code != _GONE:
+            if error.error_code != GONE:
                 raise
             return None
 
@@ -148,16 +159,19 @@ def ensure_run(
     history: Sequence[Mapping[str, float]],
     experiment: str = EXPERIMENT,
 ) -> str:
-    """Return the id of the run that made this model; make up for it when the store has none.
+    """Return the id of the run that trained this model; create the run if it is missing.
 
-    That happens when the store was deleted, is another one, or the model came from DVC's
-    cache. Such a run has the tag ``recreated`` and no system metrics.
+    It is missing when the store was deleted or replaced, or when DVC restored the model from
+    its cache. A created run has the tag ``recreated`` and no system metrics.
 
     Args:
         model_sha256: digest of the model, as given to ``tag_model``.
         params, dataset: as for ``training_run``.
         history: one row an epoch: ``epoch``, counted from 1, and its metrics.
         experiment: name of the experiment.
+
+    Raises:
+        PipelineError: the store cannot be opened or written.
     """
     run_id = find_run(model_sha256, experiment=experiment)
     if run_id is not None:
@@ -177,19 +191,17 @@ def ensure_run(
     with mlflow_errors():
         client.set_tag(run_id, MODEL_SHA256, model_sha256)
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
-    logger.info("MLflow had no run of this model; made one from the files: %s", name)
+    logger.info("MLflow had no run of this model. Created one from the files: %s", name)
     return run_id
 
 
-def _start(experiment_number: str, *, name: str, parent: str | None) -> str:
-    run = mlflow.start_run(
-        experiment_id=experiment_number,
-        run_name=name,
-        parent_run_id=parent,
-        tags=process_tags(),
-        log_system_metrics=True,
-    )
-    return str(run.info.run_id)
+@contextmanager
+def warned(consequence: str) -> Iterator[None]:
+    """Turn a PipelineError inside the block into a warning that names its consequence."""
+    try:
+        yield
+    except PipelineError as error:
+        logger.warning("%s: %s", consequence, error)
 
 
 def _describe(
@@ -200,8 +212,8 @@ def _describe(
     dataset: str,
     changes: Changes,
 ) -> None:
-    """Log what the run was made from: params, commit and data."""
-    mlflow.log_params(flat_params(params), run_id=run_id)
+    """Log params, commit and data of a new run."""
+    mlflow.log_params(flatten_as_text(params), run_id=run_id)
     tags = {**provenance_tags(), **changes.tags}
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     start_note(client, run_id, changes.markdown)
@@ -221,16 +233,3 @@ def _tag(run_id: str, key: str, value: str) -> None:
     client = connect()
     with mlflow_errors():
         client.set_tag(run_id, key, value)
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@contextmanager
-def warned(consequence: str) -> Iterator[None]:
-    """Turn a PipelineError inside the block into a warning that names its consequence."""
-    try:
-        yield
-    except PipelineError as error:
-        logger.warning("%s: %s", consequence, error)

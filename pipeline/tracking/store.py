@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs and models, and plain words for what goes wrong on the way there."""
+"""The MLflow store: its location, its experiment, and its errors in one sentence."""
 
 import logging
 import os
@@ -15,29 +15,30 @@ from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from pipeline.base.errors import PipelineError
+from pipeline.common.errors import PipelineError
 
 EXPERIMENT = "video-classifier"
 
 RESTORE = (
-    "After the store was deleted, the last model comes back with: "
-    "dvc repro --force --single-item evaluate register"
+    "After the store was deleted, log and register the last model again with: "
+    "dvc repro --force --single-item register"
 )
 
-# Error codes of MLflow for a model, a version, an alias or a run that does not exist.
-MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+# MLflow's error codes for a run, and for a model, version or alias, that does not exist.
+GONE = "RESOURCE_DOES_NOT_EXIST"
+MISSING = (GONE, "INVALID_PARAMETER_VALUE")
 
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
-# The UI opens on pages for language models otherwise.
-_TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
+# Without this tag the UI opens on pages for language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
-# MLflow's own defaults wait four minutes for a server that refuses connections, and a quarter
-# of an hour for one that does not answer.
-_DEFAULTS = {
+# MLflow's own defaults wait four minutes for a server that refuses connections, and fifteen for
+# one that does not answer.
+_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
@@ -46,19 +47,19 @@ _DEFAULTS = {
 
 
 def store_uri() -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or a database file in the current folder without it."""
+    """Return ``MLFLOW_TRACKING_URI``; without it, a database file in the current folder."""
     return os.environ.get(_URI_VARIABLE) or _default_uri()
 
 
 def connect() -> MlflowClient:
-    """Point MLflow at the store, quietly and with little patience; make it if it is a new file.
+    """Set MLflow's store and return a client. A missing database file is created.
 
     Raises:
         PipelineError: the store cannot be opened.
     """
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-    for name, value in _DEFAULTS.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     uri = store_uri()
     is_given = _URI_VARIABLE in os.environ
@@ -67,14 +68,14 @@ def connect() -> MlflowClient:
             _open_database(uri)
         mlflow.set_tracking_uri(uri)
         if not is_given:
-            # MLflow exports what it was told. A child process in another folder must not
-            # take this folder's store for the user's choice.
+            # set_tracking_uri exports the variable. A child process in another folder would
+            # take it for the user's choice.
             os.environ.pop(_URI_VARIABLE, None)
         return MlflowClient()
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """Return the id of an experiment, which is made when it does not exist.
+    """Return the id of an experiment; create the experiment if it does not exist.
 
     Raises:
         PipelineError: the experiment was deleted, or the folder with the store was moved.
@@ -85,14 +86,14 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             return str(
-                client.create_experiment(name, artifact_location=artifacts, tags=_TRAINING_VIEW)
+                client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS)
             )
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         number = experiment.experiment_id
         raise PipelineError(
-            f"MLflow at {shown_uri()}: the experiment {name} was deleted, but its name is not "
-            f"free. Restore it with: mlflow experiments restore --experiment-id {number}, or "
-            f"remove it for good with: mlflow gc --experiment-ids {number}"
+            f"MLflow at {shown_uri()}: the experiment {name} was deleted and its name is still "
+            f"reserved. Restore it with: mlflow experiments restore --experiment-id {number}, or "
+            f"delete it for good with: mlflow gc --experiment-ids {number}"
         )
     if is_default and experiment.artifact_location != artifacts:
         raise PipelineError(
@@ -105,7 +106,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
-    """Turn what MLflow and its store raise into a PipelineError of one sentence and a remedy."""
+    """Turn errors of MLflow and its store into a PipelineError of one sentence and a remedy."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
@@ -113,7 +114,7 @@ def mlflow_errors() -> Iterator[None]:
 
 
 def shown_uri() -> str:
-    """Return the store's address for messages, without its password."""
+    """Return the address of the store for messages, without its password."""
     try:
         return sqlalchemy.make_url(store_uri()).render_as_string(hide_password=True)
     except ArgumentError:  # a folder, or a name such as "databricks"
@@ -126,12 +127,20 @@ def _default_uri() -> str:
 
 @cache
 def _open_database(uri: str) -> None:
-    """Fail at once where MLflow would try again and again for a minute and a half."""
+    """Raise at once when the database cannot be opened: MLflow retries for 90 seconds."""
     engine = sqlalchemy.create_engine(uri)
     try:
         sqlalchemy.inspect(engine).get_table_names()
     finally:
         engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of the message; of a failed connection, its cause."""
+    lines = str(error).strip().splitlines()
+    connection = re.search(r"\(Caused by \w+\([\"'].*?: (.*)[\"']\)\)", str(error))
+    reason = connection[1] if connection else lines[0] if lines else type(error).__name__
+    return reason.rstrip(".")
 
 
 def _remedy() -> str:
@@ -140,11 +149,3 @@ def _remedy() -> str:
     if store_uri() == _default_uri():
         return f"If its files are damaged, delete {_DATABASE} and {_ARTIFACTS}. {RESTORE}"
     return f"Correct or unset {_URI_VARIABLE}."
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line, and of a failed connection what the system said of it."""
-    lines = str(error).strip().splitlines()
-    connection = re.search(r"\(Caused by \w+\([\"'].*?: (.*)[\"']\)\)", str(error))
-    reason = connection[1] if connection else lines[0] if lines else type(error).__name__
-    return reason.rstrip(".")

@@ -1,1 +1,1 @@
-"""Reading and writing video files: open, choose frames by time, shrink, store."""
+"""Read and write video files: open, choose frames by time, shrink, store."""

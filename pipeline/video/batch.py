@@ -1,135 +1,231 @@
-"""Decoding many videos into the frame store, a process a core, and only what is new."""
+"""Decode many videos into the frame store: in parallel, isolated, and only what is new.
+
+Each worker is a separate process: one damaged file can block or crash FFmpeg, and would
+otherwise end the decoding of all others.
+"""
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import joblib
+from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
-from pipeline.base.files import remove_in_progress
-from pipeline.video.damage import UNEXPECTED_ERRORS, detail
-from pipeline.video.reading import FrameReader, FrameSpec, Segment
-from pipeline.video.source import Limits, VideoError
+from pipeline.common.files import remove_in_progress
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
+from pipeline.video.opening import VideoError
+from pipeline.video.reading import FrameReader, Segment
+from pipeline.video.settings import DecodeSection
 from pipeline.video.store import (
     SUFFIX,
-    StoredVideo,
     frames_key,
     read_stored,
     stored_path,
     write_frames,
-    write_refusal,
+    write_quarantined,
 )
-from pipeline.video.workers import Failure, run_isolated
 
 logger = logging.getLogger(__name__)
 
-# What a worker gets at once: enough to hide the milliseconds of handing over.
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+# A worker receives several videos at once, because handing over takes milliseconds.
 _CHUNK_VIDEOS = 16
 _CHUNK_BYTES = 4 << 20
+_PENDING_PER_WORKER = 4
+_MAX_TRIES = 2  # a crash may have another cause than the file, such as a lack of memory
 
 
-@dataclass(frozen=True)
-class DecodeTask:
-    """One video to decode, or a segment of it."""
+def decode_records(
+    folder: Path,
+    records: Sequence[VideoRecord],
+    *,
+    videos: Path,
+    decode: DecodeSection,
+    workers: int,
+) -> list[VideoRecord]:
+    """Write the frames of ``records`` to ``folder`` and return the records with their facts.
 
-    source: Path
-    source_sha256: str  # empty when the source is no regular file
-    segment: Segment
-    spec: FrameSpec
-    limits: Limits
+    Intact files of earlier runs are kept; missing and damaged ones are decoded. A killed run
+    continues where it stopped. Files of other records stay until ``prune_store``.
 
-    @property
-    def key(self) -> str:
-        identity = self.source_sha256 or str(self.source)
-        return frames_key(identity, self.segment, self.spec, self.limits)
-
-
-def update_store(
-    folder: Path, tasks: Sequence[DecodeTask], *, workers: int, timeout_seconds: float
-) -> dict[str, StoredVideo]:
-    """Make ``folder`` hold the frames of these tasks; return what is stored, by key.
-
-    Whole files of an earlier run are kept, damaged and missing ones are decoded. A killed
-    run is taken up where it stopped. Files that no task asks for stay until ``prune_store``.
+    A video that takes longer than ``decode.timeout_seconds``, or that crashes the decoder
+    twice, is quarantined and decoded again in the next run.
 
     Args:
-        workers: processes; 0 for one per core.
-        timeout_seconds: a video that takes longer, or that crashes the decoder twice, is
-            refused; it is tried again in the next run.
+        folder: the frame store.
+        records: equal content and segments are decoded once.
+        videos: the folder that ``VideoRecord.video`` is relative to.
+        workers: number of processes; 0 for one per core.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    by_key = {task.key: task for task in tasks}
-    stored = _already_stored(folder, by_key)
-    missing = [task for key, task in by_key.items() if key not in stored]
-    logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(stored))
+    keys = [_key(record, videos, decode) for record in records]
+    by_key = dict(zip(keys, records, strict=True))
+    facts = _read_stored(folder, by_key.keys())
+    missing = [record for key, record in by_key.items() if key not in facts]
+    logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(facts))
     results = run_isolated(
-        partial(decode_one, folder),
-        _chunked(missing),
+        partial(decode_record, folder=folder, videos=videos, decode=decode),
+        _chunk_by_size(missing, videos),
         workers=workers or joblib.cpu_count(),
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=decode.timeout_seconds,
     )
-    for task, result in tqdm(
+    for record, result in tqdm(
         results, total=len(missing), desc="decode", unit="video", disable=None
     ):
-        stored[task.key] = _as_refusal(task, result) if isinstance(result, Failure) else result
+        key = _key(record, videos, decode)
+        facts[key] = _failed(key, result.reason) if isinstance(result, Failure) else result
     remove_in_progress(folder)
-    return stored
+    return [replace(record, facts=facts[key]) for key, record in zip(keys, records, strict=True)]
 
 
 def prune_store(folder: Path, keys: Collection[str]) -> None:
-    """Remove every stored video but those with ``keys``."""
+    """Delete every stored video except those with ``keys``."""
     for path in folder.glob(f"*{SUFFIX}"):
         if path.name.removesuffix(SUFFIX) not in keys:
             path.unlink()
 
 
-def decode_one(folder: Path, task: DecodeTask) -> StoredVideo:
-    """Decode one video into ``folder``; a video that cannot be used is refused with a reason."""
-    cv2.setNumThreads(1)  # the processes already use every core
-    path = stored_path(folder, task.key)
-    reader = FrameReader(task.source, task.spec, limits=task.limits, segment=task.segment)
+def decode_record(
+    record: VideoRecord, *, folder: Path, videos: Path, decode: DecodeSection
+) -> DecodeFacts:
+    """Decode one video into ``folder``, or quarantine it with a reason."""
+    cv2.setNumThreads(1)  # the worker processes already use every core
+    key = _key(record, videos, decode)
+    path = stored_path(folder, key)
+    segment = Segment(record.start_seconds, record.end_seconds)
+    reader = FrameReader(videos / record.video, decode, segment=segment)
     try:
-        return write_frames(path, reader, key=task.key)
+        return write_frames(path, reader, lambda: reader.facts or DecodeFacts(key=key), key=key)
     except VideoError as error:
-        if error.is_lasting:
-            return write_refusal(path, error, reader, key=task.key)
-        return StoredVideo(key=task.key, frames=0, reason=error.reason)
+        facts = replace(reader.facts or DecodeFacts(key=key), key=key, reason=error.reason)
+        if not error.is_lasting:
+            return DecodeFacts(key=key, reason=error.reason)
+        write_quarantined(path, facts)
+        return facts
     except UNEXPECTED_ERRORS as error:
-        return _as_refusal(task, Failure(detail(error)))
+        return _failed(key, describe(error))
 
 
-def _as_refusal(task: DecodeTask, failure: Failure) -> StoredVideo:
-    """Report a hang, a crash or a fault of ours without storing it: the next run may do better."""
-    return StoredVideo(key=task.key, frames=0, reason=f"decoding failed: {failure.reason}")
+def _key(record: VideoRecord, videos: Path, decode: DecodeSection) -> str:
+    source = record.sha256 or str(videos / record.video)
+    return frames_key(source, record.start_seconds, record.end_seconds, decode)
 
 
-def _already_stored(folder: Path, by_key: dict[str, DecodeTask]) -> dict[str, StoredVideo]:
-    found = (
-        read_stored(path)
-        for path in tqdm(
-            sorted(folder.glob(f"*{SUFFIX}")), desc="verify", unit="video", disable=None
-        )
-        if path.name.removesuffix(SUFFIX) in by_key
-    )
-    return {stored.key: stored for stored in found if stored is not None}
+def _failed(key: str, reason: str) -> DecodeFacts:
+    """Return the facts of a timeout, a crash or a defect, which are not stored."""
+    return DecodeFacts(key=key, reason=f"decoding failed: {reason}")
 
 
-def _chunked(tasks: Sequence[DecodeTask]) -> list[list[DecodeTask]]:
-    """Put small files together; the largest go first, so that no core waits for the last one."""
-    chunks: list[list[DecodeTask]] = []
-    room = -1
-    for task in sorted(tasks, key=_size, reverse=True):
-        if room < _size(task) or len(chunks[-1]) == _CHUNK_VIDEOS:
+def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
+    """Verify the stored videos with ``keys`` and return the facts of the intact ones."""
+    paths = [
+        path for path in sorted(folder.glob(f"*{SUFFIX}")) if path.name.removesuffix(SUFFIX) in keys
+    ]
+    stored = map(read_stored, tqdm(paths, desc="verify", unit="video", disable=None))
+    return {facts.key: facts for facts in stored if facts is not None}
+
+
+def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:
+    """Group small files; the largest come first, so that no core waits for the last one."""
+    sizes = {}
+    for record in records:
+        path = videos / record.video
+        sizes[record.name] = path.stat().st_size if path.exists() else 0
+    chunks: list[list[VideoRecord]] = []
+    free_bytes = -1
+    for record in sorted(records, key=lambda record: sizes[record.name], reverse=True):
+        size = sizes[record.name]
+        if free_bytes < size or len(chunks[-1]) == _CHUNK_VIDEOS:
             chunks.append([])
-            room = _CHUNK_BYTES
-        chunks[-1].append(task)
-        room -= _size(task)
+            free_bytes = _CHUNK_BYTES
+        chunks[-1].append(record)
+        free_bytes -= size
     return chunks
 
 
-def _size(task: DecodeTask) -> int:
-    return task.source.stat().st_size if task.source.exists() else 0
+@dataclass(frozen=True)
+class Failure:
+    """The reason why a task has no result."""
+
+    reason: str
+
+
+def run_isolated(
+    work: Callable[[TaskT], ResultT],
+    chunks: Sequence[Sequence[TaskT]],
+    *,
+    workers: int,
+    timeout_seconds: float,
+) -> Iterator[tuple[TaskT, ResultT | Failure]]:
+    """Yield each task with its result, in the order in which they finish.
+
+    A task that takes longer than ``timeout_seconds`` is stopped; one whose process dies is
+    tried once more. Exceptions that ``work`` raises are bugs and are raised here.
+
+    Args:
+        work: a function at the top level of a module; its results can be pickled.
+        chunks: tasks that a process receives together. If a chunk fails, its tasks are run one
+            by one.
+        workers: number of processes.
+    """
+    if not chunks:
+        return
+    # A forked process would inherit the threads and locks of this one.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPool(max_workers=min(workers, len(chunks)), context=context)
+    waiting = deque((chunk, 1) for chunk in chunks)
+    pending: dict[Future[list[ResultT]], tuple[Sequence[TaskT], int]] = {}
+    try:
+        while waiting or pending:
+            # A few at a time: ``wait`` looks through all pending futures for each result.
+            while waiting and len(pending) < _PENDING_PER_WORKER * workers:
+                chunk, tries = waiting.popleft()
+                future = pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout_seconds)
+                pending[future] = (chunk, tries)
+            for done in wait(pending, return_when=FIRST_COMPLETED).done:
+                chunk, tries = pending.pop(done)
+                try:
+                    yield from zip(chunk, done.result(), strict=True)
+                except (TimeoutError, ProcessExpired) as error:
+                    retries = _retries(chunk, tries, error)
+                    waiting.extendleft(retries)
+                    if not retries:
+                        yield chunk[0], Failure(_failure_reason(error, timeout_seconds))
+    except BaseException:
+        pool.stop()  # type: ignore[no-untyped-call]
+        raise
+    else:
+        pool.close()  # type: ignore[no-untyped-call]
+    finally:
+        pool.join()
+
+
+def _run_chunk(work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]) -> list[ResultT]:
+    return [work(task) for task in chunk]
+
+
+def _retries(
+    chunk: Sequence[TaskT], tries: int, error: TimeoutError | ProcessExpired
+) -> list[tuple[Sequence[TaskT], int]]:
+    """Return the chunks to run again after a failure, with the number of that try."""
+    is_crash = isinstance(error, ProcessExpired)
+    if len(chunk) > 1:
+        return [([task], tries + 1 if is_crash else tries) for task in chunk]
+    return [(chunk, tries + 1)] if is_crash and tries < _MAX_TRIES else []
+
+
+def _failure_reason(error: TimeoutError | ProcessExpired, timeout_seconds: float) -> str:
+    if isinstance(error, ProcessExpired):
+        return f"the process died (exit code {error.exitcode})"
+    return f"not finished after {timeout_seconds:g} s"

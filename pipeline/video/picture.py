@@ -1,12 +1,11 @@
-"""From a decoded frame to a small RGB picture: the one definition for training and serving.
+"""Turn a decoded frame into a small RGB picture: one definition for training and serving.
 
-The Y, U and V planes are shrunk first and only the small picture is turned into RGB,
-so that the cost follows the size that is kept and not the size of the source.
+The Y, U and V planes are shrunk first, and only the small picture is converted to RGB, so that
+the cost depends on the size that is kept and not on the size of the source.
 """
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import av
 import cv2
@@ -14,12 +13,13 @@ import numpy as np
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
-Fit = Literal["crop", "letterbox", "stretch"]
+from pipeline.video.settings import DecodeSection, Fit
+
 Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 
-# Luma weights (Kr, Kb) by FFmpeg's number of the colour space: BT.709, FCC, BT.601 (PAL
-# and NTSC), SMPTE 240M, BT.2020. Source: ITU-T H.273, table 4. A file that does not say
-# is taken for BT.601, as FFmpeg's and OpenCV's own converters do.
+# Luma weights (Kr, Kb) by FFmpeg's number of the colour space: BT.709, FCC, BT.601 (PAL and
+# NTSC), SMPTE 240M, BT.2020. Source: ITU-T H.273, table 4. Unspecified means BT.601, as in
+# FFmpeg's and OpenCV's own converters.
 _LUMA_WEIGHTS = {
     1: (0.2126, 0.0722),
     4: (0.30, 0.11),
@@ -46,18 +46,16 @@ class Window:
     out_height: int
 
 
-def small_picture(
-    frame: av.VideoFrame, *, pixel_aspect: float, width: int, height: int, fit: Fit
-) -> Picture:
-    """Return ``frame`` as uint8 [height, width, 3], RGB, upright, with square pixels.
+def small_picture(frame: av.VideoFrame, *, pixel_aspect: float, decode: DecodeSection) -> Picture:
+    """Return ``frame`` as uint8 [decode.height, decode.width, 3], RGB, upright, square pixels.
 
-    ``crop`` keeps the middle and fills the picture, ``letterbox`` keeps everything between
-    black bars, ``stretch`` keeps everything and gives up the proportions.
+    Args:
+        pixel_aspect: width of a source pixel over its height; 1 for square pixels.
     """
     quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    turned = quarter_turns % 2 == 1
-    target = (height, width) if turned else (width, height)
-    window = fit_window(frame.width, frame.height, pixel_aspect, target, fit)
+    is_turned = quarter_turns % 2 == 1
+    target = (decode.height, decode.width) if is_turned else (decode.width, decode.height)
+    window = fit_window((frame.width, frame.height), target, pixel_aspect, decode.fit)
     small = _to_rgb(frame, window)
     if (window.out_width, window.out_height) != target:
         small = _on_black(small, width=target[0], height=target[1])
@@ -66,55 +64,64 @@ def small_picture(
 
 @cache
 def fit_window(
-    width: int, height: int, pixel_aspect: float, target: tuple[int, int], fit: Fit
+    source: tuple[int, int], target: tuple[int, int], pixel_aspect: float, fit: Fit
 ) -> Window:
-    """Say which part of a ``width`` x ``height`` source goes where in ``target`` (w, h).
+    """Return which part of a source picture is kept, and its size in the target picture.
+
+    To add a fit: add it to ``Fit`` in settings.py and a case here.
 
     Args:
+        source: width and height.
+        target: width and height.
         pixel_aspect: width of a source pixel over its height; 1 for square pixels.
 
-    >>> fit_window(1280, 720, 1.0, (64, 64), "crop")
+    >>> fit_window((1280, 720), (64, 64), 1.0, "crop")
     Window(left=280, top=0, width=720, height=720, out_width=64, out_height=64)
-    >>> fit_window(1280, 720, 1.0, (64, 64), "letterbox")
+    >>> fit_window((1280, 720), (64, 64), 1.0, "letterbox")
     Window(left=0, top=0, width=1280, height=720, out_width=64, out_height=36)
     """
+    width, height = source
     out_width, out_height = target
-    if fit == "stretch":
-        return Window(0, 0, width, height, out_width, out_height)
     source_aspect = width * pixel_aspect / height
     target_aspect = out_width / out_height
-    if fit == "letterbox":
-        if source_aspect > target_aspect:
-            out_height = max(1, round(out_width / source_aspect))
-        else:
-            out_width = max(1, round(out_height * source_aspect))
-        return Window(0, 0, width, height, out_width, out_height)
-    kept_width, kept_height = width, height
-    if source_aspect > target_aspect:
-        kept_width = max(1, round(height * target_aspect / pixel_aspect))
-    else:
-        kept_height = max(1, round(width * pixel_aspect / target_aspect))
-    left, top = (width - kept_width) // 2, (height - kept_height) // 2
-    return Window(left, top, kept_width, kept_height, out_width, out_height)
+    is_wider = source_aspect > target_aspect
+    match fit:
+        case "stretch":
+            return Window(0, 0, width, height, out_width, out_height)
+        case "letterbox":
+            if is_wider:
+                out_height = max(1, round(out_width / source_aspect))
+            else:
+                out_width = max(1, round(out_height * source_aspect))
+            return Window(0, 0, width, height, out_width, out_height)
+        case "crop":
+            kept_width, kept_height = width, height
+            if is_wider:
+                kept_width = max(1, round(height * target_aspect / pixel_aspect))
+            else:
+                kept_height = max(1, round(width * pixel_aspect / target_aspect))
+            left, top = (width - kept_width) // 2, (height - kept_height) // 2
+            return Window(left, top, kept_width, kept_height, out_width, out_height)
 
 
 def _to_rgb(frame: av.VideoFrame, window: Window) -> Picture:
+    """Cut ``window`` out of ``frame``, resize it and convert it to RGB."""
     if frame.format.name not in _PLANAR_YUV:
         if frame.format.is_rgb or len(frame.format.components) < 3:  # RGB, palettes, grey
-            return _shrink(
-                _cut(_pixels(frame.reformat(format="rgb24").planes[0], 3), window), window
-            )
+            pixels = _pixels(frame.reformat(format="rgb24").planes[0], 3)
+            return _shrink(_cut(pixels, window), window)
         frame = frame.reformat(format=_nearest_planar(frame.format))
     planes = []
     for plane in frame.planes:
         step_x, step_y = frame.width / plane.width, frame.height / plane.height
         planes.append(_shrink(_cut(_pixels(plane, 1), window, step_x, step_y), window))
-    matrix = _yuv_to_rgb(frame.colorspace, is_full_range=_is_full_range(frame))
+    is_full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    matrix = _yuv_to_rgb(frame.colorspace, is_full_range=is_full_range)
     return np.asarray(cv2.transform(cv2.merge(planes), matrix), np.uint8)
 
 
 def _nearest_planar(pixel_format: av.VideoFormat) -> str:
-    """Name the 8-bit planar format with the same chroma resolution: 10-bit 4:2:0 -> yuv420p."""
+    """Return the 8-bit planar format with the same chroma resolution: 10-bit 4:2:0 -> yuv420p."""
     name = pixel_format.name
     if "444" in name:
         return "yuv444p"
@@ -137,11 +144,11 @@ def _cut(pixels: Picture, window: Window, step_x: float = 1, step_y: float = 1) 
 
 
 def _shrink(pixels: Picture, window: Window) -> Picture:
-    """Resize to the window's output size: exact halving while it lasts, then one bilinear step.
+    """Resize to the window's output size: exact halving while possible, then one bilinear step.
 
-    Halving averages 2 x 2 pixels, so nothing aliases, and is some seven times faster than
-    OpenCV's INTER_AREA at any other ratio. Where one axis alone is halved, the other one is
-    doubled first for that reason.
+    Halving averages 2 x 2 pixels, so it does not alias, and is about seven times faster than
+    OpenCV's INTER_AREA at any other ratio. Where only one axis is halved, the other one is
+    doubled first to keep that ratio.
     """
     while True:
         halve_y = pixels.shape[0] >= 2 * window.out_height
@@ -158,10 +165,6 @@ def _shrink(pixels: Picture, window: Window) -> Picture:
 
 def _resize(pixels: Picture, size: tuple[int, int], interpolation: int) -> Picture:
     return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
-
-
-def _is_full_range(frame: av.VideoFrame) -> bool:
-    return frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
 
 
 @cache

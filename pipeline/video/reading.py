@@ -1,51 +1,34 @@
-"""One function gives a video's frames to training, evaluation and serving."""
+"""Read the frames of a video at a constant rate, for training, evaluation and serving alike."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.video.info import VideoInfo, found_by_survey, seen_in
-from pipeline.video.picture import Fit, Picture, small_picture
-from pipeline.video.selective import UntrustedFrames, decode_selected
+from pipeline.common.records import DecodeFacts
+from pipeline.video.opening import VideoError, open_video, source_name, too_long
+from pipeline.video.packet_scan import PacketScan, frame_packets, scan_packets
+from pipeline.video.picture import Picture, small_picture
+from pipeline.video.selective import UnreliableFrames, decode_selected
 from pipeline.video.sequential import SequentialDecoder
-from pipeline.video.source import Limits, VideoError, open_video, source_name, too_long
-from pipeline.video.survey import Survey, frame_packets, survey_video
-from pipeline.video.timing import Durations, FrameT, TimedFrame, exact_rate, frames_at_rate
+from pipeline.video.settings import DecodeSection
+from pipeline.video.timing import DurationKind, FrameT, TimedFrame, exact_rate, frames_at_rate
 
-OnDamage = Literal["quarantine", "keep"]
-
-# Raise it when the same file and spec would give other frames than before: every stored
-# frame file and every registered model carries the number.
-FRAMES_VERSION = 2
-
-
-@dataclass(frozen=True)
-class FrameSpec:
-    """Which frames of a video are kept, and how large.
-
-    ``on_damage`` says what becomes of a video that is damaged or cut short: ``quarantine``
-    refuses it, ``keep`` keeps the frames before the first sign of damage.
-    """
-
-    fps: float
-    width: int
-    height: int
-    fit: Fit
-    on_damage: OnDamage = "quarantine"
+# Transfer characteristics of HDR pictures: PQ and HLG. Source: ITU-T H.273, table 3.
+_HDR_TRANSFERS = (16, 18)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The part of a video that one row of the labels speaks of; seconds since its first frame."""
+    """A part of a video, in seconds since its first frame; None: no bound."""
 
     start_seconds: float | None = None
     end_seconds: float | None = None
@@ -57,111 +40,109 @@ WHOLE_VIDEO = Segment()
 class FrameReader:
     """Iterate over the frames of a video at a constant rate.
 
-    Each item is uint8 [spec.height, spec.width, 3], RGB. Memory holds a few source frames
-    and at most 16 MiB of compressed video, whatever the length. ``info`` is there once the
-    iteration has ended, and after a VideoError as far as the file could be looked at.
+    Each item is uint8 [decode.height, decode.width, 3], RGB. Memory holds a few source frames
+    and at most 16 MiB of compressed video, whatever the length.
 
-    Frames that are not kept are skipped by the codec where that changes nothing
-    (selective.py). Wherever something looks odd, everything is decoded (sequential.py),
-    which also finds the words for what is wrong.
+    Frames that are not kept are skipped by the codec where that does not change the others
+    (selective.py). If anything is unusual, everything is decoded (sequential.py), which also
+    finds the reason for damage.
+
+    Attributes:
+        facts: complete after the iteration, without key and frames; after a VideoError, what
+            is known up to the error; None when the file could not be opened.
 
     Args:
-        selective: False decodes everything in any case.
+        source: path of a regular file, or the bytes of a video file.
+        selective: False decodes every frame.
 
     Raises (while iterating):
-        VideoError: the file is no video, over a limit, has no frame in ``segment``, or is
-            damaged there and ``spec.on_damage`` is ``quarantine``.
+        VideoError: the file is not a video, exceeds a limit, has no frame in ``segment``, or is
+            damaged there and ``decode.on_damage`` is ``quarantine``.
     """
 
     def __init__(
         self,
         source: Path | bytes,
-        spec: FrameSpec,
+        decode: DecodeSection,
         *,
-        limits: Limits,
         segment: Segment = WHOLE_VIDEO,
         selective: bool = True,
     ) -> None:
         self._source = source
-        self._spec = spec
-        self._limits = limits
+        self._decode = decode
         self._segment = segment
         self._selective = selective
         self._name = source_name(source)
-        self.info: VideoInfo | None = None
+        self.facts: DecodeFacts | None = None
 
     def __iter__(self) -> Iterator[Picture]:
-        given = 0
-        with open_video(self._source, limits=self._limits) as video:
+        n_yielded = 0
+        with open_video(self._source, self._decode) as video:
             container, stream, _ = video
-            survey = survey_video(video, self._source, limits=self._limits)
-            damage = survey.damage if self._reaches(survey.seconds) else ""
-            self.info = replace(found_by_survey(container, stream, survey), damage=damage)
-            self._refuse(survey, damage)
-            if self._selective and survey.frames is not None:
+            scan = scan_packets(video, self._source, self._decode)
+            damage = scan.damage if self._reaches(scan.seconds) else ""
+            self.facts = replace(_scan_facts(container, stream, scan), reason=damage)
+            self._check_scan(scan, damage)
+            if self._selective and scan.frames is not None:
                 try:
-                    for picture in self._decode_selectively(stream, survey):
+                    for picture in self._decode_selectively(stream, scan):
                         yield picture
-                        given += 1
-                except UntrustedFrames:
-                    pass  # what was given so far is right
+                        n_yielded += 1
+                except UnreliableFrames:
+                    pass  # the frames so far are intact
                 else:
                     return
-        yield from islice(self._decode_sequentially(survey, damage), given, None)
+        yield from islice(self._decode_sequentially(scan, damage), n_yielded, None)
 
-    def _decode_selectively(self, stream: VideoStream, survey: Survey) -> Iterator[Picture]:
-        kept = list(self._at_rate(survey.timed(), survey.durations))
+    def _decode_selectively(self, stream: VideoStream, scan: PacketScan) -> Iterator[Picture]:
+        kept = list(self._at_rate(scan.timed_frames(), scan.durations))
         if not kept:
-            raise UntrustedFrames
-        assert survey.frames is not None
-        assert self.info is not None
-        with self._packets(stream, survey) as packets:
-            frames = decode_selected(stream.codec_context, survey.frames, packets, set(kept))
+            raise UnreliableFrames
+        assert scan.frames is not None
+        assert self.facts is not None
+        with self._packets(stream, scan) as packets:
+            frames = decode_selected(stream.codec_context, scan.frames, packets, set(kept))
             frame: av.VideoFrame | None = None
             for timestamp in kept:
                 while frame is None or frame.pts != timestamp:
-                    if (frame := next(frames, None)) is None:  # they came in another order
-                        raise UntrustedFrames
-                    self.info = replace(self.info, **seen_in(frame))
-                yield self._small(frame, stream)
+                    if (frame := next(frames, None)) is None:  # decoded in another order
+                        raise UnreliableFrames
+                    self.facts = _add_frame_facts(self.facts, frame)
+                yield self._small_picture(frame, stream)
 
     @contextmanager
     def _packets(
-        self, stream: VideoStream, survey: Survey
+        self, stream: VideoStream, scan: PacketScan
     ) -> "Iterator[Iterable[Packet[VideoStream]]]":
-        if survey.packets is not None:
-            yield survey.packets
+        if scan.packets is not None:
+            yield scan.packets
             return
-        with open_video(self._source, limits=self._limits) as (container, again, _):
-            assert again.index == stream.index
-            yield frame_packets(container, again)
+        with open_video(self._source, self._decode) as (container, reopened, _):
+            assert reopened.index == stream.index
+            yield frame_packets(container, reopened)
 
-    def _decode_sequentially(self, survey: Survey, damage: str) -> Iterator[Picture]:
-        with open_video(self._source, limits=self._limits) as (container, stream, _):
+    def _decode_sequentially(self, scan: PacketScan, damage: str) -> Iterator[Picture]:
+        with open_video(self._source, self._decode) as (container, stream, _):
             decoder = SequentialDecoder(
-                container,
-                stream,
-                name=self._name,
-                max_seconds=self._limits.max_seconds,
-                is_cut=bool(damage),
+                container, stream, self._decode, name=self._name, is_truncated=bool(damage)
             )
-            kept = 0
-            for frame in self._at_rate(decoder, survey.durations):
-                kept += 1
-                yield self._small(frame, stream)
-        assert self.info is not None
+            n_kept = 0
+            for frame in self._at_rate(decoder, scan.durations):
+                n_kept += 1
+                yield self._small_picture(frame, stream)
+        assert self.facts is not None
         if decoder.first is not None:
-            self.info = replace(self.info, **seen_in(decoder.first))
+            self.facts = _add_frame_facts(self.facts, decoder.first)
         if decoder.damage:
-            self.info = replace(
-                self.info,
+            self.facts = replace(
+                self.facts,
                 source_seconds=round(float(decoder.end_seconds), 3),
                 source_frames=decoder.count,
-                damage=damage or decoder.damage,
+                reason=damage or decoder.damage,
             )
-        if self.info.damage and (self._spec.on_damage == "quarantine" or not kept):
-            raise VideoError(self._name, self.info.damage)
-        if not kept:
+        if self.facts.reason and (self._decode.on_damage == "quarantine" or not n_kept):
+            raise VideoError(self._name, self.facts.reason)
+        if not n_kept:
             raise VideoError(
                 self._name,
                 f"no frame between start_seconds = {self._segment.start_seconds} and "
@@ -169,47 +150,67 @@ class FrameReader:
                 f"the last frame is at {float(decoder.seconds):.2f} s",
             )
 
-    def _refuse(self, survey: Survey, damage: str) -> None:
-        """Refuse what the survey alone shows to be unusable, before anything is decoded."""
-        if damage and self._spec.on_damage == "quarantine":
+    def _check_scan(self, scan: PacketScan, damage: str) -> None:
+        """Refuse a video that the packet scan alone shows to be unusable."""
+        if damage and self._decode.on_damage == "quarantine":
             raise VideoError(self._name, damage)
-        max_seconds = self._limits.max_seconds
-        is_long = survey.frames is not None and survey.seconds > max_seconds
+        max_seconds = self._decode.max_seconds
+        is_long = scan.frames is not None and scan.seconds > max_seconds
         if is_long and self._reaches(max_seconds):
-            raise too_long(self._name, max_seconds)
+            raise too_long(self._name, self._decode)
 
     def _reaches(self, seconds: float) -> bool:
-        """Whether the segment needs what comes ``seconds`` after the first frame."""
+        """Return whether the segment ends later than ``seconds`` after the first frame."""
         return self._segment.end_seconds is None or self._segment.end_seconds > seconds
 
     def _at_rate(
-        self, timed: Iterable[tuple[TimedFrame, FrameT]], durations: Durations
+        self, timed: Iterable[tuple[TimedFrame, FrameT]], durations: DurationKind
     ) -> Iterator[FrameT]:
         end = self._segment.end_seconds
         return frames_at_rate(
             timed,
-            fps=exact_rate(self._spec.fps),
+            fps=exact_rate(self._decode.fps),
             start_seconds=exact_rate(self._segment.start_seconds or 0),
             end_seconds=None if end is None else exact_rate(end),
             durations=durations,
         )
 
-    def _small(self, frame: av.VideoFrame, stream: VideoStream) -> Picture:
-        return small_picture(
-            frame,
-            pixel_aspect=float(stream.sample_aspect_ratio or 1),
-            width=self._spec.width,
-            height=self._spec.height,
-            fit=self._spec.fit,
-        )
+    def _small_picture(self, frame: av.VideoFrame, stream: VideoStream) -> Picture:
+        pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        return small_picture(frame, pixel_aspect=pixel_aspect, decode=self._decode)
 
 
 def read_frames(
-    source: Path | bytes, spec: FrameSpec, *, limits: Limits, segment: Segment = WHOLE_VIDEO
+    source: Path | bytes, decode: DecodeSection, *, segment: Segment = WHOLE_VIDEO
 ) -> NDArray[np.uint8]:
-    """Return the frames of a video at ``spec.fps``: uint8 [N, height, width, 3], RGB, N >= 1.
+    """Return the frames of a video: uint8 [N, decode.height, decode.width, 3], RGB, N >= 1.
 
     Raises:
         VideoError: as for FrameReader.
     """
-    return np.stack(list(FrameReader(source, spec, limits=limits, segment=segment)))
+    return np.stack(list(FrameReader(source, decode, segment=segment)))
+
+
+def _scan_facts(container: InputContainer, stream: VideoStream, scan: PacketScan) -> DecodeFacts:
+    """Return the facts that are known before decoding."""
+    codec = stream.codec_context
+    has_rate = bool(scan.seconds) and scan.count > 1
+    claimed_seconds = scan.claim.seconds
+    return DecodeFacts(
+        key="",
+        container=container.format.name,
+        codec=codec.codec.canonical_name,
+        width=stream.width,
+        height=stream.height,
+        is_hdr=codec.color_trc in _HDR_TRANSFERS,
+        source_fps=round(scan.count / scan.seconds, 3) if has_rate else None,
+        is_variable_rate=scan.is_variable_rate,
+        source_seconds=round(scan.seconds, 3),
+        source_frames=scan.count,
+        claimed_seconds=None if claimed_seconds is None else round(claimed_seconds, 3),
+        claimed_frames=scan.claim.frames,
+    )
+
+
+def _add_frame_facts(facts: DecodeFacts, frame: av.VideoFrame) -> DecodeFacts:
+    return replace(facts, width=frame.width, height=frame.height, rotation=frame.rotation)

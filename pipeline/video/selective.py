@@ -1,10 +1,9 @@
-"""Decoding only what is kept: the very frames that decoding everything gives of a sound file.
+"""Decode only the frames that are kept, with the same result as decoding everything.
 
-The survey of a file says which frames there are and so which will be kept. Each group of
-pictures is decoded from its keyframe to the last frame that is kept, and the codec is told to
-skip frames that no other frame refers to wherever they are not kept themselves. Files whose
-packets do not tell enough are left to sequential.py. Damage in frames that are neither kept
-nor referred to goes unnoticed, as it touches nothing.
+The packet scan tells which frames there are, and so which ones are kept. Each group of pictures
+is decoded from its keyframe to the last kept frame, and the codec skips frames that are neither
+kept nor referred to. Damage in such frames goes unnoticed and has no effect. Files whose packets
+do not tell enough are decoded by sequential.py.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
@@ -16,20 +15,26 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from pipeline.video.damage import DAMAGE_ERRORS, complaints
-from pipeline.video.survey import CodedFrame
+from pipeline.video.ffmpeg_errors import DAMAGE_ERRORS, capture_errors
+from pipeline.video.packet_scan import CodedFrame
 
 
-class UntrustedFrames(Exception):  # noqa: N818  (not an error that a user sees)
-    """The file must be decoded from start to end to know its frames."""
+class UnreliableFrames(Exception):  # noqa: N818  (not an error that a user sees)
+    """Only decoding from start to end tells the frames of this file."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which packets are decoded, by their numbers in the order of decoding."""
+class DecodePlan:
+    """Which packets are decoded, by their numbers in decoding order.
+
+    Attributes:
+        sent: packets that the decoder receives.
+        run_ends: packets after which the decoder returns its delayed frames and restarts.
+        last: the last packet that is sent; -1 for none.
+    """
 
     sent: Set[int]
-    run_ends: Set[int]  # after these the decoder gives what it holds and starts anew
+    run_ends: Set[int]
     last: int
 
 
@@ -42,11 +47,11 @@ def decode_selected(
     """Yield the frames with the timestamps ``wanted``, in presentation order.
 
     Args:
-        frames: of the survey, in the order of decoding.
+        frames: of the packet scan, in decoding order.
         packets: of the same frames.
 
     Raises:
-        UntrustedFrames: one of them does not come out, or comes out damaged.
+        UnreliableFrames: the decoder does not return one of them, or returns it damaged.
     """
     left = set(wanted)
     for frame in _decode_planned(codec, packets, plan_packets(frames, left), frozenset(left)):
@@ -54,13 +59,13 @@ def decode_selected(
             left.remove(frame.pts)
             yield frame
     if left:
-        raise UntrustedFrames
+        raise UnreliableFrames
 
 
-def plan_packets(frames: Sequence[CodedFrame], wanted: Set[int]) -> Plan:
+def plan_packets(frames: Sequence[CodedFrame], wanted: Set[int]) -> DecodePlan:
     """Find the packets that the frames with the timestamps ``wanted`` need.
 
-    Keyframes at 0 and 4, frame 5 wanted: packets 4 and 5 are sent.
+    With keyframes at 0 and 4 and frame 5 wanted, packets 4 and 5 are sent.
 
     >>> frames = [CodedFrame(n, 1, is_keyframe=n % 4 == 0, is_shown=True) for n in range(8)]
     >>> sorted(plan_packets(frames, {5}).sent)
@@ -72,14 +77,14 @@ def plan_packets(frames: Sequence[CodedFrame], wanted: Set[int]) -> Plan:
         end = max(number for number in run if frames[number].pts in wanted)
         sent.update(number for number in run if number <= end)
         run_ends.add(end)
-    return Plan(sent, run_ends, last=max(run_ends, default=-1))
+    return DecodePlan(sent, run_ends, last=max(run_ends, default=-1))
 
 
 def _runs(frames: Sequence[CodedFrame], wanted: Set[int]) -> Iterator[list[int]]:
-    """Yield numbers of frames that hold wanted ones and can be decoded by themselves.
+    """Yield the numbers of frames that can be decoded on their own and include wanted ones.
 
-    A run begins at a keyframe. Frames that follow a keyframe in the file but are shown
-    before it (leading pictures) refer to the group before, so that group comes along.
+    A run begins at a keyframe. Frames that follow a keyframe in the file but are shown before
+    it (leading pictures) refer to the group before, so that group is decoded with them.
     """
     run: list[int] = []
     for group in _groups(frames):
@@ -96,6 +101,7 @@ def _runs(frames: Sequence[CodedFrame], wanted: Set[int]) -> Iterator[list[int]]
 
 
 def _groups(frames: Sequence[CodedFrame]) -> Iterator[range]:
+    """Yield the numbers of the frames of each group of pictures."""
     start = 0
     for number, frame in enumerate(frames):
         if frame.is_keyframe and number:
@@ -107,7 +113,7 @@ def _groups(frames: Sequence[CodedFrame]) -> Iterator[range]:
 def _decode_planned(
     codec: VideoCodecContext,
     packets: "Iterable[Packet[VideoStream]]",
-    plan: Plan,
+    plan: DecodePlan,
     wanted: Set[int],
 ) -> Iterator[av.VideoFrame]:
     _open(codec)
@@ -120,9 +126,9 @@ def _decode_planned(
         if number in plan.run_ends:
             frames += _decode(codec, None)
             codec.flush_buffers()
-        # Some containers call every frame a keyframe, and some decoders begin anywhere.
+        # Some containers flag every frame as a keyframe, and some decoders start anywhere.
         if frames and not is_run_open and frames[0].pict_type != PictureType.I:
-            raise UntrustedFrames
+            raise UnreliableFrames
         is_run_open = (is_run_open or bool(frames)) and number not in plan.run_ends
         yield from frames
         if number == plan.last:
@@ -130,23 +136,23 @@ def _decode_planned(
 
 
 def _open(codec: VideoCodecContext) -> None:
-    """Open the codec before it is told what to skip: some read that now, and keep to it."""
-    with complaints() as heard:
+    """Open the codec before ``skip_frame`` is set: some codecs read it only on opening."""
+    with capture_errors() as errors:
         try:
             codec.open(strict=False)
         except DAMAGE_ERRORS:
-            raise UntrustedFrames from None
-    if heard:
-        raise UntrustedFrames
+            raise UnreliableFrames from None
+    if errors:
+        raise UnreliableFrames
 
 
 def _decode(codec: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[av.VideoFrame]:
-    with complaints() as heard:
+    with capture_errors() as errors:
         try:
             frames = codec.decode(packet)
         except DAMAGE_ERRORS:
-            raise UntrustedFrames from None
-    # Wanted or not: others may refer to them.
-    if heard or any(frame.is_corrupt for frame in frames):
-        raise UntrustedFrames
+            raise UnreliableFrames from None
+    # Also for frames that are not wanted: others may refer to them.
+    if errors or any(frame.is_corrupt for frame in frames):
+        raise UnreliableFrames
     return frames

@@ -1,4 +1,4 @@
-"""Decoding a video from start to end: the plain way, which says what a video's frames are."""
+"""Decode a video from start to end: the reference for what the frames of a video are."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -7,50 +7,59 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from pipeline.video.damage import DAMAGE_ERRORS, complaint_about, complaints, detail, reason
-from pipeline.video.source import VideoError, too_long
+from pipeline.video.ffmpeg_errors import (
+    DAMAGE_ERRORS,
+    capture_errors,
+    damage_reason,
+    describe,
+    relevant_error,
+)
+from pipeline.video.opening import VideoError, too_long
+from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import TimedFrame
 
-_UNKNOWN_RATE = Fraction(25)
+_DEFAULT_RATE = Fraction(25)  # of a stream without any rate
 
 
 class SequentialDecoder:
     """Iterate over every frame of a video, with its time, in presentation order.
 
-    It ends before the first sign of damage: every frame that it gave is right.
+    The iteration ends before the first sign of damage: every frame that it yields is intact.
 
     Attributes:
-        first: the first frame, once there is one.
-        seconds: when the newest frame is shown, since the first one.
-        end_seconds: when it ends, as far as it says.
-        count: frames so far.
-        damage: where and why it ended early, such as ``damaged after 3.2 s (no frame!)``.
+        first: the first frame; None before the iteration.
+        seconds: presentation time of the newest frame, since the first one.
+        end_seconds: when the newest frame ends, as far as the file tells.
+        count: number of frames so far.
+        damage: where and why the iteration ended early, such as ``damaged after 3.2 s (no
+            frame!)``; empty for an intact video.
 
     Args:
-        is_cut: the file is known to be cut short. The frames that the decoder still holds at
-            its end are left out then, as those that belong between them may be missing.
+        name: of the video, for messages.
+        is_truncated: the decoder's delayed frames are then left out at the end of the file,
+            because the frames between them may be missing.
 
     Raises (while iterating):
-        VideoError: the video has no frame, or is longer than ``max_seconds``.
+        VideoError: the video has no frame, or is longer than ``decode.max_seconds``.
     """
 
     def __init__(
         self,
         container: InputContainer,
         stream: VideoStream,
+        decode: DecodeSection,
         *,
         name: str,
-        max_seconds: float,
-        is_cut: bool,
+        is_truncated: bool,
     ) -> None:
         self._container = container
         self._stream = stream
         self._packets = container.demux(stream)
         self._time_base = stream.time_base
-        self._step = 1 / (stream.guessed_rate or _UNKNOWN_RATE)
+        self._step = 1 / (stream.guessed_rate or _DEFAULT_RATE)
         self._name = name
-        self._max_seconds = max_seconds
-        self._is_cut = is_cut
+        self._decode = decode
+        self._is_truncated = is_truncated
         self._origin = Fraction(0)
         self.first: av.VideoFrame | None = None
         self.seconds = Fraction(0)
@@ -59,53 +68,55 @@ class SequentialDecoder:
         self.damage = ""
 
     def __iter__(self) -> Iterator[tuple[TimedFrame, av.VideoFrame]]:
-        for frame in self._decoded():
+        for frame in self._decoded_frames():
             if self.first is None:
                 self.first = frame
                 self._origin = self._shown_at(frame) or Fraction(0)
             else:
-                self.seconds = self._time_after_first(frame)
+                self.seconds = self._seconds_after_first(frame)
             time_base = frame.time_base or self._time_base or Fraction(0)
             duration = Fraction((frame.duration or 0) * time_base)
             self.end_seconds = self.seconds + duration
-            if self.end_seconds > self._max_seconds:
-                raise too_long(self._name, self._max_seconds)
+            if self.end_seconds > self._decode.max_seconds:
+                raise too_long(self._name, self._decode)
             self.count += 1
             yield TimedFrame(self.seconds, duration), frame
-        if self.first is None and not (self.damage or self._is_cut):
+        if self.first is None and not (self.damage or self._is_truncated):
             raise VideoError(self._name, "the video stream holds no frame that can be decoded")
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
+    def _decoded_frames(self) -> Iterator[av.VideoFrame]:
         while frames := self._next_frames():
             yield from frames
 
     def _next_frames(self) -> list[av.VideoFrame]:
-        """Return the frames that come next; none at the end and at the first sign of damage."""
+        """Return the next frames; none at the end and at the first sign of damage."""
         frames: list[av.VideoFrame] = []
-        trouble = ""
-        with complaints() as heard:
+        cause = ""
+        with capture_errors() as errors:
             try:
                 while not frames and (packet := next(self._packets, None)) is not None:
                     is_end = packet.size == 0 and packet.dts is None
-                    if is_end and self._is_cut:
+                    if is_end and self._is_truncated:
                         break
                     frames = packet.decode()
                     if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-                        trouble = "a part of a frame is missing"
+                        cause = "a part of a frame is missing"
                         break
             except DAMAGE_ERRORS as error:
-                trouble = detail(error)
-        trouble = complaint_about(heard, self._container, self._stream) or trouble
-        if trouble:
-            self.damage = reason("damaged", after_seconds=float(self.end_seconds), because=trouble)
+                cause = describe(error)
+        cause = relevant_error(errors, self._container, self._stream) or cause
+        if cause:
+            self.damage = damage_reason(
+                "damaged", after_seconds=float(self.end_seconds), cause=cause
+            )
             return []
         return frames
 
-    def _time_after_first(self, frame: av.VideoFrame) -> Fraction:
-        """Return when ``frame`` is shown: by its timestamp, or one step on where that fails.
+    def _seconds_after_first(self, frame: av.VideoFrame) -> Fraction:
+        """Return when ``frame`` is shown: by its timestamp, or one interval after the last.
 
-        Some AVI files give no timestamps, or the order of decoding instead of the order of
-        showing; the decoder's order of output is right then, and the rate is all there is.
+        Some AVI files have no timestamps, or decoding times instead of presentation times. The
+        decoder's output order is correct then, and only the rate is known.
         """
         shown_at = self._shown_at(frame)
         if shown_at is None or shown_at - self._origin <= self.seconds:

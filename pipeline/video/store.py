@@ -1,127 +1,146 @@
-"""The frame store: one file a video, lossless, that vouches for itself.
+"""The frame store: one file a video, lossless, with a checksum.
 
 A file is a zip archive (stored, not deflated) that any unzip can list::
 
-    video.json        what was decoded, from what, with what settings; or why it was refused
+    video.json        the facts about the video, or why it is quarantined
     00000000.zst      frames 0..31, raw uint8 [n, height, width, 3], RGB, compressed by zstd
     00000032.zst      frames 32..63, ...
 
-It is named by a key over the source's content, the segment and the settings, so the name
-alone says whether it is up to date, a renamed video keeps its frames, and two copies of a
-video share them. The archive's comment is the SHA-256 of everything before it, so that a single
-changed bit is noticed.
+Its name is a key over the content of the source, the segment and the settings. So the name
+tells whether it is up to date, a renamed video keeps its frames, and two copies of a video share
+them. The archive's comment is the SHA-256 of everything before it, so that a changed bit is
+noticed. Without the checksum, a model could train on altered frames.
 """
 
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import replacing_file, sha256_of_json
-from pipeline.video.picture import Picture
-from pipeline.video.reading import FRAMES_VERSION, FrameReader, FrameSpec, Segment
-from pipeline.video.source import Limits, VideoError
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_json, replacing_file, sha256_of_json, write_json
+from pipeline.common.records import FACTS_VERSION, FRAMES_VERSION, DecodeFacts
+from pipeline.video.settings import DecodeSection
 
 SUFFIX = ".frames.zip"
+
+_SETTINGS = "settings.json"
 _HEADER = "video.json"
 _BLOCK_FRAMES = 32
 _ZSTD_LEVEL = 1
 _DIGEST_LENGTH = 64  # hexadecimal SHA-256
 _CHUNK_BYTES = 1 << 20
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: the same frames, the same bytes
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of the format: same frames, same bytes
+_BRIGHTNESS_DIGITS = 4
 _DAMAGED_FILE_ERRORS = (
     zipfile.BadZipFile,
     zstandard.ZstdError,
     OSError,
     EOFError,
     KeyError,  # no header
-    ValueError,  # a header that is no JSON
-    TypeError,  # a header with other fields
+    ValueError,  # the header is not JSON
+    TypeError,  # the header has other fields
 )
 
 
-@dataclass(frozen=True)
-class StoredVideo:
-    """What the store knows of one video: the row of the ledger."""
+def frames_key(
+    sha256_or_path: str,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    decode: DecodeSection,
+) -> str:
+    """Return the name of the frames of a segment of a video, 32 hexadecimal digits.
 
-    key: str
-    frames: int  # 0 when the video was refused
-    reason: str = ""  # why it was refused, or what is wrong with one that was kept
-    found: dict[str, Any] = field(default_factory=dict)  # VideoInfo, as far as it was read
-
-
-def frames_key(source_sha256: str, segment: Segment, spec: FrameSpec, limits: Limits) -> str:
-    """Name the frames that these settings give for ``segment`` of a file with this content."""
+    Args:
+        sha256_or_path: SHA-256 of the content of the source; its path if it has none.
+    """
     identity = {
-        "source_sha256": source_sha256,
-        "segment": asdict(segment),
-        "spec": asdict(spec),
-        "limits": asdict(limits),
+        "source": sha256_or_path,
+        "segment": [start_seconds, end_seconds],
+        "decode": decode.frames_identity(),
         "version": FRAMES_VERSION,
     }
     return sha256_of_json(identity)[:32]
 
 
 def stored_path(folder: Path, key: str) -> Path:
+    """Return the path of a stored video."""
     return folder / f"{key}{SUFFIX}"
 
 
-def write_frames(path: Path, reader: FrameReader, *, key: str) -> StoredVideo:
-    """Read every frame of ``reader`` into a new file at ``path``, a block at a time.
+def write_frames(
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    facts: Callable[[], DecodeFacts],
+    *,
+    key: str,
+) -> DecodeFacts:
+    """Write frames to a new file at ``path``, one block of frames in memory at a time.
 
-    Raises:
-        VideoError: the video cannot be read; nothing is written then.
+    Args:
+        frames: at least one, each uint8 [height, width, 3], RGB. If the iteration raises an
+            error, no file is written.
+        facts: called after the iteration.
+
+    Returns:
+        The facts with key, frames and brightness.
     """
-    count = 0
+    count = n_values = total = 0
     with _sealed_archive(path) as archive:
-        for block in _blocks(reader):
-            _add(archive, f"{count:08d}.zst", _compress(block))
+        iterator = iter(frames)
+        while block := list(islice(iterator, _BLOCK_FRAMES)):
+            pixels = np.stack(block)
+            _add(archive, f"{count:08d}.zst", zstandard.compress(pixels.tobytes(), _ZSTD_LEVEL))
             count += len(block)
-        assert reader.info is not None  # the iteration has ended
-        stored = StoredVideo(key, count, reader.info.damage, asdict(reader.info))
+            n_values += pixels.size
+            total += int(pixels.sum(dtype=np.uint64))
+        brightness = round(total / n_values / 255, _BRIGHTNESS_DIGITS)
+        stored = replace(facts(), key=key, frames=count, brightness=brightness)
         _add(archive, _HEADER, _header(stored))
     return stored
 
 
-def write_refusal(path: Path, error: VideoError, reader: FrameReader, *, key: str) -> StoredVideo:
-    """Remember that this video was refused and why, so that it is not tried at every run."""
-    found = asdict(reader.info) if reader.info else {}
-    stored = StoredVideo(key, 0, error.reason, found)
+def write_quarantined(path: Path, facts: DecodeFacts) -> None:
+    """Write the facts of a video without frames, so that the next run does not decode it again."""
     with _sealed_archive(path) as archive:
-        _add(archive, _HEADER, _header(stored))
-    return stored
+        _add(archive, _HEADER, _header(facts))
 
 
-def read_stored(path: Path) -> StoredVideo | None:
-    """Check every byte of a stored video; return its ledger row, or None if it is damaged."""
+def read_stored(path: Path) -> DecodeFacts | None:
+    """Verify every byte of a stored video and return its facts.
+
+    Returns:
+        None if the file is damaged, misnamed, or has the facts of another FACTS_VERSION.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.comment != _digest(path):
                 return None
-            stored = StoredVideo(**json.loads(archive.read(_HEADER)))
+            header = json.loads(archive.read(_HEADER))
+            if header["facts_version"] != FACTS_VERSION:
+                return None
+            facts = DecodeFacts(**header["facts"])
     except _DAMAGED_FILE_ERRORS:
         return None
-    return stored if path == stored_path(path.parent, stored.key) else None
+    return facts if path == stored_path(path.parent, facts.key) else None
 
 
 def load_frames(
-    path: Path, spec: FrameSpec, *, most_blocks: int | None = None
+    path: Path, decode: DecodeSection, *, most_blocks: int | None = None
 ) -> NDArray[np.uint8]:
-    """Return the stored frames: uint8 [N, spec.height, spec.width, 3], RGB.
+    """Return the stored frames: uint8 [N, decode.height, decode.width, 3], RGB.
 
     Args:
-        most_blocks: only so many blocks of 32 frames, spread evenly over the video.
+        most_blocks: at most this many blocks of 32 frames, spread evenly over the video.
 
     Raises:
         PipelineError: the file is missing or damaged.
@@ -133,10 +152,27 @@ def load_frames(
             raw = b"".join(zstandard.decompress(archive.read(name)) for name in names[::step])
     except _DAMAGED_FILE_ERRORS as error:
         raise PipelineError(
-            f"{path}: the stored frames cannot be read ({error}). Run the decode stage again "
-            "(dvc repro --force --single-item decode): it decodes what is damaged."
+            f"{path}: the stored frames cannot be read ({error}). Run: dvc repro --force "
+            "--single-item decode. It decodes the missing and damaged videos again."
         ) from None
-    return np.frombuffer(raw, np.uint8).reshape(-1, spec.height, spec.width, 3)
+    return np.frombuffer(raw, np.uint8).reshape(-1, decode.height, decode.width, 3)
+
+
+def write_frame_settings(folder: Path, decode: DecodeSection) -> None:
+    """Write the settings that decide the frames to ``settings.json`` of the store."""
+    write_json(folder / _SETTINGS, decode.frames_identity())
+
+
+def read_frame_settings(folder: Path) -> DecodeSection:
+    """Read the settings of the stored frames; the others have their defaults.
+
+    Raises:
+        PipelineError: the decode stage has not finished.
+    """
+    path = folder / _SETTINGS
+    if not path.exists():
+        raise PipelineError(f"{path}: no such file. Decode the videos with: dvc repro decode")
+    return DecodeSection.model_validate(read_json(path))
 
 
 @contextmanager
@@ -163,18 +199,9 @@ def _digest(path: Path) -> bytes:
     return digest.hexdigest().encode("ascii")
 
 
-def _blocks(frames: Iterable[Picture]) -> Iterator[list[Picture]]:
-    iterator = iter(frames)
-    while block := list(islice(iterator, _BLOCK_FRAMES)):
-        yield block
-
-
-def _compress(block: list[Picture]) -> bytes:
-    return zstandard.compress(np.stack(block).tobytes(), _ZSTD_LEVEL)
-
-
-def _header(stored: StoredVideo) -> bytes:
-    return json.dumps(asdict(stored), sort_keys=True).encode("utf-8")
+def _header(facts: DecodeFacts) -> bytes:
+    header = {"facts_version": FACTS_VERSION, "facts": asdict(facts)}
+    return json.dumps(header, sort_keys=True).encode("utf-8")
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which frames of a video are kept: a rule on presentation times, never on frame numbers."""
+"""Choose the frames to keep: by presentation time, never by frame number."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -6,16 +6,17 @@ from typing import Literal, NamedTuple, TypeVar
 
 FrameT = TypeVar("FrameT")
 
-# What the durations of a file's frames are worth: stated by its index; guessed from a rate,
-# or one tick (FLV, Matroska, MPEG-TS); or of decoding and not of showing (mp4 with B-frames).
-Durations = Literal["stated", "guessed", "of decoding"]
+# Meaning of the durations of a file's frames: exact presentation times (mp4 without B-frames);
+# estimated from a rate, or one tick (FLV, Matroska, MPEG-TS); or intervals of decoding instead
+# of presentation (mp4 with B-frames).
+DurationKind = Literal["presentation", "estimated", "decoding"]
 
 
 class TimedFrame(NamedTuple):
-    """When a frame is shown, as exact seconds."""
+    """The presentation time of a frame, as exact seconds."""
 
     seconds: Fraction  # since the first frame of the video
-    duration_seconds: Fraction  # 0 when the file does not say
+    duration_seconds: Fraction  # 0 when unknown
 
 
 def exact_rate(fps: float) -> Fraction:
@@ -29,13 +30,13 @@ def frames_at_rate(
     fps: Fraction,
     start_seconds: Fraction = Fraction(0),
     end_seconds: Fraction | None = None,
-    durations: Durations = "guessed",
+    durations: DurationKind = "estimated",
 ) -> Iterator[FrameT]:
     """Resample frames to a constant rate.
 
-    Output k is the newest frame shown at or before ``start_seconds + k / fps``, for every
-    such time before ``end_seconds`` and before the video's own end. How long the last frame
-    lasts follows from what it says and from how long the one before it lasted.
+    Output k is the newest frame shown at or before ``start_seconds + k / fps``, for every such
+    time before ``end_seconds`` and before the end of the video. The duration of the last frame
+    follows from its own and from that of the frame before it.
 
     Args:
         timed_frames: frames in presentation order, the first at 0 seconds.
@@ -47,7 +48,7 @@ def frames_at_rate(
     """
     kept = 0
     current: tuple[TimedFrame, FrameT] | None = None
-    before = Fraction(0)
+    previous_seconds = Fraction(0)
     due = start_seconds
     for timed, frame in timed_frames:
         if current is not None:
@@ -55,28 +56,34 @@ def frames_at_rate(
                 yield current[1]
                 kept += 1
                 due = start_seconds + kept / fps
-            before = current[0].seconds
+            previous_seconds = current[0].seconds
         if end_seconds is not None and due >= end_seconds:
             return
         current = (timed, frame)
     if current is None:
         return
     last = current[0]
-    lasts = _last_duration(last.duration_seconds, last.seconds - before, durations)
-    ends = last.seconds + (lasts or 1 / fps)
+    duration = _last_duration(last.duration_seconds, last.seconds - previous_seconds, durations)
+    video_end = last.seconds + (duration or 1 / fps)
     if end_seconds is not None:
-        ends = min(ends, end_seconds)
-    while due < ends:
+        video_end = min(video_end, end_seconds)
+    while due < video_end:
         yield current[1]
         kept += 1
         due = start_seconds + kept / fps
 
 
-def _last_duration(says: Fraction, gap: Fraction, durations: Durations) -> Fraction:
+def _last_duration(own: Fraction, interval: Fraction, durations: DurationKind) -> Fraction:
+    """Return the duration of the last frame; 0 when unknown.
+
+    Args:
+        own: according to the file; 0 when unknown.
+        interval: from the frame before to the last one.
+    """
     match durations:
-        case "stated":
-            return says or gap
-        case "guessed":
-            return max(says, gap)
-        case "of decoding":
-            return gap or says
+        case "presentation":
+            return own or interval
+        case "estimated":
+            return max(own, interval)
+        case "decoding":
+            return interval or own

@@ -1,4 +1,4 @@
-"""Writing H.264 video files: the demo data set, the model's input example, tests."""
+"""Write H.264 video files: for the demo data set, the model's input example and tests."""
 
 import io
 from fractions import Fraction
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 # Rounding that does not depend on the processor's vector instructions.
 _EXACT_ROUNDING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
-# By default x264 picks algorithms by processor, and the fast code of its macroblock tree reads
-# memory that nobody wrote: other bytes on another machine, and now and then in another run.
-_SAME_BYTES_EVERYWHERE = "mbtree=0:cpu-independent=1"
+# By default, x264 chooses algorithms by processor, and the fast code of its macroblock tree
+# reads uninitialised memory: other bytes on another machine, and sometimes in another run.
+_REPRODUCIBLE = "mbtree=0:cpu-independent=1"
 
 
 def encode_mp4(
@@ -26,9 +26,9 @@ def encode_mp4(
 
     Args:
         frames: uint8 [N, H, W, 3], RGB, N >= 1, H and W even.
-        fps: frames per second; each frame, the last one too, lasts 1 / fps seconds.
+        fps: frames per second; each frame, including the last one, lasts 1 / fps seconds.
         crf: constant rate factor of x264, from 0 (best) to 51 (smallest).
-        keyframe_every: frames from one keyframe to the next.
+        keyframe_every: distance of keyframes, in frames.
 
     Raises:
         ValueError: ``frames`` or ``fps`` is not as described.
@@ -37,9 +37,9 @@ def encode_mp4(
     options = {
         "crf": str(crf),
         "g": str(keyframe_every),
-        "sc_threshold": "0",  # no keyframes of x264's own choice
+        "sc_threshold": "0",  # no keyframes that x264 chooses itself
         "threads": "1",
-        "x264-params": _SAME_BYTES_EVERYWHERE,
+        "x264-params": _REPRODUCIBLE,
         "flags": "+bitexact",
     }
     mp4 = io.BytesIO()
@@ -60,14 +60,14 @@ def encode_mp4(
 def _check(frames: NDArray[np.uint8], fps: float) -> None:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
         raise ValueError(
-            "frames: expected uint8 [N, H, W, 3] with N >= 1, "
-            f"received {frames.dtype} {list(frames.shape)}"
+            "frames: expected uint8 [N, H, W, 3] with N >= 1. "
+            f"Received: {frames.dtype} {list(frames.shape)}"
         )
     height, width = frames.shape[1:3]
     if height < 2 or width < 2 or height % 2 or width % 2:
         raise ValueError(
             "frames: expected an even height and width, because yuv420p has one colour sample "
-            f"for 2 x 2 pixels, received {height} x {width}"
+            f"for 2 x 2 pixels. Received: {height} x {width}"
         )
     if not fps > 0:
-        raise ValueError(f"fps: expected a number above 0, received {fps}")
+        raise ValueError(f"fps: expected a number above 0. Received: {fps}")

@@ -15,15 +15,14 @@ from data.demo.generate import write_demo_videos
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {
-    "data": {"videos": "videos", "layout": "csv", "labels": "labels.csv"},
+    "data": {"videos": "videos", "labels": "../labels.csv"},
     "catalog": {"val_share": 0.25, "test_share": 0.25},
     "decode": {"width": 16, "height": 16},
-    "extract": {"frames": 8, "shards": 3},
+    "extract": {"frames": 8},
     "model": {"cnn": {"filters": [4, 4]}, "frame_features": 8, "temporal": {"units": [8]}},
     "train": {"epochs": 2},
     "evaluate": {"bootstrap_samples": 50},
     "serve": {"path_root": "videos"},
-    "review": {"clips": 1, "suspects": 1},
     "compute": {"workers": 1},
 }
 OUTPUTS = ("data/catalog", "data/frames", "data/report", "data/clips", "models", "eval")
@@ -31,7 +30,7 @@ OUTPUTS = ("data/catalog", "data/frames", "data/report", "data/clips", "models",
 
 @dataclass(frozen=True)
 class Workspace:
-    """A checkout in which the pipeline runs as a user would run it."""
+    """A checkout in which the pipeline runs as users run it."""
 
     root: Path
 
@@ -92,7 +91,7 @@ def merge(params: dict[str, object], changes: dict[str, object]) -> None:
 
 
 def new_checkout(root: Path) -> None:
-    """Copy the project into ``root`` as it is in the working tree, without its results."""
+    """Copy the working tree into ``root``, without results."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -108,11 +107,11 @@ def new_checkout(root: Path) -> None:
 
 
 def new_workspace(root: Path) -> Workspace:
-    """Check the project out into ``root`` as a repository of its own, with 32 tiny videos."""
+    """Make ``root`` a repository with the project and 32 tiny videos."""
     new_checkout(root)
     workspace = Workspace(root)
     write_demo_videos(root / "videos", motions=("left", "right"), videos_per_class=16, seed=0)
-    # The split follows from the names of the groups, so it does not change with the encoder.
+    # Splits follow from the names of the groups, so they do not depend on the encoder.
     rows = [
         f"{label}/{number:03d}.mp4,{label},{label} {number}\n"
         for label in ("left", "right")
@@ -136,7 +135,7 @@ def commit(workspace: Workspace, message: str) -> None:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Workspace:
-    """A workspace after its first `dvc repro`. Tests look at it and do not change it."""
+    """A workspace after its first `dvc repro`. Tests read it and do not change it."""
     workspace = new_workspace(tmp_path_factory.mktemp("built") / "repo")
     assert workspace.stages_run("dvc", "repro") == [
         "catalog", "decode", "report", "extract", "train", "evaluate", "review", "register",

@@ -1,4 +1,4 @@
-"""What the registered model says of a video: to the predict command, and to a client over HTTP."""
+"""Answers of the registered model: by `vidpipe predict` and over HTTP."""
 
 import base64
 import csv
@@ -20,15 +20,14 @@ from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
 from tests.servers import free_port, running_server
 
-PREDICT = ("python", "-m", "pipeline.predict")
-MAKE = ("make", "--silent", "INSTALLED=")  # with the packages that run the tests
-CHALLENGER = "MODEL=video-classifier@challenger"
+PREDICT = ("vidpipe", "predict")
+CHALLENGER = "@challenger"
 Answer = tuple[int, dict[str, Any]]  # status, content
 
 
 def evaluated(workspace) -> dict[str, dict[str, float]]:
     """Read what evaluate wrote: path of the video -> class -> probability."""
-    with (workspace.root / "eval/predictions.csv").open() as lines:
+    with (workspace.root / "eval/tables/predictions.csv").open() as lines:
         return {
             f"videos/{row['video']}": {name: float(row[f"p_{name}"]) for name in ("left", "right")}
             for row in csv.DictReader(lines)
@@ -40,7 +39,7 @@ def test_predict_gives_the_probabilities_of_evaluate(built, tmp_path):
     expected = evaluated(built)
     assert len(expected) >= 4
     output = tmp_path / "found.json"
-    built.run(*MAKE, "predict", f"VIDEO={' '.join(expected)}", "FORMAT=json", f"OUTPUT={output}")
+    built.run(*PREDICT, *expected, "--json", str(output))
     found = {row["video"]: row["probabilities"] for row in json.loads(output.read_text())}
     assert list(found) == list(expected)
     for video, probabilities in expected.items():
@@ -78,14 +77,15 @@ def test_predict_without_a_model_names_the_remedy(workspace):
     done = workspace.run(*PREDICT, "videos/left/000.mp4", check=False)
     assert done.returncode == 1
     assert "error: " in done.stdout
-    assert "make repro" in done.stdout
+    assert "vidpipe repro" in done.stdout
     assert "Traceback" not in done.stdout
 
 
 def test_serve_without_a_champion_names_the_remedy(built):
-    done = built.run("python", "-m", "pipeline.serve", check=False)
+    done = built.run("vidpipe", "serve", check=False)
     assert done.returncode == 1
-    assert "has no model video-classifier@champion. Get one with: make promote" in done.stdout
+    assert "video-classifier" in done.stdout
+    assert "vidpipe promote" in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -103,11 +103,11 @@ print(json.dumps(served(frames=frames, mask=mask)["output_0"].numpy().tolist()))
 
 def test_the_exported_model_needs_nothing_but_tensorflow(built, tmp_path):
     exported = tmp_path / "exported"
-    built.run(*MAKE, "export", CHALLENGER, f"OUTPUT={exported}")
+    built.run("vidpipe", "export", CHALLENGER, "--output", str(exported))
     assert {path.name for path in exported.iterdir()} == {
-        "classifier.keras", "classifier.json", "saved_model",
+        "model.keras", "model.json", "saved_model",
     }  # fmt: skip
-    for name in ("classifier.keras", "classifier.json"):
+    for name in ("model.keras", "model.json"):
         assert (exported / name).read_bytes() == (built.root / "models" / name).read_bytes()
     clips = built.root / "data/clips/test"
     expected = evaluated(built)
@@ -133,7 +133,8 @@ def test_the_exported_model_needs_nothing_but_tensorflow(built, tmp_path):
 def post(built) -> Callable[..., Answer]:
     """Post a JSON object to the scoring server of the challenger."""
     port = free_port()
-    command = [*MAKE, "serve", CHALLENGER, f"PORT={port}"]
+    vidpipe = Path(sys.executable).with_name("vidpipe")
+    command = [vidpipe, "serve", CHALLENGER, "--port", str(port)]
 
     def post(**content: object) -> Answer:
         request = urllib.request.Request(
@@ -196,8 +197,7 @@ def test_a_long_video_gets_the_same_timeline_and_clips_over_http_and_by_command(
     (plain,) = answer["predictions"]
     assert plain["probabilities"] != pytest.approx(served["probabilities"], abs=1e-6)
 
-    command = (f"VIDEO={video}", "TIMELINE=yes", "CLIPS=2", "FORMAT=json", f"OUTPUT={output}")
-    built.run(*MAKE, "predict", *command)
+    built.run(*PREDICT, str(video), "--timeline", "--clips", "2", "--json", str(output))
     (found,) = json.loads(output.read_text())
     assert found["probabilities"] == pytest.approx(served["probabilities"], abs=1e-6)
     for part, other in zip(found["timeline"], served["timeline"], strict=True):

@@ -1,4 +1,4 @@
-"""From the first champion to a rollback, on a real store, with models that look at brightness."""
+"""From the first champion to a rollback, in a real store, with models of brightness."""
 
 import os
 import subprocess
@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import promote, rollback
-from pipeline.base.files import read_json, sha256_of_file
-from pipeline.catalog.records import CatalogEntry, write_catalog
-from pipeline.clips.metadata import ClipsMetadata
 from pipeline.clips.preprocessing import Preprocessing
-from pipeline.clips.sampling import ClipSpec
-from pipeline.model.saving import save_classifier
-from pipeline.promotion.champions import champion_number, read_records
-from pipeline.tracking.lineage import log_catalog
-from pipeline.tracking.registry import register_model
+from pipeline.clips.settings import ExtractSection
+from pipeline.common.files import read_json, sha256_of_file
+from pipeline.common.paths import CATALOG as CATALOG_PATH
+from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
+from pipeline.common.records import VideoRecord, write_catalog
+from pipeline.model.saving import ModelMetadata, model_digest, save_model
+from pipeline.params import load_params
+from pipeline.registry.champions import champion_number, read_records
+from pipeline.registry.promotion import promote, roll_back
+from pipeline.registry.register import register_model
+from pipeline.tasks.classification import Classification
+from pipeline.tracking.results import CATALOG, log_data
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.store import connect
-from pipeline.video.reading import FrameSpec
-from pipeline.video.source import Limits
+from pipeline.video.settings import DecodeSection
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import REPOSITORY, merge
 
@@ -32,31 +34,32 @@ NAME = "test-classifier"
 CLASSES = ("bright", "dark")
 LEVELS = {"bright": 180, "dark": 70}
 TEST_VIDEOS = 12
-CATALOG = Path("data/catalog/catalog.csv")
-PREPROCESSING = Preprocessing(
-    frames=FrameSpec(fps=5, width=16, height=16, fit="crop"),
-    clip=ClipSpec(frames=4, sampling="uniform"),
-    limits=Limits(max_seconds=60, max_pixels=10**6),
+METADATA = ModelMetadata(
+    Classification(CLASSES, top_k=1, target_accuracy=0.9),
+    Preprocessing(DecodeSection(fps=5, width=16, height=16), ExtractSection(frames=4)),
 )
 RULES = {
     "register": {"name": NAME},
-    "data": {"videos": "videos", "layout": "csv", "labels": "labels.csv"},
+    "data": {"videos": "videos", "labels": "labels.csv"},
     "evaluate": {"bootstrap_samples": 100},
-    "promote": {"metric": "accuracy", "max_calibration_error": 0.3, "max_latency_ms": 60000},
+    "promote": {
+        "metric": "accuracy",
+        "limits": {"class_recall": 0.5, "calibration_error": 0.3},
+        "max_latency_ms": 60000,
+    },
 }
-# How the code of a version is changed after it was registered: it swaps the classes.
+# Changes the code of a version after it was registered: it swaps the classes.
 OTHER_CODE = """
 
-_read = ClipsMetadata.read
+_read = Classification.from_json.__func__
 
 
-def _swapped(path):
-    known = _read(path)
-    object.__setattr__(known, "class_names", known.class_names[::-1])
-    return known
+def _swapped(cls, value):
+    task = _read(cls, value)
+    return replace(task, class_names=task.class_names[::-1])
 
 
-ClipsMetadata.read = staticmethod(_swapped)
+Classification.from_json = classmethod(_swapped)
 """
 
 
@@ -65,24 +68,23 @@ def film(level: int, seed: int) -> bytes:
     return encode_mp4((level + noise).astype(np.uint8), fps=10)
 
 
-def entries() -> list[CatalogEntry]:
-    """Twelve test videos, of which one is a part and one more cannot be read."""
-    found = []
+def records() -> list[VideoRecord]:
+    """Twelve test videos, of which one is a segment, and one more that cannot be read."""
+    rows = []
     for number in range(TEST_VIDEOS):
         label = CLASSES[number % 2]
         path = Path(f"videos/{number:02d}.mp4")
         path.write_bytes(film(LEVELS[label], number))
         start = 0.2 if number == 5 else None
         sha256 = sha256_of_file(path)
-        found.append(CatalogEntry(path.name, label, "test", path.stem, start, None, sha256))
+        rows.append(VideoRecord(path.name, label, "test", path.stem, start, sha256=sha256))
     junk = Path("videos/junk.mp4")
     junk.write_bytes(b"junk")
-    junk_entry = CatalogEntry(junk.name, "dark", "test", "", None, None, sha256_of_file(junk))
-    return [*found, junk_entry]
+    return [*rows, VideoRecord(junk.name, "dark", "test", sha256=sha256_of_file(junk))]
 
 
-def save_model(sharpness: float) -> None:
-    """Says bright for pixels above the middle; with a sharpness below 0, dark."""
+def build(sharpness: float) -> keras.Model:
+    """Answer bright for pixels above the middle; with a negative sharpness, dark."""
     frames = keras.Input((4, 16, 16, 3), dtype="uint8", name="frames")
     mask = keras.Input((4,), dtype="bool", name="mask")
     light = keras.layers.GlobalAveragePooling3D()(keras.layers.Rescaling(1 / 255)(frames))
@@ -90,23 +92,24 @@ def save_model(sharpness: float) -> None:
     model = keras.Model({"frames": frames, "mask": mask}, middle(light))
     kernel = np.array([[sharpness / 3, 0]] * 3)
     middle.set_weights([kernel, np.array([-sharpness / 2, 0])])
-    save_classifier(model, Path("classifier.keras"))
-    ClipsMetadata(CLASSES, PREPROCESSING).write(Path("classifier.json"))
+    return model
 
 
-def register(sharpness: float, trained_on: list[CatalogEntry]) -> int:
+def register(sharpness: float, trained_on: list[VideoRecord]) -> int:
     """Register a model that had these videos in its training set."""
-    save_model(sharpness)
-    sha256 = sha256_of_file(Path("classifier.keras"))
+    model, metadata = Path("model.keras"), Path("model.json")
+    save_model(build(sharpness), model)
+    METADATA.write(metadata)
+    sha256 = model_digest(model, metadata)
     run_id = ensure_run(sha256, params={}, dataset="data", history=[])
     write_catalog(Path("of_run.csv"), [replace(one, split="train") for one in trained_on])
-    log_catalog(run_id, Path("of_run.csv"))
+    log_data(run_id, Path("of_run.csv"), name=CATALOG)
     return register_model(
         run_id,
         name=NAME,
         model_sha256=sha256,
-        model_path=Path("classifier.keras"),
-        metadata_path=Path("classifier.json"),
+        model_path=model,
+        metadata_path=metadata,
         example_video=film(100, 0),
         tags={"git.commit": "c0ffee"},
     )
@@ -118,13 +121,14 @@ def checkout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     merge(params, RULES)
+    params["promote"]["limits"] = RULES["promote"]["limits"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         Path("params.yaml").write_text(yaml.safe_dump(params))
         Path("videos").mkdir()
-        CATALOG.parent.mkdir(parents=True)
-        write_catalog(CATALOG, entries())
+        CATALOG_PATH.parent.mkdir(parents=True)
+        write_catalog(CATALOG_PATH, records())
         yield folder
 
 
@@ -134,17 +138,6 @@ def in_checkout() -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)}
 
 
-def run_promote(*arguments: str) -> int:
-    """Run the command in this process; return its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["promote", *arguments])
-        try:
-            promote.main()
-        except SystemExit as stopped:
-            return stopped.code
-    return 0
-
-
 def tags_of(version: int) -> dict[str, str]:
     return connect().get_model_version(NAME, str(version)).tags
 
@@ -152,11 +145,10 @@ def tags_of(version: int) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def first(checkout):
     """Two promotions of the first version at once, each a process of its own."""
-    version = register(40, trained_on=entries()[:2])
-    command = [sys.executable, "-m", "pipeline.promote"]
+    version = register(40, trained_on=records()[:2])
     both = [
         subprocess.Popen(
-            command,
+            [sys.executable, "-m", "pipeline.cli", "promote"],
             cwd=checkout,
             env=in_checkout(),
             stdout=subprocess.PIPE,
@@ -191,81 +183,66 @@ def test_two_promotions_at_once_make_one_first_champion(first):
 def refused(first):  # noqa: ARG001
     """A challenger that was trained on permuted labels."""
     version = register(-40, trained_on=[])
-    code = run_promote()
-    return (
-        version,
-        code,
-        read_json(Path("eval/promotion.json")),
-        Path("eval/promotion.md").read_text(),
-    )
+    report = promote(load_params())
+    return version, report, read_json(PROMOTION), PROMOTION_REPORT.read_text()
 
 
 def test_a_poisoned_challenger_is_refused_and_the_champion_stays(refused):
-    version, code, told, _ = refused
-    assert code == 3
+    version, report, content, _ = refused
     assert champion_number(NAME) == 1
-    assert told["outcome"] == tags_of(version)["gate.outcome"] == "refused"
-    assert told["gain"]["champion"] == 1
-    assert told["gain"]["challenger"] == 0
-    assert told["reasons"][0] == "Recall is below 0.5 for bright 0.000, dark 0.000."
-    assert tags_of(version)["gate.reasons"].startswith(told["reasons"][0])
+    assert report.decision.outcome == content["outcome"] == tags_of(version)["gate.outcome"]
+    assert content["outcome"] == "refused"
+    assert content["gain"]["champion"] == 1
+    assert content["gain"]["challenger"] == 0
+    assert "bright 0.000, dark 0.000" in content["reasons"][0]
+    assert tags_of(version)["gate.reasons"].startswith(content["reasons"][0])
 
 
-def test_what_the_champion_has_seen_or_cannot_read_is_left_out_and_counted(refused):
-    told = refused[2]
-    assert told["gain"]["videos"] == TEST_VIDEOS - 2
-    assert "05.mp4#t=0.2" in told["gain"]["broken"]
-    assert told["left_out"]["1"] == {"seen": 2, "unreadable": 1}
-    assert told["notes"] == [
-        "2 test videos are left out: the champion had them in its training or validation set.",
-        "1 test video is left out: the champion cannot read them, such as junk.mp4: not a video "
-        "that can be opened (Invalid data found when processing input)",
-    ]
+def test_videos_that_the_champion_was_trained_on_or_cannot_read_are_left_out(refused):
+    content = refused[2]
+    assert content["gain"]["videos"] == TEST_VIDEOS - 2
+    assert "05.mp4#t=0.2" in content["gain"]["broken"]
+    assert content["left_out"]["1"] == {"seen": 2, "unreadable": 1}
+    trained, unreadable = content["notes"]
+    assert trained.startswith("The champion was trained on 2 of 13 test videos")
+    assert unreadable.startswith("The champion cannot read 1 of 13 test videos")
+    assert "The first is junk.mp4: " in unreadable
+    assert "Invalid data found when processing input" in unreadable
 
 
-def test_the_report_names_both_and_every_check(refused):
+def test_the_report_has_both_versions_and_every_check(refused):
     text = refused[3]
     assert text.startswith(f"# {NAME} version 2 is refused; version 1 stays champion.\n")
-    assert "| **refused** | class floor | Recall is below 0.5 for bright 0.000" in text
+    assert "| **refused** | class\\_recall | " in text
     assert "| passed | latency | A video takes " in text
-    assert "| bright | 1.000 | 0.000 |" in text
+    assert "## Each class against all others, version 2" in text
 
 
 @pytest.fixture(scope="module")
 def promoted(refused):  # noqa: ARG001
     """A challenger against a champion whose own code swaps the classes."""
     version = register(50, trained_on=[])
-    store = Path("mlartifacts")
     source = connect().get_model_version(NAME, "1").source.removeprefix("models:/")
-    (code,) = store.rglob(f"{source}/artifacts/code/pipeline/clips/metadata.py")
+    pattern = f"{source}/artifacts/code/pipeline/tasks/classification.py"
+    (code,) = Path("mlartifacts").rglob(pattern)
     before = code.read_text()
     code.write_text(before + OTHER_CODE)
-    yield version, run_promote(), read_json(Path("eval/promotion.json"))
+    yield version, promote(load_params(), version=f"{NAME}/{version}")
     code.write_text(before)
 
 
-def test_each_is_judged_by_the_code_that_travels_with_it(promoted):
-    version, code, told = promoted
-    assert code == 0
-    assert (told["gain"]["champion"], told["gain"]["challenger"]) == (0, 1)
+def test_each_version_is_judged_by_the_code_that_travels_with_it(promoted):
+    version, report = promoted
+    assert (report.decision.gain.champion, report.decision.gain.challenger) == (0, 1)
     assert champion_number(NAME) == version
-    assert tags_of(version)["gate.outcome"] == told["outcome"] == "promoted"
+    assert tags_of(version)["gate.outcome"] == report.decision.outcome == "promoted"
 
 
-def test_a_version_that_was_rolled_back_comes_back_only_when_told_to(promoted, monkeypatch):
-    version = promoted[0]
-    monkeypatch.setattr(sys, "argv", ["rollback", "--reason", "too slow"])
-    rollback.main()
+def test_a_version_that_was_rolled_back_is_refused(promoted):
+    version, _ = promoted
+    roll_back(NAME, reason="too slow")
     assert champion_number(NAME) == 1
-    assert run_promote() == 3
-    (reason,) = read_json(Path("eval/promotion.json"))["reasons"]
+    (reason,) = promote(load_params()).decision.reasons
     assert reason.startswith(f"Version {version} was champion and was rolled back on 20")
+    assert reason.endswith(f"vidpipe promote {version} --again")
     assert champion_number(NAME) == 1
-    make = ["make", "--silent", "--file", REPOSITORY / "Makefile", "INSTALLED="]
-    remedy = reason.partition("all the same: make ")[2].split()
-    done = subprocess.run(
-        [*make, *remedy], env=in_checkout(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"{NAME} version {version} is promoted" in done.stdout
-    assert champion_number(NAME) == version

@@ -1,4 +1,4 @@
-"""A file and a port that nobody should touch, and attempts to have them opened."""
+"""A file and a port that no decoder may open, and files that try to make it."""
 
 import os
 import socket
@@ -10,21 +10,21 @@ from types import TracebackType
 from typing import Self
 
 from tests.made_videos import rewrite_box
-from tests.robustness.sound import sound_video
+from tests.robustness.intact import intact_video
 
 _POLL_SECONDS = 0.005
 
 
 class _Watch(threading.Thread):
-    """Look again and again, from the start of a block to its end, whether anyone came."""
+    """Count visits from the start of a with block to its end, by polling."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._stop_asked = threading.Event()
+        self._is_stopped = threading.Event()
         self.visits = 0
 
     def run(self) -> None:
-        while not self._stop_asked.wait(_POLL_SECONDS):
+        while not self._is_stopped.wait(_POLL_SECONDS):
             self.visits += self._is_visited()
 
     def _is_visited(self) -> bool:
@@ -40,13 +40,13 @@ class _Watch(threading.Thread):
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        self._stop_asked.set()
+        self._is_stopped.set()
         self.join()
         self.visits += self._is_visited()
 
 
 class CanaryFile(_Watch):
-    """A FIFO: whoever opens it to read is seen, and finds it empty."""
+    """A FIFO: opening it for reading is a visit, and finds it empty."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class CanaryFile(_Watch):
     def _is_visited(self) -> bool:
         try:
             os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:  # ENXIO: nobody reads
+        except OSError:  # ENXIO: no reader
             return False
         return True
 
 
 class CanaryPort(_Watch):
-    """A port of this machine: whoever connects is seen, and sent away."""
+    """A port of this machine: a connection is a visit, and is closed at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def address(target: str) -> bytes:
 
 
 def mp4_with_frames_elsewhere(target: str) -> bytes:
-    """Have an mp4 say that its media data is in another file: a Macintosh alias.
+    """Return an mp4 that refers to media data in another file: a Macintosh alias.
 
     Source: QuickTime File Format, data reference atoms; libavformat/mov.c, mov_read_dref.
     """
@@ -132,13 +132,13 @@ def mp4_with_frames_elsewhere(target: str) -> bytes:
     alias += struct.pack(">hH", -1, 0)
     entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
     return rewrite_box(
-        sound_video("H.264 mp4"),
+        intact_video("H.264 mp4"),
         "moov/trak/mdia/minf/dinf/dref",
         lambda _: struct.pack(">II", 0, 1) + entry,
     )
 
 
-# What a file named as a video may hold, and the suffix under which FFmpeg knows it.
+# Contents of a file that looks like a video, and the suffix that FFmpeg expects for them.
 ATTEMPTS: dict[Callable[[str], bytes], str] = {
     playlist: ".m3u8",
     concat_script: ".ffconcat",

@@ -1,4 +1,4 @@
-"""Damaged copies of sound videos; the same ones in every run."""
+"""Damaged copies of intact videos, the same in every run."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from tests.robustness.sound import KINDS, sound_video
+from tests.robustness.intact import KINDS, intact_video
 
 Damage = Literal["cut short", "bit flipped", "blocks swapped"]
 
-# One for each family of codecs, in the containers in which they usually come.
+# One for each family of codecs, in its usual container.
 FUZZED = ("H.264 mp4, index first", "MPEG-4 avi", "VP9 webm", "HEVC mkv")
 
 CUTS = 20
@@ -23,7 +23,7 @@ _BLOCK_BYTES = 64
 class Case:
     """A damaged file."""
 
-    kind: str  # of sound.KINDS
+    kind: str  # a key of intact.KINDS
     damage: Damage
     number: int
     content: bytes
@@ -34,19 +34,19 @@ class Case:
 
 
 def cuts() -> Iterator[Case]:
-    """Cut every kind of file off after 1/20, 2/20, ... of its bytes, and before the last one."""
+    """Truncate every kind of file after 1/20, 2/20, ... of its bytes, and before the last byte."""
     for kind in KINDS:
-        content = sound_video(kind)
+        content = intact_video(kind)
         ends = [len(content) * part // CUTS for part in range(1, CUTS)] + [len(content) - 1]
         for number, end in enumerate(ends):
             yield Case(kind, "cut short", number, content[:end])
 
 
 def flips_and_swaps() -> Iterator[Case]:
-    """Turn one bit of a file around, or swap two blocks of 64 bytes, anywhere in the file."""
+    """Flip one bit of a file, or swap two blocks of 64 bytes, anywhere in the file."""
     for seed, kind in enumerate(FUZZED):
         rng = np.random.default_rng(seed)
-        content = sound_video(kind)
+        content = intact_video(kind)
         for number, damaged in enumerate(_distinct(_with_bit_flipped, content, rng, FLIPS)):
             yield Case(kind, "bit flipped", number, damaged)
         for number, damaged in enumerate(_distinct(_with_blocks_swapped, content, rng, SWAPS)):
@@ -59,11 +59,11 @@ def _distinct(
     rng: np.random.Generator,
     count: int,
 ) -> list[bytes]:
-    """Damage ``content`` in ``count`` ways, none of which leaves it as it was."""
-    found = {content: None}
-    while len(found) <= count:
-        found[damage(content, rng)] = None
-    return list(found)[1:]
+    """Return ``count`` different damaged copies of ``content``."""
+    copies = {content: None}  # a dict keeps the order
+    while len(copies) <= count:
+        copies[damage(content, rng)] = None
+    return list(copies)[1:]
 
 
 def _with_bit_flipped(content: bytes, rng: np.random.Generator) -> bytes:

@@ -1,4 +1,4 @@
-"""Files that are no video, hold no frame, claim too much, or have an odd name."""
+"""Files that are not videos, hold no frame, claim too much, or have an unusual name."""
 
 import io
 import os
@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from tests.robustness import claims
-from tests.robustness.sound import KINDS, encoded, moving_noise, sound_video
+from tests.robustness.intact import KINDS, encode, intact_video, moving_noise
 
 # Common encryption, as streaming services use it. Source: ISO/IEC 23001-7.
 _ENCRYPTED = {
@@ -23,15 +23,15 @@ _LONGEST_NAME_BYTES = 255
 
 
 def write_special_files(folder: Path) -> dict[str, Path]:
-    """Write one file of each kind; return their paths by what they are."""
+    """Write one file of each kind and return the paths by kind."""
     written = {}
-    for number, (what, make) in enumerate(_CONTENTS.items()):
-        written[what] = folder / f"{number}.mp4"
-        written[what].write_bytes(make())
+    for number, (kind, content) in enumerate(_CONTENTS.items()):
+        written[kind] = folder / f"{number}.mp4"
+        written[kind].write_bytes(content())
     written |= _not_regular(folder)
-    for what, name in _NAMES.items():
-        written[what] = folder / name
-        written[what].write_bytes(sound_video("H.264 mp4"))
+    for kind, name in _NAMES.items():
+        written[kind] = folder / name
+        written[kind].write_bytes(intact_video("H.264 mp4"))
     return written
 
 
@@ -51,21 +51,21 @@ def _not_regular(folder: Path) -> dict[str, Path]:
 
 
 def _no_index() -> bytes:
-    mp4 = sound_video("H.264 mp4")
+    mp4 = intact_video("H.264 mp4")
     return mp4[: mp4.rindex(b"moov") - 4]
 
 
 def _initialisation_segment() -> bytes:
-    mp4 = sound_video("H.264 mp4, fragments")
+    mp4 = intact_video("H.264 mp4, fragments")
     return mp4[: mp4.index(b"moof") - 4]
 
 
 def _encrypted(movflags: str) -> bytes:
     muxing = {**_ENCRYPTED, "movflags": movflags}
-    return encoded(moving_noise(), replace(KINDS["H.264 mp4"], muxing=muxing))
+    return encode(moving_noise(), replace(KINDS["H.264 mp4"], muxing=muxing))
 
 
-def _sound_only() -> bytes:
+def _audio_only() -> bytes:
     content = io.BytesIO()
     with av.open(content, "w", format="mp4", options={"fflags": "+bitexact"}) as file:
         stream = file.add_stream("aac", rate=8000)
@@ -82,19 +82,19 @@ _CONTENTS: dict[str, Callable[[], bytes]] = {
     "noise": lambda: np.random.default_rng(0).bytes(50_000),
     "zeros": lambda: bytes(50_000),
     "no index (moov)": _no_index,
-    "sound only": _sound_only,
+    "audio only": _audio_only,
     "encrypted": lambda: _encrypted("faststart"),
     "encrypted, fragments": lambda: _encrypted("frag_keyframe+empty_moov+default_base_moof"),
     "initialisation segment only": _initialisation_segment,
-    "no frame": lambda: encoded([], KINDS["MPEG-4 avi"]),
-    "one frame": lambda: encoded(moving_noise()[:1], KINDS["H.264 mp4"]),
+    "no frame": lambda: encode([], KINDS["MPEG-4 avi"]),
+    "one frame": lambda: encode(moving_noise()[:1], KINDS["H.264 mp4"]),
     "claims 65,535 x 65,535 pixels, mp4": claims.largest_mp4,
     "claims 100,000 x 100,000 pixels, mkv": claims.wide_mkv,
     "claims 100,000 x 100,000 pixels, avi": claims.wide_avi,
-    "claims 100,000 x 100,000 pixels, H.264": lambda: claims.h264_that_says(
+    "claims 100,000 x 100,000 pixels, H.264": lambda: claims.h264_that_claims(
         claims.WIDE, claims.WIDE
     ),
-    "claims 16,000 x 16,000 pixels, H.264": lambda: claims.h264_that_says(16_000, 16_000),
+    "claims 16,000 x 16,000 pixels, H.264": lambda: claims.h264_that_claims(16_000, 16_000),
     "claims 10^9 frames, sizes": lambda: claims.frames_in_size_table(claims.HUGE),
     "claims 10^9 frames of one byte": lambda: claims.frames_of_one_byte(claims.HUGE),
     "claims 10^9 frames, times": claims.frames_in_time_table,

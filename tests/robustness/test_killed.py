@@ -1,4 +1,4 @@
-"""A decode stage that is killed, or loses a worker, goes on from there and changes nothing."""
+"""A decode stage that is killed, or loses a worker, continues with the same result."""
 
 import os
 import shutil
@@ -16,16 +16,16 @@ import psutil
 import pytest
 import yaml
 
-from pipeline.base.files import read_csv
-from pipeline.base.paths import FRAMES
+from pipeline.common.files import read_csv
+from pipeline.common.paths import FRAMES
 from pipeline.video.store import SUFFIX
 from pipeline.video.writing import encode_mp4
-from tests.robustness.sound import FPS, moving_noise
+from tests.robustness.intact import FPS, moving_noise
 
 REPOSITORY = Path(__file__).parents[2]
 VIDEOS = 30
 SETTINGS = {
-    "data": {"videos": "videos", "layout": "folders", "labels": "videos"},
+    "data": {"videos": "videos", "labels": ""},
     "catalog": {"val_share": 0.3, "test_share": 0.3},
     "decode": {"fps": FPS, "width": 96, "height": 64},
     "compute": {"workers": 2},
@@ -45,7 +45,7 @@ class Project:
         return self.root / FRAMES
 
     def start(self, stage: str) -> subprocess.Popen[str]:
-        """Start a stage as the head of a process group of its own."""
+        """Start a stage in its own process group."""
         return subprocess.Popen(
             [sys.executable, "-m", f"pipeline.stages.{stage}"],
             cwd=self.root,
@@ -57,7 +57,7 @@ class Project:
         )
 
     def run(self, stage: str) -> str:
-        """Run a stage that must succeed; return what it logged."""
+        """Run a stage that must succeed; return its log."""
         process = self.start(stage)
         _, log = process.communicate()
         assert process.returncode == 0, log
@@ -65,10 +65,10 @@ class Project:
 
     @contextmanager
     def halfway(self) -> Iterator[subprocess.Popen[str]]:
-        """Start the decode stage, and halt it when some of the videos are stored, but not all.
+        """Start the decode stage and pause it when some, but not all, videos are stored.
 
-        On a busy machine that may be noticed too late; then it starts anew. ``go_on`` ends the
-        halt. At the end of the block, all of its processes must end.
+        On a busy machine the pause may come too late; then the stage is started again.
+        ``resume`` ends the pause. At the end of the block, all of its processes must end.
         """
         for _ in range(ATTEMPTS):
             process = self.start("decode")
@@ -92,28 +92,28 @@ class Project:
         return {path.name: path.read_bytes() for path in self.store.iterdir()}
 
 
-def go_on(stage: subprocess.Popen[str]) -> None:
+def resume(stage: subprocess.Popen[str]) -> None:
     os.killpg(stage.pid, signal.SIGCONT)
 
 
-def wait_until(is_so) -> None:
+def wait_until(condition) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
+    while not condition():
         assert time.monotonic() < deadline, f"waited for {PATIENCE_SECONDS} s"
         time.sleep(0.01)
 
 
 def members(group: int) -> list[psutil.Process]:
-    """List the living processes of a process group."""
-    found = []
+    """Return the living processes of a process group."""
+    living = []
     for process in psutil.process_iter(["status"]):
         try:
             is_member = os.getpgid(process.pid) == group
         except ProcessLookupError:
             continue
         if is_member and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+            living.append(process)
+    return living
 
 
 def workers(stage: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -123,7 +123,7 @@ def workers(stage: subprocess.Popen[str]) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def catalogued(tmp_path_factory) -> Path:
-    """A project with thirty videos, no two alike, that take seconds to decode."""
+    """A project with thirty different videos that take seconds to decode."""
     root = tmp_path_factory.mktemp("catalogued")
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text("utf-8"))
     for section, values in SETTINGS.items():
@@ -132,7 +132,7 @@ def catalogued(tmp_path_factory) -> Path:
     large = moving_noise().repeat(5, axis=1).repeat(5, axis=2)
     content = encode_mp4(large, fps=FPS)
     for number in range(VIDEOS):
-        # A box of type "free" differs, which players skip (ISO/IEC 14496-12, 8.1.2).
+        # They differ in a box of type "free", which players skip (ISO/IEC 14496-12, 8.1.2).
         path = root / "videos" / ("one", "two")[number % 2] / f"{number:02d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content + struct.pack(">I4sQ", 16, b"free", number))
@@ -141,9 +141,9 @@ def catalogued(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(catalogued, tmp_path_factory) -> dict[str, bytes]:
-    """The frame store of a run that nothing happened to."""
-    project = Project(tmp_path_factory.mktemp("unbroken") / "project")
+def uninterrupted(catalogued, tmp_path_factory) -> dict[str, bytes]:
+    """The frame store of an uninterrupted run."""
+    project = Project(tmp_path_factory.mktemp("uninterrupted") / "project")
     shutil.copytree(catalogued, project.root)
     project.run("decode")
     assert len(project.stored()) == VIDEOS
@@ -156,7 +156,7 @@ def project(catalogued, tmp_path) -> Project:
     return Project(tmp_path / "project")
 
 
-def test_a_killed_stage_goes_on_where_it_stopped(project, unbroken):
+def test_a_killed_stage_continues_where_it_stopped(project, uninterrupted):
     with project.halfway() as stage:
         os.killpg(stage.pid, signal.SIGKILL)
     assert stage.returncode == -signal.SIGKILL
@@ -165,22 +165,24 @@ def test_a_killed_stage_goes_on_where_it_stopped(project, unbroken):
     log = project.run("decode")
     assert f"{VIDEOS - len(before)} videos to decode, {len(before)} kept from earlier runs" in log
     assert before.items() <= project.stored().items()
-    assert project.contents() == unbroken
+    assert project.contents() == uninterrupted
 
 
-def test_a_killed_worker_costs_a_retry_and_no_video(project, unbroken):
+@pytest.mark.long
+def test_the_videos_of_a_killed_worker_are_decoded_again(project, uninterrupted):
     with project.halfway() as stage:
         victim, *_ = workers(stage)
         victim.kill()
-        go_on(stage)
+        resume(stage)
         _, log = stage.communicate()
     assert stage.returncode == 0, log
     assert {row["status"] for row in read_csv(project.store / "index.csv")} == {"ok"}
-    assert project.contents() == unbroken
+    assert project.contents() == uninterrupted
 
 
-def test_workers_end_when_the_stage_alone_is_killed(project):
-    with project.halfway() as stage:  # waits for its end
+@pytest.mark.long
+def test_workers_end_when_only_the_stage_is_killed(project):
+    with project.halfway() as stage:  # waits for all processes
         assert len(workers(stage)) == 2
         stage.kill()
-        go_on(stage)
+        resume(stage)

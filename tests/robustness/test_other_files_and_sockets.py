@@ -1,4 +1,4 @@
-"""What is dressed as a video opens no other file and no connection."""
+"""A file that only looks like a video opens no other file and no connection."""
 
 import os
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.video.opening import VideoError
 from pipeline.video.reading import read_frames
-from pipeline.video.source import VideoError
 from tests.robustness.canaries import (
     ATTEMPTS,
     CanaryFile,
@@ -19,12 +19,12 @@ from tests.robustness.canaries import (
     mp4_with_frames_elsewhere,
     playlist,
 )
-from tests.robustness.outcomes import sound_frames
-from tests.robustness.sound import LIMITS, SPEC, sound_video
+from tests.robustness.intact import DECODE, intact_video
+from tests.robustness.outcomes import intact_frames
 
 CANARY = "canary.mp4"
 
-# How a protocol of FFmpeg would be asked for in the name of a file; {} is the canary's port.
+# File names that FFmpeg could read as a protocol; {} is the canary's port.
 NAMES = [
     f"concat:{CANARY}|{CANARY}",
     f"file:{CANARY}",
@@ -47,46 +47,46 @@ EXPECTED = dict.fromkeys(ATTEMPTS, NOT_A_VIDEO) | {
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
-    """The working directory, in which the canary is."""
+    """Change to a working directory for the canary."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def visits(attempt: Callable[[str], None]) -> tuple[int, int]:
-    """Count how often the canaries, file and port, are opened while ``attempt(address)`` runs."""
+    """Count how often ``attempt(address)`` opens the canary file and the canary port."""
     with CanaryFile(Path(CANARY)) as file, CanaryPort() as port:
         attempt(port.address)
     return file.visits, port.visits
 
 
 def open_unprotected(url: str | Path, **options: str) -> None:
-    """Open a file as it is opened by default."""
-    with suppress(av.FFmpegError):  # the canaries give no video
+    """Open a file with FFmpeg's defaults."""
+    with suppress(av.FFmpegError):  # a canary is not a video
         av.open(str(url), options=options).close()
 
 
 def reason(path: Path) -> str:
     with pytest.raises(VideoError) as error:
-        read_frames(path, SPEC, limits=LIMITS)
+        read_frames(path, DECODE)
     return error.value.reason
 
 
-class TestCanariesAreFoundByDefault:
+class TestDefaultsOpenTheCanaries:
     """Otherwise the tests below could not fail."""
 
-    def check_file_is_found(self, path: Path, content: bytes, **options: str) -> None:
+    def check_file_is_opened(self, path: Path, content: bytes, **options: str) -> None:
         path.write_bytes(content)
         assert visits(lambda _: open_unprotected(path, **options)) >= (1, 0)
 
     def test_by_a_script(self, folder):
-        self.check_file_is_found(folder / "script.mp4", concat_script(CANARY))
+        self.check_file_is_opened(folder / "script.mp4", concat_script(CANARY))
 
     def test_by_a_playlist(self, folder):
-        self.check_file_is_found(folder / "playlist.m3u8", playlist(CANARY))
+        self.check_file_is_opened(folder / "playlist.m3u8", playlist(CANARY))
 
     def test_by_an_mp4(self, folder):
         content = mp4_with_frames_elsewhere(CANARY)
-        self.check_file_is_found(folder / "alias.mp4", content, enable_drefs="1")
+        self.check_file_is_opened(folder / "alias.mp4", content, enable_drefs="1")
 
     def test_by_a_playlist_of_addresses(self, folder):
         path = folder / "playlist.m3u8"
@@ -105,8 +105,8 @@ class TestCanariesAreFoundByDefault:
     def test_by_an_address(self, name):
         assert visits(lambda address: open_unprotected(name.format(address)))[1] > 0
 
-    def test_and_frames_come_out_of_a_script(self, folder):
-        (folder / CANARY).write_bytes(sound_video("H.264 mp4"))
+    def test_a_script_gives_frames_of_another_file(self, folder):
+        (folder / CANARY).write_bytes(intact_video("H.264 mp4"))
         (folder / "script.mp4").write_bytes(concat_script(CANARY))
         with av.open("script.mp4") as container:
             assert len(list(container.decode(video=0))) == 45
@@ -129,7 +129,7 @@ def test_content_opens_nothing(folder, make, target, is_named_mp4):
 
 @pytest.mark.parametrize("make", ATTEMPTS, ids=lambda make: make.__name__)
 def test_content_gives_no_frame_of_another_file(folder, make):
-    (folder / CANARY).write_bytes(sound_video("H.264 mp4"))
+    (folder / CANARY).write_bytes(intact_video("H.264 mp4"))
     (folder / "video.mp4").write_bytes(make(CANARY))
     assert reason(folder / "video.mp4").startswith(EXPECTED[make])
 
@@ -144,21 +144,21 @@ def test_a_name_opens_nothing(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_of_such_a_name_is_that_file(name):
+def test_a_file_of_such_a_name_is_read(name):
     def attempt(address: str) -> None:
         path = Path(name.format(address))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(sound_video("VP9 webm"))
-        found = read_frames(path, SPEC, limits=LIMITS)
-        np.testing.assert_array_equal(found, sound_frames("VP9 webm"))
+        path.write_bytes(intact_video("VP9 webm"))
+        frames = read_frames(path, DECODE)
+        np.testing.assert_array_equal(frames, intact_frames("VP9 webm"))
 
     assert visits(attempt) == (0, 0)
 
 
 def test_a_pipe_of_this_process_is_not_read():
     receiving, sending = os.pipe()
-    os.write(sending, b"left alone")
+    os.write(sending, b"untouched")
     assert reason(Path(f"/dev/fd/{receiving}")) == "not a regular file"
-    assert os.read(receiving, 99) == b"left alone"
+    assert os.read(receiving, 99) == b"untouched"
     os.close(receiving)
     os.close(sending)

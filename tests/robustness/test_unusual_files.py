@@ -1,4 +1,4 @@
-"""Sound files that are made in unusual ways, and files made to trouble a reader."""
+"""Intact files of unusual encoders, and files that are written to break a reader."""
 
 import io
 import struct
@@ -8,16 +8,14 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.base.files import sha256_of_file
-from pipeline.video.batch import DecodeTask, update_store
-from pipeline.video.boxes import most_frames_claimed
-from pipeline.video.reading import WHOLE_VIDEO, FrameReader, FrameSpec
-from pipeline.video.source import VideoError
+from pipeline.video.opening import VideoError, most_frames_claimed
+from pipeline.video.reading import FrameReader
+from pipeline.video.settings import DecodeSection
 from tests.made_videos import read_both_ways
-from tests.robustness.sound import HEIGHT, LIMITS, SPEC, WIDTH, moving_noise, sound_video
+from tests.robustness.intact import DECODE, HEIGHT, WIDTH, moving_noise
 
 
-def encoded(
+def encode(
     codec: str, container: str, *, options: dict[str, str], muxing: dict[str, str] | None = None
 ) -> bytes:
     content = io.BytesIO()
@@ -33,15 +31,15 @@ def encoded(
 
 
 def transport_stream(**muxing: str) -> bytes:
-    return encoded("libx264", "mpegts", options={"g": "12", "bf": "2"}, muxing=muxing)
+    return encode("libx264", "mpegts", options={"g": "12", "bf": "2"}, muxing=muxing)
 
 
 def count(content: bytes) -> int:
-    return sum(1 for _ in FrameReader(content, SPEC, limits=LIMITS))
+    return sum(1 for _ in FrameReader(content, DECODE))
 
 
-def put_together(*parts: bytes) -> bytes:
-    """Join transport streams, and let their packets count on. Source: ITU-T H.222.0, 2.4.3.3."""
+def concatenate(*parts: bytes) -> bytes:
+    """Join transport streams and renumber their packets. Source: ITU-T H.222.0, 2.4.3.3."""
     joined = bytearray(b"".join(parts))
     counters: dict[int, int] = {}
     for start in range(0, len(joined), 188):
@@ -53,26 +51,28 @@ def put_together(*parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("fps", [25, 10, 4, 2])
-def test_transport_streams_put_together_whose_time_starts_again(fps):
+def test_concatenated_transport_streams_whose_times_overlap(fps):
     """The second part begins 0.613 s after the first one did, between two of its frames."""
     first = transport_stream(output_ts_offset="0")
     second = transport_stream(output_ts_offset="0.613")
-    frames = read_both_ways(put_together(first, second), FrameSpec(fps, 32, 32, "stretch"))
-    # Time goes on where the first part ends, frame by frame.
+    frames = read_both_ways(concatenate(first, second), DecodeSection(fps=fps, width=32, height=32))
+    # The second part continues at the end of the first one.
     assert len(frames) == np.ceil(2 * len(moving_noise()) / 25 * fps)
 
 
 @pytest.mark.parametrize("codec", ["msmpeg4v2", "msmpeg4", "wmv2"])
 @pytest.mark.parametrize("fps", [4, 1])
-def test_an_avi_without_its_index_calls_every_frame_a_keyframe(codec, fps):
-    avi = encoded(codec, "avi", options={"g": "12"})
+def test_avi_without_index_in_which_every_frame_is_flagged_as_keyframe(codec, fps):
+    avi = encode(codec, "avi", options={"g": "12"})
     without_index = avi.replace(b"idx1", b"JUNK")
     assert without_index != avi
-    frames = read_both_ways(without_index, FrameSpec(fps, 32, 32, "stretch"))
-    np.testing.assert_array_equal(frames, read_both_ways(avi, FrameSpec(fps, 32, 32, "stretch")))
+    frames = read_both_ways(without_index, DecodeSection(fps=fps, width=32, height=32))
+    np.testing.assert_array_equal(
+        frames, read_both_ways(avi, DecodeSection(fps=fps, width=32, height=32))
+    )
 
 
-def test_packets_of_camcorders_are_four_bytes_longer():
+def test_packets_of_camcorders_have_four_more_bytes():
     content = transport_stream(mpegts_m2ts_mode="1")
     assert len(content) % 192 == 0
     assert len(content) % 188 != 0
@@ -81,7 +81,7 @@ def test_packets_of_camcorders_are_four_bytes_longer():
         count(content[: -192 * 3 + 100])
 
 
-def test_bytes_after_the_last_packet_are_no_cut():
+def test_bytes_after_the_last_packet_are_not_truncation():
     assert count(transport_stream() + bytes(50)) == len(moving_noise())
 
 
@@ -90,7 +90,7 @@ def box(name: bytes, *content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(body), name) + body
 
 
-def test_boxes_in_boxes_without_end_are_no_video():
+def test_endlessly_nested_boxes_are_not_a_video():
     content = b""
     for _ in range(3000):
         content = box(b"moov", content)
@@ -99,20 +99,8 @@ def test_boxes_in_boxes_without_end_are_no_video():
 
 
 @pytest.mark.parametrize(("kind", "claimed"), [(b"vide", 500_000), (b"soun", 0)])
-def test_quicktime_counts_samples_of_sound_like_frames(kind, claimed):
+def test_audio_samples_of_quicktime_do_not_count_as_frames(kind, claimed):
     sizes = box(b"stsz", bytes(4), struct.pack(">II", 1, 500_000))
     media = box(b"mdia", box(b"hdlr", bytes(8), kind), box(b"minf", box(b"stbl", sizes)))
     movie = box(b"ftyp", b"qt  ") + box(b"moov", box(b"trak", media))
     assert most_frames_claimed(io.BytesIO(movie)) == claimed
-
-
-def test_a_file_that_could_not_be_read_is_tried_again(tmp_path):
-    path = tmp_path / "video.mp4"
-    path.write_bytes(sound_video("H.264 mp4"))
-    task = DecodeTask(path, sha256_of_file(path), WHOLE_VIDEO, SPEC, LIMITS)
-    away = path.rename(tmp_path / "away")
-    (stored,) = update_store(tmp_path / "store", [task], workers=1, timeout_seconds=30).values()
-    assert stored.reason == "cannot be read (No such file or directory)"
-    away.rename(path)
-    (stored,) = update_store(tmp_path / "store", [task], workers=1, timeout_seconds=30).values()
-    assert stored.frames == len(moving_noise())

@@ -1,11 +1,15 @@
+"""Random changes of clips: the same for every frame, harmless for padding, known to the target."""
+
 import numpy as np
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.model.augmentation import Augmentation, check_classes, clip_augmenter
+from pipeline.common.errors import PipelineError
+from pipeline.model.augmentation import clip_augmenter
+from pipeline.model.settings import AugmentationSection
+from pipeline.tasks.classification import Classification
 
-CLASSES = ("down", "left", "right")
-NOTHING = {"shift": 0.0, "brightness": 0.0, "contrast": 0.0, "flip": False, "flip_swaps": []}
+TASK = Classification(("down", "left", "right"), top_k=1, target_accuracy=0.95)
+NO_CHANGE = {"shift": 0.0, "brightness": 0.0, "contrast": 0.0}
 
 
 @pytest.fixture
@@ -16,12 +20,13 @@ def frames():
 
 def augmented(frames, seed, label=0, real=None, **options):
     mask = np.arange(len(frames)) < (len(frames) if real is None else real)
-    augment = clip_augmenter(Augmentation(**{**NOTHING, **options}), CLASSES)
+    augment = clip_augmenter(AugmentationSection(**{**NO_CHANGE, **options}), TASK)
     changed, label = augment(frames, mask, np.int64(label), np.array([0, seed], np.int32))
     return np.array(changed), int(label)
 
 
-def test_nothing_changes_nothing(frames):
+def test_zeros_change_nothing(frames):
+    assert not AugmentationSection(**NO_CHANGE).changes_clips
     changed, label = augmented(frames, 1)
     np.testing.assert_array_equal(changed, frames)
     assert label == 0
@@ -35,26 +40,26 @@ def test_equal_seeds_give_equal_changes_and_others_do_not(frames):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_frame_of_a_clip_is_changed_alike(frames, seed):
+def test_every_frame_of_a_clip_changes_alike(frames, seed):
     frames[:] = frames[0]
     changed, _ = augmented(frames, seed, shift=0.3, contrast=0.2)
     assert (changed == changed[0]).all()
 
 
-def test_a_shift_moves_the_picture_and_mirrors_what_comes_in(frames):
-    found = set()
+def test_a_shift_moves_the_picture_and_mirrors_its_border(frames):
+    shifts = set()
     for seed in range(40):
         changed, _ = augmented(frames, seed, shift=0.1)
         padded = np.pad(frames, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="symmetric")
-        moves = [
+        fitting = [
             (dy, dx)
             for dy in range(3)
             for dx in range(5)
             if (changed == padded[:, dy : dy + 10, dx : dx + 20]).all()
         ]
-        assert len(moves) == 1
-        found.add(moves[0])
-    assert len(found) > 9  # of 15 possible ones
+        assert len(fitting) == 1
+        shifts.add(fitting[0])
+    assert len(shifts) > 9  # of 15 possible ones
 
 
 def test_brightness_adds_the_same_everywhere(frames):
@@ -65,7 +70,7 @@ def test_brightness_adds_the_same_everywhere(frames):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_padded_clip_is_changed_as_it_would_be_without_padding(frames, seed):
+def test_a_padded_clip_changes_as_it_would_without_padding(frames, seed):
     """Otherwise short clips would be lighter or darker than long ones: a clue to their class."""
     options = {"brightness": 0.2, "contrast": 0.5}
     alone, _ = augmented(frames, seed, **options)
@@ -92,6 +97,6 @@ def test_a_mirror_swaps_the_classes_that_it_turns_into_each_other(frames):
 
 
 def test_an_unknown_class_is_named():
+    section = AugmentationSection(flip=True, flip_swaps=[["left", "up"]])
     with pytest.raises(PipelineError, match=r"flip_swaps: expected names of classes .* up$"):
-        check_classes(Augmentation(0, 0, 0, flip=True, flip_swaps=[["left", "up"]]), CLASSES)
-    check_classes(Augmentation(0, 0, 0, flip=True, flip_swaps=[["left", "right"]]), CLASSES)
+        clip_augmenter(section, TASK)

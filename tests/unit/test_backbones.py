@@ -1,19 +1,32 @@
-"""Which layers of the CNN train, whose weights it has, and what is refused or warned of."""
+"""Backbones: which layers train, whose weights they have, their scaling, and what is refused."""
 
 import logging
-from dataclasses import replace
 
+import h5py
+import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
 
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import sha256_of_file
-from pipeline.model.architecture import Cnn
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import sha256_of_file
 from pipeline.model.backbones import frame_encoder
-from pipeline.model.classifier import check_classifier, cnn_layers
-from pipeline.model.oddities import warn_of_oddities
-from pipeline.model.saving import save_classifier
-from tests.architectures import MAPS, MOBILENET, SMALL, build, inputs_of, tiny, train
+from pipeline.model.network import build_model, check_model, cnn_layers
+from pipeline.model.saving import load_model, save_model
+from pipeline.model.settings import CnnSection, warn_of_unusual_settings
+from tests.architectures import (
+    MOBILENET,
+    TASK,
+    build,
+    built,
+    inputs_of,
+    noise_clips,
+    outputs_of,
+    small,
+    tiny,
+    train,
+)
 
 SHAPE = (8, 8, 3)
 
@@ -23,19 +36,25 @@ def trained_names(cnn, shape=SHAPE):
     return [weight.path.split("/")[-2] for weight in encoder.trainable_weights]
 
 
+def weights_of_cnn(model):
+    return [weight for layer in cnn_layers(model) for weight in layer.get_weights()]
+
+
 def test_the_last_layers_train_and_batch_norm_only_with_all():
-    assert trained_names(SMALL) == ["conv1", "norm1", "norm1", "conv2", "norm2", "norm2"]
-    assert trained_names(replace(SMALL, trainable=1)) == ["conv2"]
-    assert trained_names(replace(SMALL, trainable=2)) == ["conv1", "conv2"]
-    assert trained_names(replace(SMALL, trainable="none")) == []
-    assert trained_names(replace(MOBILENET, trainable=2), (32, 32, 3)) == [
-        "block_16_project",
-        "Conv_1",
-    ]
+    assert trained_names(small()) == ["conv1", "norm1", "norm1", "conv2", "norm2", "norm2"]
+    assert trained_names(small(trainable=1)) == ["conv2"]
+    assert trained_names(small(trainable=2)) == ["conv1", "conv2"]
+    assert trained_names(small(trainable="none")) == []
 
 
-def test_batch_norm_of_a_frozen_cnn_keeps_its_statistics():
-    model = build(tiny(replace(SMALL, trainable=1)))
+@pytest.mark.long
+def test_the_last_layers_of_an_application_train():
+    cnn = MOBILENET.model_copy(update={"trainable": 2})
+    assert trained_names(cnn, (32, 32, 3)) == ["block_16_project", "Conv_1"]
+
+
+def test_batch_norm_of_a_partly_frozen_cnn_keeps_its_statistics():
+    model = build(tiny(small(trainable=1), recurrent="none", summary="mean"))
     norms = [layer for layer in cnn_layers(model) if layer.name.startswith("norm")]
     before = [weight for layer in norms for weight in layer.get_weights()]
     train(model, inputs_of(tiny()))
@@ -44,88 +63,73 @@ def test_batch_norm_of_a_frozen_cnn_keeps_its_statistics():
     np.testing.assert_equal(after, before)
 
 
-def test_weights_of_a_file_are_those_of_the_cnn(tmp_path):
-    source = build(tiny())
-    save_classifier(source, tmp_path / "source.keras")
-    encoder = frame_encoder(SMALL, frame_shape=SHAPE)
-    encoder.save_weights(tmp_path / "cnn.weights.h5")
+def test_weights_come_from_a_saved_model_or_a_file_of_weights(tmp_path, caplog):
+    path = tmp_path / "source.keras"
+    save_model(built("lstm"), path)
+    with caplog.at_level(logging.INFO):
+        encoder = frame_encoder(small(weights=str(path)), frame_shape=SHAPE)
+    np.testing.assert_equal(encoder.get_weights(), weights_of_cnn(built("lstm")))
+    # The content of the file may change under the same name.
+    assert caplog.messages == [f"model.cnn.weights: {path}, SHA-256 {sha256_of_file(path)}"]
 
-    taken = frame_encoder(replace(SMALL, weights=str(tmp_path / "source.keras")), frame_shape=SHAPE)
-    conv = next(layer for layer in cnn_layers(source) if layer.name == "conv1")
-    np.testing.assert_equal(taken.get_layer("conv1").get_weights(), conv.get_weights())
-    loaded = frame_encoder(
-        replace(SMALL, weights=str(tmp_path / "cnn.weights.h5")), frame_shape=SHAPE
-    )
+    encoder.save_weights(tmp_path / "cnn.weights.h5")
+    loaded = frame_encoder(small(weights=str(tmp_path / "cnn.weights.h5")), frame_shape=SHAPE)
     np.testing.assert_equal(loaded.get_weights(), encoder.get_weights())
+
+
+def test_weights_of_another_cnn_are_refused(tmp_path):
+    save_model(built("lstm"), tmp_path / "source.keras")
+    other = small(filters=[5, 5], weights=str(tmp_path / "source.keras"))
+    with pytest.raises(PipelineError, match=r"model\.cnn\.weights: expected weights that fit"):
+        frame_encoder(other, frame_shape=SHAPE)
 
 
 @pytest.mark.parametrize(
     ("cnn", "message"),
     [
         (
-            Cnn("MobilenetV2"),
+            CnnSection(backbone="MobilenetV2"),
             r"model\.cnn\.backbone: expected small_cnn or an image model of keras\.applications "
             r".*Received: MobilenetV2\. Did you mean MobileNetV2",
         ),
         (
-            Cnn("MobileNetV2"),
-            r"decode\.width, decode\.height: MobileNetV2 takes no frames of this size "
+            CnnSection(backbone="MobileNetV2", weights="imagenet"),
+            r"decode\.width, decode\.height: MobileNetV2 needs larger frames "
             r"\(Input size must be at least 32x32\)\. Received: 8 x 8$",
         ),
         (
-            Cnn(weights="nowhere.weights.h5"),
+            CnnSection(weights="nowhere.weights.h5"),
             r"model\.cnn\.weights: expected none, imagenet or the path of a file\. "
             r"No such file: nowhere\.weights\.h5$",
         ),
         (
-            Cnn(weights="params.yaml"),
+            CnnSection(weights="params.yaml"),
             r"model\.cnn\.weights: expected weights that fit the layers of small_cnn\. "
             r"Received: params\.yaml \(",
         ),
         (
-            Cnn(filters=[4, 4], trainable=3),
+            small(trainable=3),
             r"model\.cnn\.trainable: expected all, none or at most 2, the number of layers with "
             r"weights\. Received: 3$",
         ),
     ],
 )
-def test_a_cnn_that_cannot_be_is_refused(cnn, message):
+def test_a_cnn_that_cannot_be_built_is_refused(cnn, message):
     with pytest.raises(PipelineError, match=message):
-        check_classifier(tiny(cnn), frame_shape=SHAPE)
+        check_model(tiny(cnn), frame_shape=SHAPE)
 
 
-def test_the_file_of_weights_is_in_the_log(tmp_path, caplog):
-    """Its content may change under the same name."""
-    path = tmp_path / "cnn.weights.h5"
-    frame_encoder(SMALL, frame_shape=SHAPE).save_weights(path)
-    with caplog.at_level(logging.INFO):
-        frame_encoder(replace(SMALL, weights=str(path)), frame_shape=SHAPE)
-    assert caplog.messages == [f"model.cnn.weights: {path}, SHA-256 {sha256_of_file(path)}"]
-
-
-def test_weights_of_another_cnn_are_refused(tmp_path):
-    save_classifier(build(tiny()), tmp_path / "source.keras")
-    other = Cnn(filters=[5, 5], weights=str(tmp_path / "source.keras"))
-    with pytest.raises(PipelineError, match=r"model\.cnn\.weights: expected weights that fit"):
-        frame_encoder(other, frame_shape=SHAPE)
-
-
-IMAGENET = Cnn("MobileNetV2", weights="imagenet")
+IMAGENET = CnnSection(backbone="MobileNetV2", weights="imagenet")
 
 
 @pytest.mark.parametrize(
-    ("architecture", "warnings"),
+    ("section", "warnings"),
     [
-        (tiny(recurrent_dropout=0.2), ["model.temporal.recurrent_dropout is 0.2"]),
-        (tiny(MAPS, recurrent="convlstm2d", recurrent_dropout=0.2), []),  # cuDNN never had it
         (
-            tiny(replace(SMALL, trainable="none")),
+            tiny(small(trainable="none")),
             ["model.cnn.weights is none and model.cnn.trainable is none"],
         ),
-        (
-            tiny(replace(SMALL, trainable=2)),
-            ["model.cnn.weights is none and model.cnn.trainable is 2"],
-        ),
+        (tiny(small(trainable=2)), ["model.cnn.weights is none and model.cnn.trainable is 2"]),
         (
             tiny(IMAGENET, motion="difference"),
             ["model.cnn.weights is imagenet and model.motion is difference"],
@@ -134,13 +138,102 @@ IMAGENET = Cnn("MobileNetV2", weights="imagenet")
         (tiny(motion="difference"), []),
     ],
 )
-def test_what_is_only_slow_or_odd_is_a_warning(caplog, architecture, warnings):
+def test_unusual_settings_give_a_warning(caplog, section, warnings):
     with caplog.at_level(logging.WARNING):
-        warn_of_oddities(architecture)
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == warnings
+        warn_of_unusual_settings(section)
+    assert [message.split(":")[0] for message in caplog.messages] == warnings
 
 
-def test_building_warns(caplog):
+def test_building_a_model_warns_of_unusual_settings(caplog):
     with caplog.at_level(logging.WARNING):
-        build(tiny(replace(SMALL, trainable="none")))
+        build(tiny(small(trainable="none"), recurrent="none", summary="mean"))
     assert len(caplog.records) == 1
+
+
+SMALLEST = {"VGG16": 32, "ResNet50": 32, "EfficientNetV2B0": 32, "InceptionV3": 75}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SMALLEST)
+def test_an_application_runs_is_saved_and_gives_its_weights_to_another(name, tmp_path):
+    shape = (SMALLEST[name], SMALLEST[name], 3)
+    cnn = CnnSection(backbone=name, pooling="average")
+    section = tiny(cnn, frame_features=0, recurrent="none", summary="mean")
+    model = build_model(section, TASK, frame_shape=shape)
+    clips = dict(zip(("frames", "mask"), noise_clips([1, 2], 2, 0, shape), strict=True))
+    outputs = outputs_of(model, clips)
+    np.testing.assert_allclose(outputs.sum(axis=1), [1, 1], atol=1e-6)
+    path = tmp_path / "model.keras"
+    save_model(model, path)
+    np.testing.assert_array_equal(outputs_of(load_model(path), clips), outputs)
+    if name == "InceptionV3":  # Keras numbers its layers from model to model: conv2d_94
+        encoder = frame_encoder(cnn.model_copy(update={"weights": str(path)}), frame_shape=shape)
+        np.testing.assert_equal(encoder.get_weights(), weights_of_cnn(model))
+
+
+@pytest.fixture
+def notop(tmp_path):
+    """A file of weights of EfficientNetB0 as Keras publishes them, with its normalisation."""
+    model = keras.applications.EfficientNetB0(
+        include_top=False, weights=None, input_shape=(32, 32, 3)
+    )
+    mean, variance, count = model.layers[2].get_weights()
+    model.layers[2].set_weights([mean + 0.4, variance / 20, count])
+    path = tmp_path / "efficientnetb0_notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    return path
+
+
+@pytest.mark.long
+def test_efficientnet_gives_the_same_with_weights_from_a_file_as_with_a_download(
+    notop, monkeypatch
+):
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(notop))
+    cnn = CnnSection(backbone="EfficientNetB0", weights="imagenet", pooling="none")
+    downloaded = frame_encoder(cnn, frame_shape=(32, 32, 3))
+    from_file = frame_encoder(
+        cnn.model_copy(update={"weights": str(notop)}), frame_shape=(32, 32, 3)
+    )
+    frames, _ = noise_clips([2], 2, 0, (32, 32, 3))
+    expected = np.array(downloaded(frames[0]))
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(from_file(frames[0]), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "scaled"),
+    [
+        pytest.param("MobileNetV2", [-1, -0.6, 1], marks=pytest.mark.long),
+        # RGB to BGR, minus the means 103.939, 116.779 and 123.68 of ImageNet.
+        ("VGG16", [151.061, -65.779, -123.68]),
+    ],
+)
+def test_the_preprocessing_of_the_backbone_is_in_the_model(backbone, scaled):
+    cnn = CnnSection(backbone=backbone, pooling="average")
+    encoder = frame_encoder(cnn, frame_shape=(32, 32, 3))
+    assert encoder.inputs[0].dtype == "uint8"
+    pixels = np.array([[[[0, 51, 255]]]], np.uint8)
+    np.testing.assert_allclose(encoder.get_layer("preprocess")(pixels), [[[scaled]]], atol=1e-3)
+
+
+def test_weights_that_cannot_be_downloaded_give_a_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(PipelineError) as caught:
+        frame_encoder(IMAGENET, frame_shape=(96, 96, 3))
+    assert str(caught.value).startswith(
+        "model.cnn.weights: expected the imagenet weights of MobileNetV2, which cannot be "
+        "downloaded (URL fetch failure on https://storage.googleapis.com/"
+    )
+    assert str(caught.value).endswith("Name a file of weights, or use none. Received: imagenet")
+
+
+@pytest.mark.long
+def test_an_incomplete_download_is_not_an_error_of_the_frame_size(monkeypatch):
+    def get_file(*_, **__):
+        raise ValueError("Incomplete or corrupted file detected. The auto file hash differs.")
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    with pytest.raises(PipelineError, match=r"cannot be downloaded \(Incomplete or corrupted"):
+        frame_encoder(IMAGENET, frame_shape=(96, 96, 3))

@@ -1,11 +1,11 @@
-"""The browser of the tests notices what it is there to notice."""
+"""The browser of the tests reports errors, requests and wide pages."""
 
 import pytest
 
 from tests.browser import visit
 
 WIDE = "<div style='width: 2000px'>wide</div>"
-BROKEN = "<script>console.error('said'); throw new Error('thrown')</script><img src='no.png'>"
+BROKEN = "<script>console.error('logged'); throw new Error('thrown')</script><img src='no.png'>"
 
 
 @pytest.fixture
@@ -18,15 +18,15 @@ def page_of(tmp_path):
     return write
 
 
-def test_errors_and_requests_are_seen(browser, page_of):
+def test_errors_and_requests_are_recorded(browser, page_of):
     url = page_of(BROKEN)
     with visit(browser, url) as seen:
-        assert any("said" in error for error in seen.errors)
+        assert any("logged" in error for error in seen.errors)
         assert any("thrown" in error for error in seen.errors)
         assert seen.urls == [url, url.replace("page.html", "no.png")]
 
 
-def test_a_page_wider_than_the_window_is_seen(browser, page_of):
+def test_a_page_wider_than_the_window_is_detected(browser, page_of):
     with visit(browser, page_of(WIDE), width=375) as seen:
         assert seen.scrolls_sideways()
     with visit(browser, page_of("narrow"), width=375) as seen:

@@ -1,32 +1,132 @@
-"""The alias and its history in a real registry, and two processes that want to move it at once."""
+"""The champion and its history: as records, in a real registry, and with two processes at once."""
 
 import multiprocessing
 import os
 import re
-import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline import rollback
-from pipeline.base.errors import PipelineError
-from pipeline.promotion.champions import champion_number, crown, existing_version, read_records
-from pipeline.promotion.history import effective, succession, tag_key
-from pipeline.promotion.locks import one_at_a_time
-from pipeline.promotion.rollback import roll_back
-from pipeline.tracking.aliases import CHAMPION
+from pipeline.common.errors import PipelineError
+from pipeline.registry.champions import (
+    Record,
+    champion_number,
+    effective,
+    history_lines,
+    one_at_a_time,
+    read_records,
+    records_in,
+    rolled_back,
+    set_champion,
+    succession,
+)
+from pipeline.registry.promotion import roll_back
+from pipeline.registry.versions import CHAMPION, existing_version
 from pipeline.tracking.store import connect
 from tests.registered import NAME, make_champion
 
-REPOSITORY = Path(__file__).parents[2]
 ROUNDS = 4
 PROMOTED = {"action": "promoted", "reason": "it is good"}
 
+# Records
 
-def test_what_is_recorded_of_a_champion(versions):  # noqa: ARG001
+
+def records_of(*moves: str) -> list[Record]:
+    """Records of moves such as "1>2" (promoted) and "2<3" (rolled back to 2)."""
+    times = (f"2026-01-{day:02d}T00:00:00.000000Z" for day in count(1))
+    records = []
+    for time, move in zip(times, moves, strict=False):
+        is_back = "<" in move
+        left, right = (int(part) if part else None for part in move.replace("<", ">").split(">"))
+        version, previous = (left, right) if is_back else (right, left)
+        action = "rolled back" if is_back else "promoted"
+        records.append(Record(time, action, version, previous, "c0ffee", f"why {move}"))
+    return records
+
+
+@pytest.mark.parametrize(
+    ("moves", "champion", "line"),
+    [
+        ((), None, []),
+        ((">1",), 1, [1]),
+        ((">1", "1>2", "2>3"), 3, [1, 2, 3]),
+        ((">1", "1>2", "2>3", "2<3"), 2, [1, 2]),
+        ((">1", "1>2", "2>3", "2<3", "1<2"), 1, [1]),
+        ((">1", "1>2", "1<2", "1>3"), 3, [1, 3]),
+        ((">1", "1>2", "2>3", "1<3"), 1, [1]),  # further back at once
+        ((">1", "1>2", "2>1"), 1, [1, 2, 1]),
+        ((">1", "1>2"), None, [1, 2]),
+    ],
+    ids=str,
+)
+def test_a_rollback_goes_back_through_the_champions(moves, champion, line):
+    assert succession(records_of(*moves), champion) == line
+
+
+@pytest.mark.parametrize(
+    ("moves", "champion", "line"),
+    [
+        ((), 7, [7]),
+        ((">1",), 7, [1, 7]),
+        ((">1", "7>8"), 8, [1, 7, 8]),
+    ],
+    ids=str,
+)
+def test_a_champion_set_by_hand_counts(moves, champion, line):
+    assert succession(records_of(*moves), champion) == line
+
+
+@pytest.mark.parametrize(
+    ("moves", "champion", "line"),
+    [
+        ((">1",), None, []),
+        ((">1", "1>2"), 1, [1]),
+        ((">1", "1>2", "1>3"), 3, [1, 3]),
+        ((">1", "1>2", "1>3", "1>4"), 1, [1]),
+        ((">1", "1>2", "1<2"), 2, [1, 2]),
+        ((">1", "1>2", "2>3", "2<3", "2<3"), 2, [1, 2]),
+    ],
+    ids=str,
+)
+def test_a_record_whose_move_did_not_happen_is_skipped(moves, champion, line):
+    assert succession(records_of(*moves), champion) == line
+
+
+def test_effective_records_are_those_whose_move_happened():
+    records = records_of(">1", "1>2", "1>3", "1<3")
+    assert effective(records, 1) == [records[0], records[2], records[3]]
+
+
+def test_a_version_was_rolled_back_for_a_reason():
+    records = records_of(">1", "1>2", "1<2")
+    assert rolled_back(records, 1, 2) == "on 2026-01-03: why 1<2"
+    assert rolled_back(records, 1, 1) == ""
+    assert rolled_back(records, 2, 2) == ""  # the move back did not happen
+    assert rolled_back([*records, *records_of(">", "1>2")[1:]], 2, 2) == ""  # it returned
+
+
+def test_a_rollback_over_several_champions_rolls_all_of_them_back():
+    records = records_of(">1", "1>2", "2>3", "1<3")
+    assert [rolled_back(records, 1, version) for version in (1, 2, 3)] == [
+        "",
+        "on 2026-01-04: why 1<3",
+        "on 2026-01-04: why 1<3",
+    ]
+
+
+def test_records_are_read_by_time_among_other_tags():
+    first, second = records_of(">1", "1>2")
+    assert records_in(dict([second.to_tag(), ("owner", "us"), first.to_tag()])) == [first, second]
+
+
+# The registry
+
+
+def test_a_change_of_champion_is_recorded(versions):  # noqa: ARG001
     make_champion(1)
     make_champion(2)
     first, second = read_records(NAME)
@@ -36,7 +136,20 @@ def test_what_is_recorded_of_a_champion(versions):  # noqa: ARG001
     assert first.time < second.time
 
 
-def test_back_and_further_back_and_no_further(versions):  # noqa: ARG001
+def test_the_history_is_listed(versions):  # noqa: ARG001
+    make_champion(1)
+    make_champion(2)
+    roll_back(NAME, reason="too slow")
+    head, *lines = history_lines(NAME)
+    assert head == f"{NAME}: version 1 is champion"
+    assert [line.split("Z  ")[1] for line in lines] == [
+        "version 1  promoted     commit 0000000000  after no version  1 is good",
+        "version 2  promoted     commit 0000000000  after version 1   2 is good",
+        "version 1  rolled back  commit 0000000000  after version 2   too slow",
+    ]
+
+
+def test_rollbacks_go_back_to_the_first_champion(versions):  # noqa: ARG001
     for number in (1, 2, 3):
         make_champion(number)
     record = roll_back(NAME, reason="too slow")
@@ -44,27 +157,28 @@ def test_back_and_further_back_and_no_further(versions):  # noqa: ARG001
     assert champion_number(NAME) == 2
     roll_back(NAME, reason="too slow as well")
     assert champion_number(NAME) == 1
-    with pytest.raises(PipelineError, match=f"version 1 of {NAME} is the first champion"):
+    with pytest.raises(PipelineError, match=f"Version 1 of {NAME} is the first champion"):
         roll_back(NAME, reason="")
     make_champion(4)
     assert roll_back(NAME, reason="").version == 1
 
 
-def test_back_to_a_version_by_its_number(versions):  # noqa: ARG001
+@pytest.mark.parametrize("text", ["1", f"{NAME}/1", f"models:/{NAME}/1"])
+def test_a_rollback_to_a_named_version(versions, text):  # noqa: ARG001
     for number in (1, 2, 3):
         make_champion(number)
-    assert roll_back(NAME, reason="", version=1).version == 1
+    assert roll_back(NAME, reason="", version=text).version == 1
     make_champion(2)
     with pytest.raises(PipelineError) as caught:
-        roll_back(NAME, reason="", version=4)
+        roll_back(NAME, reason="", version="4")
     assert str(caught.value) == (
-        f"expected a version of {NAME} that was champion before version 2. Received: 4. "
-        "Others that were champion: 1; go to one with: make rollback VERSION=1"
+        f"Expected a version of {NAME} that was champion before version 2. Received: 4. Other "
+        "earlier champions: 1. Go back to one with: vidpipe rollback 1"
     )
 
 
-def test_without_any_champion_there_is_nothing_to_roll_back_to(versions):  # noqa: ARG001
-    with pytest.raises(PipelineError, match=f"nothing to roll back to, {NAME} never had a"):
+def test_without_a_champion_there_is_nothing_to_roll_back_to(versions):  # noqa: ARG001
+    with pytest.raises(PipelineError, match=f"nothing to roll back to. {NAME} never had a"):
         roll_back(NAME, reason="")
 
 
@@ -73,32 +187,32 @@ def test_a_model_that_does_not_exist_has_no_champion(registry):  # noqa: ARG001
     assert read_records("other") == []
 
 
-def test_a_former_champion_that_was_deleted_is_named_with_what_is_left(versions):
+def test_a_deleted_champion_is_named_with_the_others(versions):
     for number in (1, 2, 3):
         make_champion(number)
     versions.delete_model_version(NAME, "2")
     with pytest.raises(PipelineError) as caught:
         roll_back(NAME, reason="")
     assert str(caught.value) == (
-        f"{NAME} version 2 was champion before, but it was deleted, or its files were. Others "
-        "that were champion: 1; go to one with: make rollback VERSION=1"
+        f"{NAME} version 2 was champion before, but the version or its files were deleted. Other "
+        "earlier champions: 1. Go back to one with: vidpipe rollback 1"
     )
     assert champion_number(NAME) == 3
     versions.delete_model_version(NAME, "1")
-    with pytest.raises(PipelineError, match="VERSION=2"):
-        roll_back(NAME, reason="", version=1)
+    with pytest.raises(PipelineError, match="vidpipe rollback 2"):
+        roll_back(NAME, reason="", version="1")
 
 
-def test_a_champion_whose_version_was_deleted_gives_way(versions):
+def test_a_champion_whose_version_was_deleted_can_be_replaced(versions):
     for number in (1, 2):
         make_champion(number)
     versions.delete_model_version(NAME, "2")
     assert champion_number(NAME) is None
-    assert roll_back(NAME, reason="", version=1).previous is None
+    assert roll_back(NAME, reason="", version="1").previous is None
     assert champion_number(NAME) == 1
 
 
-def test_a_champion_set_by_hand_is_what_it_is(versions):
+def test_a_rollback_leaves_a_champion_that_was_set_by_hand(versions):
     make_champion(1)
     versions.set_registered_model_alias(NAME, CHAMPION, "3")
     assert roll_back(NAME, reason="").version == 1
@@ -108,56 +222,37 @@ def test_a_decision_against_another_champion_changes_nothing(versions):  # noqa:
     make_champion(1)
     make_champion(2)
     with pytest.raises(PipelineError) as caught:
-        crown(NAME, existing_version(NAME, 3), expected=1, action="promoted", reason="")
+        set_champion(NAME, existing_version(NAME, 3), expected=1, action="promoted", reason="")
     assert (
-        f"expected version 1 as the champion of {NAME}, found version 2: it was changed while "
-        "version 3 was to become champion. Nothing was changed here."
+        f"expected version 1 as the champion of {NAME}. Received: version 2, because it changed "
+        "while version 3 was to become champion. Nothing was changed here."
     ) in str(caught.value)
     assert champion_number(NAME) == 2
     assert len(read_records(NAME)) == 2
 
 
-def test_a_long_reason_is_cut(versions):  # noqa: ARG001
+def test_a_long_reason_is_shortened(versions):  # noqa: ARG001
     make_champion(1)
     make_champion(2)
     roll_back(NAME, reason="x" * 9000)
     assert read_records(NAME)[-1].reason == "x" * 1000
 
 
-def test_the_command_rolls_back_and_lists(versions, monkeypatch, capsys):  # noqa: ARG001
-    make_champion(1)
-    make_champion(2)
-    params = (REPOSITORY / "params.yaml").read_text()
-    Path("params.yaml").write_text(params.replace("video-classifier", NAME))
-    monkeypatch.setattr(sys, "argv", ["rollback", "--reason", "too slow"])
-    rollback.main()
-    assert capsys.readouterr().out == (
-        f"{NAME}: version 1 is champion again, version 2 was. Reason: too slow\n"
-        "A server keeps the version that it started with: start make serve and containers again.\n"
-    )
-    monkeypatch.setattr(sys, "argv", ["rollback", "--list"])
-    rollback.main()
-    head, *lines = capsys.readouterr().out.splitlines()
-    assert head == f"{NAME}: version 1 is champion"
-    assert [line.split("  ", 2)[2] for line in lines] == [
-        "version 1    promoted    commit 0000000000  after no version  1 is good",
-        "version 2    promoted    commit 0000000000  after version 1  2 is good",
-        "version 1    rolled back commit 0000000000  after version 2  too slow",
-    ]
+# Two machines
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """A function that lets something happen right after the next call of a method of MLflow."""
+    """A function that makes something happen right after the next call of a method of MLflow."""
 
     def after(method: str, happens) -> None:
         real = getattr(MlflowClient, method)
 
         def once(client, *arguments, **named):
             monkeypatch.setattr(MlflowClient, method, real)
-            done = real(client, *arguments, **named)
+            result = real(client, *arguments, **named)
             happens(client)
-            return done
+            return result
 
         monkeypatch.setattr(MlflowClient, method, once)
 
@@ -174,13 +269,13 @@ def test_another_machine_that_moves_the_alias_later_wins(versions, elsewhere):  
         "set_registered_model_alias",
         lambda client: client.set_registered_model_alias(NAME, CHAMPION, "3"),
     )
-    with pytest.raises(PipelineError, match=r"expected version 2 as the champion .*, found v"):
+    with pytest.raises(PipelineError, match=r"expected version 2 as the .* Received: version 3"):
         make_champion(2)
     assert champion_number(NAME) == 3
     assert [record.version for record in read_records(NAME)] == [1]
 
 
-def test_a_move_that_came_to_pass_keeps_its_record_whatever_fails_then(
+def test_a_move_that_happened_keeps_its_record_when_a_later_step_fails(
     versions, elsewhere, monkeypatch
 ):
     make_champion(1)
@@ -190,12 +285,12 @@ def test_a_move_that_came_to_pass_keeps_its_record_whatever_fails_then(
             lambda _: patch.setattr(MlflowClient, "get_model_version_by_alias", fail),
         )
         with pytest.raises(PipelineError, match="connection reset"):
-            crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+            set_champion(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
     assert champion_number(NAME) == 2
     assert [record.version for record in effective(read_records(NAME), 2)] == [1, 2]
 
 
-def test_a_record_that_cannot_be_taken_back_does_not_hide_who_is_champion(
+def test_a_record_that_cannot_be_deleted_does_not_hide_the_champion(
     versions, elsewhere, monkeypatch, caplog
 ):
     make_champion(1)
@@ -204,12 +299,12 @@ def test_a_record_that_cannot_be_taken_back_does_not_hide_who_is_champion(
         "set_registered_model_tag",
         lambda client: client.set_registered_model_alias(NAME, CHAMPION, "3"),
     )
-    with pytest.raises(PipelineError, match=r"expected version 1 as the champion .*, found v"):
-        crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
-    assert re.search(rf"The tag champion\.\S+ of {NAME} should be deleted: ", caplog.text)
+    with pytest.raises(PipelineError, match=r"expected version 1 as the .* Received: version 3"):
+        set_champion(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    assert re.search(rf"Delete the tag champion\.\S+ of {NAME}: ", caplog.text)
 
 
-def test_the_champion_is_recorded_last_although_another_record_came_after_its_own(
+def test_the_champion_has_the_last_record_although_another_machine_recorded_later(
     versions, elsewhere
 ):
     """Another machine writes a record between the record and the move."""
@@ -218,11 +313,9 @@ def test_the_champion_is_recorded_last_although_another_record_came_after_its_ow
     other = replace(read_records(NAME)[0], time=time, version=3, previous=1)
     elsewhere(
         "set_registered_model_tag",
-        lambda client: client.set_registered_model_tag(
-            NAME, tag_key(other, "aaaaaaaa"), other.to_json()
-        ),
+        lambda client: client.set_registered_model_tag(NAME, *other.to_tag()),
     )
-    record = crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    record = set_champion(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
     assert (record.version, record.previous) == (2, 3)
     assert record.time == "2999-01-01T00:00:00.000001Z"
     records = read_records(NAME)
@@ -230,12 +323,15 @@ def test_the_champion_is_recorded_last_although_another_record_came_after_its_ow
     assert succession(records, 2)[-1] == 2
 
 
-def test_a_champion_that_has_successors_already_is_not_recorded_again(versions, elsewhere):
-    """Another machine promotes twice after the last look at the champion."""
+def test_a_champion_that_has_a_successor_is_not_recorded_again(versions, elsewhere):
+    """Another machine promotes twice after the last comparison with the champion."""
     make_champion(1)
-    last_look = ("get_model_version_by_alias", lambda _: [make_champion(3), make_champion(4)])
-    elsewhere("set_registered_model_alias", lambda _: elsewhere(*last_look))
-    crown(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
+    last_comparison = (
+        "get_model_version_by_alias",
+        lambda _: [make_champion(3), make_champion(4)],
+    )
+    elsewhere("set_registered_model_alias", lambda _: elsewhere(*last_comparison))
+    set_champion(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
     assert champion_number(NAME) == 4
     assert [record.version for record in read_records(NAME)] == [1, 2, 3, 4]
 
@@ -246,12 +342,12 @@ def race(number: int, barrier, results) -> None:
     for turn in range(ROUNDS):
         barrier.wait(60)
         try:
-            crown(NAME, version, expected=1, action="promoted", reason="race")
+            set_champion(NAME, version, expected=1, action="promoted", reason="race")
             results.put((turn, "won", number))
         except PipelineError:
             pass
         barrier.wait(60)
-        if number == 2:  # one of the two looks at what came of it
+        if number == 2:  # one of the two reads the result
             champion = champion_number(NAME)
             records = read_records(NAME)
             results.put((turn, "champion", champion))
@@ -261,7 +357,7 @@ def race(number: int, barrier, results) -> None:
 
 
 def hold(folder: Path, times: int) -> None:
-    """Do something that must not be done by two at once."""
+    """Do something that two processes must not do at once."""
     for _ in range(times):
         with one_at_a_time(NAME, "champion"):
             os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
@@ -283,17 +379,17 @@ def test_two_machines_that_promote_at_once_leave_one_champion_and_its_record(ver
     """Without the lock, which does not reach another machine."""
     make_champion(1)
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(2), context.SimpleQueue()
-    run_both(race, (2, barrier, results), (3, barrier, results))
-    told = []
-    while not results.empty():
-        told.append(results.get())
+    barrier, queue = context.Barrier(2), context.SimpleQueue()
+    run_both(race, (2, barrier, queue), (3, barrier, queue))
+    results = []
+    while not queue.empty():
+        results.append(queue.get())
     for turn in range(ROUNDS):
-        winners = {number for round_, what, number in told if (round_, what) == (turn, "won")}
-        found = {what: number for round_, what, number in told if round_ == turn and what != "won"}
-        assert found["champion"] in winners
-        assert found["last of the line"] == found["last record"] == found["champion"]
+        winners = {number for round_, event, number in results if (round_, event) == (turn, "won")}
+        after = {event: number for round_, event, number in results if round_ == turn}
+        assert after["champion"] in winners
+        assert after["last of the line"] == after["last record"] == after["champion"]
 
 
-def test_on_one_machine_only_one_is_inside(versions, tmp_path):  # noqa: ARG001
+def test_one_process_at_a_time_is_inside_on_one_machine(versions, tmp_path):  # noqa: ARG001
     run_both(hold, (tmp_path, 5), (tmp_path, 5))

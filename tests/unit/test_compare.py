@@ -1,4 +1,4 @@
-"""Comparisons of made-up predictions, as a table and as a page."""
+"""Comparisons of hand-made predictions, as text and as a page; the names of their sides."""
 
 import re
 import subprocess
@@ -7,44 +7,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.compare.comparison import (
-    ChangedVideo,
-    ParamDifference,
-    compare,
-    is_same_param,
-    verdict,
-)
-from pipeline.compare.page import comparison_page
-from pipeline.compare.sides import Side, find_side
-from pipeline.compare.table import table
-from pipeline.evaluation.paired import Difference
+from pipeline.common.errors import PipelineError
+from pipeline.common.paths import PREDICTIONS, TABLES
 from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.settings import EvaluateSection
+from pipeline.registry.compare import (
+    ChangedParam,
+    ChangedVideo,
+    compare,
+    comparison_lines,
+    write_comparison_page,
+)
+from pipeline.registry.sides import Side, find_side
+from pipeline.tasks.classification import Classification
+from pipeline.tracking.results import log_evaluation
 from pipeline.tracking.runs import training_run
-from pipeline.tracking.scores import log_evaluation
 from pipeline.tracking.store import connect
 from tests.browser import visit
 
-SAMPLING = {"samples": 200, "confidence": 0.9, "seed": 0}
+SECTION = EvaluateSection(confidence=0.9, bootstrap_samples=200)
 
 
-def predictions(of_x, *, labels="xxyy", videos="abcd", class_names=("x", "y")):
-    """One video a letter; ``of_x``: the probability of class x, the rest is class y's."""
+def predictions(of_x, *, labels="xxyy", videos="abcd", classes=("x", "y")):
+    """One video a letter; ``of_x``: the probability of class x, the rest is that of class y."""
     of_x = np.array(of_x)
-    rest = np.zeros((len(of_x), len(class_names) - 2))
+    rest = np.zeros((len(of_x), len(classes) - 2))
     return Predictions(
         videos=tuple(f"{name}.mp4" for name in videos),
         groups=("",) * len(of_x),
-        labels=np.array([class_names.index(label) for label in labels]),
-        probabilities=np.concatenate([np.stack([of_x, 1 - of_x], axis=1), rest], axis=1),
-        class_names=class_names,
+        targets=tuple(labels),
+        outputs=np.concatenate([np.stack([of_x, 1 - of_x], axis=1), rest], axis=1),
+        task=Classification(classes, top_k=1, target_accuracy=0.9),
     )
 
 
 OLD = Side(
     "the old <one>",
     predictions([0.9, 0.2, 0.3, 0.9]),  # right, wrong, right, wrong
-    {"train.epochs": "3", "train.seed": "0", "report.bins": "20"},
+    {"train.epochs": "3", "train.seed": "0", "old_section.key": "20"},
 )
 NEW = Side(
     "the new one",
@@ -53,86 +53,91 @@ NEW = Side(
 )
 
 
-def difference(low, high):
-    return Difference(0.5, 0.5, (low + high) / 2, low, high, 4)
+# Differences
 
 
-# What differs
+def test_changed_videos_are_listed_with_both_answers():
+    comparison = compare(OLD, NEW, SECTION)
+    assert comparison.became_wrong == (ChangedVideo("a.mp4", "x", "x 0.9000", "y 0.6000"),)
+    assert comparison.became_right == (ChangedVideo("b.mp4", "x", "y 0.8000", "x 0.8000"),)
+    assert (comparison.both_right, comparison.both_wrong, comparison.n_videos) == (1, 1, 4)
+    assert comparison.differences["accuracy"].difference == 0
 
 
-def test_videos_that_changed_are_listed_with_what_was_said_of_them():
-    found = compare(OLD, NEW, **SAMPLING)
-    assert found.became_wrong == (ChangedVideo("a.mp4", "x", "x", 0.9, "y", 0.6),)
-    assert found.became_right == (ChangedVideo("b.mp4", "x", "y", 0.8, "x", 0.8),)
-    assert (found.both_right, found.both_wrong, found.videos) == (1, 1, 4)
-    assert found.differences["accuracy"].difference == 0
+def test_the_most_confident_changes_come_first():
+    a = Side("a", predictions([0.1, 0.1], labels="xx", videos="ab"), {})
+    b = Side("b", predictions([0.8, 0.9], labels="xx", videos="ab"), {})
+    videos = [changed.video for changed in compare(a, b, SECTION).became_right]
+    assert videos == ["b.mp4", "a.mp4"]
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "same"),
+    ("a", "b", "is_same"),
     [
         ("10", "10.0", True),
         ("1e-3", "0.001", True),
         ("10", "11", False),
         ("true", "true", True),
         ("lstm", "gru", False),
-        ("0", None, False),
-        (None, None, True),
     ],
 )
-def test_a_number_is_the_same_however_it_is_written(a, b, same):
-    assert is_same_param(a, b) is same
+def test_equal_numbers_are_equal_however_they_are_written(a, b, is_same):
+    sides = [Side("", OLD.predictions, {"train.key": value}) for value in (a, b)]
+    assert (compare(*sides, SECTION).params == ()) is is_same
 
 
-def test_params_differ_only_in_sections_that_both_have():
-    assert compare(OLD, NEW, **SAMPLING).params == (
-        ParamDifference("train.epochs", "3", "5"),
-        ParamDifference("train.warmup", None, "1"),
+def test_params_differ_only_in_sections_that_both_sides_have():
+    assert compare(OLD, NEW, SECTION).params == (
+        ChangedParam("train.epochs", "3", "5"),
+        ChangedParam("train.warmup", None, "1"),
     )
 
 
-def test_what_the_two_have_not_in_common_is_said():
+def test_remarks_name_what_the_sides_do_not_have_in_common():
     a = Side(
         "a",
-        predictions([0.9, 0.9, 0.9], labels="xxz", videos="abe", class_names=("x", "y", "z")),
+        predictions([0.9, 0.9, 0.9], labels="xxz", videos="abe", classes=("x", "y", "z")),
         {},
     )
     b = Side("b", predictions([0.9, 0.1], labels="xy", videos="ab"), {})
-    assert compare(a, b, **SAMPLING).remarks == (
+    assert compare(a, b, SECTION).remarks == (
         "Not compared, because only A has them: 1 of its videos.",
-        "Only A knows the classes z.",
-        "With another label in B, which counts for both: 1 of the videos.",
+        "A knows 3 classes: x, y, z. B knows 2 classes: x, y.",
+        "Videos with another target in B, which counts for both: 1.",
     )
-    assert compare(OLD, NEW, **SAMPLING).remarks == ()
+    assert compare(OLD, NEW, SECTION).remarks == ()
+
+
+def side_of(*of_x: float) -> Side:
+    """Twelve videos of each class; x has these probabilities, repeated."""
+    values = np.resize(of_x, 12)
+    names = [f"{number:02}" for number in range(24)]
+    outputs = np.concatenate([values, 1 - values])
+    return Side("", predictions(outputs, labels="x" * 12 + "y" * 12, videos=names), {})
 
 
 @pytest.mark.parametrize(
-    ("metric", "low", "high", "expected"),
+    ("a", "b", "metric", "expected"),
     [
-        ("accuracy", 0.1, 0.2, "B is better"),
-        ("accuracy", -0.2, -0.1, "A is better"),
-        ("log_loss", 0.1, 0.2, "A is better"),
-        ("log_loss", -0.2, -0.1, "B is better"),
-        ("accuracy", 0.0, 0.2, "not sure"),
-        ("accuracy", -0.1, 0.1, "not sure"),
-        ("accuracy", 0.0, 0.0, "the same"),
+        ((0.3,), (0.9,), "accuracy", "B is better"),
+        ((0.9,), (0.3,), "accuracy", "A is better"),
+        ((0.9,), (0.7,), "log_loss", "A is better"),
+        ((0.7,), (0.9,), "log_loss", "B is better"),
+        ((0.3, 0.9), (0.9, 0.3), "accuracy", "not sure"),
+        ((0.9,), (0.8,), "accuracy", "the same"),
     ],
 )
-def test_a_verdict_needs_an_interval_without_0(metric, low, high, expected):
-    assert verdict(metric, difference(low, high)) == expected
+def test_a_verdict_needs_an_interval_without_zero(a, b, metric, expected):
+    comparison = compare(side_of(*a), side_of(*b), SECTION)
+    assert comparison.verdict(metric) == expected
 
 
-# How it is shown
+# Text and page
 
 
-def test_the_table():
-    lines = table(compare(OLD, NEW, **SAMPLING)).splitlines()
-    assert lines[:4] == [
-        "A  the old <one>",
-        "B  the new one",
-        "",
-        "On the 4 videos that both have:",
-    ]
+def test_the_text():
+    lines = comparison_lines(compare(OLD, NEW, SECTION))
+    assert lines[:4] == ["A  the old <one>", "B  the new one", "", "On the 4 common videos:"]
     (accuracy,) = [line for line in lines if line.startswith("  accuracy")]
     assert accuracy.split()[:4] == ["accuracy", "0.5000", "0.5000", "+0.0000"]
     assert accuracy.endswith("not sure")
@@ -145,32 +150,34 @@ def test_the_table():
         "",
         "Right in both: 1, wrong in both: 1.",
         "Became wrong: 1",
-        "  video  is  A says  B says",
-        "  a.mp4  x   x 0.90  y 0.60",
+        "  video  target  A         B",
+        "  a.mp4  x       x 0.9000  y 0.6000",
         "Became right: 1",
-        "  video  is  A says  B says",
-        "  b.mp4  x   y 0.80  x 0.80",
+        "  video  target  A         B",
+        "  b.mp4  x       y 0.8000  x 0.8000",
     ]
 
 
-def test_of_many_videos_the_table_shows_some():
+def test_the_text_shows_some_of_many_videos_and_the_page_all(tmp_path):
     many = [f"{number:02}" for number in range(25)]
     a = Side("a", predictions([0.9] * 25, labels="x" * 25, videos=many), {})
     b = Side("b", predictions([0.1] * 25, labels="x" * 25, videos=many), {})
-    shown = table(compare(a, b, **SAMPLING))
-    assert "Became wrong: 25" in shown
-    assert "  and 5 more" in shown
-    assert "19.mp4" in shown
-    assert "20.mp4" not in shown
-    assert "24.mp4" in comparison_page(compare(a, b, **SAMPLING))
+    comparison = compare(a, b, SECTION)
+    text = "\n".join(comparison_lines(comparison))
+    assert "Became wrong: 25" in text
+    assert "  and 5 more" in text
+    assert "19.mp4" in text
+    assert "20.mp4" not in text
+    write_comparison_page(comparison, tmp_path / "compare.html")
+    assert "24.mp4" in (tmp_path / "compare.html").read_text()
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_in_a_browser(browser, tmp_path, colours, width):
+def test_the_page_in_a_browser(browser, tmp_path, width):
     path = tmp_path / "compare.html"
-    path.write_text(comparison_page(compare(OLD, NEW, **SAMPLING)), encoding="utf-8")
-    with visit(browser, path.as_uri(), colours=colours, width=width) as seen:
+    write_comparison_page(compare(OLD, NEW, SECTION), path)
+    with visit(browser, path.as_uri(), width=width) as seen:
         assert [h2.inner_text() for h2 in seen.page.locator("h2").all()] == [
             "Scores", "Params that differ", "Videos that changed",
         ]  # fmt: skip
@@ -183,7 +190,7 @@ def test_the_page_in_a_browser(browser, tmp_path, colours, width):
         assert seen.urls == [path.as_uri()]
 
 
-# What can be compared
+# Sides
 
 
 def git(*arguments):
@@ -200,14 +207,13 @@ def find(tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         git("init", "--initial-branch", "main")
         for number, (side, epochs) in enumerate([(OLD, 3), (NEW, 5)]):
-            side.predictions.write_csv(Path("eval/predictions.csv"))
+            side.predictions.write_csv(PREDICTIONS)
             Path("params.yaml").write_text(f"train: {{epochs: {epochs}}}")
             git("add", "eval", "params.yaml")
             git("commit", "--message", f"Commit {number}")
         with training_run(params={"train": {"epochs": 7}}, dataset="d", name="the run") as run_id:
-            settings = {"seed": 4}
-            files = [Path("eval/predictions.csv")]
-            log_evaluation(run_id, scores={}, intervals={}, settings=settings, files=files)
+            settings = {"confidence": 0.9}
+            log_evaluation(run_id, scores={}, intervals={}, settings=settings, files=[TABLES])
         for _ in range(2):
             with training_run(params={}, dataset="d", name="twin"):
                 pass
@@ -215,74 +221,83 @@ def find(tmp_path_factory):
         client.create_registered_model("classifier")
         client.create_model_version("classifier", f"runs:/{run_id}/model", run_id)
         client.set_registered_model_alias("classifier", "champion", "1")
-        Path("eval/predictions.csv").unlink()
+        PREDICTIONS.unlink()
         git("checkout", "HEAD~1", "--", "eval", "params.yaml")
-        yield lambda asked: find_side(asked.format(run=run_id), model_name="classifier")
+        yield lambda text: find_side(text.format(run=run_id), name="classifier")
+
+
+OF_RUN = {"train.epochs": "7", "evaluate.confidence": "0.9"}
 
 
 @pytest.mark.parametrize(
-    ("asked", "of_a", "title", "params"),
+    ("text", "first_output", "title", "params"),
     [
         ("workspace", 0.9, "workspace", {"train.epochs": "3"}),
         ("HEAD", 0.4, "Commit 1", {"train.epochs": "5"}),
         ("main~1", 0.9, "Commit 0", {"train.epochs": "3"}),
-        ("{run}", 0.4, "run the run of 20", {"train.epochs": "7", "evaluate.seed": "4"}),
-        ("runs:/{run}", 0.4, "run the run of 20", {"train.epochs": "7", "evaluate.seed": "4"}),
-        ("the run", 0.4, "run the run of 20", {"train.epochs": "7", "evaluate.seed": "4"}),
+        ("{run}", 0.4, "run the run of 20", OF_RUN),
+        ("runs:/{run}", 0.4, "run the run of 20", OF_RUN),
+        ("the run", 0.4, "run the run of 20", OF_RUN),
         *(
-            (name, 0.4, "classifier version 1 @champion, run the run",
-             {"train.epochs": "7", "evaluate.seed": "4"})
-            for name in ("classifier/1", "models:/classifier/1", "classifier@champion", "@champion")
+            (name, 0.4, "classifier version 1 @champion, run the run", OF_RUN)
+            for name in (
+                "1",
+                "classifier/1",
+                "models:/classifier/1",
+                "classifier@champion",
+                "@champion",
+            )
         ),
     ],
-)  # fmt: skip
-def test_a_side_is_found_by_any_of_its_names(find, asked, of_a, title, params):
-    side = find(asked)
-    assert side.predictions.probabilities[0, 0] == pytest.approx(of_a)
+)
+def test_a_side_has_several_names(find, text, first_output, title, params):
+    side = find(text)
+    assert side.predictions.outputs[0, 0] == pytest.approx(first_output)
     assert title in side.title
     assert side.params == params
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("text", "message"),
     [
-        ("nothing", r"expected workspace, a registered version .* Received: nothing"),
+        ("nothing", r"Expected workspace, a registered version .* Received: nothing"),
         ("--all", "Received: --all"),
         ("classifier/2", "Received: classifier/2"),
-        ("models:/classifier/2", "has no models:/classifier/2"),
-        ("@challenger", "has no @challenger"),
+        ("models:/classifier/2", "has no version 'models:/classifier/2'"),
+        ("@challenger", "has no version '@challenger'"),
         ("f" * 32, "Received: ffff"),
-        ("twin", "2 runs are named twin. Give the id of one: "),
+        ("twin", "2 runs have the name twin. Give the id of one: "),
     ],
 )
-def test_what_cannot_be_found_is_said(find, asked, message):
+def test_a_side_that_does_not_exist_is_an_error(find, text, message):
     with pytest.raises(PipelineError, match=message):
-        find(asked)
+        find(text)
 
 
-def test_a_run_without_predictions_says_how_to_get_them(find):
+def test_a_run_without_predictions_is_an_error_with_a_remedy(find):
     with training_run(params={}, dataset="d", name="bare") as run_id:
         pass
-    with pytest.raises(PipelineError, match=f"Run {run_id} has no evaluation/predictions.csv"):
+    with pytest.raises(PipelineError, match=f"Run {run_id} has no evaluation/tables/predictions"):
         find(run_id)
 
 
+@pytest.mark.long
 def test_predictions_that_dvc_keeps_are_read_from_its_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git("init")
     subprocess.run(["dvc", "init", "--quiet"], check=True)
     Path("params.yaml").write_text("")
-    OLD.predictions.write_csv(Path("eval/predictions.csv"))
-    subprocess.run(["dvc", "add", "--quiet", "eval/predictions.csv"], check=True)
+    OLD.predictions.write_csv(PREDICTIONS)
+    subprocess.run(["dvc", "add", "--quiet", str(PREDICTIONS)], check=True)
     git("add", "--all")
     git("commit", "--message", "kept by DVC")
-    Path("eval/predictions.csv").unlink()
-    assert find_side("HEAD", model_name="c").predictions.videos[0] == "a.mp4"
+    PREDICTIONS.unlink()
+    assert find_side("HEAD", name="c").predictions.videos[0] == "a.mp4"
 
 
-def test_a_commit_without_predictions_says_what_to_do(tmp_path, monkeypatch):
+def test_a_commit_without_predictions_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git("init")
     git("commit", "--allow-empty", "--message", "empty")
-    with pytest.raises(PipelineError, match=r"empty': neither git nor DVC has eval/pred"):
-        find_side("HEAD", model_name="c")
+    with pytest.raises(PipelineError, match=r"empty': neither git nor DVC has its eval/tables/pre"):
+        find_side("HEAD", name="c")

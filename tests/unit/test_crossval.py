@@ -1,21 +1,20 @@
-"""Folds and what is said of them; the whole command is in tests/pipeline/test_crossval.py."""
+"""Folds and their summary; tests/pipeline/test_crossval.py runs the whole command."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import read_csv
-from pipeline.crossval.folds import make_folds
-from pipeline.crossval.results import FoldRow, summarise, table, write_results
+from pipeline.common.bootstrap import Score
+from pipeline.common.errors import PipelineError
 from pipeline.evaluation.predictions import Predictions, pool
-from pipeline.params import load_params
+from pipeline.evaluation.scores import score_predictions
+from pipeline.evaluation.settings import EvaluateSection
+from pipeline.retraining.crossval import FoldResult, summarise
+from pipeline.retraining.folds import make_folds
+from pipeline.tasks.classification import Classification
 
-EVALUATE = load_params().evaluate.model_copy(
-    update={"top_k": 1, "bootstrap_samples": 200, "confidence": 0.9}
-)
+EVALUATE = EvaluateSection(bootstrap_samples=200, confidence=0.9)
 
 # 24 groups of 1 to 4 clips; groups 0 to 19 have both classes, 20 to 23 one.
 SIZES = [4, 2, 2, 2, 4, 2, 2, 2, 2, 4, 2, 2, 2, 2, 4, 2, 2, 2, 2, 2, 1, 1, 3, 3]
@@ -40,7 +39,7 @@ def test_every_clip_is_tested_once(n_folds, seed):
 
 @pytest.mark.parametrize("n_folds", [2, 3, 5])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_parts_of_a_fold_share_out_the_clips_and_no_group(n_folds, seed):
+def test_the_parts_of_a_fold_have_all_clips_and_no_common_group(n_folds, seed):
     for fold in folds_of(n_folds=n_folds, seed=seed):
         assert sorted(fold.train + fold.val + fold.test) == list(range(len(LABELS)))
         train, val, test = (
@@ -51,8 +50,8 @@ def test_the_parts_of_a_fold_share_out_the_clips_and_no_group(n_folds, seed):
         assert not val & test
 
 
-def test_folds_and_validation_have_about_their_shares():
-    """100 groups of one clip come out to the clip."""
+def test_folds_and_validation_have_their_shares():
+    """With 100 groups of one clip, the shares are exact."""
     labels = ["cat", "dog"] * 50
     groups = [f"g{number}" for number in range(100)]
     for fold in folds_of(labels, groups, n_folds=5, val_share=0.1):
@@ -67,15 +66,14 @@ def test_the_same_seed_draws_the_same_folds_and_another_seed_others():
 
 def test_fewer_groups_than_folds_are_refused():
     message = (
-        r"Class 'cat': expected clips of at least 23 groups for 23 folds, because clips of one "
-        r"group stay together\. Received: 22 groups\. Add videos of other groups, or ask for "
-        r"fewer folds\."
+        r"'cat': expected clips of at least 23 groups for 23 folds, because clips of one group "
+        r"stay together\. Received: 22 groups\. Add videos of other groups, or use fewer --folds"
     )
     with pytest.raises(PipelineError, match=message):
         folds_of(n_folds=23)
 
 
-def test_two_folds_need_a_third_group_to_watch():
+def test_two_folds_need_a_third_group_for_validation():
     labels, groups = ["cat", "dog"] * 2, ["a", "a", "b", "b"]
     with pytest.raises(PipelineError, match=r"at least 3 groups for 2 folds.*Received: 2 groups"):
         folds_of(labels, groups, n_folds=2)
@@ -85,16 +83,13 @@ def test_a_class_that_runs_out_of_groups_is_refused():
     """Of three groups of cats, the larger fold tests two, and one is left for two parts."""
     labels = ["cat", "cat", "cat", "dog", "dog", "dog", "dog"]
     groups = list("abcdefg")
-    message = (
-        "Class 'cat': a fold tests all of its groups but 1, expected 2 or more that are left, to "
-        "train on and to watch"
-    )
+    message = "'cat': a fold tests all of its groups but 1; training and validation need 2 or more"
     with pytest.raises(PipelineError, match=message):
         folds_of(labels, groups, n_folds=2)
 
 
 def test_a_fold_without_a_class_is_refused():
-    """With 10 groups of each class, two of them big, some of the draws for 5 folds come out so."""
+    """With 10 groups of each class, two of them big, some seeds give such a fold."""
     sizes = [4, 2, 2, 2, 4, 2, 2, 2, 1, 1, 3, 3]
     groups = [f"g{group}" for group, size in enumerate(sizes) for _ in range(size)]
     labels = [
@@ -111,41 +106,53 @@ def test_a_fold_without_a_class_is_refused():
     assert refusals
     for refusal in refusals:
         assert re.fullmatch(
-            r"Fold \d of 5: no (train|val|test) clip of class '(cat|dog)', because the groups are "
-            r"few or uneven\. Try another --seed or fewer folds\.",
+            r"Fold \d of 5: no (train|val|test) clip of '(cat|dog)', because the groups are "
+            r"few or uneven\. Try another --seed or fewer --folds\.",
             refusal,
         )
 
 
-def predictions(videos, groups, labels, of_dog):
+def predictions(videos, groups, targets, of_dog) -> Predictions:
     return Predictions(
         videos=tuple(videos),
         groups=tuple(groups),
-        labels=np.array(labels),
-        probabilities=np.stack([1 - np.array(of_dog), np.array(of_dog)], axis=1),
-        class_names=("cat", "dog"),
+        targets=tuple(targets),
+        outputs=np.stack([1 - np.array(of_dog), np.array(of_dog)], axis=1),
+        task=Classification(("cat", "dog"), 1, 0.9),
+    )
+
+
+def fold(number, predicted, scores, epochs, best_epoch, seconds) -> FoldResult:
+    names = ("accuracy", "macro_f1", "val_accuracy")
+    return FoldResult(
+        number, predicted, dict(zip(names, scores, strict=True)), epochs, best_epoch, seconds
     )
 
 
 # Fold 1 is right in 3 of 4, fold 2 in 1 of 2: 4 of 6 together.
-FOLD_1 = predictions(["d", "a", "c", "b"], ["x", "x", "y", "y"], [0, 0, 1, 1], [0.1, 0.2, 0.9, 0.4])
-FOLD_2 = predictions(["f", "e"], ["z", ""], [0, 1], [0.3, 0.3])
-ROWS = [
-    FoldRow(1, 4, 0.75, 0.7, val_accuracy=0.8, epochs=6, best_epoch=3, seconds=1.25),
-    FoldRow(2, 2, 0.5, 0.3, val_accuracy=0.6, epochs=4, best_epoch=4, seconds=2.5),
+FOLDS = [
+    fold(
+        1,
+        predictions("dacb", "xxyy", ["cat", "cat", "dog", "dog"], [0.1, 0.2, 0.9, 0.4]),
+        (0.75, 0.7, 0.8),
+        6,
+        3,
+        1.25,
+    ),
+    fold(2, predictions("fe", ["z", ""], ["cat", "dog"], [0.3, 0.3]), (0.5, 0.3, 0.6), 4, 4, 2.5),
 ]
+POOLED = pool([result.predictions for result in FOLDS])
 
 
 def test_pooled_predictions_are_sorted_by_video():
-    pooled = pool([FOLD_1, FOLD_2])
-    assert pooled.videos == ("a", "b", "c", "d", "e", "f")
-    assert pooled.groups == ("x", "y", "y", "x", "", "z")
-    assert pooled.labels.tolist() == [0, 1, 1, 0, 1, 0]
-    assert pooled.probabilities[:, 1].tolist() == [0.2, 0.4, 0.9, 0.1, 0.3, 0.3]
+    assert POOLED.videos == ("a", "b", "c", "d", "e", "f")
+    assert POOLED.groups == ("x", "y", "y", "x", "", "z")
+    assert POOLED.targets == ("cat", "dog", "dog", "cat", "dog", "cat")
+    assert POOLED.outputs[:, 1].tolist() == [0.2, 0.4, 0.9, 0.1, 0.3, 0.3]
 
 
-def test_the_summary_counts_folds_for_the_mean_and_videos_for_the_pool():
-    summary = summarise(ROWS, pool([FOLD_1, FOLD_2]), EVALUATE)
+def test_the_summary_weights_folds_in_the_mean_and_videos_in_the_pool():
+    summary = summarise(FOLDS, POOLED, score_predictions(POOLED, EVALUATE), confidence=0.9)
     assert summary["mean"] == pytest.approx(
         {"accuracy": 0.625, "macro_f1": 0.5, "val_accuracy": 0.7}
     )
@@ -157,20 +164,24 @@ def test_the_summary_counts_folds_for_the_mean_and_videos_for_the_pool():
     assert summary["pooled"]["macro_f1"] == pytest.approx((6 / 8 + 2 / 4) / 2)
     assert (summary["folds"], summary["videos"], summary["groups"]) == (2, 6, 4)
     assert summary["seconds"] == 3.75
+    assert summary["confidence"] == 0.9
 
 
-def test_the_interval_draws_groups():
-    """One group all right, one all wrong: drawing two of them gives 0, 1/2 or 1."""
-    pooled = predictions("abcd", "xxyy", [0, 0, 0, 0], [0.1, 0.1, 0.9, 0.9])
-    assert summarise(ROWS, pooled, EVALUATE)["interval"]["accuracy"] == (0.0, 1.0)
+def test_a_score_without_an_interval_has_none_in_the_summary():
+    summary = summarise(FOLDS, POOLED, {"coverage": Score(0.5)}, confidence=0.9)
+    assert summary["pooled"] == {"coverage": 0.5}
+    assert summary["interval"] == {}
 
 
-def test_what_is_written_and_printed(tmp_path):
-    pooled = pool([FOLD_1, FOLD_2])
-    summary = summarise(ROWS, pooled, EVALUATE)
-    paths = write_results(tmp_path, ROWS, pooled, summary)
-    assert [path.name for path in paths] == ["folds.csv", "predictions.csv", "summary.json"]
-    assert read_csv(paths[0])[1] == {
+def test_the_interval_resamples_groups():
+    """One group all right, one all wrong: two of them give 0, 1/2 or 1."""
+    pooled = predictions("abcd", "xxyy", ["cat"] * 4, [0.1, 0.1, 0.9, 0.9])
+    summary = summarise(FOLDS, pooled, score_predictions(pooled, EVALUATE), confidence=0.9)
+    assert summary["interval"]["accuracy"] == (0.0, 1.0)
+
+
+def test_the_row_of_a_fold_has_its_scores_and_epochs():
+    assert FOLDS[1].cells() == {
         "fold": "2",
         "videos": "2",
         "accuracy": "0.500000",
@@ -180,11 +191,3 @@ def test_what_is_written_and_printed(tmp_path):
         "best_epoch": "4",
         "seconds": "2.5",
     }
-    assert Predictions.read_csv(paths[1]).videos == pooled.videos
-    assert json.loads(paths[2].read_text())["pooled"]["accuracy"] == pytest.approx(4 / 6)
-    shown = table(ROWS, summary).splitlines()
-    assert shown[2].split() == ["2", "2", "0.500000", "0.300000", "0.600000", "4", "4", "2.5"]
-    assert shown[3].startswith("accuracy: mean 0.625, spread 0.177; pooled 0.667 [")
-    assert shown[3].endswith("] at 90%, 6 videos in 4 groups")
-    # Of 0.8 and 0.6: sqrt(2 * 0.1^2).
-    assert shown[5] == "validation accuracy, to choose settings by: mean 0.700, spread 0.141"

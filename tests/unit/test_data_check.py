@@ -1,199 +1,164 @@
-"""Each check on data sets of a few rows, with values worked out by hand."""
+"""Each check on data sets of a few rows, with values computed by hand."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.catalog.records import CatalogEntry
-from pipeline.data_check import _table
-from pipeline.datacheck.checking import CheckRules, check_data
-from pipeline.datacheck.dataset import DataSet
-from pipeline.datacheck.drift import check_drift
-from pipeline.datacheck.finding import Finding, Threshold
-from pipeline.datacheck.labels import (
-    check_balance,
-    check_contradictions,
-    check_duplicates,
-    check_new_classes,
-    check_relabelled,
-    check_spelling,
-    check_splits,
-    check_vanished_classes,
-)
-from pipeline.evaluation.data_summary import DescribedVideo
-
-LIMIT = Threshold(warn=0.1, fail=0.3)
-NEVER = Threshold(None, None)
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.dataset.checks import check_data
 
 
 def rows(*labels, first=0, split="train"):
     """One row a label; the content of row 3 is "3"."""
     return [
-        CatalogEntry(f"{n}.mp4", label, split, str(n), None, None, str(n))
+        VideoRecord(f"{n}.mp4", label, split, str(n), sha256=str(n))
         for n, label in enumerate(labels, start=first)
     ]
 
 
-def described(entry, seconds=2.0, size=(64, 48)):
-    return DescribedVideo(
-        label=entry.label,
-        split=entry.split,
-        status="ok",
+def decoded(records, seconds=2.0, size=(64, 48)):
+    facts = DecodeFacts(
+        key="key",
         frames=20,
-        codec="h264",
-        size=size,
-        fps=30.0,
-        is_variable_rate=False,
-        seconds=seconds,
+        width=size[0],
+        height=size[1],
+        source_fps=30.0,
+        source_seconds=seconds,
+        brightness=0.5,
     )
+    return [replace(record, facts=facts) for record in records]
 
 
-def lasting(*seconds, first=0):
-    """A data set of one class whose videos last so long."""
-    entries = rows(*["left"] * len(seconds), first=first)
-    videos = {
-        row.name: described(row, seconds=length)
-        for row, length in zip(entries, seconds, strict=True)
-    }
-    return DataSet(entries, videos, {row.name: 0.5 for row in entries})
+def of_durations(*seconds, first=0):
+    """Videos of one class with these durations."""
+    records = rows(*["left"] * len(seconds), first=first)
+    return [
+        record
+        for row, length in zip(records, seconds, strict=True)
+        for record in decoded([row], seconds=float(length))
+    ]
 
 
-@pytest.mark.parametrize(
-    ("value", "threshold", "status"),
-    [
-        (0.09, LIMIT, "ok"),
-        (0.1, LIMIT, "warn"),
-        (0.3, LIMIT, "fail"),
-        (1.0, NEVER, "ok"),
-        (1.0, Threshold(0.1, None), "warn"),
-        (1.0, LIMIT.warning_only, "warn"),
-    ],
-)
-def test_thresholds(value, threshold, status):
-    assert threshold.status(value) == status
+def finding(name, now, before=None):
+    return {finding.name: finding for finding in check_data(now, before)}[name]
 
 
-def test_labels_that_differ_only_by_case_or_space_are_told():
-    found = check_spelling(DataSet(rows("left", "Left", "le-ft", "right")))
-    assert found.status == "warn"
-    assert "Left and le-ft and left" in found.sentence
-    assert check_spelling(DataSet(rows("left", "right", "!", "?"))).status == "ok"
+def test_classes_that_differ_only_by_case_or_separators():
+    result = finding("spelling of labels", rows("left", "Left", "le-ft", "right"))
+    assert (result.status, result.value, result.threshold) == ("warn", 1, 1)
+    assert "Left and le-ft and left" in result.sentence
+    assert finding("spelling of labels", rows("left", "right", "!", "?")).status == "ok"
 
 
-def test_a_class_that_misses_in_a_split():
-    entries = rows("a", "a", "b") + rows("a", "b", first=3, split="val")
-    found = check_splits(DataSet([*entries, *rows("a", first=5, split="test")]))
-    assert (found.status, found.value) == ("warn", 1)
-    assert "No video of b in test." in found.sentence
+def test_a_class_that_is_missing_in_a_split():
+    records = rows("a", "a", "b") + rows("a", "b", first=3, split="val")
+    result = finding("splits", [*records, *rows("a", first=5, split="test")])
+    assert (result.status, result.value) == ("warn", 1)
+    assert "No video of b in test." in result.sentence
 
 
 def test_copies_and_copies_with_two_labels():
     a, b, c, d = rows("left", "left", "right", "right")
-    copy = CatalogEntry("copy.mp4", "left", "train", "g", None, None, a.sha256)
-    part = CatalogEntry("0.mp4", "right", "train", "g", 1.0, None, a.sha256)
-    found = check_duplicates(DataSet([a, b, c, d, copy, part]), LIMIT)
-    assert (found.status, found.value) == ("warn", pytest.approx(1 / 6, abs=1e-6))
-    assert found.sentence == "1 of 6 videos are copies of another, such as 0.mp4 and copy.mp4."
-    assert check_contradictions(DataSet([a, copy, part])).status == "ok"
-    wrong = CatalogEntry("copy.mp4", "right", "train", "g", None, None, a.sha256)
-    found = check_contradictions(DataSet([a, b, wrong]))
-    assert found.status == "fail"
-    assert "0.mp4 is left, copy.mp4 is right" in found.sentence
+    copy = replace(a, video="copy.mp4")
+    part = replace(a, target="right", start_seconds=1.0)
+    result = finding("duplicates", [a, b, c, d, copy, part])
+    assert (result.status, result.value) == ("fail", pytest.approx(1 / 6, abs=1e-6))
+    assert result.sentence == "1 of 6 videos are copies of another, such as 0.mp4 and copy.mp4."
+    assert finding("contradictions", [a, copy, part]).status == "ok"
+    result = finding("contradictions", [a, b, replace(copy, target="right")])
+    assert result.status == "fail"
+    assert "0.mp4 is left, copy.mp4 is right" in result.sentence
 
 
-def test_files_that_are_no_files_are_not_copies():
-    fifos = [CatalogEntry(f"{n}", "left", "train", "g", None, None, "") for n in range(2)]
-    assert check_duplicates(DataSet(fifos), LIMIT).value == 0
+@pytest.mark.parametrize(
+    ("n_copies", "status", "threshold"), [(0, "ok", 0.01), (1, "warn", 0.01), (10, "fail", 0.1)]
+)
+def test_the_threshold_is_the_exceeded_one_or_the_first(n_copies, status, threshold):
+    records = rows(*["left"] * 100)
+    copies = [replace(records[0], video=f"copy{n}.mp4") for n in range(n_copies)]
+    result = finding("duplicates", records[: 100 - n_copies] + copies)
+    assert (result.status, result.threshold) == (status, threshold)
+    assert result.value == n_copies / 100
+
+
+def test_paths_that_are_not_files_are_not_copies():
+    fifos = [VideoRecord(f"{n}", "left", "train", "g") for n in range(2)]
+    assert finding("duplicates", fifos).value == 0
 
 
 def test_new_and_vanished_classes():
-    before, now = DataSet(rows("a", "b", "c")), DataSet(rows("b", "c", "d", "e"))
-    found = check_new_classes(now, before, Threshold(1, None))
-    assert (found.status, found.value, found.sentence) == ("warn", 2, "New: d; e.")
-    found = check_vanished_classes(now, before, Threshold(1, 1))
-    assert (found.status, found.value, found.sentence) == ("fail", 1, "Gone: a.")
+    before, now = rows("a", "b", "c"), rows("b", "c", "d", "e")
+    result = finding("new classes", now, before)
+    assert (result.status, result.value, result.sentence) == ("warn", 2, "New: d; e.")
+    result = finding("vanished classes", now, before)
+    assert (result.status, result.value, result.sentence) == ("fail", 1, "Vanished: a.")
 
 
-def test_balance_is_the_share_that_would_have_to_change_class():
-    before = DataSet(rows(*"aabb"))  # 1/2, 1/2
-    now = DataSet(rows(*"aaab"))  # 3/4, 1/4
-    found = check_balance(now, before, LIMIT)
-    assert (found.status, found.value) == ("warn", 0.25)
-    assert "most that of a: 50.0% before, 75.0% now" in found.sentence
-    assert check_balance(now, now, LIMIT).value == 0
+def test_balance_is_the_fraction_that_would_have_to_change_class():
+    before = rows(*"aabb")  # 1/2, 1/2
+    now = rows(*"aaab")  # 3/4, 1/4
+    result = finding("class balance", now, before)
+    assert (result.status, result.value) == ("warn", 0.25)
+    assert "most for a: 50.0% before, 75.0% now" in result.sentence
+    assert finding("class balance", now, now).value == 0
 
 
-def test_labels_that_changed_are_counted_among_the_videos_that_stayed():
-    before = DataSet(rows("left", "left", "right", "right"))
-    now = DataSet([*rows("left", "right", "right"), *rows("left", first=9)])
-    found = check_relabelled(now, before, LIMIT)
-    assert (found.status, found.value) == ("fail", pytest.approx(1 / 3, abs=1e-6))
-    assert "1.mp4 was left and is right" in found.sentence
-    assert check_relabelled(DataSet(rows("left", first=9)), before, LIMIT).value == 0
-
-
-def by_name(findings) -> dict[str, Finding]:
-    return {finding.name: finding for finding in findings}
+def test_changed_labels_are_counted_among_the_videos_of_both_data_sets():
+    before = rows("left", "left", "right", "right")
+    now = [*rows("left", "right", "right"), *rows("left", first=9)]
+    result = finding("relabelled", now, before)
+    assert (result.status, result.value) == ("fail", pytest.approx(1 / 3, abs=1e-6))
+    assert "1.mp4 was left and is right" in result.sentence
+    assert finding("relabelled", rows("left", first=9), before).value == 0
 
 
 def test_drift_is_the_largest_difference_of_the_cumulative_distributions():
-    before = lasting(*np.linspace(1, 2, 40))
-    now = lasting(*np.linspace(1, 2, 40)[:20], *np.linspace(3, 4, 20))
-    found = by_name(check_drift(now, before, LIMIT))
-    assert (found["duration"].status, found["duration"].value) == ("fail", 0.5)
-    assert "1.5 before" in found["duration"].sentence
-    assert found["frame rate"].value == found["brightness"].value == found["size"].value == 0
+    before = of_durations(*np.linspace(1, 2, 40))
+    now = of_durations(*np.linspace(1, 2, 40)[:20], *np.linspace(3, 4, 20))
+    result = finding("duration", now, before)
+    assert (result.status, result.value, result.threshold) == ("fail", 0.5, 0.5)
+    assert "1.5 before" in result.sentence
+    for name in ("frame rate", "brightness", "size"):
+        assert finding(name, now, before).value == 0
 
 
-def test_pictures_on_their_side_are_drift():
-    entries = rows(*["left"] * 40)
-    lying, standing = (
-        DataSet(entries, {row.name: described(row, size=size) for row in entries})
-        for size in ((64, 48), (48, 64))
-    )
-    found = by_name(check_drift(standing, lying, LIMIT))
-    assert (found["size"].status, found["size"].value) == ("ok", 0)
-    assert (found["shape"].status, found["shape"].value) == ("fail", 1)
-    assert "median 1.333 before, 0.75 now (width / height;" in found["shape"].sentence
+def test_portrait_instead_of_landscape_is_drift():
+    records = rows(*["left"] * 40)
+    landscape, portrait = decoded(records, size=(64, 48)), decoded(records, size=(48, 64))
+    size = finding("size", portrait, landscape)
+    assert (size.status, size.value) == ("ok", 0)
+    shape = finding("shape", portrait, landscape)
+    assert (shape.status, shape.value) == ("fail", 1)
+    assert "median 1.333 before, 0.75 now (width / height;" in shape.sentence
 
 
-def test_chance_is_no_drift():
-    found = by_name(check_drift(lasting(1, 2, 3), lasting(2, 3, 4), LIMIT))["duration"]
-    assert found.status == "ok"
-    assert found.value == pytest.approx(1 / 3, abs=1e-6)
-    assert "chance explains the difference" in found.sentence
+def test_a_difference_that_chance_explains_is_not_drift():
+    result = finding("duration", of_durations(1, 2, 3), of_durations(2, 3, 4))
+    assert result.status == "ok"
+    assert result.value == pytest.approx(1 / 3, abs=1e-6)
+    assert "chance explains the difference" in result.sentence
 
 
 def test_new_videos_alone_are_compared_and_only_warn():
-    before = lasting(*np.linspace(1, 2, 200))
-    seconds = [*np.linspace(1, 2, 200), *np.linspace(8, 9, 10)]
-    found = by_name(check_drift(lasting(*seconds), before, LIMIT))
-    assert found["duration"].status == "ok"
-    assert (found["duration, new videos"].status, found["duration, new videos"].value) == (
-        "warn",
-        1.0,
-    )
+    before = of_durations(*np.linspace(1, 2, 200))
+    now = of_durations(*np.linspace(1, 2, 200), *np.linspace(8, 9, 10))
+    assert finding("duration", now, before).status == "ok"
+    result = finding("duration, new videos", now, before)
+    assert (result.status, result.value, result.threshold) == ("warn", 1.0, 0.2)
 
 
-def test_what_was_not_recorded_is_unknown():
-    before = DataSet(rows("left", "left"))
-    found = by_name(check_drift(lasting(1, 2), before, LIMIT))
-    assert found["brightness"].status == "unknown"
-    assert found["brightness"].sentence == "Not recorded for the champion."
+def test_facts_that_were_not_recorded_are_unknown():
+    result = finding("brightness", of_durations(1, 2), rows("left", "left"))
+    assert (result.status, result.value) == ("unknown", None)
+    assert result.sentence == "Not recorded for the champion."
+    result = finding("brightness", rows("left"), rows("left"))
+    assert (result.status, result.sentence) == ("unknown", "Unknown for every video.")
 
 
-RULES = CheckRules(*[LIMIT] * 6)
-
-
-def test_without_a_champion_only_what_needs_no_comparison_is_checked():
-    now = lasting(1, 2)
-    assert [finding.name for finding in check_data(now, None, RULES)] == [
+def test_without_a_champion_only_checks_without_a_comparison_run():
+    now = of_durations(1, 2)
+    assert [finding.name for finding in check_data(now, None)] == [
         "spelling of labels", "splits", "contradictions", "duplicates",
     ]  # fmt: skip
-    assert len(list(check_data(now, now, RULES))) == 13
-
-
-def test_the_table_is_aligned():
-    found = check_new_classes(DataSet(rows("a", "b")), DataSet(rows("a")), Threshold(1, None))
-    ok = check_splits(DataSet(rows("a")))
-    assert _table([found, ok])[0] == "  WARN  new classes       1  New: b."
-    assert _table([found, ok])[1].startswith("  WARN  splits            2  No video of a in val")
+    assert len(check_data(now, now)) == 13

@@ -1,16 +1,15 @@
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from data.demo import generate
 from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
 from data.demo.scenes import FPS, MOTIONS, SIZE, object_path, render_clip
-from pipeline.base.errors import PipelineError
-from pipeline.video.reading import FrameSpec, read_frames
-from pipeline.video.source import Limits
+from pipeline.clips.settings import ExtractSection
+from pipeline.common.errors import PipelineError
+from pipeline.video.reading import read_frames
+from pipeline.video.settings import DecodeSection
 
 BACKWARDS = {"right": "left", "down": "up", "clockwise": "counter_clockwise"}
 
@@ -27,26 +26,23 @@ def paths():
     return {motion: paths_of(motion) for motion in MOTIONS}
 
 
-def advantage(some, other):
-    """How much better than by tossing a coin one position tells which sample it is from, 0..1.
-
-    The total variation distance of histograms over a 4 x 4 grid; some 0.03 is chance here.
-    """
+def distance(some, other):
+    """Total variation distance of the positions, 0 to 1, over a 4 x 4 grid; chance gives 0.03."""
     edges = [np.linspace(0, SIZE, 5)] * 2
     shares = [np.histogram2d(*points.reshape(-1, 2).T, bins=edges)[0] for points in (some, other)]
     return 0.5 * np.abs(shares[0] / shares[0].sum() - shares[1] / shares[1].sum()).sum()
 
 
 @pytest.mark.parametrize("motion", MOTIONS[1:])
-def test_where_the_object_is_in_a_frame_does_not_tell_the_class(paths, motion):
-    assert advantage(paths[MOTIONS[0]], paths[motion]) < 0.05
+def test_the_position_in_a_frame_is_independent_of_the_class(paths, motion):
+    assert distance(paths[MOTIONS[0]], paths[motion]) < 0.05
 
 
 @pytest.mark.parametrize(("motion", "reverse"), BACKWARDS.items())
 def test_two_opposite_motions_are_each_other_played_backwards(paths, motion, reverse):
     backwards = paths[reverse][:, ::-1]
     for number in range(backwards.shape[1]):
-        assert advantage(paths[motion][:, number], backwards[:, number]) < 0.08
+        assert distance(paths[motion][:, number], backwards[:, number]) < 0.08
     steps, steps_backwards = (np.diff(path, axis=1) for path in (paths[motion], backwards))
     assert np.allclose(np.abs(steps).mean((0, 1)), np.abs(steps_backwards).mean((0, 1)), rtol=0.05)
     assert np.allclose(steps.mean((0, 1)), steps_backwards.mean((0, 1)), atol=0.2)
@@ -66,7 +62,7 @@ def test_a_straight_clip_crosses_more_than_a_quarter_of_the_picture(motion, head
 
 @pytest.mark.parametrize(("motion", "sign"), [("clockwise", 1), ("counter_clockwise", -1)])
 @pytest.mark.parametrize("frames", [SHORTEST, LONGEST])
-def test_a_circular_clip_turns_one_way_by_less_than_half_a_circle_a_frame(motion, sign, frames):
+def test_a_circular_clip_turns_one_way_by_less_than_half_a_circle_per_frame(motion, sign, frames):
     path = object_path(motion, frames=frames, rng=np.random.default_rng(0))
     steps = np.diff(path, axis=0) @ [1, 1j]
     turns = np.degrees(np.angle(steps[1:] / steps[:-1])) * sign  # y points down
@@ -81,7 +77,7 @@ def test_the_object_never_leaves_the_picture(paths):
     assert everywhere.max() <= SIZE
 
 
-def test_the_object_is_drawn_where_its_path_says():
+def test_the_object_is_drawn_on_its_path():
     clip = render_clip("right", frames=8, rng=np.random.default_rng(7))
     path = object_path("right", frames=8, rng=np.random.default_rng(7))
     assert (clip.shape, clip.dtype) == ((8, SIZE, SIZE, 3), np.uint8)
@@ -99,8 +95,8 @@ def test_the_background_moves_too():
     assert np.abs(clip[1] - clip[0])[far_away].mean() > 1
 
 
-def test_lengths_reach_from_under_a_third_of_t_to_more_than_t_in_small_sets_too():
-    clip_frames = yaml.safe_load(Path("params.yaml").read_text())["extract"]["frames"]
+def test_lengths_range_from_less_than_a_third_of_t_to_more_than_t():
+    clip_frames = ExtractSection().frames
     assert clip_frames / 3 > SHORTEST
     assert clip_frames < LONGEST
     assert clip_lengths(1) == [6]
@@ -125,8 +121,7 @@ def test_no_two_videos_have_the_same_look(tmp_path):
 
 
 def frames_of(video):
-    spec = FrameSpec(fps=FPS, width=SIZE, height=SIZE, fit="crop")
-    return read_frames(video, spec, limits=Limits(max_seconds=60, max_pixels=SIZE * SIZE))
+    return read_frames(video, DecodeSection(fps=FPS, width=SIZE, height=SIZE))
 
 
 def test_a_seed_gives_the_same_bytes_whatever_the_number_of_processes(tmp_path):
@@ -175,7 +170,7 @@ def test_the_command_replaces_the_videos_and_leaves_nothing_else(params_file):
             "seed: Input should be greater than or equal to 0. Received: -1; "
             "videos_per_class: Input should be a valid integer. Received: 'many'",
         ),
-        ("", "expected the keys seed, videos_per_class, found none"),
+        ("", "expected the keys seed, videos_per_class. Received: none"),
     ],
 )
 def test_bad_params_are_named_and_the_videos_stay(params_file, content, message):

@@ -1,28 +1,27 @@
-"""Which frames come out of which file: hand-made files, every frame showing its own number.
+"""Which frames are read from a file in which every frame shows its number.
 
-Unless said otherwise frame k is shown from k / 10 seconds on. The lists are worked out by hand:
-item k is the newest frame shown at or before k / 10 or k / 4 seconds after the first one.
+Frame k is shown from k / 10 seconds on, unless stated otherwise. The expected lists are
+worked out by hand: item k is the newest frame shown at or before k / 10 or k / 4 seconds after
+the first one.
 """
 
 import io
 import struct
 
 import av
-import numpy as np
 import pytest
 
-from pipeline.video.reading import FrameReader, FrameSpec, Segment
-from pipeline.video.source import VideoError
+from pipeline.video.opening import VideoError
+from pipeline.video.reading import Segment
 from tests.made_videos import (
     B_FRAMES,
     HEVC,
-    LIMITS,
     NO_B_FRAMES,
     check_numbers,
     code_frames,
-    made_video,
-    numbers_in_file,
+    encode_frames,
     overwrite,
+    read_numbers,
     with_duration,
     with_edits,
 )
@@ -40,7 +39,7 @@ MILLISECONDS = {"video_track_timescale": "1000"}
 
 class TestTimes:
     @pytest.mark.parametrize(
-        "how",
+        "encoding",
         [
             {"options": NO_B_FRAMES},
             {"options": B_FRAMES},
@@ -50,11 +49,11 @@ class TestTimes:
         ],
         ids=["h264", "h264 B-frames", "hevc", "vp9", "avi"],
     )
-    def test_a_constant_rate(self, how):
-        check_numbers(made_video(code_frames(12), **how), at_10=TWELVE, at_4=TWELVE_AT_4)
+    def test_constant_rate(self, encoding):
+        check_numbers(encode_frames(code_frames(12), **encoding), at_10=TWELVE, at_4=TWELVE_AT_4)
 
     @pytest.mark.parametrize(
-        "how",
+        "encoding",
         [
             {"options": NO_B_FRAMES},
             {"options": B_FRAMES},
@@ -66,38 +65,38 @@ class TestTimes:
         ],
         ids=["h264", "h264 B-frames", "hevc", "matroska", "mpegts", "flv", "avi"],
     )
-    def test_a_variable_rate(self, how):
-        content = made_video(code_frames(6), **UNEVEN, **how)
+    def test_variable_rate(self, encoding):
+        content = encode_frames(code_frames(6), **UNEVEN, **encoding)
         check_numbers(content, at_10=UNEVEN_AT_10, at_4=UNEVEN_AT_4)
 
     @pytest.mark.parametrize("container", ["matroska", "mpegts", "mp4", "flv"])
-    def test_a_first_timestamp_of_five_seconds(self, container):
+    def test_first_timestamp_of_five_seconds(self, container):
         late = [50 + tick for tick in UNEVEN["ticks"]]
-        content = made_video(code_frames(6), ticks=late, last_ticks=3, container=container)
+        content = encode_frames(code_frames(6), ticks=late, last_ticks=3, container=container)
         with av.open(io.BytesIO(content)) as file:
             assert next(file.decode(video=0)).time >= 5
         check_numbers(content, at_10=UNEVEN_AT_10, at_4=UNEVEN_AT_4)
         # From 0.3 s after the first frame, not after zero: at 0.3, 0.4 and 0.5 s.
-        assert numbers_in_file(content, 10, segment=Segment(0.3, 0.6)) == [1, 2, 3]
+        assert read_numbers(content, 10, segment=Segment(0.3, 0.6)) == [1, 2, 3]
 
     def test_one_frame(self):
-        check_numbers(made_video(code_frames(1)), at_10=[0], at_4=[0])
+        check_numbers(encode_frames(code_frames(1)), at_10=[0], at_4=[0])
 
     def test_one_long_frame(self):
-        check_numbers(made_video(code_frames(1), last_ticks=7), at_10=[0] * 7, at_4=[0, 0, 0])
+        check_numbers(encode_frames(code_frames(1), last_ticks=7), at_10=[0] * 7, at_4=[0, 0, 0])
 
     def test_two_frames(self):
-        check_numbers(made_video(code_frames(2)), at_10=[0, 1], at_4=[0])
+        check_numbers(encode_frames(code_frames(2)), at_10=[0, 1], at_4=[0])
 
     @pytest.mark.parametrize(
-        "how", [{"options": NO_B_FRAMES}, {"options": B_FRAMES, "container": "matroska"}]
+        "encoding", [{"options": NO_B_FRAMES}, {"options": B_FRAMES, "container": "matroska"}]
     )
-    def test_a_long_last_frame(self, how):
-        content = made_video(code_frames(4), last_ticks=7, **how)
+    def test_long_last_frame(self, encoding):
+        content = encode_frames(code_frames(4), last_ticks=7, **encoding)
         check_numbers(content, at_10=[0, 1, 2, 3, 3, 3, 3, 3, 3, 3], at_4=[0, 2, 3, 3])
 
     @pytest.mark.parametrize(
-        "how",
+        "encoding",
         [
             {"codec": "mpeg4", "options": {"bf": "3"}},
             {"options": {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=none"}},
@@ -106,34 +105,34 @@ class TestTimes:
         ],
         ids=["mpeg4", "h264", "matroska", "mpegts"],
     )
-    def test_a_pause_does_not_prolong_the_last_frame(self, how):
-        """The last frame is decoded before the pause, and an mp4's durations are of decoding."""
+    def test_a_pause_does_not_prolong_the_last_frame(self, encoding):
+        """The last frame is decoded before the pause, and an mp4 holds durations of decoding."""
         ticks = [0, 1, 2, 3, 4, 14, 15, 16]
-        content = made_video(code_frames(8), ticks=ticks, **how)
+        content = encode_frames(code_frames(8), ticks=ticks, **encoding)
         at_10 = [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7]
         check_numbers(content, at_10=at_10, at_4=[0, 2, 4, 4, 4, 4, 6])
 
     @pytest.mark.parametrize("container", ["mp4", "matroska"])
-    def test_a_pause_just_before_the_end_is_no_damage(self, container):
+    def test_a_pause_just_before_the_end_is_not_damage(self, container):
         ticks = [0, 1, 2, 3, 4, 5, 15, 16]
-        content = made_video(code_frames(8), ticks=ticks, options=B_FRAMES, container=container)
+        content = encode_frames(code_frames(8), ticks=ticks, options=B_FRAMES, container=container)
         at_10 = [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7]
         check_numbers(content, at_10=at_10, at_4=[0, 2, 5, 5, 5, 5, 6])
 
-    def test_a_transport_stream_says_no_length_so_such_a_pause_is_taken_for_a_cut(self):
+    def test_a_transport_stream_has_no_length_so_such_a_pause_counts_as_truncation(self):
         ticks = [0, 1, 2, 3, 4, 5, 15, 16]
-        content = made_video(code_frames(8), ticks=ticks, options=B_FRAMES, container="mpegts")
+        content = encode_frames(code_frames(8), ticks=ticks, options=B_FRAMES, container="mpegts")
         with pytest.raises(VideoError, match=r"truncated after 1\.7 s"):
-            numbers_in_file(content, 10)
+            read_numbers(content, 10)
 
 
 class TestEditLists:
-    """What an edit list leaves out is not shown; time 0 is the first frame that is."""
+    """Frames that an edit list hides are not read; time 0 is the first shown frame."""
 
     @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["h264", "h264 B-frames"])
-    def test_a_start_that_is_skipped(self, options):
-        """FFmpeg writes an edit list for negative times: frames 0 to 2 are only decoded."""
-        content = made_video(code_frames(12), ticks=range(-3, 9), options=options)
+    def test_hidden_start(self, options):
+        """FFmpeg writes an edit list for negative times: frames 0 to 2 are not shown."""
+        content = encode_frames(code_frames(12), ticks=range(-3, 9), options=options)
         check_numbers(content, at_10=[3, 4, 5, 6, 7, 8, 9, 10, 11], at_4=[3, 5, 8, 10])
 
     @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ class TestEditLists:
         ids=["skip", "empty", "empty and skip", "early end", "hole", "two parts swapped"],
     )
     def test_edits(self, edits, at_10, at_4):
-        content = made_video(code_frames(12), options=NO_B_FRAMES, muxing=MILLISECONDS)
+        content = encode_frames(code_frames(12), options=NO_B_FRAMES, muxing=MILLISECONDS)
         check_numbers(with_edits(content, *edits), at_10=at_10, at_4=at_4)
 
     @pytest.mark.parametrize(
@@ -162,14 +161,14 @@ class TestEditLists:
         ids=["skip", "empty", "early end"],
     )
     def test_edits_with_b_frames(self, edits, at_10, at_4):
-        """Pictures are reordered by up to two ticks, so that frame 0 has media time 200."""
-        content = made_video(code_frames(12), options=B_FRAMES, muxing=MILLISECONDS)
+        """Frames are reordered by up to two ticks, so that frame 0 has media time 200."""
+        content = encode_frames(code_frames(12), options=B_FRAMES, muxing=MILLISECONDS)
         check_numbers(with_edits(content, *edits), at_10=at_10, at_4=at_4)
 
 
 class TestNoDuration:
     @pytest.mark.parametrize(
-        "how",
+        "encoding",
         [
             {"container": "h264", "options": NO_B_FRAMES},
             {"container": "h264", "options": B_FRAMES},
@@ -178,15 +177,15 @@ class TestNoDuration:
         ],
         ids=["raw h264", "raw h264 B-frames", "raw hevc", "matroska through a pipe"],
     )
-    def test_no_duration_at_all(self, how):
-        content = made_video(code_frames(12), **how)
+    def test_no_duration(self, encoding):
+        content = encode_frames(code_frames(12), **encoding)
         with av.open(io.BytesIO(content)) as file:
             assert file.duration is None
         check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
 
     @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["h264", "h264 B-frames"])
-    def test_a_fragmented_mp4(self, options):
-        content = made_video(
+    def test_fragmented_mp4(self, options):
+        content = encode_frames(
             code_frames(12),
             options={**options, "g": "5"},
             muxing={"movflags": "frag_keyframe+empty_moov"},
@@ -195,40 +194,42 @@ class TestNoDuration:
         check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
 
 
-class TestHeadersThatLie:
+class TestWrongHeaders:
     @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["h264", "h264 B-frames"])
     @pytest.mark.parametrize("duration", [0, 300])
-    def test_an_mp4_that_claims_less(self, options, duration):
-        content = made_video(code_frames(12), options=options, muxing=MILLISECONDS)
+    def test_mp4_that_claims_less(self, options, duration):
+        content = encode_frames(code_frames(12), options=options, muxing=MILLISECONDS)
         check_numbers(with_duration(content, duration), at_10=TWELVE, at_4=TWELVE_AT_4)
 
     @pytest.mark.parametrize(
         ("header", "at", "count"), [(b"avih", 16, 4), (b"avih", 16, 100), (b"strh", 32, 4)]
     )
-    def test_an_avi_with_a_wrong_count(self, header, at, count):
-        """A stream header that claims more than there is would be a file that was cut."""
-        content = made_video(code_frames(12), codec="mpeg4", container="avi")
-        place = content.index(header) + 8 + at  # after the header's name and size
-        assert content[place : place + 4] == struct.pack("<I", 12)
-        content = overwrite(content, place, struct.pack("<I", count))
+    def test_avi_with_a_wrong_count(self, header, at, count):
+        """A stream header that claims more frames than there are means a truncated file."""
+        content = encode_frames(code_frames(12), codec="mpeg4", container="avi")
+        position = content.index(header) + 8 + at  # after the header's name and size
+        assert content[position : position + 4] == struct.pack("<I", 12)
+        content = overwrite(content, position, struct.pack("<I", count))
         check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
 
-    def test_a_matroska_that_claims_less(self):
-        content = made_video(code_frames(12), container="matroska")
-        place = content.index(b"\x44\x89\x88") + 3  # the element's name and its 8 bytes of size
-        assert content[place : place + 8] == struct.pack(">d", 1200)
-        content = overwrite(content, place, struct.pack(">d", 300))
+    def test_matroska_that_claims_less(self):
+        content = encode_frames(code_frames(12), container="matroska")
+        position = content.index(b"\x44\x89\x88") + 3  # the element's name and its 8 bytes of size
+        assert content[position : position + 8] == struct.pack(">d", 1200)
+        content = overwrite(content, position, struct.pack(">d", 300))
         check_numbers(content, at_10=TWELVE, at_4=TWELVE_AT_4)
 
 
-class TestCutStreams:
-    """A recording that starts in the middle: frames refer to others that are not there."""
+class TestStreamsWithoutStart:
+    """A recording that starts in the middle: frames refer to missing ones."""
 
     @staticmethod
     def cut_at_the_second_group(container: str) -> bytes:
-        """Frames 5 to 7 come after keyframe 8 in the file, and need frame 4 to be decoded."""
+        """Frames 5 to 7 come after keyframe 8 in the file, and refer to frame 4."""
         options = {"x265-params": "keyint=8:min-keyint=8:bframes=3:b-adapt=0:log-level=none"}
-        whole = made_video(code_frames(30), codec="libx265", container="matroska", options=options)
+        whole = encode_frames(
+            code_frames(30), codec="libx265", container="matroska", options=options
+        )
         target, keyframes = io.BytesIO(), 0
         with av.open(io.BytesIO(whole)) as source, av.open(target, "w", format=container) as file:
             stream = file.add_stream_from_template(source.streams.video[0])
@@ -242,26 +243,6 @@ class TestCutStreams:
     @pytest.mark.parametrize("container", ["matroska", "mpegts", "mp4"])
     def test_time_starts_at_the_first_frame_that_can_be_shown(self, container):
         content = self.cut_at_the_second_group(container)
-        assert numbers_in_file(content, 10) == list(range(8, 30))
+        assert read_numbers(content, 10) == list(range(8, 30))
         # 0.5, 0.6 and 0.7 s after frame 8.
-        assert numbers_in_file(content, 10, segment=Segment(0.5, 0.8)) == [13, 14, 15]
-
-
-def outcome(path, fps, *, selective):
-    reader = FrameReader(path, FrameSpec(fps, 32, 32, "crop"), limits=LIMITS, selective=selective)
-    try:
-        return np.stack(list(reader))
-    except VideoError as error:
-        return error.reason
-
-
-def test_more_real_clips(real_videos):
-    """Those that test_selective.py leaves out: of each class every tenth clip, and large ones."""
-    clips = sorted(real_videos.glob("survfight/*/*.mp4"))
-    files = clips[10::30] + clips[20::30]
-    large = [path for path in real_videos.glob("odd/*/*.*") if path.stat().st_size >= 3e6]
-    files += [path for path in large if not path.name.startswith("8k")]  # seconds, for two frames
-    assert len(files) == 22
-    for path in files:
-        found, expected = (outcome(path, 4, selective=chosen) for chosen in (True, False))
-        np.testing.assert_array_equal(found, expected, err_msg=path.name)
+        assert read_numbers(content, 10, segment=Segment(0.5, 0.8)) == [13, 14, 15]

@@ -1,149 +1,152 @@
-"""Training on the cached features of a frozen CNN is training on frames, only faster."""
+"""Training on the cached features of a frozen CNN equals training on frames."""
 
 import logging
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from numpy.lib.format import open_memmap
+import tensorflow as tf
 
-from pipeline.base.files import write_csv
-from pipeline.clips.shards import ClipArrays
-from pipeline.model import features
-from pipeline.model.augmentation import UNCHANGED, Augmentation
+from pipeline.clips.arrays import ClipArrays
 from pipeline.model.backbones import frame_encoder
-from pipeline.model.classifier import clip_encoder
-from pipeline.model.features import cached_features, encoder_digest, is_frozen
+from pipeline.model.features import cached_features, encoder_digest
+from pipeline.model.fitting import fit
+from pipeline.model.network import clip_encoder
 from pipeline.model.prediction import predict_arrays
-from pipeline.model.saving import load_classifier, save_classifier
-from pipeline.model.training import FineTuning, FitOptions, fit
-from tests.architectures import ARCHITECTURES, MOBILENET, SMALL, build, noise_clips, tiny
+from pipeline.model.saving import load_model, save_model
+from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
+from tests.architectures import (
+    ARCHITECTURES,
+    CLASSES,
+    MOBILENET,
+    TASK,
+    build,
+    noise_clips,
+    small,
+    stored_clips,
+    tiny,
+)
 
-NAMES = ("a", "b", "c")
-LENGTHS = [1, 4, 2, 3, 4, 2]
-FROZEN = tiny(replace(SMALL, trainable="none"))
-OPTIONS = FitOptions(
-    seed=0,
+FROZEN = tiny(small(trainable="none"))
+# Without recurrent layers, which take most of the time.
+FROZEN_MEAN = tiny(small(trainable="none"), recurrent="none", summary="mean")
+TUNABLE = tiny(recurrent="none", summary="mean")
+STILL = AugmentationSection(shift=0, brightness=0, contrast=0)
+SHIFTED = AugmentationSection(shift=0.5, brightness=0, contrast=0)
+TRAINING = TrainSection(
     epochs=2,
     batch_size=4,
     learning_rate=0.01,
-    clip_norm=1.0,
+    schedule="constant",
+    weight_decay=0,
     patience=3,
-    class_weights="none",
-    augmentation=UNCHANGED,
+    augmentation=STILL,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager():
+    """Run without graphs: building them takes longer than a few tiny steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture
 def clips(tmp_path):
     """Six clips in two shards of three, of classes a, b, c, a, b, c."""
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    frames, mask = noise_clips(LENGTHS, 4, 0, (8, 8, 3))
-    for shard, rows in enumerate([slice(0, 3), slice(3, 6)]):
-        for kind, values in (("frames", frames[rows]), ("mask", mask[rows])):
-            path = folder / f"{shard:02d}.{kind}.npy"
-            open_memmap(path, "w+", values.dtype, values.shape)[:] = values
-    rows = [
-        {"name": f"{index}.mp4", "label": NAMES[index % 3], "group": "", "frames": length,
-         "shard": index // 3, "row": index % 3}
-        for index, length in enumerate(LENGTHS)
-    ]  # fmt: skip
-    write_csv(folder / "clips.csv", list(rows[0]), rows)
-    return ClipArrays(folder)
+    frames, mask = noise_clips([1, 4, 2, 3, 4, 2], 4, 0, (8, 8, 3))
+    return stored_clips(tmp_path / "clips", frames, mask, CLASSES * 2, shards=2)
 
 
-def fitted(clips, folder, architecture=FROZEN, **changes):
-    model = build(architecture)
-    options = replace(OPTIONS, **changes)
-    result = fit(model, clips, clips, NAMES, options, features_folder=folder)
-    return model, result
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "features"
 
 
-def files(folder):
+def fitted(clips, folder, section=FROZEN_MEAN, **changes):
+    model = build(section)
+    training = TRAINING.model_copy(update=changes)
+    return model, fit(model, TASK, clips, clips, training, features_folder=folder)
+
+
+def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.npy")}
 
 
-def test_features_are_what_the_cnn_makes_of_the_frames(clips, tmp_path):
+def warnings_of(caplog):
+    return [message.split(":")[0] for message in caplog.messages]
+
+
+def test_they_are_the_outputs_of_the_cnn(clips, folder):
     model = build(FROZEN)
-    found = cached_features(model, clips, tmp_path)
-    whole = [clips.frames(index) for index in range(6)], [clips.mask(i) for i in range(6)]
-    expected = clip_encoder(model).predict_on_batch(
-        {"frames": np.stack(whole[0]), "mask": np.stack(whole[1])}
-    )
+    features = cached_features(model, clips, folder)
+    frames = np.stack([clips.frames(index) for index in range(6)])
+    expected = clip_encoder(model).predict_on_batch({"frames": frames, "mask": clips.masks()})
     for index in range(6):
-        np.testing.assert_allclose(found.frames(index), expected[index], atol=1e-6)
-        np.testing.assert_array_equal(found.mask(index), clips.mask(index))
-    assert (found.frames(0)[1:] == 0).all()
+        np.testing.assert_allclose(features.frames(index), expected[index], atol=1e-6)
+        np.testing.assert_array_equal(features.mask(index), clips.mask(index))
+    assert (features.frames(0)[1:] == 0).all()
 
 
 @pytest.mark.parametrize("wrap", ["whole", "per_layer"])
-def test_training_on_features_is_training_on_frames(clips, tmp_path, wrap):
-    architecture = replace(FROZEN, cnn=replace(FROZEN.cnn, wrap=wrap))
-    on_frames, of_frames = fitted(clips, None, architecture)
-    on_features, of_features = fitted(clips, tmp_path / "features", architecture)
-    untrained = build(architecture)
-    for cached, direct, start in zip(
-        on_features.get_weights(), on_frames.get_weights(), untrained.get_weights(), strict=True
-    ):
+def test_training_on_features_is_training_on_frames(clips, folder, wrap):
+    kind = {} if wrap == "whole" else {"recurrent": "none", "summary": "mean"}
+    section = tiny(small(trainable="none", wrap=wrap), **kind)
+    on_frames, frames_result = fitted(clips, None, section)
+    on_features, features_result = fitted(clips, folder, section)
+    untrained = build(section)
+    for cached, direct in zip(on_features.get_weights(), on_frames.get_weights(), strict=True):
         np.testing.assert_allclose(cached, direct, atol=1e-5)
-        assert cached.shape == start.shape
-    assert of_features.best_epoch == of_frames.best_epoch
-    for cached_row, direct_row in zip(of_features.history, of_frames.history, strict=True):
-        assert cached_row == pytest.approx(direct_row, abs=1e-5)
-    moved = np.abs(predict_arrays(on_features, clips) - predict_arrays(untrained, clips)).max()
-    assert moved > 1e-3
-    np.testing.assert_allclose(
-        predict_arrays(on_features, clips), predict_arrays(on_frames, clips), atol=1e-5
-    )
+    assert features_result.best_epoch == frames_result.best_epoch
+    for cached_row, row in zip(features_result.history, frames_result.history, strict=True):
+        assert cached_row == pytest.approx(row, abs=1e-5)
+    outputs = predict_arrays(on_features, clips)
+    assert np.abs(outputs - predict_arrays(untrained, clips)).max() > 1e-3
+    np.testing.assert_allclose(outputs, predict_arrays(on_frames, clips), atol=1e-5)
 
 
-def test_the_model_that_is_saved_takes_pixels(clips, tmp_path):
-    model, _ = fitted(clips, tmp_path / "features")
-    save_classifier(model, tmp_path / "classifier.keras")
-    loaded = load_classifier(tmp_path / "classifier.keras")
+def test_the_saved_model_takes_pixels(clips, folder, tmp_path):
+    model, _ = fitted(clips, folder)
+    save_model(model, tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
     assert set(loaded.input) == {"frames", "mask"}
     np.testing.assert_array_equal(predict_arrays(loaded, clips), predict_arrays(model, clips))
 
 
-def refuse_to_compute(*_):
-    raise AssertionError("expected the features on disk to be used")
-
-
-def test_the_second_run_computes_nothing(clips, tmp_path, monkeypatch):
-    first, _ = fitted(clips, tmp_path / "features")
-    monkeypatch.setattr(features, "_write", refuse_to_compute)
-    second, _ = fitted(clips, tmp_path / "features")
+def test_the_second_training_computes_no_features(clips, folder):
+    first, _ = fitted(clips, folder)
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    second, _ = fitted(clips, folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_two_that_compute_the_same_at_once_do_no_harm(clips, tmp_path, monkeypatch):
-    """As two folds of a cross-validation might: the second replaces what the first reads."""
+def test_features_that_are_replaced_can_still_be_read(clips, folder):
+    """Two trainings with the same frozen CNN may run at the same time."""
     model = build(FROZEN)
-    first = cached_features(model, clips, tmp_path)
-    monkeypatch.setattr(features, "_is_whole", lambda path: not path)
-    second = cached_features(model, clips, tmp_path)
-    monkeypatch.undo()
-    monkeypatch.setattr(features, "_write", refuse_to_compute)
-    third = cached_features(model, clips, tmp_path)
+    first = cached_features(model, clips, folder)
+    for digest in folder.rglob("*.sha256"):
+        digest.unlink()
+    second = cached_features(model, clips, folder)
     for index in range(6):
         np.testing.assert_array_equal(first.frames(index), second.frames(index))
-        np.testing.assert_array_equal(first.frames(index), third.frames(index))
 
 
-def test_other_weights_have_features_of_their_own(clips, tmp_path):
-    cached_features(build(FROZEN, seed=0), clips, tmp_path / "features")
-    before = files(tmp_path / "features")
-    cached_features(build(FROZEN, seed=1), clips, tmp_path / "features")
-    after = files(tmp_path / "features")
-    assert len(before) == 2
-    assert len(after) == 4
+def test_other_weights_have_features_of_their_own(clips, folder):
+    cached_features(build(FROZEN, seed=0), clips, folder)
+    before = contents(folder)
+    cached_features(build(FROZEN, seed=1), clips, folder)
+    after = contents(folder)
+    assert (len(before), len(after)) == (2, 4)
     assert before.items() <= after.items()
 
 
-def test_names_that_keras_counts_up_are_not_in_the_digest():
+@pytest.mark.long
+def test_names_that_keras_numbers_are_not_in_the_digest():
     """The input layer inside MobileNetV2 has another number in every model."""
     digests = set()
     for _ in range(2):
@@ -153,37 +156,33 @@ def test_names_that_keras_counts_up_are_not_in_the_digest():
 
 
 def test_another_architecture_with_the_same_weights_has_another_digest():
-    model = build(FROZEN)
-    strict = clip_encoder(model)
-    digest = encoder_digest(strict)
+    encoder = clip_encoder(build(FROZEN))
+    digest = encoder_digest(encoder)
     assert digest == encoder_digest(clip_encoder(build(FROZEN)))
-    next(layer for layer in strict.layers if layer.name == "frame_features").layer.get_layer(
-        "norm1"
-    ).epsilon = 0.1
-    assert encoder_digest(strict) != digest
+    encoder.get_layer("frame_features").layer.get_layer("norm1").epsilon = 0.1
+    assert encoder_digest(encoder) != digest
 
 
-def test_one_changed_clip_costs_one_shard(clips, tmp_path):
+def test_one_changed_clip_costs_one_shard(clips, folder):
     model = build(FROZEN)
-    cached_features(model, clips, tmp_path / "features")
-    before = files(tmp_path / "features")
+    cached_features(model, clips, folder)
+    before = contents(folder)
     path = sorted(clips.shards().items())[1][1].files[0]
     changed = np.load(path)
     changed[0, 0] = 255 - changed[0, 0]
     np.save(path, changed)
-    cached_features(model, ClipArrays(path.parent), tmp_path / "features")
-    after = files(tmp_path / "features")
-    assert len(before) == 2
-    assert len(after) == 3
+    cached_features(model, ClipArrays(path.parent), folder)
+    after = contents(folder)
+    assert (len(before), len(after)) == (2, 3)
     assert before.items() <= after.items()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no_digest"])
-def test_damaged_features_are_computed_again(clips, tmp_path, caplog, damage):
+def test_damaged_features_are_computed_again(clips, folder, caplog, damage):
     model = build(FROZEN)
-    cached_features(model, clips, tmp_path / "features")
-    whole = files(tmp_path / "features")
-    path = sorted((tmp_path / "features").rglob("*.npy"))[0]
+    cached_features(model, clips, folder)
+    intact = contents(folder)
+    path = sorted(folder.rglob("*.npy"))[0]
     content = path.read_bytes()
     match damage:
         case "cut":
@@ -195,92 +194,75 @@ def test_damaged_features_are_computed_again(clips, tmp_path, caplog, damage):
             path.with_suffix(".sha256").unlink()
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        cached_features(model, clips, tmp_path / "features")
-    assert files(tmp_path / "features") == whole
-    if damage != "no_digest":
-        assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
-            "damaged; its features are computed again."
-        ]
+        cached_features(model, clips, folder)
+    assert contents(folder) == intact
+    assert warnings_of(caplog) == ([] if damage == "no_digest" else [str(path)])
 
 
-def test_a_stopped_computation_leaves_no_file(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_storable", refuse_to_compute)
-    with pytest.raises(AssertionError, match="expected the features on disk"):
-        cached_features(build(FROZEN), clips, tmp_path / "features")
-    assert [path for path in (tmp_path / "features").rglob("*") if path.is_file()] == []
+def test_an_interrupted_computation_leaves_no_file(clips, folder, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(build(FROZEN), clips, folder)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
-SHIFTED = Augmentation(shift=0.5, brightness=0, contrast=0, flip=False, flip_swaps=())
+NO_AUGMENTATION = "train.augmentation does not apply while the CNN is frozen"
 
 
-def test_augmentation_does_not_apply_and_a_warning_says_so(clips, tmp_path, caplog):
+def test_augmentation_does_not_apply_and_a_warning_says_so(clips, folder, caplog):
     with caplog.at_level(logging.WARNING):
-        augmented, _ = fitted(clips, tmp_path / "features", augmentation=SHIFTED)
-    assert [record.getMessage().split(":")[0] for record in caplog.records[-1:]] == [
-        "train.augmentation does not apply while the CNN is frozen"
-    ]
-    plain, _ = fitted(clips, tmp_path / "features")
+        augmented, _ = fitted(clips, folder, augmentation=SHIFTED)
+    assert warnings_of(caplog)[-1:] == [NO_AUGMENTATION]
+    plain, _ = fitted(clips, folder)
     for one, other in zip(augmented.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-TUNABLE = tiny(recurrent="none", summary="mean")  # the graphs of recurrent layers take seconds
-TUNED = replace(OPTIONS, epochs=4, fine_tuning=FineTuning(head_epochs=2, learning_rate=0.01))
+def test_without_the_cache_augmentation_applies(clips, folder):
+    augmented, _ = fitted(clips, folder, augmentation=SHIFTED, cache_features=False)
+    plain, _ = fitted(clips, folder, cache_features=False)
+    assert not folder.exists()
+    pairs = zip(augmented.get_weights(), plain.get_weights(), strict=True)
+    assert any((one != other).any() for one, other in pairs)
 
 
 def tuned(clips, folder, **changes):
-    """Weights of a classifier that was fitted in two phases."""
-    model = build(TUNABLE)
-    fit(model, clips, clips, NAMES, replace(TUNED, **changes), features_folder=folder)
+    """Return the weights of a model that was fitted in two phases."""
+    tuning = FineTuningSection(head_epochs=2, learning_rate=0.01)
+    model, _ = fitted(clips, folder, TUNABLE, epochs=4, fine_tuning=tuning, **changes)
     return model.get_weights()
 
 
-def test_the_first_phase_of_fine_tuning_is_on_features_and_the_second_on_frames(clips, tmp_path):
+def test_fine_tuning_trains_on_features_first_and_on_frames_then(clips, tmp_path):
     on_frames = tuned(clips, tmp_path / "none", cache_features=False)
     on_features = tuned(clips, tmp_path / "features")
     assert not (tmp_path / "none").exists()
-    assert len(files(tmp_path / "features")) == 2  # of the CNN as it was in the beginning
+    assert len(contents(tmp_path / "features")) == 2  # of the CNN as it was in the beginning
     start = build(TUNABLE)
     for cached, direct, before in zip(on_features, on_frames, start.weights, strict=True):
         np.testing.assert_allclose(cached, direct, atol=1e-4)
         assert (cached != np.array(before)).any() == before.trainable or "moving" in before.name
 
 
-def test_the_second_phase_of_fine_tuning_augments(clips, tmp_path, caplog):
+def test_the_second_phase_of_fine_tuning_augments(clips, folder, caplog):
     with caplog.at_level(logging.WARNING):
-        augmented = tuned(clips, tmp_path, augmentation=SHIFTED)
-    said = [record for record in caplog.records if record.name == "pipeline.model.training"]
-    assert [record.getMessage().split(":")[0] for record in said] == [
-        "train.augmentation does not apply while the CNN is frozen"
-    ]
-    plain = tuned(clips, tmp_path)
+        augmented = tuned(clips, folder, augmentation=SHIFTED)
+    assert warnings_of(caplog).count(NO_AUGMENTATION) == 1
+    plain = tuned(clips, folder)
     assert any((one != other).any() for one, other in zip(augmented, plain, strict=True))
 
 
-def test_without_the_cache_augmentation_applies(clips, tmp_path):
-    folder = tmp_path / "features"
-    augmented, _ = fitted(clips, folder, augmentation=SHIFTED, cache_features=False)
-    plain, _ = fitted(clips, folder, cache_features=False)
+def test_a_cnn_that_trains_is_not_cached(clips, folder):
+    fitted(clips, folder, ARCHITECTURES["mean"])
     assert not folder.exists()
-    assert any(
-        (one != other).any()
-        for one, other in zip(augmented.get_weights(), plain.get_weights(), strict=True)
-    )
 
 
-def test_a_cnn_that_trains_is_not_cached(clips, tmp_path):
-    assert not is_frozen(build(ARCHITECTURES["lstm"]))
-    assert not is_frozen(build(tiny(replace(SMALL, trainable=1))))
-    assert is_frozen(build(FROZEN))
-    fitted(clips, tmp_path / "features", ARCHITECTURES["lstm"])
-    assert not (tmp_path / "features").exists()
-
-
-def test_bfloat16_is_kept_without_loss(clips, tmp_path):
+def test_bfloat16_is_stored_without_loss(clips, folder):
     model = build(FROZEN, precision="mixed_bfloat16")
-    found = cached_features(model, clips, tmp_path)
-    assert found.frames(1).dtype == np.float32
-    exact = keras.ops.convert_to_numpy(
-        keras.ops.cast(keras.ops.cast(found.frames(1), "bfloat16"), "float32")
-    )
-    np.testing.assert_array_equal(exact, found.frames(1))
+    features = cached_features(model, clips, folder).frames(1)
+    assert features.dtype == np.float32
+    rounded = keras.ops.cast(keras.ops.cast(features, "bfloat16"), "float32")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(rounded), features)

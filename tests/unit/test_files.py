@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.base.files import (
+from pipeline.common.files import (
     read_csv,
     read_json,
     remove_in_progress,

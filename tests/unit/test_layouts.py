@@ -3,14 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.catalog.layouts import read_folders, read_table
-from pipeline.catalog.records import LabelledVideo
+from pipeline.common.errors import PipelineError
+from pipeline.common.records import VideoRecord
+from pipeline.dataset.layouts import read_labels
+from pipeline.dataset.settings import DataSection
+from pipeline.tasks.targets import Targets, targets_of
+
+CLASSES = targets_of("classification")
 
 
 @pytest.fixture
 def videos(tmp_path):
-    """A folder of empty files in the shape of a data set; layouts never look inside a video."""
+    """A folder of empty files in the shape of a data set; layouts never open a video."""
     folder = tmp_path / "videos"
     for name in ("cat/one.mp4", "cat/deep/two.MKV", "dog/three.avi", "dog/notes.txt", "dog/.x.mp4"):
         path = folder / name
@@ -19,94 +23,144 @@ def videos(tmp_path):
     return folder
 
 
-@pytest.fixture
-def table(tmp_path):
-    def write(text: str, encoding: str = "utf-8"):
-        path = tmp_path / "labels.csv"
-        path.write_text(text, encoding=encoding)
-        return path
-
-    return write
+def read(videos, labels="", targets=CLASSES):
+    return read_labels(DataSection(videos=str(videos), labels=labels), targets)
 
 
-class TestFolders:
-    def test_the_first_folder_is_the_class_at_any_depth(self, videos):
-        assert read_folders(videos) == [
-            LabelledVideo("cat/deep/two.MKV", "cat"),
-            LabelledVideo("cat/one.mp4", "cat"),
-            LabelledVideo("dog/three.avi", "dog"),
+def write_table(videos, text, name="labels.csv", encoding="utf-8"):
+    (videos / name).write_text(text, encoding=encoding)
+
+
+def message(videos, labels=""):
+    with pytest.raises(PipelineError) as error:
+        read(videos, labels)
+    return str(error.value)
+
+
+class TestWhereTheLabelsAre:
+    def test_without_a_table_folders_are_classes(self, videos):
+        assert read(videos) == [
+            VideoRecord("cat/deep/two.MKV", "cat"),
+            VideoRecord("cat/one.mp4", "cat"),
+            VideoRecord("dog/three.avi", "dog"),
         ]
 
-    def test_files_that_are_no_videos_are_counted_in_the_log(self, videos, caplog):
-        read_folders(videos)
-        assert f"{videos}: left out 1 files whose suffix is not a video's" in caplog.text
+    def test_a_file_labels_csv_is_the_table(self, videos):
+        write_table(videos, "video,label\ncat/one.mp4,lion\n")
+        assert read(videos) == [VideoRecord("cat/one.mp4", "lion")]
 
-    def test_a_missing_folder_is_named(self, tmp_path):
-        with pytest.raises(PipelineError) as error:
-            read_folders(tmp_path / "nowhere")
-        assert str(error.value) == (
-            f"{tmp_path}/nowhere: data.videos must be a folder of videos, found nothing there."
+    def test_data_labels_names_another_table(self, videos):
+        write_table(videos, "video,label\ncat/one.mp4,lion\n")
+        write_table(videos, "video,label\ncat/one.mp4,tiger\n", name="dog/tigers.csv")
+        assert read(videos, "dog/tigers.csv") == [VideoRecord("cat/one.mp4", "tiger")]
+
+    def test_a_table_may_lie_outside_the_videos(self, videos):
+        write_table(videos, "video,label\ncat/one.mp4,puma\n", name="../labels.csv")
+        assert read(videos, "../labels.csv") == [VideoRecord("cat/one.mp4", "puma")]
+
+    def test_an_absolute_path_of_the_table_is_refused(self, videos):
+        text = message(videos, "/data/labels.csv")
+        assert "data.labels: expected a path relative to data.videos" in text
+        assert "Received: /data/labels.csv" in text
+
+    def test_a_missing_table_is_named(self, videos):
+        text = message(videos, "no.csv")
+        assert text.startswith("data.labels: expected a file")
+        assert f"Received: {videos}/no.csv (no such path)" in text
+
+    def test_a_folder_instead_of_a_table(self, videos):
+        assert message(videos, "cat") == (
+            f"data.labels: expected a csv file. Received: {videos}/cat (a folder)"
         )
 
-    def test_a_folder_without_videos_says_what_was_expected(self, tmp_path):
+    def test_a_missing_folder_is_named(self, tmp_path):
+        assert message(tmp_path / "nowhere") == (
+            f"data.videos: expected a folder. Received: {tmp_path}/nowhere (no such path)"
+        )
+
+    def test_a_task_that_folders_cannot_label_needs_a_table(self, videos):
+        class Heights(Targets):
+            columns = ("height", "unit")
+
+            def read(self, cells, *, where):  # noqa: ARG002
+                return f"{cells['height']} {cells['unit']}"
+
+        with pytest.raises(PipelineError, match=r"labels\.csv: no such file.*video,height,unit"):
+            read(videos, targets=Heights())
+        write_table(videos, "video,height,unit,label\ncat/one.mp4, 3 ,m,cat\n")
+        assert read(videos, targets=Heights()) == [
+            VideoRecord("cat/one.mp4", "3 m", extra={"label": "cat"})
+        ]
+
+
+class TestClassFolders:
+    def test_other_files_are_counted_in_the_log(self, videos, caplog):
+        read(videos)
+        assert f"{videos}: ignored 1 files without the suffix of a video" in caplog.text
+
+    def test_a_folder_without_videos_names_what_is_expected(self, tmp_path):
         (tmp_path / "readme.md").touch()
-        with pytest.raises(PipelineError, match=r"no video found\. Expected .*found 1 other files"):
-            read_folders(tmp_path)
+        text = message(tmp_path)
+        assert f"{tmp_path}: no video found. Expected {tmp_path}/<class>/<video>" in text
+        assert "Received: 1 other files" in text
 
     def test_a_video_beside_the_class_folders_is_refused(self, videos):
         (videos / "loose.mp4").touch()
-        with pytest.raises(PipelineError, match=r"loose\.mp4: expected each video inside a folder"):
-            read_folders(videos)
+        assert "loose.mp4: the video is not in a class folder" in message(videos)
 
     def test_a_name_that_dvc_cannot_track_is_refused(self, videos):
         Path(os.fsdecode(os.fsencode(videos) + b"/dog/caf\xe9.mp4")).touch()
-        with pytest.raises(PipelineError, match=r"caf\\udce9\.mp4': the name is not UTF-8 or"):
-            read_folders(videos)
+        assert r"caf\udce9.mp4': the name is not UTF-8 or" in message(videos)
 
     def test_an_empty_class_folder_is_refused(self, videos):
         (videos / "bird").mkdir()
-        with pytest.raises(PipelineError, match="bird: a class folder without a video"):
-            read_folders(videos)
+        assert "bird: the class folder has no video" in message(videos)
 
 
 class TestTable:
-    def test_all_columns(self, videos, table):
-        path = table(
+    def test_all_columns(self, videos):
+        write_table(
+            videos,
             "video,label,split,group,start_seconds,end_seconds\n"
             "cat/one.mp4,cat,train,a,,\n"
-            "dog/three.avi,dog,test,b,1.5,4\n"
+            "dog/three.avi,dog,test,b,1.5,4\n",
         )
-        assert read_table(videos, path) == [
-            LabelledVideo("cat/one.mp4", "cat", "train", "a"),
-            LabelledVideo("dog/three.avi", "dog", "test", "b", 1.5, 4.0),
+        assert read(videos) == [
+            VideoRecord("cat/one.mp4", "cat", "train", "a"),
+            VideoRecord("dog/three.avi", "dog", "test", "b", 1.5, 4.0),
         ]
 
-    def test_other_columns_come_along(self, videos, table):
-        path = table("video,label,camera,note\ncat/one.mp4,cat, left ,\ndog/three.avi,dog,right\n")
-        assert [video.extra for video in read_table(videos, path)] == [
+    def test_other_columns_are_kept_as_extra(self, videos):
+        write_table(
+            videos, "video,label,camera,note\ncat/one.mp4,cat, left ,\ndog/three.avi,dog,right\n"
+        )
+        assert [record.extra for record in read(videos)] == [
             {"camera": "left", "note": ""},
             {"camera": "right", "note": ""},
         ]
 
-    def test_only_what_is_required_with_a_byte_order_mark(self, videos, table):
-        path = table("video,label\ncat/one.mp4,cat\n", encoding="utf-8-sig")
-        assert read_table(videos, path) == [LabelledVideo("cat/one.mp4", "cat")]
+    def test_a_byte_order_mark_is_ignored(self, videos):
+        write_table(videos, "video,label\ncat/one.mp4,cat\n", encoding="utf-8-sig")
+        assert read(videos) == [VideoRecord("cat/one.mp4", "cat")]
 
-    def test_an_absolute_path_inside_the_folder_is_made_relative(self, videos, table):
-        path = table(f"video,label\n{videos}/cat/one.mp4,cat\n")
-        assert read_table(videos, path) == [LabelledVideo("cat/one.mp4", "cat")]
+    def test_an_absolute_path_inside_the_folder_becomes_relative(self, videos):
+        write_table(videos, f"video,label\n{videos}/cat/one.mp4,cat\n")
+        assert read(videos) == [VideoRecord("cat/one.mp4", "cat")]
 
     @pytest.mark.parametrize(
-        ("text", "message"),
+        ("text", "expected"),
         [
-            ("file,label\n", "missing video. Received: file,label"),
-            ("", "missing video, label. Received: an empty file"),
+            ("file,label\n", "line 1: missing video. Expected the columns video,label and"),
+            ("file,label\n", "Received: file,label"),
+            ("", "missing video, label."),
+            ("", "Received: an empty file"),
             ("video,label\n", "no row below the header"),
             ("video,label\ncat/one.mp4,\n", "line 2: the column label is empty"),
+            ("video,label\n,cat\n", "line 2: the column video is empty"),
             (
                 "video,label\ncat/one.mp4,cat\ncat/no.mp4,cat\ncat/none.mp4,cat\n",
-                "line 3: cat/no.mp4 is not in {videos}. Add the file or remove the row. "
-                "(1 more rows name missing files)",
+                "line 3: video 'cat/no.mp4' does not exist under {videos}. Add the file or "
+                "delete the row. Rows with missing files: 2.",
             ),
             (
                 "video,label,split\ncat/one.mp4,cat,training\n",
@@ -122,7 +176,7 @@ class TestTable:
             ),
             (
                 "video,label,start_seconds,end_seconds\ncat/one.mp4,cat,5,2\n",
-                "line 2: end_seconds must come after start_seconds. "
+                "line 2: end_seconds must be greater than start_seconds. "
                 "Received: start_seconds=5, end_seconds=2",
             ),
             (
@@ -132,20 +186,16 @@ class TestTable:
             ),
             (
                 "video,label\ncat/one.mp4,cat\ncat/one.mp4,dog\n",
-                "line 3: cat/one.mp4 stands already in {labels}, line 2",
+                "line 3: cat/one.mp4 already has a row, {videos}/labels.csv, line 2",
             ),
         ],
     )
-    def test_a_mistake_is_named_by_its_line(self, videos, table, text, message):
-        path = table(text)
-        with pytest.raises(PipelineError) as error:
-            read_table(videos, path)
-        assert message.format(videos=videos, labels=path) in str(error.value)
+    def test_a_mistake_is_named_by_its_line(self, videos, text, expected):
+        write_table(videos, text)
+        received = message(videos)
+        assert received.startswith(f"{videos}/labels.csv")
+        assert expected.format(videos=videos) in received
 
-    def test_a_missing_table_is_named(self, videos, tmp_path):
-        with pytest.raises(PipelineError, match=r"labels\.csv: no such file \(data\.labels\)"):
-            read_table(videos, tmp_path / "labels.csv")
-
-    def test_a_folder_instead_of_a_table(self, videos):
-        with pytest.raises(PipelineError, match=r"data\.labels must be a csv file"):
-            read_table(videos, videos)
+    def test_a_table_that_is_not_utf8_is_refused(self, videos):
+        (videos / "labels.csv").write_bytes(b"video,label\ncat/one.mp4,caf\xe9\n")
+        assert "labels.csv: expected a csv file in UTF-8" in message(videos)

@@ -1,7 +1,7 @@
 import pytest
 from jinja2 import UndefinedError
 
-from pipeline.page.rendering import data_uri, number, percent, render_page
+from pipeline.common.pages import data_uri, number, percent, render_page, words
 
 
 @pytest.fixture
@@ -14,11 +14,11 @@ def template(tmp_path):
     return path
 
 
-def test_values_are_escaped_in_a_whole_page(template):
+def test_values_are_escaped(template):
     page = render_page(template, name="<b>&", share=0.25)
     assert page.startswith("<!doctype html>")
     assert "<h1>&lt;b&gt;&amp;</h1>25 %" in page
-    assert "default-src 'none'" in page, "a browser is told to load nothing"
+    assert "default-src 'none'" in page, "the browser loads nothing"
 
 
 def test_a_missing_value_is_an_error(template):
@@ -37,13 +37,17 @@ def test_a_missing_value_is_an_error(template):
         (1, "100 %"),
     ],
 )
-def test_a_rare_case_is_neither_none_nor_all(share, shown):
+def test_a_rare_case_is_neither_0_nor_100_percent(share, shown):
     assert percent(share) == shown
 
 
-def test_no_number_is_a_dash():
+def test_none_is_formatted_as_a_dash():
     assert [number(None), number(0.12345), number(3)] == ["-", "0.123", "3"]
 
 
-def test_bytes_become_an_address():
+def test_bytes_become_a_data_uri():
     assert data_uri(b"abc", "image/webp") == "data:image/webp;base64,YWJj"
+
+
+def test_names_are_shown_as_words():
+    assert words("macro_f1") == "macro F1"

@@ -1,20 +1,26 @@
-"""The predict command without its model: which videos are meant, and what is printed."""
+"""`vidpipe predict`: the videos that names stand for, a model on disk, and the output text."""
 
 import csv
 import io
 import json
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.predict.formats import as_csv, as_json, as_table
-from pipeline.predict.inputs import named_videos
-from pipeline.predict.outcomes import Outcome, classify
-from pipeline.serving.contract import PLAIN
-from pipeline.tracking.loading import Prediction, Stretch
+from pipeline.common.errors import PipelineError
+from pipeline.serving.predict import LocalModel, as_csv, as_json, as_table, named_videos
+from pipeline.serving.request import RequestOptions, ServingConfig
+from pipeline.tasks.classification import Classification
+from pipeline.video.writing import encode_mp4
+from tests.brightness_model import brightness, write_model
+from tests.conftest import numbered_frames
 
-FILES = ("a.mp4", "my video.mp4", "it's.mkv", "x/b.MP4", "x/deep/c.avi", "x/.hidden/d.mp4", "t.txt")
+FILES = (
+    "a.mp4", "my video.mp4", "it's $1.mkv", "[x].mp4", "x/b.MP4", "x/deep/c.avi",
+    "x/.hidden/d.mp4", "t.txt",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -31,70 +37,117 @@ def folder(tmp_path, monkeypatch) -> Path:
     [
         (["a.mp4"], ["a.mp4"]),
         (["my video.mp4"], ["my video.mp4"]),
-        (["it's.mkv"], ["it's.mkv"]),
-        (["a.mp4 x"], ["a.mp4", "x/b.MP4", "x/deep/c.avi"]),
-        (["'my video.mp4' a.mp4"], ["my video.mp4", "a.mp4"]),
-        (["*.mp4"], ["a.mp4", "my video.mp4"]),
+        (["it's $1.mkv"], ["it's $1.mkv"]),
+        (["[x].mp4"], ["[x].mp4"]),  # a file, although it looks like a pattern
+        (["a.mp4", "x"], ["a.mp4", "x/b.MP4", "x/deep/c.avi"]),
         (["my*.mp4"], ["my video.mp4"]),
         (["x/**/*.avi"], ["x/deep/c.avi"]),
         (["x/*"], ["x/b.MP4", "x/deep/c.avi"]),
-        (["*"], ["a.mp4", "it's.mkv", "my video.mp4", "t.txt", "x/b.MP4", "x/deep/c.avi"]),
-        (["t.txt"], ["t.txt"]),  # who names a file means it
+        (["t.txt"], ["t.txt"]),
         (["none.mp4"], ["none.mp4"]),
-        (["a.mp4", "*.mp4", "a.mp4"], ["a.mp4", "my video.mp4"]),
+        (["a.mp4", "a*.mp4", "a.mp4"], ["a.mp4"]),
     ],
 )
-def test_names_folders_and_patterns(folder, names, expected):
-    (folder / "empty").mkdir()  # a pattern may fit it
+def test_a_name_is_a_file_a_folder_or_a_pattern(folder, names, expected):
+    (folder / "empty").mkdir()  # a pattern may match a folder without videos
     assert [str(path) for path in named_videos(names)] == expected
 
 
-def test_all_of_a_folder_but_what_is_hidden_or_no_video(folder):
-    assert named_videos([str(folder)]) == [
-        folder / name for name in ("a.mp4", "it's.mkv", "my video.mp4", "x/b.MP4", "x/deep/c.avi")
-    ]
+def test_a_folder_stands_for_its_videos_without_hidden_and_other_files(folder):
+    names = ("[x].mp4", "a.mp4", "it's $1.mkv", "my video.mp4", "x/b.MP4", "x/deep/c.avi")
+    assert named_videos([str(folder)]) == [folder / name for name in names]
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "no video given. Name at least one"),
-        ([" "], "no video given. Name at least one"),
-        (["*.flv"], r"\*\.flv: no video fits the pattern. Expected files with a suffix"),
-        (["em*"], r"em\*: no video fits the pattern. Expected files with a suffix"),
-        (["empty"], "empty: no video found. Expected files with a suffix"),
+        ([], "No video given. Name at least one"),
+        ([" "], "No video given. Name at least one"),
+        (["*.flv"], r"\*\.flv: no video matches the pattern. Expected files with a suffix"),
+        (["em*"], r"em\*: no video matches the pattern. Expected files with a suffix"),
+        (["empty"], "empty: no video in this folder. Expected files with a suffix"),
     ],
 )
-def test_names_that_mean_nothing(folder, names, message):
+def test_a_name_without_a_video_is_an_error(folder, names, message):
     (folder / "empty").mkdir()
     with pytest.raises(PipelineError, match=message):
         named_videos(names)
 
 
-def prediction(**probabilities: float) -> Prediction:
-    label = max(probabilities, key=lambda name: probabilities[name])
-    return Prediction(label, probabilities[label], probabilities)
+# A model on disk
 
 
-OUTCOMES = (
-    Outcome(Path("long name.mp4"), prediction(a=0.1, bb=0.6, c=0.25, d=0.05)),
-    Outcome(Path("b,ad.mp4"), error="not a video"),
-    Outcome(Path("x.mp4"), prediction(a=0.7, bb=0.1, c=0.15, d=0.05)),
-)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> LocalModel:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder, abstain_below=0.9)
+    return LocalModel(folder, ServingConfig())
+
+
+def test_a_bad_video_does_not_affect_the_others(model, tmp_path):
+    videos = [tmp_path / f"{number}.mp4" for number in range(18)]
+    for video in videos:
+        video.write_bytes(encode_mp4(numbered_frames(10), fps=10))
+    videos[3].write_bytes(b"junk")
+    videos[17].unlink()
+    answers = list(model.predict(videos))
+    assert [number for number, answer in enumerate(answers) if "error" in answer] == [3, 17]
+    assert answers[3]["error"].startswith("not a video that can be opened")
+    assert answers[17] == {"error": "cannot be read (No such file or directory)"}
+    assert answers[0]["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
+    assert answers[0] == answers[16]
+    assert answers[0]["confident"] is False
+
+
+def test_the_clips_that_the_model_saw_can_be_shown(model, tmp_path):
+    video = tmp_path / "a.mp4"
+    video.write_bytes(encode_mp4(numbered_frames(10), fps=10))
+    first, second = model.seen_clips(video, RequestOptions(clips=2))
+    assert first.mask.all()
+    assert second.frames.mean() == pytest.approx(255 * brightness([5, 6, 8, 9]), abs=1)
+    (only,) = model.seen_clips(video)
+    assert only.frames.mean() == pytest.approx(255 * brightness([1, 3, 6, 8]), abs=1)
+    assert model.seen_clips(tmp_path / "none.mp4") == []
+
+
+def test_a_folder_that_cannot_be_written_names_tmpdir(model, tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(encode_mp4(numbered_frames(2), fps=10))
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/tmp")
+    with pytest.raises(PipelineError, match=r"Not a directory.*TMPDIR"):
+        list(model.predict([tmp_path / "a.mp4"]))
+
+
+# Output
+
+
+def answer_of(task: Classification, *probabilities: float, **more: object) -> dict[str, object]:
+    return {**task.answer(np.array(probabilities), top_k=0), **more}
+
+
+FOUR = Classification(("a", "bb", "c", "d"), top_k=2, target_accuracy=0.95)
+TWO = Classification(("a", "b"), top_k=2, target_accuracy=0.95)
+VIDEOS = [Path("long name.mp4"), Path("b,ad.mp4"), Path("x.mp4")]
+ANSWERS = [
+    answer_of(FOUR, 0.1, 0.6, 0.25, 0.05),
+    {"error": "not a video"},
+    answer_of(FOUR, 0.7, 0.1, 0.15, 0.05),
+]
 
 
 def test_the_table_has_the_most_probable_classes_first():
-    assert as_table(OUTCOMES).splitlines() == [
+    assert as_table(VIDEOS, ANSWERS, FOUR).splitlines() == [
         "long name.mp4  bb 0.6000  c 0.2500  a 0.1000   and 1 more",
         "b,ad.mp4       error: not a video",
         "x.mp4          a 0.7000   c 0.1500  bb 0.1000  and 1 more",
     ]
-    assert as_table(OUTCOMES[2:]) == "x.mp4  a 0.7000  c 0.1500  bb 0.1000  d 0.0500\n"
-    assert as_table(OUTCOMES[1:2]) == "b,ad.mp4  error: not a video\n"
+    assert as_table(VIDEOS[2:], ANSWERS[2:], FOUR) == (
+        "x.mp4  a 0.7000  c 0.1500  bb 0.1000  d 0.0500\n"
+    )
+    assert as_table(VIDEOS[1:2], ANSWERS[1:2], FOUR) == "b,ad.mp4  error: not a video\n"
 
 
 def test_csv_has_the_columns_of_evaluate():
-    rows = list(csv.DictReader(io.StringIO(as_csv(OUTCOMES))))
+    rows = list(csv.DictReader(io.StringIO(as_csv(VIDEOS, ANSWERS, FOUR))))
     assert rows[0] == {
         "video": "long name.mp4",
         "predicted": "bb",
@@ -105,14 +158,12 @@ def test_csv_has_the_columns_of_evaluate():
         "p_d": "0.050000000",
         "error": "",
     }
-    assert rows[1]["video"] == "b,ad.mp4"
-    assert rows[1]["error"] == "not a video"
+    assert (rows[1]["video"], rows[1]["error"]) == ("b,ad.mp4", "not a video")
     assert rows[1]["p_a"] == ""
 
 
-def test_json_says_what_a_server_says_or_the_error():
-    rows = json.loads(as_json(OUTCOMES[1:]))
-    assert rows == [
+def test_json_has_the_answers_of_a_server():
+    assert json.loads(as_json(VIDEOS[1:], ANSWERS[1:], FOUR)) == [
         {"video": "b,ad.mp4", "error": "not a video"},
         {
             "video": "x.mp4",
@@ -123,87 +174,44 @@ def test_json_says_what_a_server_says_or_the_error():
     ]
 
 
-OVER_TIME = (
-    Outcome(
-        Path("x.mp4"),
-        Prediction(
-            "a",
-            0.6,
-            {"a": 0.6, "b": 0.4},
-            (Stretch(0.0, 1.5, {"a": 1.0, "b": 0.0}), Stretch(1.5, 3.04, {"a": 0.2, "b": 0.8})),
-        ),
-    ),
-    Outcome(Path("bad.mp4"), error="not a video"),
-)
-
-
-def test_the_parts_of_a_timeline_follow_their_video():
-    assert as_table(OVER_TIME).splitlines() == [
+def test_the_segments_of_a_timeline_follow_their_video():
+    timeline = [
+        {"start_seconds": 0.0, "end_seconds": 1.5, "probabilities": {"a": 1.0, "b": 0.0}},
+        {"start_seconds": 1.5, "end_seconds": 3.04, "probabilities": {"a": 0.2, "b": 0.8}},
+    ]
+    videos = [Path("x.mp4"), Path("bad.mp4")]
+    answers = [answer_of(TWO, 0.6, 0.4, timeline=timeline), {"error": "not a video"}]
+    assert as_table(videos, answers, TWO).splitlines() == [
         "x.mp4           a 0.6000  b 0.4000",
         "  0.0 to 1.5 s  a 1.0000  b 0.0000",
         "  1.5 to 3.0 s  b 0.8000  a 0.2000",
         "bad.mp4         error: not a video",
     ]
-    assert as_csv(OVER_TIME).splitlines() == [
+    assert as_csv(videos, answers, TWO).splitlines() == [
         "video,start_seconds,end_seconds,predicted,probability,p_a,p_b,error",
         "x.mp4,,,a,0.600000000,0.600000000,0.400000000,",
         "x.mp4,0.000000,1.500000,a,1.000000000,1.000000000,0.000000000,",
         "x.mp4,1.500000,3.040000,b,0.800000000,0.200000000,0.800000000,",
         "bad.mp4,,,,,,,not a video",
     ]
-    (row, _) = json.loads(as_json(OVER_TIME))
-    assert row["timeline"][1] == {
-        "start_seconds": 1.5,
-        "end_seconds": 3.04,
-        "probabilities": {"a": 0.2, "b": 0.8},
-    }
+    assert json.loads(as_json(videos, answers, TWO))[0]["timeline"] == timeline
 
 
-UNSURE = (
-    Outcome(Path("a.mp4"), Prediction("a", 0.6, {"a": 0.6, "b": 0.4}, confident=False)),
-    Outcome(Path("b.mp4"), Prediction("b", 0.9, {"a": 0.1, "b": 0.9}, confident=True)),
-    Outcome(Path("c.mp4"), error="not a video"),
-)
-
-
-def test_what_a_model_is_unsure_of_is_marked():
-    assert as_table(UNSURE).splitlines() == [
+def test_an_answer_below_the_threshold_is_marked():
+    videos = [Path("a.mp4"), Path("b.mp4"), Path("c.mp4")]
+    answers = [
+        answer_of(TWO, 0.6, 0.4, confident=False),
+        answer_of(TWO, 0.1, 0.9, confident=True),
+        {"error": "not a video"},
+    ]
+    assert as_table(videos, answers, TWO).splitlines() == [
         "a.mp4  a 0.6000  b 0.4000  unsure",
         "b.mp4  b 0.9000  a 0.1000",
         "c.mp4  error: not a video",
     ]
-    assert as_csv(UNSURE).splitlines() == [
-        "video,predicted,probability,confident,p_a,p_b,error",
-        "a.mp4,a,0.600000000,false,0.600000000,0.400000000,",
-        "b.mp4,b,0.900000000,true,0.100000000,0.900000000,",
+    assert as_csv(videos, answers, TWO).splitlines() == [
+        "video,predicted,probability,p_a,p_b,confident,error",
+        "a.mp4,a,0.600000000,0.600000000,0.400000000,false,",
+        "b.mp4,b,0.900000000,0.100000000,0.900000000,true,",
         "c.mp4,,,,,,not a video",
     ]
-    assert [row.get("confident") for row in json.loads(as_json(UNSURE))] == [False, True, None]
-
-
-class Picky:
-    """Answers with an error for each bad video, as the registered model does."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def try_each(self, videos, options):
-        assert options == PLAIN
-        self.calls.append(len(videos))
-        return [
-            PipelineError("is bad") if video.name.startswith("bad") else prediction(a=0.5, b=0.5)
-            for video in videos
-        ]
-
-
-def test_a_bad_video_costs_its_neighbours_nothing():
-    videos = [Path(f"{number}.mp4") for number in range(17)]
-    videos[3] = Path("bad one.mp4")
-    picky = Picky()
-    outcomes = list(classify(picky, videos))
-    assert [outcome.video for outcome in outcomes] == videos
-    assert [outcome.error for outcome in outcomes] == [
-        "is bad" if n == 3 else "" for n in range(17)
-    ]
-    assert [outcome.prediction is None for outcome in outcomes] == [n == 3 for n in range(17)]
-    assert picky.calls == [16, 1]

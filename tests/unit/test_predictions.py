@@ -1,83 +1,89 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.evaluation.metrics import score
-from pipeline.evaluation.predictions import Predictions
+from pipeline.common.errors import PipelineError
+from pipeline.evaluation.predictions import Predictions, on_same_videos, pool, without
+from pipeline.tasks.classification import Classification
+from tests.other_task import Brightness, register_brightness
 
 
 def predictions(**changes):
     fields = {
         "videos": ("a.mp4", "b, two.mp4", "c.mp4"),
         "groups": ("g1", "", "g1"),
-        "labels": np.array([0, 1, 1]),
-        "probabilities": np.array([[0.75, 0.25], [0.5, 0.5], [1e-9, 1 - 1e-9]]),
-        "class_names": ("jump", "run"),
+        "targets": ("jump", "run", "run"),
+        "outputs": np.array([[0.75, 0.25], [0.5, 0.5], [1e-9, 1 - 1e-9]]),
+        "task": Classification(("jump", "run"), top_k=1, target_accuracy=0.9),
     }
     return Predictions(**(fields | changes))
 
 
+def answers(is_correct, *, videos=None):
+    """Two classes: the target is always x, with probability 0.8 when correct."""
+    of_x = np.where(is_correct, 0.8, 0.2)
+    return Predictions(
+        videos=tuple(videos or (f"{index}.mp4" for index in range(len(of_x)))),
+        groups=("",) * len(of_x),
+        targets=("x",) * len(of_x),
+        outputs=np.stack([of_x, 1 - of_x], axis=1),
+        task=Classification(("x", "y"), top_k=1, target_accuracy=0.9),
+    )
+
+
 def test_of_equally_probable_classes_the_first_is_predicted():
-    assert predictions().predicted.tolist() == [0, 0, 1]
+    assert predictions().video_scores.tolist() == [1, 0, 1]
 
 
-def test_a_video_without_a_group_is_its_own_unit():
-    assert predictions().units == ("group g1", "video b, two.mp4", "group g1")
+def test_a_video_without_a_group_is_its_own_resampling_group():
+    assert predictions().resampling_groups == ("group g1", "video b, two.mp4", "group g1")
+    groups = predictions(videos=("x", "y", "z"), groups=("y", "", "")).resampling_groups
+    assert len(set(groups)) == 3  # group y is not video y
 
 
-def test_a_group_never_merges_with_a_video_of_the_same_name():
-    units = predictions(videos=("x", "y", "z"), groups=("y", "", "")).units
-    assert len(set(units)) == 3
-
-
-def test_arrays_are_read_only_copies():
-    labels = np.array([0, 1, 1])
-    kept = predictions(labels=labels)
-    labels[0] = 1
-    assert kept.labels[0] == 0
-    for array in (kept.labels, kept.probabilities):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 0
+def test_outputs_are_a_read_only_copy():
+    outputs = np.array([[0.75, 0.25], [0.5, 0.5], [0.5, 0.5]])
+    kept = predictions(outputs=outputs)
+    outputs[0] = 1
+    assert kept.outputs[0, 0] == 0.75
+    with pytest.raises(ValueError, match="read-only"):
+        kept.outputs[0] = 0
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"videos": (), "groups": (), "labels": np.zeros(0, int)},
-            "videos: expected at least one, got none",
+            {"videos": (), "groups": (), "targets": (), "outputs": np.zeros((0, 2))},
+            r"videos: expected at least one\. Received: none",
         ),
-        ({"groups": ("g1",)}, "groups: expected 3, one a video, got 1"),
-        ({"labels": np.array([0, 1])}, r"labels: expected shape \(3,\), got \(2,\)"),
-        ({"labels": np.array([0.0, 1.0, 1.0])}, "labels: expected integers, got float64"),
-        ({"labels": np.array([0, 1, 2])}, "labels: expected 0 to 1, got 2"),
-        ({"labels": np.array([0, -1, 1])}, "labels: expected 0 to 1, got -1"),
-        (
-            {"probabilities": np.ones((3, 1))},
-            r"probabilities: expected shape \(3, 2\), one row a video and one column a class, "
-            r"got \(3, 1\)",
-        ),
-        ({"class_names": ("run", "run")}, "class_names: expected no name twice"),
+        ({"groups": ("g1",)}, r"groups: expected 3, one for each video\. Received: 1"),
+        ({"targets": ("run", "jump")}, r"targets: expected 3, one for each video\. Received: 2"),
+        ({"outputs": np.ones((2, 2)) / 2}, r"outputs: expected 3, one for each video"),
     ],
 )
-def test_fields_that_do_not_fit_together_are_a_mistake_of_the_caller(changes, message):
+def test_fields_of_different_lengths_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         predictions(**changes)
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(PipelineError, match=r"'walk' is unknown .* Expected one of jump, run"):
+        predictions(targets=("jump", "run", "walk"))
 
 
 @pytest.mark.parametrize(
     "row",
     [[math.nan, math.nan], [1.5, -0.5], [1.00005, -0.00005], [0.5, 0.4], [math.inf, 0.0]],
 )
-def test_numbers_that_are_no_probabilities_name_their_video(row):
-    bad = np.array([[0.5, 0.5], row, row])
+def test_invalid_probabilities_name_their_video(row):
     with pytest.raises(PipelineError, match=r"^b, two\.mp4: expected probabilities between 0"):
-        predictions(probabilities=bad)
+        predictions(outputs=np.array([[0.5, 0.5], row, row]))
 
 
-def test_the_csv_says_everything_about_a_video_on_one_line(tmp_path):
+def test_the_csv_file_has_one_row_for_each_video(tmp_path):
     path = tmp_path / "eval" / "predictions.csv"
     predictions().write_csv(path)
     assert path.read_bytes().decode() == (
@@ -88,31 +94,31 @@ def test_the_csv_says_everything_about_a_video_on_one_line(tmp_path):
     )
 
 
-def test_the_csv_gives_back_what_a_float32_model_said(tmp_path):
+def test_the_csv_file_keeps_float32_outputs(tmp_path):
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=8, size=(200, 7)).astype(np.float32)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     written = Predictions(
         videos=tuple(f"{index}.mp4" for index in range(200)),
         groups=tuple("" if index % 2 else f"g{index % 5}" for index in range(200)),
-        labels=generator.integers(7, size=200),
-        probabilities=softmax,
-        class_names=tuple("abcdefg"),
+        targets=tuple("abcdefg"[index] for index in generator.integers(7, size=200)),
+        outputs=softmax,
+        task=Classification(tuple("abcdefg"), top_k=2, target_accuracy=0.95),
     )
     written.write_csv(tmp_path / "predictions.csv")
-    read = Predictions.read_csv(tmp_path / "predictions.csv")
-    assert (read.videos, read.groups, read.class_names) == (
+    read = Predictions.read_csv(tmp_path / "predictions.csv", task_type="classification")
+    assert (read.videos, read.groups, read.targets, read.task) == (
         written.videos,
         written.groups,
-        written.class_names,
+        written.targets,
+        written.task,
     )
-    np.testing.assert_array_equal(read.labels, written.labels)
-    np.testing.assert_array_equal(read.predicted, written.predicted)
-    np.testing.assert_array_equal(read.probabilities.astype(np.float32), softmax)
-    settings = {"top_k": 2, "calibration_bins": 10}
-    assert score(read.labels, read.probabilities, **settings).log_loss == pytest.approx(
-        score(written.labels, written.probabilities, **settings).log_loss, abs=1e-8
-    )
+    np.testing.assert_array_equal(read.outputs.astype(np.float32), softmax)
+    log_losses = [
+        side.task.scores(side.task.terms(side.targets, side.outputs).sum(axis=0))["log_loss"]
+        for side in (read, written)
+    ]
+    assert log_losses[0] == pytest.approx(log_losses[1], abs=1e-8)
 
 
 HEADER = "video,group,label,predicted,probability,correct,p_jump,p_run\n"
@@ -121,9 +127,10 @@ HEADER = "video,group,label,predicted,probability,correct,p_jump,p_run\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "expected at least one line of predictions, found none"),
-        (HEADER, "expected at least one line of predictions, found none"),
-        ("video,label,p_run\na,run,1\n", "expected the columns group, predicted, probability"),
+        ("", "expected at least one row of predictions"),
+        (HEADER, "expected at least one row of predictions"),
+        ("video,label,p_run\na,run,1\n", "expected the columns group"),
+        ("video,group,label,p_run\na,,run,1\n", "expected the columns predicted, probability"),
         (
             "video,group,label,predicted,probability,correct\na,,run,run,1,true\n",
             r"expected a column p_<class> for every class after correct\. Received: none",
@@ -135,14 +142,88 @@ HEADER = "video,group,label,predicted,probability,correct,p_jump,p_run\n"
         (HEADER + "a,,run,run,1,true,0,0.5\n", r"a: expected probabilities .* \(sum 0\.5\)"),
     ],
 )
-def test_a_file_that_is_no_table_of_predictions_is_refused(tmp_path, content, message):
+def test_a_file_that_is_not_a_table_of_predictions_is_refused(tmp_path, content, message):
     path = tmp_path / "predictions.csv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(PipelineError, match=message) as raised:
-        Predictions.read_csv(path)
+        Predictions.read_csv(path, task_type="classification")
     assert str(raised.value).startswith(str(path))
 
 
 def test_a_missing_file_is_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(PipelineError, match=r"no such file\. Run dvc repro evaluate\."):
-        Predictions.read_csv(tmp_path / "predictions.csv")
+    with pytest.raises(PipelineError, match=r"no such file\. Run: dvc repro evaluate"):
+        Predictions.read_csv(tmp_path / "predictions.csv", task_type="classification")
+
+
+def test_predictions_of_another_task_have_its_columns(tmp_path):
+    register_brightness()
+    path = tmp_path / "predictions.csv"
+    written = Predictions(("a", "b"), ("", ""), ("0.25", "0.5"), np.zeros((2, 1)), Brightness(0.5))
+    written.write_csv(path)
+    assert path.read_text().splitlines()[:2] == ["video,group,value,predicted", "a,,0.25,0.5"]
+    read = Predictions.read_csv(path, task_type="brightness")
+    assert (read.targets, read.video_scores.tolist()) == (("0.25", "0.5"), [0.8, 1])
+    with pytest.raises(PipelineError, match="a: expected finite numbers"):
+        replace(written, outputs=np.array([[math.nan], [0.0]]))
+
+
+def test_pooled_predictions_are_sorted_by_video():
+    pooled = pool([answers([1, 0], videos=["c", "a"]), answers([1], videos=["b"])])
+    assert pooled.videos == ("a", "b", "c")
+    assert pooled.video_scores.tolist() == [0, 1, 1]
+
+
+def test_pooled_predictions_of_models_with_different_thresholds_have_none():
+    one, other = answers([1], videos=["a"]), answers([1], videos=["b"])
+    calibrated = replace(one, task=replace(one.task, abstain_below=0.7))
+    assert pool([calibrated, other]).task.abstain_below is None
+    assert pool([calibrated, replace(other, task=calibrated.task)]).task.abstain_below == 0.7
+
+
+def test_videos_are_left_out_by_name():
+    assert without(answers([1, 0], videos=["a", "b"]), {"a"}).videos == ("b",)
+    assert without(answers([1], videos=["a"]), {"a"}) is None
+    assert without(None, {"a"}) is None
+
+
+def test_common_videos_are_paired_in_the_order_of_the_second():
+    a = answers([1, 1, 0], videos=["one", "two", "three"])
+    b = answers([0, 1, 1], videos=["three", "four", "one"])
+    common_a, common_b = on_same_videos(a, b)
+    assert common_a.videos == common_b.videos == ("three", "one")
+    assert common_a.video_scores.tolist() == [0, 1]
+    assert common_b.video_scores.tolist() == [0, 1]
+
+
+def test_without_a_common_video_there_is_nothing_to_compare():
+    with pytest.raises(PipelineError, match="1 videos such as one, and 1 such as two"):
+        on_same_videos(answers([1], videos=["one"]), answers([1], videos=["two"]))
+
+
+def test_equal_names_are_paired_in_order_and_left_out_when_their_number_differs():
+    a = answers([1, 0, 1, 1], videos=["cut", "cut", "recut", "whole"])
+    b = answers([0, 1, 1, 0, 0], videos=["recut", "cut", "cut", "recut", "whole"])
+    common_a, common_b = on_same_videos(a, b)
+    assert common_b.videos == ("cut", "cut", "whole")
+    assert common_a.video_scores.tolist() == [1, 0, 1]
+    assert common_b.video_scores.tolist() == [1, 1, 0]
+
+
+def test_targets_are_those_of_the_second_and_unknown_classes_have_probability_0():
+    task = Classification(("old", "run"), top_k=1, target_accuracy=0.9)
+    a = Predictions(
+        ("one", "two"), ("", ""), ("old", "old"), np.array([[0.9, 0.1], [0.4, 0.6]]), task
+    )
+    b = Predictions(
+        ("one", "two"),
+        ("", "g"),
+        ("run", "walk"),
+        np.array([[0.7, 0.3], [0.2, 0.8]]),
+        replace(task, class_names=("run", "walk")),
+    )
+    common_a, common_b = on_same_videos(a, b)
+    assert common_a.task == common_b.task == replace(task, class_names=("run", "walk", "old"))
+    assert common_a.targets == ("run", "walk")
+    assert common_a.groups == ("", "g")
+    assert common_a.outputs.tolist() == [[0.1, 0, 0.9], [0.6, 0, 0.4]]
+    assert common_b.outputs.tolist() == [[0.7, 0.3, 0], [0.2, 0.8, 0]]

@@ -1,12 +1,12 @@
-"""The parts of a rebuild; tests/pipeline/test_retrain.py rebuilds a real version."""
+"""The steps of a rebuild; tests/pipeline/test_retrain.py rebuilds a real version."""
 
 import io
+import math
 import shutil
 import subprocess
 import zipfile
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -14,18 +14,20 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from pipeline.base.dotted import flat_params
-from pipeline.base.errors import PipelineError
-from pipeline.lineage.rebuilding import Rebuilt, _metrics_remarks
-from pipeline.lineage.reproduction import restore_params
-from pipeline.lineage.weights import WeightsComparison, compare_weights
-from pipeline.lineage.worktree import worktree_at
+from pipeline.common.errors import PipelineError
+from pipeline.common.settings import flatten_as_text
 from pipeline.params import load_params
-from pipeline.rebuild import lines
+from pipeline.registry.rebuild import (
+    Rebuilt,
+    WeightsComparison,
+    compare_weights,
+    restore_params,
+    worktree_at,
+)
 
 
 def saved(path, **arrays):
-    """A .keras file, as far as its weights go."""
+    """A .keras file with these weights only."""
     content = io.BytesIO()
     with h5py.File(content, "w") as weights:
         for name, values in arrays.items():
@@ -35,26 +37,30 @@ def saved(path, **arrays):
     return path
 
 
-def test_the_same_arrays_are_the_same_whatever_the_optimizer_remembers(tmp_path):
+def test_equal_arrays_are_equal_whatever_the_state_of_the_optimizer(tmp_path):
     a = saved(tmp_path / "a", dense__0=[1, 2], optimizer__vars__0=[1])
     b = saved(tmp_path / "b", dense__0=[1, 2], optimizer__vars__0=[7])
-    assert compare_weights(a, b) == WeightsComparison(1, 1, (), 0.0)
+    assert compare_weights(a, b) == WeightsComparison(1, 1, 0.0)
 
 
 def test_arrays_that_differ_are_counted(tmp_path):
     a = saved(tmp_path / "a", dense__0=[1, 2], dense__1=[0.5], lstm__0=[[1, 2]])
-    b = saved(tmp_path / "b", dense__0=[1, 2], dense__1=[0.75], lstm__0=[1, 2], other=[1])
-    found = compare_weights(a, b)
-    assert found == WeightsComparison(2, 1, ("lstm/0", "other"), 0.25)
-    assert not found.are_same
+    b = saved(tmp_path / "b", dense__0=[1, 2], dense__1=[0.75], lstm__0=[[1, 2]])
+    assert compare_weights(a, b) == WeightsComparison(3, 2, 0.25)
 
 
-SAME = WeightsComparison(3, 3, (), 0.0)
-CLOSE = WeightsComparison(3, 1, (), 1e-7)
+def test_an_array_without_a_counterpart_of_its_shape_differs_infinitely(tmp_path):
+    a = saved(tmp_path / "a", dense__0=[1, 2], lstm__0=[[1, 2]])
+    b = saved(tmp_path / "b", dense__0=[1, 2], lstm__0=[1, 2], other=[1])
+    assert compare_weights(a, b) == WeightsComparison(3, 1, math.inf)
+
+
+SAME = WeightsComparison(3, 3, 0.0)
+CLOSE = WeightsComparison(3, 1, 1e-7)
 
 
 @pytest.mark.parametrize(
-    ("rebuilt", "weights", "same_machine", "is_same"),
+    ("rebuilt", "weights", "is_same_machine", "is_same"),
     [
         (0.75, SAME, True, True),
         (0.7500001, SAME, True, True),
@@ -63,34 +69,28 @@ CLOSE = WeightsComparison(3, 1, (), 1e-7)
         (0.75, CLOSE, False, True),
     ],
 )
-def test_same_metrics_and_here_the_same_weights(rebuilt, weights, same_machine, is_same):
-    result = Rebuilt({"accuracy": (0.75, rebuilt)}, weights, same_machine, ())
+def test_metrics_must_be_equal_and_on_the_same_machine_the_weights(
+    rebuilt, weights, is_same_machine, is_same
+):
+    result = Rebuilt("m", {"accuracy": (0.75, rebuilt)}, weights, is_same_machine)
     assert result.is_same == is_same
 
 
-def test_without_a_metric_that_both_have_the_weights_tell():
-    assert Rebuilt({}, SAME, False, ()).is_same
-    assert not Rebuilt({}, CLOSE, False, ()).is_same
+def test_without_a_common_metric_the_weights_must_be_equal():
+    assert Rebuilt("m", {}, SAME, is_same_machine=False).is_same
+    assert not Rebuilt("m", {}, CLOSE, is_same_machine=False).is_same
 
 
-def test_metrics_that_only_one_side_has_are_named():
-    registered, rebuilt = {"accuracy": 0.5, "coverage": 0.9}, {"accuracy": 0.5, "b": 1, "a": 1}
-    assert list(_metrics_remarks(registered, rebuilt)) == [
-        "Metrics that only the registered model has, and that are not compared: coverage.",
-        "Metrics that only the rebuilt model has, and that are not compared: a, b.",
-    ]
-    assert list(_metrics_remarks(registered, registered)) == []
-
-
-def test_what_differs_is_printed():
-    found = SimpleNamespace(name="m", version=3, git_commit="c0ffee" * 7)
+def test_differences_are_printed():
     metrics = {"accuracy": (0.75, 0.5), "macro_f1": (0.75, 0.75)}
-    assert list(lines(found, Rebuilt(metrics, CLOSE, True, ("A remark.",)))) == [
-        "m version 3 comes out DIFFERENT at commit c0ffeec0ff.",
+    result = Rebuilt("m version 3", metrics, CLOSE, is_same_machine=False, remarks=("A remark.",))
+    assert result.lines() == [
+        "m version 3: DIFFERENT when rebuilt.",
         "  A remark.",
-        "  Metrics: 1 of 2 the same.",
+        "  Metrics: 1 of 2 equal.",
         "    accuracy: 0.75 registered, 0.5 rebuilt",
-        "  Weights: 1 of 3 arrays the same to the last bit, the largest difference is 1e-07.",
+        "  Weights: 1 of 3 arrays equal to the last bit (largest difference 1e-07). Another "
+        "machine trained the version.",
     ]
 
 
@@ -103,20 +103,21 @@ def test_params_are_those_that_the_run_recorded(tmp_path):
         "train.augmentation.flip": "false",
         "model.of_today": "1",
     }
-    changed = restore_params(tmp_path, recorded)
-    assert changed == {"train.epochs": ("3", "5"), "train.schedule": ("cosine", "constant")}
+    assert restore_params(tmp_path, recorded) == ["train.epochs", "train.schedule"]
     assert yaml.safe_load(path.read_text()) == {
         "train": {"epochs": 5, "schedule": "constant", "augmentation": {"flip": False}}
     }
 
 
-def test_params_as_committed_are_no_change(tmp_path):
+def test_params_as_committed_are_not_changed(tmp_path):
     """The run has them as the pipeline read them: 10.0 for 10."""
     shutil.copy("params.yaml", tmp_path)
     params = load_params()
-    recorded = flat_params({**params.of_model(), "evaluate": params.evaluate.model_dump()})
+    recorded = flatten_as_text(
+        {**params.training_params(), "evaluate": params.evaluate.model_dump()}
+    )
     assert recorded["decode.fps"] == "10.0"
-    assert restore_params(tmp_path, recorded) == {}
+    assert restore_params(tmp_path, recorded) == []
     assert (tmp_path / "params.yaml").read_text() == Path("params.yaml").read_text()
 
 
@@ -124,7 +125,7 @@ def test_params_as_committed_are_no_change(tmp_path):
     ("committed", "recorded", "restored"),
     [("all", "2", 2), (2, "all", "all"), ("2e-3", "0.002", "2e-3"), ([1, 2], "[3]", [3])],
 )
-def test_a_param_may_have_been_of_another_type(tmp_path, committed, recorded, restored):
+def test_a_param_may_have_had_another_type(tmp_path, committed, recorded, restored):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"model": {"cnn": {"trainable": committed}}}))
     restore_params(tmp_path, {"model.cnn.trainable": recorded})
@@ -158,7 +159,7 @@ def commit(tmp_path, monkeypatch):
     return first
 
 
-def test_a_worktree_shares_cache_and_remote_and_is_gone_afterwards(commit, tmp_path):
+def test_a_worktree_shares_cache_and_remote_and_is_removed(commit, tmp_path):
     with worktree_at(commit) as folder:
         assert (folder / "file").read_text() == "old"
         with closing(Repo(str(folder))) as repo:
@@ -176,7 +177,7 @@ def test_a_worktree_is_kept_on_request(commit, tmp_path):
 
 
 @pytest.mark.usefixtures("commit")
-def test_a_commit_that_is_not_here():
+def test_a_commit_that_this_clone_does_not_have_is_an_error():
     with (
         pytest.raises(PipelineError, match=r"does not have the commit 1234567\. Get it with"),
         worktree_at("1234567"),

@@ -1,37 +1,264 @@
-"""The report of a retraining, its lock, and what a CI job does with the results."""
+"""The steps of a retraining and their order, its report, its lock, and what CI does with it."""
 
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
-from pipeline.base.errors import PipelineError
-from pipeline.base.files import write_json
-from pipeline.catalog.records import CatalogEntry
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import write_json
+from pipeline.common.findings import Finding
+from pipeline.common.paths import CATALOG, METRICS, PROMOTION_REPORT, REGISTRATION
+from pipeline.common.records import VideoRecord, write_catalog
+from pipeline.params import load_params
+from pipeline.registry.gate import OUTCOME, RULES
+from pipeline.registry.promotion import gate_rules
 from pipeline.retraining import ci
-from pipeline.retraining.data_changes import data_changes
-from pipeline.retraining.progress import note, one_retraining
-from pipeline.retraining.report import RetrainReport, without_pictures
-from pipeline.retraining.repository import changed_stages
+from pipeline.retraining.checks import DataCheck
+from pipeline.retraining.dvc_data import changed_stages
+from pipeline.retraining.report import RetrainReport, data_changes, without_pictures
+from pipeline.retraining.retrain import (
+    RetrainResult,
+    Steps,
+    last_state,
+    note,
+    one_retraining,
+    retrain,
+)
+from pipeline.tasks.targets import targets_of
+from pipeline.tracking.runs import MODEL_SHA256
+from tests.registered import NAME
+
+TARGETS = targets_of("classification")
 
 
-def row(video: str, label: str = "left", split: str = "train", sha256: str = "") -> CatalogEntry:
-    return CatalogEntry(video, label, split, video, None, None, sha256 or video)
+def row(video: str, target: str = "left", split: str = "train", sha256: str = "") -> VideoRecord:
+    return VideoRecord(video, target, split, video, sha256=sha256 or video)
 
 
 BEFORE = [row("a"), row("b"), row("c", "right"), row("d", "right")]
 NOW = [row("a"), row("b", "right"), row("c", "right", sha256="other"), row("e", "up")]
 
 
-def test_what_changed_is_counted_by_class():
-    found = data_changes(BEFORE, NOW)
-    assert found.added == ("e",)
-    assert found.removed == ("d",)
-    assert found.changed == {"b": "label left -> right", "c": "content"}
-    assert found.by_class == {"left": (0, 0, 0, 1), "right": (0, 1, 2, 2), "up": (1, 0, 0, 1)}
-    assert not data_changes(NOW, NOW)
+# Order of the steps. The registry is real, the steps only record that they were called.
+
+
+@dataclass
+class Scene:
+    """The state that the steps find, and the steps that were run."""
+
+    client: object
+    outdated: list[str] = field(default_factory=list)
+    has_remote: bool = True
+    is_unfit: bool = False
+    can_push: bool = True
+    outcome: str = "promoted"
+    steps: list[str] = field(default_factory=list)
+
+    def reproduce(self, targets, *, force=False, single_item=False) -> int:
+        options = [*(["--force"] if force else []), *(["--single-item"] if single_item else [])]
+        self.steps.append(" ".join(["repro", *options, *targets]))
+        return 0
+
+    def check_data_set(self, _) -> DataCheck:
+        self.steps.append("data check")
+        status = "fail" if self.is_unfit else "ok"
+        return DataCheck("Compared:", [Finding("splits", status, "Sentence.")])
+
+    def promote(self, _, *, version, dry_run):
+        self.steps.append(f"gate {version}{' --dry-run' if dry_run else ''}")
+        decision = SimpleNamespace(outcome="passed" if dry_run else self.outcome)
+        return SimpleNamespace(decision=decision, lines=lambda: ["the gate's lines"])
+
+    def push(self) -> None:
+        if not self.can_push:
+            raise PipelineError("the remote is full")
+        self.steps.append("push")
+
+    def tag(self, **tags: str) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(NAME, "3", key, value)
+
+    def judge(self, outcome: str, rules: str) -> None:
+        self.tag(**{MODEL_SHA256: "m", OUTCOME: outcome, RULES: rules})
+
+    def retrain(self, *, promote: bool = True) -> RetrainResult:
+        self.steps.clear()
+        steps = Steps(
+            outdated_stages=lambda: self.outdated,
+            has_remote=lambda: self.has_remote,
+            pull=lambda: self.steps.append("pull"),
+            push=self.push,
+            reproduce=self.reproduce,
+            check_data_set=self.check_data_set,
+            promote=self.promote,
+        )
+        return retrain(promote=promote, steps=steps)
+
+
+@pytest.fixture
+def scene(versions, tmp_path, monkeypatch) -> Scene:
+    """A folder in which version 3 was registered."""
+    params = yaml.safe_load(Path(__file__).parents[2].joinpath("params.yaml").read_text())
+    params["register"]["name"] = NAME
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    write_json(REGISTRATION, {"name": NAME, "version": 3, "model_sha256": "m"})
+    write_json(METRICS, {})
+    PROMOTION_REPORT.write_text("# Gate\n")
+    write_catalog(CATALOG, [row("a.mp4")])
+    return Scene(versions)
+
+
+@pytest.fixture
+def rules(scene) -> str:  # noqa: ARG001  # params.yaml is there
+    return gate_rules(load_params()).digest
+
+
+def test_a_retraining_takes_its_steps_in_order(scene):
+    scene.tag(**{MODEL_SHA256: "m"})
+    scene.outdated = ["train"]
+    assert scene.retrain() == RetrainResult(
+        "passed", f"{NAME} version 3 is champion. See eval/retrain.md."
+    )
+    assert scene.steps == ["pull", "repro decode", "data check", "repro", "push", "gate 3"]
+    assert last_state() == "reported"
+
+
+def test_without_promotion_the_gate_only_judges(scene):
+    scene.outdated = ["train"]
+    assert scene.retrain(promote=False).sentence.startswith(f"{NAME} version 3 passes the gate.")
+    assert scene.steps[-1] == "gate 3 --dry-run"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "champion", "sentence"),
+    [
+        ("refused", "2", "was refused by the gate."),
+        ("promoted", "3", "is champion."),
+        ("promoted", "4", "was champion, and another version is now."),
+    ],
+)
+def test_a_settled_model_is_left_alone(scene, rules, outcome, champion, sentence):
+    scene.judge(outcome, rules)
+    scene.client.set_registered_model_alias(NAME, "champion", champion)
+    result = scene.retrain()
+    assert result.outcome == "nothing to do"
+    assert result.sentence.endswith(f"{NAME} version 3 {sentence}")
+    assert scene.steps == []
+    assert last_state() == "nothing"
+
+
+def test_a_model_that_waits_is_promoted_only_on_request(scene, rules):
+    scene.judge("passed", rules)
+    assert "waits for: vidpipe promote 3" in scene.retrain(promote=False).sentence
+    assert scene.retrain().outcome == "passed"
+    assert scene.steps[-1] == "gate 3"
+
+
+def test_a_model_that_other_rules_refused_is_judged_again(scene):
+    scene.judge("refused", "other rules")
+    assert scene.retrain().outcome == "passed"
+    assert scene.steps[-1] == "gate 3"
+
+
+def test_unfit_data_stops_before_training(scene):
+    scene.tag(**{MODEL_SHA256: "m"})
+    scene.is_unfit = True
+    result = scene.retrain()
+    assert result.outcome == "unfit data"
+    assert scene.steps[-1] == "data check"
+    assert "| **failed** | splits | Sentence. |" in Path("eval/retrain.md").read_text()
+
+
+def test_a_store_without_the_model_gets_it(scene, rules):
+    register = "repro --force --single-item register"
+    scene.retrain()
+    assert scene.steps[-4:] == ["repro", register, "push", "gate 3"]
+    scene.judge("refused", rules)
+    scene.retrain()
+    assert register not in scene.steps
+
+
+def test_a_failed_push_stops_before_the_gate_and_is_repeated(scene, rules):
+    scene.outdated = ["train"]
+    scene.can_push = False
+    with pytest.raises(PipelineError, match="the remote is full"):
+        scene.retrain()
+    assert "gate 3" not in scene.steps
+    assert last_state() == "working"
+    scene.outdated, scene.can_push = [], True
+    scene.judge("refused", rules)  # looks settled
+    scene.retrain()
+    assert scene.steps[-2:] == ["push", "gate 3"]
+    assert scene.retrain().outcome == "nothing to do"
+
+
+def test_an_error_before_the_first_step_leaves_nothing_to_repeat(scene, rules):
+    scene.judge("refused", rules)
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text("data: 3")
+    with pytest.raises(PipelineError):
+        scene.retrain()
+    assert last_state() == "looking"
+    Path("params.yaml").write_text(params)
+    assert scene.retrain().outcome == "nothing to do"
+
+
+def test_without_a_remote_nothing_is_pulled_or_pushed(scene):
+    scene.has_remote = False
+    scene.outdated = ["train"]
+    scene.retrain()
+    assert not {"pull", "push"} & {*scene.steps}
+    assert "DVC has no remote: nothing was pushed." in Path("eval/retrain.md").read_text()
+
+
+def test_a_second_retraining_waits_on_request(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
+    order = []
+
+    def second() -> None:
+        with one_retraining(wait=True):
+            order.append("second")
+
+    with ThreadPoolExecutor() as pool:
+        with one_retraining(wait=False):
+            waiting = pool.submit(second)
+            while "waiting until it ends" not in caplog.text:
+                time.sleep(0.01)
+            order.append("first")
+        waiting.result()
+    assert order == ["first", "second"]
+
+
+def test_a_second_retraining_does_not_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (
+        one_retraining(wait=False),
+        pytest.raises(PipelineError, match=r"Another retraining is running in this folder\."),
+        one_retraining(wait=False),
+    ):
+        pass
+    with one_retraining(wait=False):
+        pass
+
+
+# The report.
+
+
+def test_changes_are_counted_by_class():
+    changes = data_changes(BEFORE, NOW, TARGETS)
+    assert changes.added == ("e",)
+    assert changes.removed == ("d",)
+    assert changes.changed == {"b": "target left -> right", "c": "content"}
+    assert changes.by_stratum == {"left": (0, 0, 0, 1), "right": (0, 1, 2, 2), "up": (1, 0, 0, 1)}
+    assert not data_changes(NOW, NOW, TARGETS)
 
 
 def report(**changes) -> str:
@@ -39,8 +266,8 @@ def report(**changes) -> str:
         "headline": "m version 2 passes the gate.",
         "commit": "1234567",
         "ran": ["catalog", "train"],
-        "data": data_changes(BEFORE, NOW),
-        "findings": [{"status": "warn", "name": "new classes", "sentence": "New: up|down."}],
+        "data": data_changes(BEFORE, NOW, TARGETS),
+        "findings": [Finding("new classes", "warn", "New: up|down.")],
         "metrics": {"accuracy": 0.75, "log_loss": 0.5},
         "committed_metrics": {"accuracy": 0.5},
         "gate": "# m version 2 passes\n\ntext\n",
@@ -58,7 +285,7 @@ def test_the_report_has_data_findings_metrics_gate_and_pictures():
     for line in (
         "| right | 0 | 1 | 2 | 2 |",
         "- `e`",
-        "- `b`: label left -\\> right",
+        "- `b`: target left -\\> right",
         "| **warning** | new classes | New: up\\|down. |",
         "| accuracy | 0.5 | 0.75 | +0.25 |",
         "| log loss |  | 0.5 |  |",
@@ -69,34 +296,36 @@ def test_the_report_has_data_findings_metrics_gate_and_pictures():
 
 
 def test_the_report_of_data_that_did_not_change():
-    assert "The videos and their labels are those of the commit." in report(
-        data=data_changes(NOW, NOW)
-    )
+    text = report(data=data_changes(NOW, NOW, TARGETS))
+    assert "The videos and their labels are those of the commit." in text
 
 
-def test_a_report_that_knows_nothing_of_the_commit_says_so():
-    text = report(data=data_changes([], NOW), is_catalog_lost=True)
-    assert "**The catalog of the commit is not to be had, so every video counts as added.**" in text
+def test_a_report_without_the_catalog_of_the_commit_tells_it():
+    text = report(data=data_changes([], NOW, TARGETS), is_catalog_lost=True)
+    assert "every video counts as added" in text
 
 
-def test_away_from_its_pictures_a_report_names_them():
+def test_a_report_away_from_its_pictures_names_their_paths():
     text = "text\n\n![Confusion](plots/confusion.png)\n\n[a link](docs/a.md)\n"
     assert without_pictures(text) == (
         "text\n\n`eval/plots/confusion.png`, in the artifact of the job.\n\n[a link](docs/a.md)\n"
     )
 
 
+# CI.
+
+
 def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A clone with a commit, in which results lie."""
+    """A clone with one commit, for results to lie in."""
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
     git(tmp_path, "clone", "--quiet", "origin.git", "clone")
     root = tmp_path / "clone"
@@ -112,13 +341,13 @@ def clone(tmp_path, monkeypatch):
     return root
 
 
-def test_stages_that_are_not_as_committed(clone):
+def test_stages_that_differ_from_the_commit(clone):
     assert changed_stages() == []
     (clone / "dvc.lock").write_text("stages: {catalog: {cmd: a}, train: {cmd: c}, new: {cmd: d}}")
     assert changed_stages() == ["train", "new"]
 
 
-def test_results_are_committed_on_top_of_what_came_meanwhile(clone, tmp_path):
+def test_results_are_committed_on_top_of_a_branch_that_moved(clone, tmp_path):
     other = tmp_path / "other"
     git(tmp_path, "clone", "--quiet", "origin.git", "other")
     (other / "code.py").touch()
@@ -126,15 +355,15 @@ def test_results_are_committed_on_top_of_what_came_meanwhile(clone, tmp_path):
     git(other, "commit", "--quiet", "--message", "code")
     git(other, "push", "--quiet", "origin", "HEAD:main")
     write_json(clone / "eval/promotion.json", {"challenger": {"version": 2}, "outcome": "passed"})
-    said = ci.commit_results("main")
-    assert said == "Committed and pushed to main: Retrained: version 2 passed [skip ci]"
+    sentence = ci.commit_results("main")
+    assert sentence == "Committed and pushed to main: Retrained: version 2 passed [skip ci]"
     assert git(tmp_path / "origin.git", "log", "--format=%s", "main").splitlines() == [
         "Retrained: version 2 passed [skip ci]", "code", "start",
     ]  # fmt: skip
     assert ci.commit_results("main") == "Nothing to commit."
 
 
-def test_results_that_contradict_what_came_meanwhile_are_left_to_people(clone, tmp_path):
+def test_results_in_conflict_with_the_branch_are_left_to_people(clone, tmp_path):
     other = tmp_path / "other"
     git(tmp_path, "clone", "--quiet", "origin.git", "other")
     for root, content in ((other, "theirs"), (clone, "ours")):
@@ -149,7 +378,7 @@ def test_results_that_contradict_what_came_meanwhile_are_left_to_people(clone, t
 
 
 @pytest.mark.usefixtures("clone")
-def test_a_report_is_posted_only_of_a_retraining_that_was(tmp_path, monkeypatch):
+def test_only_a_retraining_that_ran_is_reported(tmp_path, monkeypatch):
     summary = tmp_path / "summary.md"
     environment = {"GITHUB_STEP_SUMMARY": str(summary), "PULL_REQUEST": "7"}
     assert ci.post_report(environment) == ["Nothing was retrained, so there is nothing to report."]
@@ -161,21 +390,21 @@ def test_a_report_is_posted_only_of_a_retraining_that_was(tmp_path, monkeypatch)
     assert ci.post_report(environment)[1] == "No comment: neither cml nor gh is installed."
     assert summary.read_text() == "# Done\n"
     gh = tmp_path / "gh"
-    gh.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n/bin/cat "$5" > {tmp_path}/read\n')
+    gh.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/command\n/bin/cat "$5" > {tmp_path}/body\n')
     gh.chmod(0o755)
-    assert ci.post_report(environment)[1] == "The report is a comment on 7, made by gh."
-    assert (tmp_path / "said").read_text().startswith("pr comment 7 --body-file /")
-    assert (tmp_path / "read").read_text() == "# Done\n"
+    assert ci.post_report(environment)[1] == "The report is a comment on 7, posted by gh."
+    assert (tmp_path / "command").read_text().startswith("pr comment 7 --body-file /")
+    assert (tmp_path / "body").read_text() == "# Done\n"
     gh.rename(tmp_path / "cml")
     ci.post_report(environment)
-    assert (tmp_path / "said").read_text() == (
+    assert (tmp_path / "command").read_text() == (
         "comment update --target=pr/7 --publish eval/retrain.md\n"
     )
 
 
 @pytest.mark.usefixtures("clone")
 @pytest.mark.parametrize("state", ["looking", "working"])
-def test_a_retraining_that_stopped_is_not_said_to_be_none(state, tmp_path):
+def test_a_retraining_that_stopped_is_reported_as_stopped(state, tmp_path):
     summary = tmp_path / "summary.md"
     note(state)
     sentence = "The retraining stopped with an error before its end: see the log of the job."
@@ -186,32 +415,7 @@ def test_a_retraining_that_stopped_is_not_said_to_be_none(state, tmp_path):
     assert summary.read_text() == f"{sentence}\n"
 
 
-def test_a_second_retraining_waits_if_it_is_to(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
-    caplog.set_level("INFO")
-    done = []
-
-    def second() -> None:
-        with one_retraining(wait=True):
-            done.append("second")
-
-    with ThreadPoolExecutor() as pool:
-        with one_retraining(wait=False):
-            waiting = pool.submit(second)
-            while "waiting for its end" not in caplog.text:
-                time.sleep(0.01)
-            done.append("first")
-        waiting.result()
-    assert done == ["first", "second"]
-
-
-def test_a_second_retraining_does_not_begin(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with (
-        one_retraining(wait=False),
-        pytest.raises(PipelineError, match=r"Another retraining is at work in this folder\."),
-        one_retraining(wait=False),
-    ):
-        pass
-    with one_retraining(wait=False):
-        pass
+@pytest.mark.parametrize(("outcome", "promotable"), [("passed", "true"), ("refused", "false")])
+def test_later_jobs_learn_the_version_and_whether_to_promote_it(scene, rules, outcome, promotable):
+    scene.judge(outcome, rules)
+    assert ci.outcome_lines(load_params()) == ["version=3", f"promotable={promotable}"]

@@ -1,4 +1,4 @@
-"""What a retraining pulls and pushes, in DVC repositories of one stage and its videos."""
+"""Data that a retraining pulls, pushes and restores, in DVC repositories of one or two stages."""
 
 import shutil
 from contextlib import closing
@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
+from dvc.rwlock import rwlock
 
-from pipeline.base.errors import PipelineError
-from pipeline.retraining.outdated import outdated_stages
-from pipeline.retraining.transfer import pull, push
+from pipeline.common.errors import PipelineError
+from pipeline.retraining.dvc_data import outdated_stages, pull, push, restore_outputs
 
 SOURCE = Path("data/my")
 VIDEOS = SOURCE / "videos"
 MD5_OF_C = "4a8a08f09d37b73795649038408b5f33"
+PERSIST = {"persist": True}
 STAGE = {
     "cmd": f"ls {VIDEOS} > names.txt",
     "deps": [str(VIDEOS), "table.csv"],
@@ -24,7 +26,7 @@ STAGE = {
 
 @pytest.fixture
 def author(tmp_path, monkeypatch):
-    """The clone that has everything: a stage that reads a part of a data source."""
+    """A repository with everything: a stage that reads a part of a data source."""
     root = tmp_path / "author"
     (root / VIDEOS).mkdir(parents=True)
     monkeypatch.chdir(root)
@@ -45,7 +47,7 @@ def author(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fresh(author, tmp_path, monkeypatch):
-    """A clone that has nothing but what git keeps, and the configured remote."""
+    """A clone with the files of git and the configured remote only."""
     root = tmp_path / "fresh"
     left_out = shutil.ignore_patterns("cache", "tmp", "my", "names.txt", "other")
     shutil.copytree(author, root, ignore=left_out)
@@ -54,7 +56,7 @@ def fresh(author, tmp_path, monkeypatch):
 
 
 def add(author: Path, path: Path, content: str, fresh: Path | None = None) -> None:
-    """Change the data source where the author is, upload it, and tell the clone."""
+    """Change the data source in ``author``, push it, and copy its .dvc file to ``fresh``."""
     (author / path).write_text(content)
     with closing(Repo(str(author))) as repo:
         repo.add(str(author / SOURCE))
@@ -63,7 +65,7 @@ def add(author: Path, path: Path, content: str, fresh: Path | None = None) -> No
         shutil.copy(author / "data/my.dvc", fresh / "data/my.dvc")
 
 
-def test_new_videos_within_a_data_source_are_seen_without_a_download(author, fresh):
+def test_new_videos_in_a_data_source_are_noticed_without_a_download(author, fresh):
     assert outdated_stages() == []
     add(author, SOURCE / "notes.txt", "other notes", fresh)
     assert outdated_stages() == []
@@ -73,19 +75,19 @@ def test_new_videos_within_a_data_source_are_seen_without_a_download(author, fre
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_list_of_videos_that_nobody_has_is_no_reason_to_rest(tmp_path):
+def test_a_stage_is_outdated_when_the_list_of_its_videos_is_lost(tmp_path):
     shutil.rmtree(tmp_path / "storage")
     assert outdated_stages() == ["names"]
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_file_that_is_in_git_only_and_gone_is_seen():
+def test_a_stage_is_outdated_when_a_file_of_git_is_deleted():
     Path("table.csv").unlink()
     assert outdated_stages() == ["names"]
 
 
 @pytest.mark.usefixtures("fresh")
-def test_only_what_the_pipeline_needs_is_pulled():
+def test_only_data_of_the_pipeline_is_pulled():
     pull()
     assert sorted(path.name for path in VIDEOS.iterdir()) == ["a.mp4", "b.mp4"]
     assert Path("names.txt").read_text() == "a.mp4\nb.mp4\n"
@@ -93,15 +95,14 @@ def test_only_what_the_pipeline_needs_is_pulled():
 
 
 @pytest.mark.usefixtures("fresh")
-def test_an_output_that_is_not_asked_for_is_not_pulled():
+def test_an_output_outside_only_is_not_pulled():
     pull(only=[])
     assert VIDEOS.exists()
     assert not Path("names.txt").exists()
 
 
 @pytest.mark.usefixtures("author")
-def test_a_run_cache_goes_along(tmp_path, monkeypatch):
-    """This stage has no persist: true, so it has one."""
+def test_the_run_cache_is_pushed_and_pulled(tmp_path, monkeypatch):
     push()
     shutil.copytree(".", tmp_path / "other", ignore=shutil.ignore_patterns("cache", "names.txt"))
     monkeypatch.chdir(tmp_path / "other")
@@ -119,18 +120,20 @@ def test_a_video_that_was_never_pushed_is_an_error(author, fresh, tmp_path, was_
     for path in {*(tmp_path / "storage").rglob("*")} - uploaded:
         if path.is_file() and (lost == "everything" or path.name == MD5_OF_C[2:]):
             path.unlink()
-    with pytest.raises(PipelineError, match=r"expected all of data/my as committed; .* dvc push"):
+    with pytest.raises(
+        PipelineError, match=r"expected all files of data/my as committed\..* dvc push"
+    ):
         pull()
 
 
 @pytest.mark.usefixtures("author")
-def test_videos_that_dvc_does_not_have_are_left_alone():
+def test_videos_that_are_not_in_dvc_are_kept():
     (VIDEOS / "c.mp4").write_text("c")
     with pytest.raises(PipelineError) as caught:
         pull()
     assert str(caught.value) == (
-        "data/my: 1 of its files are not in DVC, such as data/my/videos/c.mp4. Add and commit "
-        "them first: dvc add data/my && git add data/my.dvc && git commit"
+        "data/my: 1 of its files are not in DVC, the first is data/my/videos/c.mp4. Add and "
+        "commit them: dvc add data/my && git add data/my.dvc && git commit"
     )
     assert (VIDEOS / "c.mp4").read_text() == "c"
 
@@ -140,3 +143,70 @@ def test_videos_of_an_earlier_commit_are_replaced(author, fresh):
     add(author, VIDEOS / "a.mp4", "new", fresh)
     pull()
     assert (VIDEOS / "a.mp4").read_text() == "new"
+
+
+# A stage with a cached output, a metric that git tracks, and a stage after it.
+FAILING = {
+    "first": {"cmd": "cp source first", "deps": ["source"], "outs": ["first"]},
+    "train": {
+        "cmd": "cat first > model && grep good first > metrics.json",
+        "deps": ["first"],
+        "outs": ["model"],
+        "metrics": [{"metrics.json": {"cache": False}}],
+    },
+    "last": {"cmd": "cp model last", "deps": ["model"], "outs": ["last"]},
+    "decode": {"cmd": "cat source >> frames", "deps": ["source"], "outs": [{"frames": PERSIST}]},
+}
+
+
+@pytest.fixture
+def failing(tmp_path, monkeypatch) -> None:
+    """A repository that was built once, with a source that makes its second stage fail."""
+    monkeypatch.chdir(tmp_path)
+    with closing(Repo.init(no_scm=True)):
+        pass
+    Path("source").write_text("good")
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": FAILING}))
+    with closing(Repo()) as repo:
+        repo.reproduce()
+    Path("source").write_text("bad")
+
+
+@pytest.mark.usefixtures("failing")
+def test_the_last_good_outputs_of_a_stage_that_failed_are_restored():
+    with closing(Repo()) as repo, pytest.raises(ReproductionError):
+        repo.reproduce()
+    assert not Path("metrics.json").exists() or not Path("metrics.json").read_text()
+    Path("last").unlink()
+    restored, lost = restore_outputs()
+    assert sorted(restored) == ["last", "metrics.json", "model"]
+    assert lost == []
+    for name in ("model", "last", "metrics.json"):
+        assert Path(name).read_text().strip() == "good"
+    assert Path("first").read_text() == "bad"  # its stage succeeded
+    assert Path("metrics.json").stat().st_nlink == 1  # git tracks it: never a link to the cache
+    Path("metrics.json").write_text("writable")
+
+
+@pytest.mark.usefixtures("failing")
+def test_an_output_with_persist_stays_as_it_is():
+    Path("frames").unlink()  # the link
+    Path("frames").write_text("half of it")
+    assert restore_outputs() == ([], [])
+    assert Path("frames").read_text() == "half of it"
+
+
+@pytest.mark.usefixtures("failing")
+def test_an_output_that_the_cache_lost_is_reported():
+    shutil.rmtree(".dvc/cache")
+    Path("model").unlink()
+    assert restore_outputs() == ([], ["model"])
+
+
+@pytest.mark.usefixtures("failing")
+def test_nothing_is_restored_while_another_process_runs_a_stage():
+    Path("model").unlink()
+    path = str(Path("model").absolute())
+    with closing(Repo()) as repo, rwlock(repo.tmp_dir, repo.fs, "dvc repro", [], [path], False):
+        assert restore_outputs() == ([], [])
+    assert not Path("model").exists()

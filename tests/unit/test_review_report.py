@@ -1,4 +1,4 @@
-"""The HTML report, in a browser: what a reviewer opens."""
+"""The page of the review in a browser."""
 
 import re
 from dataclasses import replace
@@ -7,93 +7,129 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.evaluation.audits import Audit
-from pipeline.evaluation.label_issues import LabelIssue
-from pipeline.evaluation.leaks import Leak
-from pipeline.evaluation.plots import confusion_picture
+from pipeline.common.bootstrap import Score
+from pipeline.common.charts import Chart
+from pipeline.common.findings import Finding
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.near_duplicates import NearDuplicate
+from pipeline.evaluation.plots import training_chart
 from pipeline.evaluation.slices import Slice
-from pipeline.review.charts import Chart
-from pipeline.review.clips import shown_choices
-from pipeline.review.curves import precision_recall_chart, reliability_chart
-from pipeline.review.findings import CLASS_SCORES, ClassRow, Estimate
-from pipeline.review.previews import preview, webp
-from pipeline.review.report import Review, render_report
-from pipeline.review.selection import choose
-from pipeline.review.slices_chart import slices_chart
-from pipeline.review.strips import Seen, film_strip
-from pipeline.review.suspects import ShownLabelIssue, ShownLeak
+from pipeline.review.charts import slices_chart, splits_chart
+from pipeline.review.film_strips import SeenClip, preview, thumbnail, webp
+from pipeline.review.inputs import Cell, ShownTable
+from pipeline.review.report import PAGE, Review, ShownLabel, ShownPair, write_review
+from pipeline.review.selection import draw_selections, select_videos
 from tests.browser import visit
-from tests.unit.test_review_selection import predictions
+from tests.unit.test_review_selection import TASK, predictions
 
 SECTIONS = [
-    "Summary", "Scores", "Classes", "Confusion", "Calibration",
-    "Slices", "Audits", "Film strips", "Training", "Data",
+    "Summary", "Scores", "Details", "Slices", "Audits", "Film strips", "Training", "Data",
 ]  # fmt: skip
 RNG = np.random.default_rng(0)
 
 
-def look(rows):
+def see(rows):
     frames = RNG.integers(0, 255, (len(rows), 12, 24, 32, 3), dtype=np.uint8)
     mask = np.arange(12) < 9
     heat = RNG.random((len(rows), 12, 2, 2)).astype(np.float32)
     attention = np.where(mask, 1 / 9, 0)
-    return [Seen(clip, mask, warmth, attention) for clip, warmth in zip(frames, heat, strict=True)]
-
-
-def small_chart(name):
-    return Chart(name, name, f"What {name} shows.", "How to read it.", _matrix)
-
-
-def _matrix():
-    return confusion_picture(np.eye(3, dtype=np.int64), ["a", "b", "c"])
-
-
-def made_review() -> Review:
-    videos, issue_of = predictions(), LabelIssue("<i>x</i>.mp4", "train", "a", "b", 0.01)
-    slices = [Slice("codec", "h264", 5, 0.4, 0.2, 0.6)]
-    charts = [
-        precision_recall_chart(videos),
-        reliability_chart(videos, bins=5),
-        slices_chart(slices, overall=Estimate(0.6)),
-        *map(small_chart, ("confusion", "training", "splits")),
+    return [
+        SeenClip(clip, mask, warmth, attention) for clip, warmth in zip(frames, heat, strict=True)
     ]
-    picture = webp(film_strip(look([0])[0]))
+
+
+def splits() -> Chart:
+    facts = DecodeFacts(key="", frames=10, source_seconds=2.0)
+    records = [
+        VideoRecord(f"{target}.mp4", target, split="train", facts=facts) for target in ("a", "b")
+    ]
+    return splits_chart(records, ["a", "b"])
+
+
+def training() -> Chart:
+    row = {"loss": 1.0, "val_loss": 1.1, "accuracy": 0.5, "val_accuracy": 0.4}
+    return training_chart([{"epoch": 1, **row}], best_epoch=1, metric="accuracy")
+
+
+@pytest.fixture(scope="module")
+def review() -> Review:
+    tested = predictions()
+    slices = [Slice("codec", "h264", 5, 0.4, 0.2, 0.6)]
+    picture = webp(thumbnail(see([0])[0].frames[0], 32))
     return Review(
-        scores={"accuracy": Estimate(0.625, 0.375, 0.875), "videos": Estimate(8)},
-        confidence=0.95,
+        task=TASK,
         facts=[("Data", "a/very/long/path" * 6), ("Model", "0123456789ab")],
-        classes=[ClassRow("a" * 60, 3, dict.fromkeys(CLASS_SCORES, Estimate(0.5, 0.1, 0.9)))],
-        confusions=[("a", "b", 2)],
-        slices=slices,
-        audits=[
-            Audit("time", 0.3, 0.1, True, "Order matters here."),
-            Audit("leaks", 1.0, 0.0, False, "One pair looks alike."),
+        scores={
+            "accuracy": Score(0.625, (0.375, 0.875)),
+            "macro_f1": Score(0.5, (0.25, 0.75)),
+            "log_loss": Score(1.5),
+            "videos": Score(8),
+        }
+        | dict.fromkeys(TASK.headline_metrics, Score(0.625, (0.375, 0.875))),
+        confidence=0.95,
+        tables=[
+            ShownTable(
+                "Each class", ["class", "f1"], [[Cell("a" * 60), Cell("0.5", "0.1 to 0.9")]]
+            ),
+            ShownTable("Confusions", ["actual"], []),
         ],
-        leaks=[ShownLeak(Leak("a.mp4", "train", 0.0, "b.mp4", "test", 1.0, 3), (picture,) * 2)],
-        n_leaks=9,
-        label_issues=[ShownLabelIssue(issue_of, preview(look([0])[0].frames, fps=10))],
-        n_label_issues=1,
-        choices=shown_choices(videos, choose(videos, each=2), look, fps=10, moves=True),
-        charts={chart.name: chart for chart in charts},
+        charts=TASK.charts(tested.targets, tested.outputs),
+        slices=slices,
+        slices_chart=slices_chart(slices, overall=Score(0.6), score_name="accuracy"),
+        audits=[
+            Finding("time", "ok", "Order matters here.", 0.3, 0.1),
+            Finding("leaks", "warn", "One pair looks alike.", 1.0, 0.0),
+            Finding("length", "unknown", "There is no baseline."),
+        ],
+        near_duplicates=[
+            ShownPair(NearDuplicate("a.mp4", "train", 0.0, "b.mp4", "test", 1.0, 3), (picture,) * 2)
+        ],
+        n_near_duplicates=9,
+        doubtful_labels=[
+            ShownLabel(
+                DoubtfulLabel("<i>x</i>.mp4", "train", "a", "b", 0.01),
+                preview(see([0])[0].frames, fps=10),
+            )
+        ],
+        n_doubtful_labels=1,
+        selections=draw_selections(tested, select_videos(tested, each=2), see, fps=10),
+        training_chart=training(),
+        splits_chart=splits(),
     )
 
 
 @pytest.fixture(scope="module")
-def review():
-    return made_review()
+def folder(review, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("review")
+    write_review(review, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def url(review, tmp_path_factory):
-    path = tmp_path_factory.mktemp("review") / "report.html"
-    path.write_text(render_report(review), encoding="utf-8")
-    return path.as_uri()
+def url(folder):
+    return (folder / PAGE).as_uri()
 
 
-def test_every_section_is_there_and_the_browser_has_nothing_to_complain_of(browser, url):
+def test_charts_and_strips_are_written_beside_the_page(folder):
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
+    charts = ("confusion", "precision_recall", "reliability", "slices", "splits", "training")
+    strips = ("least_sure", "mistakes", "right")
+    assert files == {f"charts/{name}.png" for name in charts} | {
+        f"strips/{name}.png" for name in strips
+    }
+
+
+def test_the_page_needs_no_network_and_escapes_names(folder):
+    page = (folder / PAGE).read_text()
+    assert set(re.findall(r'src="(\w+):', page)) == {"data"}
+    assert "&lt;i&gt;x&lt;/i&gt;.mp4" in page
+    assert page.count('class="chart') == 6, "each chart is embedded once"
+
+
+def test_every_section_is_linked_and_the_browser_reports_no_error(browser, url):
     with visit(browser, url) as seen:
-        headings = seen.page.locator("h2").all_inner_texts()
-        assert headings == SECTIONS
+        assert seen.page.locator("h2").all_inner_texts() == SECTIONS
         for name, link in zip(SECTIONS, seen.page.locator("nav a").all(), strict=True):
             assert link.inner_text() == name
             assert seen.page.locator(link.get_attribute("href")).inner_text() == name
@@ -101,21 +137,22 @@ def test_every_section_is_there_and_the_browser_has_nothing_to_complain_of(brows
         assert [one for one in seen.urls if not one.startswith("data:")] == [url]
 
 
-def test_it_says_what_was_found(browser, url):
+def test_scores_audits_and_suspects_are_listed(browser, url):
     with visit(browser, url) as seen:
         text = seen.page.locator("main").inner_text()
-    assert "Of 8 test videos the model classifies 62.5 % right" in text
+    assert "Accuracy on 8 test videos: 62.5 %" in text
     assert "(95 % interval: 37.5 % to 87.5 %)" in text
     assert re.search(r"Passed\s+Time. Order matters here.", text)
     assert re.search(r"Check\s+Leaks. One pair looks alike.", text)
-    assert "lists 9 pairs of videos of different splits" in text
+    assert re.search(r"Unknown\s+Length. There is no baseline.", text)
+    assert "lists 9 pairs of videos in different splits" in text
     assert "the closest are shown" in text
-    assert "lists 1 video whose label the model contradicts. Look" in text
+    assert "lists 1 video whose label the model contradicts. Watch" in text
     assert "<i>x</i>.mp4 (train)" in text, "names are text, not HTML"
     assert "3 of 8 test videos are predicted wrong" in text
 
 
-def test_every_picture_is_described_and_drawn(browser, url):
+def test_every_picture_has_an_alt_text_and_is_drawn(browser, url):
     with visit(browser, url) as seen:
         pictures = seen.page.locator("img").evaluate_all(
             "all => all.map(one => [one.alt, one.complete && one.naturalWidth])"
@@ -131,7 +168,7 @@ def test_nothing_is_wider_than_the_window(browser, url, width):
 
 
 def luminance(colour):
-    """By WCAG 2.2, of "rgb(1, 2, 3)"."""
+    """Relative luminance by WCAG 2.2 of a colour such as ``rgb(1, 2, 3)``."""
     parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
@@ -151,48 +188,47 @@ CONTRASTS = """() => [...document.querySelectorAll('h1, h2, p, th, td, a, .good,
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_text_contrasts_as_wcag_asks(browser, url, colours):
+def test_text_has_the_contrast_that_wcag_requires(browser, url, colours):
     with visit(browser, url, colours=colours) as seen:
-        found = seen.page.evaluate(CONTRASTS)
+        contrasts = seen.page.evaluate(CONTRASTS)
         background = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance(background) < 0.05) == (colours == "dark")
-    for ink, paper, text in found:
+    for ink, paper, text in contrasts:
         light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, text
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-def test_charts_are_those_for_the_page(browser, url, colours):
-    with visit(browser, url, colours=colours) as seen:
-        shown = seen.page.locator("img.chart:visible")
-        assert shown.count() == 6
-        assert seen.page.locator(f"img.chart.in-{colours}:visible").count() == 6
+def test_charts_have_a_white_background_on_a_dark_page(browser, url):
+    with visit(browser, url, colours="dark") as seen:
+        backgrounds = seen.page.locator("img.chart:visible").evaluate_all(
+            "all => all.map(one => getComputedStyle(one).backgroundColor)"
+        )
+    assert backgrounds == ["rgb(255, 255, 255)"] * 6
 
 
-def test_previews_move_until_they_are_told_not_to(browser, url):
+def test_previews_play_until_they_are_switched_off(browser, url):
     with visit(browser, url) as seen:
-        moving = seen.page.locator("img.moving:visible")
-        assert moving.count() == 7  # two of each kind, and a doubtful label
-        assert seen.page.locator(".can-move .still:visible").count() == 0
+        playing = seen.page.locator("img.animation:visible")
+        assert playing.count() == 7  # two of each kind, and a doubtful label
+        assert seen.page.locator(".animated .still:visible").count() == 0
         seen.page.get_by_label("Play the previews").press("Space")
-        assert moving.count() == 0
-        assert seen.page.locator(".can-move .still:visible").count() == 7
+        assert playing.count() == 0
+        assert seen.page.locator(".animated .still:visible").count() == 7
 
 
-def test_previews_stand_still_for_who_wants_no_motion_and_on_paper(browser, url):
+def test_previews_do_not_play_with_reduced_motion_or_in_print(browser, url):
     with visit(browser, url, still=True) as seen:
-        assert seen.page.locator("img.moving:visible").count() == 0
-        assert seen.page.get_by_text("previews stand still").is_visible()
+        assert seen.page.locator("img.animation:visible").count() == 0
+        assert seen.page.get_by_text("Previews do not play").is_visible()
     with visit(browser, url, colours="dark") as seen:
         seen.page.emulate_media(media="print")
-        assert seen.page.locator("img.moving:visible").count() == 0
-        assert seen.page.locator("img.chart.in-dark:visible").count() == 0
+        assert seen.page.locator("img.animation:visible").count() == 0
         assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == (
             "rgb(255, 255, 255)"
         )
 
 
-def test_the_keyboard_reaches_what_scrolls(browser, url):
+def test_the_keyboard_reaches_everything_that_scrolls(browser, url):
     with visit(browser, url, width=375) as seen:
         seen.page.keyboard.press("Tab")
         assert seen.page.evaluate("document.activeElement.innerText") == "Skip to the content"
@@ -215,27 +251,23 @@ def test_headings_descend_one_level_at_a_time_and_tables_have_scopes(browser, ur
     assert (bare, unnamed) == (0, 0)
 
 
-def test_nothing_to_show_is_said(review, browser, tmp_path):
-    videos = predictions([(0, 0.9, 0.1, 0.0), (1, 0.2, 0.8, 0.0)])
+def test_empty_parts_are_named(review, tmp_path):
+    tested = predictions([(0, 0.9, 0.1, 0.0), (1, 0.2, 0.8, 0.0)])
     empty = replace(
         review,
         slices=[],
-        leaks=[],
-        label_issues=[],
-        confusions=[],
-        choices=shown_choices(videos, choose(videos, each=1), look, fps=10, moves=False),
+        slices_chart=None,
+        near_duplicates=[],
+        doubtful_labels=[],
+        selections=draw_selections(tested, select_videos(tested, each=1), see, fps=10),
     )
-    path = tmp_path / "report.html"
-    path.write_text(render_report(empty), encoding="utf-8")
-    with visit(browser, path.as_uri()) as seen:
-        text = seen.page.locator("main").inner_text()
-        assert seen.page.locator("#motion").count() == 0
-        assert seen.errors == []
+    write_review(empty, tmp_path)
+    page = (tmp_path / PAGE).read_text()
     for sentence in (
-        "No test video is taken for one of another class.",
-        "there is nothing to slice by",
+        "There are no slices",
         "No two videos in different splits have frames that look alike.",
-        "The model contradicts no label.",
+        "No doubtful label.",
         "0 of 2 test videos are predicted wrong",
     ):
-        assert sentence in text
+        assert sentence in page
+    assert not (tmp_path / "strips/mistakes.png").exists()

@@ -1,4 +1,4 @@
-"""Decoding only what is kept gives, bit for bit, what decoding everything gives."""
+"""Selective decoding gives the same bits as decoding everything."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,16 +7,18 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.video.reading import WHOLE_VIDEO, FrameReader, FrameSpec, Segment
-from pipeline.video.selective import UntrustedFrames, decode_selected
-from pipeline.video.source import Limits, VideoError, open_video
-from pipeline.video.survey import Survey, survey_video
+from pipeline.video.opening import open_video
+from pipeline.video.packet_scan import PacketScan, scan_packets
+from pipeline.video.reading import FrameReader, Segment
+from pipeline.video.selective import UnreliableFrames, decode_selected
+from pipeline.video.settings import DecodeSection
+from tests.made_videos import check_both_ways
 
-LIMITS = Limits(max_seconds=600, max_pixels=40_000_000)
+DECODE = DecodeSection(fps=25, width=32, height=32)
 RATES = (25.0, 10.0, 1.0)
 
-# Codec, container, options: groups closed and open, with and without B-frames, with frames
-# that nothing refers to (B-frames, VP8's and VP9's hidden references) and without.
+# Codec, container, options: closed and open groups, with and without B-frames, with and
+# without frames that no other frame refers to (B-frames, hidden references of VP8 and VP9).
 KINDS = {
     "h264": ("libx264", "mp4", {"g": "12", "bf": "3"}),
     "h264 without B-frames": ("libx264", "mp4", {"g": "12", "bf": "0"}),
@@ -37,7 +39,7 @@ KINDS = {
 
 @pytest.fixture(scope="session")
 def moving_noise() -> np.ndarray:
-    """Forty-five frames of a moving texture, so that no frame is predicted for free."""
+    """Return 45 frames of a moving texture, so that every frame needs data of its own."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     return np.stack([np.roll(noise, (n, 2 * n), (0, 1))[:64, :96] for n in range(45)])
@@ -54,80 +56,75 @@ def encode(path: Path, frames: np.ndarray, codec: str, container: str, options: 
         file.mux(stream.encode(None))
 
 
-def outcome(path: Path, fps: float, *, selective: bool, segment=WHOLE_VIDEO):
-    """Return the frames as an array, or the reason why there are none."""
-    spec = FrameSpec(fps, 32, 32, "crop")
-    reader = FrameReader(path, spec, limits=LIMITS, segment=segment, selective=selective)
-    try:
-        return np.stack(list(reader))
-    except VideoError as error:
-        return error.reason
-
-
-def check_same(path: Path, fps: float, segment=WHOLE_VIDEO) -> None:
-    expected = outcome(path, fps, selective=False, segment=segment)
-    found = outcome(path, fps, selective=True, segment=segment)
-    np.testing.assert_array_equal(found, expected, err_msg=f"{path.name} at {fps} fps")
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_made_files(tmp_path, moving_noise, kind):
+def test_generated_files(tmp_path, moving_noise, kind):
     path = tmp_path / "video"
     encode(path, moving_noise, *KINDS[kind])
-    assert len(outcome(path, 25.0, selective=False)) in (45, 46)  # AVI starts with a repeat
+    n_frames = len(list(FrameReader(path, DECODE, selective=False)))
+    assert n_frames in (45, 46)  # AVI starts with a repeated frame
     for fps in RATES:
-        check_same(path, fps)
+        check_both_ways(path, fps)
     for segment in (Segment(0.5, 0.9), Segment(1.0), Segment(end_seconds=0.3), Segment(9.0)):
-        check_same(path, 10.0, segment)
+        check_both_ways(path, 10.0, segment=segment)
 
 
 @pytest.mark.parametrize("damage_at", [0.2, 0.5, 0.8, 0.95])
-def test_damaged_files_have_the_same_outcome_where_frames_are_needed(
+def test_damaged_files_give_the_same_result_when_every_frame_is_needed(
     tmp_path, moving_noise, damage_at
 ):
-    """At the source's own rate every frame is needed, so every damage is met either way."""
+    """At the rate of the source every frame is needed, so any damage is noticed both ways."""
     path = tmp_path / "damaged.mp4"
     encode(path, moving_noise, *KINDS["h264 without B-frames"])
     content = bytearray(path.read_bytes())
     start = int(damage_at * len(content))
     content[start : start + 40] = bytes(40)
     path.write_bytes(content)
-    check_same(path, 25.0)
+    check_both_ways(path, 25.0)
 
 
 def test_real_clips(real_videos):
-    files = [path for path in sorted(real_videos.glob("odd/*/*.*")) if path.stat().st_size < 3e6]
-    files += sorted(real_videos.glob("survfight/*/*.mp4"))[::30]
-    assert len(files) > 40
-    for path in files:
-        for fps in (10.0, 1.0):
-            check_same(path, fps)
+    odd = [path for path in sorted(real_videos.glob("odd/*/*.*")) if path.stat().st_size < 5e5]
+    fights = sorted(real_videos.glob("survfight/*/*.mp4"))[::60]
+    assert len(odd) > 15
+    for path in [*odd, *fights]:
+        check_both_ways(path, 4.0)
 
 
-def survey(path: Path) -> Survey:
-    with open_video(path, limits=LIMITS) as video:
-        return survey_video(video, path, limits=LIMITS)
+@pytest.mark.long
+@pytest.mark.parametrize("fps", [10.0, 4.0, 1.0])
+def test_more_real_clips(real_videos, fps):
+    odd = [path for path in sorted(real_videos.glob("odd/*/*.*")) if path.name[:2] != "8k"]
+    fights = sorted(real_videos.glob("survfight/*/*.mp4"))[::10]
+    assert len(odd) == 39
+    assert len(fights) == 30
+    for path in [*odd, *fights]:
+        check_both_ways(path, fps)
 
 
-def trusted(path: Path) -> bool:
-    return survey(path).frames is not None
+def scan(path: Path) -> PacketScan:
+    with open_video(path, DECODE) as video:
+        return scan_packets(video, path, DECODE)
+
+
+def is_reliable(path: Path) -> bool:
+    return scan(path).frames is not None
 
 
 def test_the_usual_files_are_decoded_selectively(tmp_path, moving_noise):
-    """Otherwise everything above would compare the sequential way with itself."""
+    """Otherwise the tests above would compare sequential decoding with itself."""
     for kind in ("h264", "h264 open groups", "hevc", "vp9", "mpeg4"):
         path = tmp_path / kind
         encode(path, moving_noise, *KINDS[kind])
-        assert trusted(path), kind
+        assert is_reliable(path), kind
 
 
-def test_avi_with_b_frames_is_not_trusted(tmp_path, moving_noise):
+def test_avi_with_b_frames_is_decoded_sequentially(tmp_path, moving_noise):
     encode(tmp_path / "video", moving_noise, *KINDS["h264 in avi"])
-    assert not trusted(tmp_path / "video")
+    assert not is_reliable(tmp_path / "video")
 
 
 class CountingCodec:
-    """A codec that counts the packets it is given."""
+    """A codec that counts the packets that it receives."""
 
     def __init__(self, codec) -> None:
         self.__dict__.update(codec=codec, packets=0)
@@ -143,24 +140,25 @@ class CountingCodec:
         return self.codec.decode(packet)
 
 
-def test_a_frame_costs_its_group_and_not_the_whole_video(tmp_path, moving_noise):
-    """Keyframes are frames 0, 12, 24 and 36: frame 40 needs frames 36 to 40 at the most."""
+def test_a_frame_needs_its_group_and_not_the_whole_video(tmp_path, moving_noise):
+    """Keyframes are frames 0, 12, 24 and 36: frame 40 needs at most frames 36 to 40."""
     path = tmp_path / "video.mp4"
     encode(path, moving_noise, "libx264", "mp4", {"g": "12", "bf": "0", "sc_threshold": "0"})
-    with open_video(path, limits=LIMITS) as video:
-        found = survey_video(video, path, limits=LIMITS)
-        timestamps = [pts for _, pts in found.timed()]
+    with open_video(path, DECODE) as video:
+        packets = scan_packets(video, path, DECODE)
+        timestamps = [pts for _, pts in packets.timed_frames()]
         codec = CountingCodec(video.stream.codec_context)
-        (frame,) = decode_selected(codec, found.frames, found.packets, [timestamps[40]])
+        (frame,) = decode_selected(codec, packets.frames, packets.packets, [timestamps[40]])
     assert frame.pts == timestamps[40]
     assert codec.packets == 5
 
 
-def test_a_frame_that_does_not_come_is_noticed(tmp_path, moving_noise):
+def test_a_frame_that_the_decoder_does_not_return_is_noticed(tmp_path, moving_noise):
     path = tmp_path / "video.mp4"
     encode(path, moving_noise, *KINDS["h264"])
-    with open_video(path, limits=LIMITS) as video:
-        found = survey_video(video, path, limits=LIMITS)
-        wanted = [found.frames[0].pts, 10**9]
-        with pytest.raises(UntrustedFrames):
-            list(decode_selected(video.stream.codec_context, found.frames, found.packets, wanted))
+    with open_video(path, DECODE) as video:
+        packets = scan_packets(video, path, DECODE)
+        codec = video.stream.codec_context
+        wanted = [packets.frames[0].pts, 10**9]
+        with pytest.raises(UnreliableFrames):
+            list(decode_selected(codec, packets.frames, packets.packets, wanted))

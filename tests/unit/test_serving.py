@@ -1,40 +1,57 @@
-"""What a served model makes of a request, with a model whose answer can be worked out by hand."""
+"""Requests, scores and answers of a served model whose answers can be computed by hand."""
 
 import base64
-import multiprocessing
-import os
-import signal
+import json
+import shutil
 import tempfile
 from pathlib import Path
 
 import keras
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow.pyfunc.model import PythonModelContext
 
-from pipeline.base.errors import PipelineError
-from pipeline.clips.metadata import ClipsMetadata
+from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.preprocessing import Preprocessing
-from pipeline.clips.sampling import ClipSpec
-from pipeline.serving.contract import RequestOptions, ServingConfig
-from pipeline.serving.decoding import Decoder, write_raw_frames
-from pipeline.serving.scoring import Scorer
-from pipeline.serving.sources import VideoSource, source_of
-from pipeline.video.reading import FrameSpec, Segment, read_frames
-from pipeline.video.source import Limits, VideoError
-from pipeline.video.writing import encode_mp4
-from tests.conftest import numbered_frames
-from tests.deadly import DeadlyVideo
-
-PREPROCESSING = Preprocessing(
-    frames=FrameSpec(fps=10, width=16, height=16, fit="stretch"),
-    clip=ClipSpec(frames=4, sampling="uniform"),
-    limits=Limits(max_seconds=60, max_pixels=10**6),
+from pipeline.clips.settings import ExtractSection
+from pipeline.clips.shards import write_clips
+from pipeline.common.errors import PipelineError
+from pipeline.common.records import VideoRecord
+from pipeline.common.settings import ComputeSection
+from pipeline.evaluation.predictions import predict_videos
+from pipeline.model.network import build_model
+from pipeline.model.saving import ModelMetadata
+from pipeline.model.settings import ModelSection
+from pipeline.serving.decoding import Decoder
+from pipeline.serving.pyfunc import ServingError, VideoModel, signature_of
+from pipeline.serving.request import (
+    InvalidRequest,
+    RequestOptions,
+    ServingConfig,
+    VideoRequest,
+    request_from_row,
 )
-CLASSES = ("dark", "grey", "light")
-
-
-def source(content: bytes | Path, number: int = 1) -> VideoSource:
-    return VideoSource(content, f"Video {number}: it")
+from pipeline.serving.scorer import Scorer
+from pipeline.serving.server import serve_command, server_environment, serving_config
+from pipeline.serving.settings import ServeSection
+from pipeline.tasks.classification import Classification
+from pipeline.video.batch import decode_records
+from pipeline.video.opening import VideoError
+from pipeline.video.reading import Segment
+from pipeline.video.settings import DecodeSection
+from pipeline.video.store import load_frames, stored_path
+from pipeline.video.writing import encode_mp4
+from tests.brightness_model import (
+    CLASSES,
+    DECODE,
+    brightness,
+    brightness_model,
+    metadata,
+    write_model,
+)
+from tests.conftest import numbered_frames
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +60,16 @@ def mp4() -> bytes:
     return encode_mp4(numbered_frames(10), fps=10)
 
 
+def request_of(content: bytes | Path, number: int = 1) -> VideoRequest:
+    return VideoRequest(content, f"Video {number}: it")
+
+
+# Rows and params of a request
+
+
 @pytest.fixture
 def root(tmp_path, mp4) -> Path:
-    """A folder that may be read, with links out of it and within it, beside a secret."""
+    """A folder that may be read, with links inside it and out of it, beside a secret."""
     (tmp_path / "secret.mp4").write_bytes(mp4)
     (tmp_path / "rooted").mkdir()
     folder = tmp_path / "root"
@@ -60,10 +84,10 @@ def root(tmp_path, mp4) -> Path:
 
 @pytest.mark.parametrize("path", ["inner/a b.mp4", "link in.mp4", "inner/../inner/a b.mp4"])
 def test_a_path_below_the_root_is_read(root, path):
-    found = source_of({"video": None, "path": path}, number=3, path_root=str(root))
-    assert found == VideoSource(root / "inner" / "a b.mp4", f"Video 3: {path}")
-    whole = str(root / path)
-    assert source_of({"path": whole}, number=1, path_root=str(root)).content == found.content
+    request = request_from_row({"video": None, "path": path}, number=3, path_root=str(root))
+    assert request == VideoRequest(root / "inner" / "a b.mp4", f"Video 3: {path}")
+    absolute = {"path": str(root / path)}
+    assert request_from_row(absolute, number=1, path_root=str(root)).content == request.content
 
 
 @pytest.mark.parametrize(
@@ -74,265 +98,156 @@ def test_a_path_below_the_root_is_read(root, path):
         "link out.mp4",
         "folder out/secret.mp4",
         "/etc/passwd",
-        "../rooted/a.mp4",  # the name of the root is only the beginning of its own
+        "../rooted/a.mp4",  # a sibling whose name begins with that of the root
         "../nowhere.mp4",
         "loop",
         "a\0b.mp4",
     ],
 )
 def test_a_path_that_leads_out_of_the_root_is_refused(root, path):
-    with pytest.raises(PipelineError) as caught:
-        source_of({"path": path}, number=2, path_root=str(root))
+    with pytest.raises(InvalidRequest) as caught:
+        request_from_row({"path": path}, number=2, path_root=str(root))
     assert str(caught.value) == (
         f"Video 2: {path}: expected a path below the folder that this server reads"
     )
 
 
 def test_without_a_root_no_path_is_read(root):
-    with pytest.raises(PipelineError, match=r"^Video 1: .* this server reads no files by path"):
-        source_of({"path": str(root / "link in.mp4")}, number=1, path_root="")
+    with pytest.raises(InvalidRequest, match=r"^Video 1: .*serve\.path_root"):
+        request_from_row({"path": str(root / "link in.mp4")}, number=1, path_root="")
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", b""])
 def test_a_row_needs_a_video_or_a_path(missing):
-    assert source_of({"video": b"a!", "path": missing}, number=1, path_root="").content == b"a!"
-    with pytest.raises(PipelineError, match=r"^Video 1: expected either.*Received: neither"):
-        source_of({"video": missing}, number=1, path_root="/")
+    row = {"video": b"a!", "path": missing}
+    assert request_from_row(row, number=1, path_root="").content == b"a!"
+    with pytest.raises(InvalidRequest, match=r"^Video 1: expected either.*Received: neither"):
+        request_from_row({"video": missing}, number=1, path_root="/")
 
 
-def test_base64_that_mlflow_has_left_is_decoded(mp4):
+def test_base64_that_mlflow_did_not_decode_is_decoded(mp4):
     for content in (mp4, base64.b64encode(mp4), np.bytes_(base64.b64encode(mp4))):
-        found = source_of({"video": content}, number=1, path_root="")
-        assert found == VideoSource(mp4, f"Video 1: <{len(content)} bytes>")
-
-
-def test_top_k_counts_from_0():
-    assert RequestOptions.from_params({"top_k": 0, "timeline": True}) == RequestOptions(0, True)
-    with pytest.raises(PipelineError, match=r"^params\.top_k: expected .* Received: -1$"):
-        RequestOptions.from_params({"top_k": -1})
-
-
-def test_clips_are_as_in_training_or_so_many():
-    assert RequestOptions().applied_to(PREPROCESSING.clip) == PREPROCESSING.clip
-    assert RequestOptions(clips=3).applied_to(PREPROCESSING.clip).clips_per_video == 3
-    as_trained = [RequestOptions(clips=n).is_as_trained(PREPROCESSING.clip) for n in (0, 1, 2)]
-    assert as_trained == [True, True, False]
-    for wrong in (-1, 1001):
-        with pytest.raises(PipelineError, match=rf"^params\.clips: .* Received: {wrong}$"):
-            RequestOptions.from_params({"clips": wrong})
-    with pytest.raises(PipelineError, match=r"^--clips: expected a number from 0"):
-        RequestOptions.from_params({"clips": -1}, prefix="--")
-
-
-def test_only_what_differs_from_the_default_is_asked_of_a_model():
-    assert RequestOptions().to_params() == {}
-    assert RequestOptions(timeline=True, clips=2).to_params() == {"timeline": True, "clips": 2}
-
-
-def test_config_that_is_left_out_is_the_safe_one():
-    assert ServingConfig.from_json(None) == ServingConfig(path_root="", decoders=0)
-    config = ServingConfig("/videos", 5, 2)
-    assert ServingConfig.from_json(config.to_json()) == config
-
-
-@pytest.fixture(scope="module", params=[0, 1], ids=["in this process", "in another process"])
-def decoder(request) -> Decoder:
-    return Decoder(PREPROCESSING, timeout_seconds=30, processes=request.param)
-
-
-def decoded(decoder: Decoder, *sources: VideoSource) -> list[int | str]:
-    """The number of frames of each video, or why there are none."""
-    return [
-        str(found) if isinstance(found, VideoError) else len(found)
-        for found in decoder.frames(sources)
-    ]
-
-
-def test_frames_are_those_of_training(decoder, mp4, tmp_path):
-    path = tmp_path / "one.mp4"
-    path.write_bytes(mp4)
-    expected = read_frames(mp4, PREPROCESSING.frames, limits=PREPROCESSING.limits)
-    for frames in decoder.frames([source(mp4), source(path)]):
-        np.testing.assert_array_equal(frames, expected)
+        request = request_from_row({"video": content}, number=1, path_root="")
+        assert request == VideoRequest(mp4, f"Video 1: <{len(content)} bytes>")
 
 
 @pytest.mark.parametrize(
-    ("bad", "reason"),
+    ("bounds", "segment"),
     [
-        (b"junk", "not a video that can be opened"),
-        (Path("/nowhere.mp4"), "cannot be read (No such file or directory)"),
-        (Path("/dev/zero"), "not a regular file"),
+        ({}, Segment()),
+        ({"start_seconds": 1, "end_seconds": float("nan")}, Segment(1.0, None)),
+        ({"start_seconds": 0.5, "end_seconds": 2}, Segment(0.5, 2.0)),
     ],
 )
-def test_a_bad_video_is_named_and_the_others_are_decoded(decoder, mp4, bad, reason):
-    first, second, *others = decoded(decoder, source(mp4), source(bad, 2), *[source(mp4)] * 3)
-    assert second.startswith(f"Video 2: it: {reason}")
-    assert [first, *others] == [10] * 4
+def test_a_row_selects_a_segment(bounds, segment):
+    assert request_from_row({"video": b"a!", **bounds}, number=1, path_root="").segment == segment
 
 
-def test_the_frames_of_few_videos_lie_on_the_disk(decoder, mp4, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for number, frames in enumerate(decoder.frames([source(mp4)] * 6), start=1):
-        assert len(frames) == 10
-        names = {path.name for path in tmp_path.glob("frames-*/*")}
-        assert str(number - 1) in names
-        assert names <= {str(number - 1), str(number)}  # another process decodes one ahead
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("bounds", [(-1, None), (None, 0), (2, 1)])
+def test_a_segment_without_duration_is_refused(bounds):
+    row = {"video": b"a!", "start_seconds": bounds[0], "end_seconds": bounds[1]}
+    with pytest.raises(InvalidRequest, match=r"^Video 4: expected 0 <= start_seconds <"):
+        request_from_row(row, number=4, path_root="")
 
 
-def test_who_stops_early_leaves_nothing_behind(decoder, mp4, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    videos = decoder.frames([source(mp4)] * 6)
-    next(videos)
-    videos.close()
-    assert list(tmp_path.iterdir()) == []
-    assert decoded(decoder, source(mp4)) == [10]
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"top_k": -1}, r"^params\.top_k: expected a number from 0.* Received: -1$"),
+        ({"clips": -1}, r"^params\.clips: expected a number from 0.* Received: -1$"),
+        ({"clips": 1001}, r"^params\.clips: expected .* to 1000\. Received: 1001$"),
+    ],
+)
+def test_params_out_of_range_are_refused(params, message):
+    with pytest.raises(InvalidRequest, match=message):
+        RequestOptions.from_params(params)
 
 
-def test_a_folder_that_cannot_be_written_is_no_fault_of_a_video(decoder, mp4, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/tmp")
-    with pytest.raises(OSError, match="Not a directory"):
-        decoded(decoder, source(mp4))
+def test_only_options_that_differ_from_the_defaults_become_params():
+    assert RequestOptions().to_params() == {}
+    assert RequestOptions(timeline=True, clips=2).to_params() == {"timeline": True, "clips": 2}
+    assert RequestOptions.from_params({"clips": 2}) == RequestOptions(clips=2)
 
 
-def test_a_full_disk_is_no_fault_of_a_video(mp4):
-    with pytest.raises(OSError, match="No space left on device"):
-        write_raw_frames(source(mp4), Path("/dev/full"), PREPROCESSING, 30)
+# Scores
 
 
-def test_limits_hold_for_requests(mp4):
-    for limits, reason in (
-        (Limits(max_seconds=0.5, max_pixels=10**6), "longer than decode.max_seconds = 0.5"),
-        (
-            Limits(max_seconds=60, max_pixels=1000),
-            "48 x 32 pixels are more than decode.max_pixels = 1000",
-        ),
-    ):
-        narrow = Preprocessing(PREPROCESSING.frames, PREPROCESSING.clip, limits)
-        assert decoded(Decoder(narrow, timeout_seconds=30), source(mp4)) == [
-            f"Video 1: it: {reason}"
-        ]
-
-
-def test_a_video_that_takes_too_long_is_refused(mp4):
-    assert decoded(Decoder(PREPROCESSING, timeout_seconds=1e-9), source(mp4)) == [
-        "Video 1: it: not decoded after 1e-09 s"
-    ]
-
-
-def test_a_video_that_kills_the_decoder_harms_no_other(mp4):
-    decoder = Decoder(PREPROCESSING, timeout_seconds=30, processes=1)
-    deadly = VideoSource(DeadlyVideo(), "Video 2: it")
-    first, second, third = decoded(decoder, source(mp4), deadly, source(mp4))
-    assert second.startswith("Video 2: it: the decoder died of it (exit code ")
-    assert (first, third) == (10, 10)
-
-
-def test_a_decoder_that_was_killed_while_idle_is_replaced(mp4):
-    before = {child.pid for child in multiprocessing.active_children()}
-    decoder = Decoder(PREPROCESSING, timeout_seconds=30, processes=1)
-    assert decoded(decoder, source(mp4)) == [10]
-    for child in multiprocessing.active_children():
-        if child.pid not in before:
-            os.kill(child.pid, signal.SIGKILL)
-            child.join()
-    assert decoded(decoder, source(mp4)) == [10]
-
-
-class Brightness(keras.Model):
-    """Says "light" with the mean brightness of a clip's real frames, and else "dark"."""
-
-    def call(self, inputs):
-        frames = keras.ops.cast(inputs["frames"], "float32") / 255
-        mask = keras.ops.cast(inputs["mask"], "float32")
-        light = keras.ops.mean(frames, axis=(2, 3, 4)) * mask
-        light = keras.ops.sum(light, axis=1) / keras.ops.sum(mask, axis=1)
-        return keras.ops.stack([1 - light, 0 * light, light], axis=1)
+def scorer_with(*, abstain_below: float | None = None) -> Scorer:
+    decoder = Decoder(DECODE, timeout_seconds=30)
+    return Scorer(brightness_model(), metadata(abstain_below=abstain_below), decoder)
 
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
-    metadata = ClipsMetadata(CLASSES, PREPROCESSING)
-    return Scorer(Brightness(), metadata, Decoder(PREPROCESSING, timeout_seconds=30))
-
-
-def light(frames: list[int]) -> float:
-    """The mean brightness of numbered frames."""
-    return (10 + 8 * float(np.mean(frames))) / 255
+    return scorer_with()
 
 
 def test_a_video_is_scored_on_the_clip_of_training(scorer, mp4):
-    (row,) = scorer.score([source(mp4)], RequestOptions())
+    (answer,) = scorer.score([request_of(mp4)], RequestOptions())
     # The middle frames of four parts of ten frames.
-    assert row["probabilities"]["light"] == pytest.approx(light([1, 3, 6, 8]), abs=2e-3)
-    assert list(row["probabilities"]) == list(CLASSES)
-    assert row["label"] == "dark"
-    assert row["probability"] == row["probabilities"]["dark"]
-    assert "timeline" not in row
+    assert answer["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
+    assert list(answer["probabilities"]) == list(CLASSES)
+    assert answer["label"] == "dark"
+    assert answer["probability"] == answer["probabilities"]["dark"]
+    assert answer.keys() == {"label", "probability", "probabilities"}
 
 
-def test_a_longer_video_is_cut_into_clips_and_averaged(scorer):
+def test_a_long_video_is_cut_into_clips_whose_outputs_are_averaged(scorer):
     bright = [20 if number in (1, 3, 6, 8) else 0 for number in range(10)]
     video = encode_mp4(numbered_frames(21)[bright], fps=10)
-    whole, halves = (scorer.score([source(video)], RequestOptions(clips=n))[0] for n in (1, 2))
-    # One clip is the middle frames of four parts of the video. Two are those of its halves:
-    # 0, 1, 3 and 4, and 5, 6, 8 and 9.
-    assert whole["probabilities"]["light"] == pytest.approx(light([20] * 4), abs=0.01)
-    assert halves["probabilities"]["light"] == pytest.approx(light([0, 20] * 4), abs=0.01)
-    short = encode_mp4(numbered_frames(2), fps=10)  # no longer than a clip: nothing to cut
-    plain, cut = (scorer.score([source(short)], RequestOptions(clips=n))[0] for n in (0, 5))
+    whole, halves = (scorer.score([request_of(video)], RequestOptions(clips=n))[0] for n in (1, 2))
+    # One clip: the middle frames of four parts of the video. Two clips, of its halves: frames
+    # 0, 1, 3 and 4, and frames 5, 6, 8 and 9.
+    assert whole["probabilities"]["light"] == pytest.approx(brightness([20] * 4), abs=0.01)
+    assert halves["probabilities"]["light"] == pytest.approx(brightness([0, 20] * 4), abs=0.01)
+    short = encode_mp4(numbered_frames(2), fps=10)  # not longer than a clip
+    plain, cut = (scorer.score([request_of(short)], RequestOptions(clips=n))[0] for n in (0, 5))
     assert cut["probabilities"] == plain["probabilities"]
 
 
-def scorer_with(threshold: float | None) -> Scorer:
-    metadata = ClipsMetadata(CLASSES, PREPROCESSING)
-    decoder = Decoder(PREPROCESSING, timeout_seconds=30)
-    return Scorer(Brightness(), metadata, decoder, abstain_below=threshold)
+@pytest.mark.parametrize(("above", "expected"), [(-1e-9, True), (0, True), (1e-9, False)])
+def test_an_answer_is_confident_from_the_threshold_on(scorer, mp4, above, expected):
+    (plain,) = scorer.score([request_of(mp4)], RequestOptions())
+    strict = scorer_with(abstain_below=plain["probability"] + above)
+    (answer,) = strict.score([request_of(mp4)], RequestOptions(top_k=1, clips=1))
+    assert answer["confident"] is expected
 
 
-@pytest.mark.parametrize(("over", "expected"), [(-1e-9, True), (0, True), (1e-9, False)])
-def test_a_model_is_confident_from_its_threshold_on(scorer, mp4, over, expected):
-    (plain,) = scorer.score([source(mp4)], RequestOptions())
-    assert "confident" not in plain  # this one has no threshold
-    threshold = plain["probability"] + over
-    (row,) = scorer_with(threshold).score([source(mp4)], RequestOptions(top_k=1, clips=1))
-    assert row["confident"] is expected
+def test_the_threshold_does_not_apply_to_other_numbers_of_clips_than_in_training(mp4):
+    scorer = scorer_with(abstain_below=0.1)
+    (answer,) = scorer.score([request_of(mp4)], RequestOptions(clips=2))
+    assert "confident" not in answer
 
 
-def test_the_threshold_says_nothing_of_more_clips_than_in_training(mp4):
-    (row,) = scorer_with(0.1).score([source(mp4)], RequestOptions(clips=2))
-    assert "confident" not in row
-
-
-def test_a_bad_video_ends_the_request_unless_it_is_to_go_on(scorer, mp4):
-    sources = [source(mp4), source(b"junk", 2), source(mp4, 3)]
+def test_an_unusable_video_ends_the_request_unless_keep_going_is_set(scorer, mp4):
+    requests = [request_of(mp4), request_of(b"junk", 2), request_of(mp4, 3)]
     with pytest.raises(VideoError, match=r"^Video 2: it: not a video that can be opened"):
-        scorer.score(sources, RequestOptions())
+        scorer.score(requests, RequestOptions())
     options = RequestOptions(keep_going=True, timeline=True)
-    first, second, third = scorer.score(sources, options)
+    first, second, third = scorer.score(requests, options)
     assert second.keys() == {"error"}
     assert second["error"].startswith("not a video that can be opened")
     assert first.pop("error") is None
     assert third.pop("error") is None
-    (alone,) = scorer.score([source(mp4)], RequestOptions(timeline=True))
+    (alone,) = scorer.score([request_of(mp4)], RequestOptions(timeline=True))
     assert first == third == alone
 
 
-def test_nothing_but_bad_videos_is_answered_too(scorer):
-    (row,) = scorer.score([source(b"")], RequestOptions(keep_going=True))
-    assert row == {"error": "the file is empty"}
+def test_a_request_of_unusable_videos_only_is_answered(scorer):
+    (answer,) = scorer.score([request_of(b"")], RequestOptions(keep_going=True))
+    assert answer == {"error": "the file is empty"}
 
 
 def test_top_k_names_the_most_probable_classes_first(scorer, mp4):
-    (row,) = scorer.score([source(mp4)], RequestOptions(top_k=2))
-    assert list(row["probabilities"]) == ["dark", "light"]
-    (row,) = scorer.score([source(mp4)], RequestOptions(top_k=9))
-    assert list(row["probabilities"]) == ["dark", "light", "grey"]
+    (answer,) = scorer.score([request_of(mp4)], RequestOptions(top_k=2))
+    assert list(answer["probabilities"]) == ["dark", "light"]
+    (answer,) = scorer.score([request_of(mp4)], RequestOptions(top_k=9))
+    assert list(answer["probabilities"]) == ["dark", "light", "grey"]
 
 
-def test_a_timeline_scores_consecutive_frames_over_the_whole_video(scorer, mp4):
+def test_a_timeline_covers_the_video_with_clips_of_consecutive_frames(scorer, mp4):
     plain, over_time = (
-        scorer.score([source(mp4)], RequestOptions(timeline=timeline))[0]
+        scorer.score([request_of(mp4)], RequestOptions(timeline=timeline))[0]
         for timeline in (False, True)
     )
     timeline = over_time.pop("timeline")
@@ -341,29 +256,187 @@ def test_a_timeline_scores_consecutive_frames_over_the_whole_video(scorer, mp4):
         (0.0, 0.4), (0.3, 0.7), (0.6, 1.0),
     ]  # fmt: skip
     assert [part["probabilities"]["light"] for part in timeline] == pytest.approx(
-        [light([0, 1, 2, 3]), light([3, 4, 5, 6]), light([6, 7, 8, 9])], abs=2e-3
+        [brightness([0, 1, 2, 3]), brightness([3, 4, 5, 6]), brightness([6, 7, 8, 9])], abs=2e-3
     )
+    assert timeline[0].keys() == {"start_seconds", "end_seconds", "probabilities"}
 
 
-def test_the_timeline_of_a_part_counts_from_the_first_frame_of_the_video(scorer, mp4):
-    part = VideoSource(mp4, "it", Segment(0.5, 0.9))
-    (row,) = scorer.score([part], RequestOptions(timeline=True))
-    (found,) = row["timeline"]
-    assert (found["start_seconds"], found["end_seconds"]) == (0.5, 0.9)
-    assert found["probabilities"]["light"] == pytest.approx(light([5, 6, 7, 8]), abs=2e-3)
+def test_the_timeline_of_a_segment_counts_from_the_first_frame_of_the_video(scorer, mp4):
+    request = VideoRequest(mp4, "it", Segment(0.5, 0.9))
+    (answer,) = scorer.score([request], RequestOptions(timeline=True))
+    (part,) = answer["timeline"]
+    assert (part["start_seconds"], part["end_seconds"]) == (0.5, 0.9)
+    assert part["probabilities"]["light"] == pytest.approx(brightness([5, 6, 7, 8]), abs=2e-3)
 
 
-def test_a_video_shorter_than_a_clip_is_one_window(scorer):
+def test_a_video_shorter_than_a_clip_is_one_timeline_segment(scorer):
     short = encode_mp4(numbered_frames(2), fps=10)
-    (row,) = scorer.score([source(short)], RequestOptions(timeline=True))
-    (part,) = row["timeline"]
+    (answer,) = scorer.score([request_of(short)], RequestOptions(timeline=True))
+    (part,) = answer["timeline"]
     assert (part["start_seconds"], part["end_seconds"]) == (0.0, 0.2)
-    assert part["probabilities"] == row["probabilities"]
+    assert part["probabilities"] == answer["probabilities"]
 
 
-def test_more_videos_than_go_at_once_are_scored_in_their_order(scorer, mp4):
+def test_videos_of_several_batches_are_answered_in_order(scorer, mp4):
     bright = encode_mp4(numbered_frames(28)[20:], fps=10)
-    rows = scorer.score([source(mp4)] * 33 + [source(bright)], RequestOptions())
-    found = [row["probabilities"]["light"] for row in rows]
-    assert found[:33] == pytest.approx([light([1, 3, 6, 8])] * 33, abs=2e-3)
-    assert found[33] == pytest.approx(light([21, 23, 25, 27]), abs=2e-3)
+    answers = scorer.score([request_of(mp4)] * 33 + [request_of(bright)], RequestOptions())
+    light = [answer["probabilities"]["light"] for answer in answers]
+    assert light[:33] == pytest.approx([brightness([1, 3, 6, 8])] * 33, abs=2e-3)
+    assert light[33] == pytest.approx(brightness([21, 23, 25, 27]), abs=2e-3)
+
+
+def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
+    """Decode, extract and evaluate give the answers of the server, also for several clips."""
+    extract = ExtractSection(frames=4, clips_per_video=3)
+    task = Classification(("left", "right", "up"), top_k=2, target_accuracy=0.95)
+    lengths = {"2.mp4": 2, "5.mp4": 5, "9.mp4": 9}
+    generator = np.random.default_rng(0)
+    for name, length in lengths.items():
+        noise = generator.integers(0, 256, (length, 32, 32, 3), dtype=np.uint8)
+        (tmp_path / name).write_bytes(encode_mp4(noise, fps=10))
+    records = decode_records(
+        tmp_path / "frames",
+        [VideoRecord(name, "up", "test", name, sha256=name) for name in lengths],
+        videos=tmp_path,
+        decode=DECODE,
+        workers=1,
+    )
+    write_clips(
+        tmp_path / "test",
+        records,
+        load=lambda record: load_frames(stored_path(tmp_path / "frames", record.facts.key), DECODE),
+        extract=extract,
+        frame_size=(16, 16),
+    )
+    clips = ClipArrays(tmp_path / "test")
+    # Two frames give one clip, five give two different ones, nine give three.
+    assert len(clips) == 6
+    keras.utils.set_random_seed(0)
+    section = ModelSection.model_validate(
+        {"cnn": {"filters": [4]}, "frame_features": 8, "temporal": {"units": [8]}}
+    )
+    model = build_model(section, task, frame_shape=(16, 16, 3))
+    predictions = predict_videos(model, clips, task)
+    evaluated = dict(zip(predictions.videos, predictions.outputs, strict=True))
+
+    served = ModelMetadata(task, Preprocessing(DECODE, extract))
+    scorer = Scorer(model, served, Decoder(DECODE, timeout_seconds=30))
+    requests = [VideoRequest(tmp_path / name, name) for name in lengths]
+    averaged, single = (scorer.score(requests, RequestOptions(clips=n)) for n in (0, 1))
+    for name, answer, alone in zip(lengths, averaged, single, strict=True):
+        expected = evaluated[name]
+        assert list(answer["probabilities"].values()) == pytest.approx(expected, abs=1e-6)
+        assert answer["label"] == task.class_names[expected.argmax()]
+        differs = not np.allclose(list(alone["probabilities"].values()), expected, atol=1e-5)
+        assert differs == (name != "2.mp4")
+
+
+# The model as MLflow serves it
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> VideoModel:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder)
+    artifacts = {"model": str(folder / "model.keras"), "metadata": str(folder / "model.json")}
+    model = VideoModel()
+    model.load_context(PythonModelContext(artifacts, {"path_root": ""}))
+    return model
+
+
+def predict(model: VideoModel, rows: list[dict], **params) -> list[dict]:
+    return model.predict(None, pd.DataFrame(rows), params).to_dict("records")
+
+
+def test_a_row_with_a_video_gets_an_answer(served, mp4):
+    (answer,) = predict(served, [{"video": mp4}])
+    assert answer["label"] == "dark"
+    assert answer["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
+
+
+def test_missing_values_are_none_and_not_nan(served, mp4):
+    good, bad = predict(served, [{"video": mp4}, {"video": b"junk"}], keep_going=True)
+    assert good["error"] is None
+    assert bad["label"] is None
+    assert bad["error"].startswith("not a video that can be opened")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "Expected one row a video"),
+        ([{"video": b"junk"}], "Video 1: <4 bytes>: not a video that can be opened"),
+        ([{"path": "/etc/passwd"}], "Video 1: /etc/passwd: this server does not read files"),
+    ],
+)
+def test_an_invalid_request_is_answered_with_its_message_only(served, rows, message):
+    with pytest.raises(ServingError) as caught:
+        predict(served, rows)
+    answer = json.loads(caught.value.serialize_as_json())
+    assert answer["error_code"] == "INVALID_PARAMETER_VALUE"  # status 400
+    assert answer["message"].startswith(message)
+
+
+def test_a_fault_of_the_machine_is_not_an_error_of_the_request(served, mp4, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/tmp")
+    with pytest.raises(ServingError) as caught:
+        predict(served, [{"video": mp4}])
+    answer = json.loads(caught.value.serialize_as_json())
+    assert answer["error_code"] == "INTERNAL_ERROR"  # status 500
+    assert "Not a directory" in answer["message"]
+    assert "/dev/null" not in answer["message"]
+
+
+def test_the_signature_lists_the_fields_of_the_task():
+    signature = signature_of(metadata().task)
+    assert signature.inputs.input_names() == ["video", "path", "start_seconds", "end_seconds"]
+    assert signature.outputs.input_names() == [
+        "label", "probability", "probabilities", "confident", "timeline", "error",
+    ]  # fmt: skip
+    assert [param.name for param in signature.params] == [
+        "top_k", "timeline", "clips", "keep_going",
+    ]  # fmt: skip
+    (segment,) = [column for column in signature.outputs if column.name == "timeline"]
+    properties = [part.name for part in segment.type.dtype.properties]
+    assert properties == ["end_seconds", "probabilities", "start_seconds"]
+
+
+# The server
+
+
+def test_the_server_finds_uvicorn_without_an_activated_environment(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert shutil.which("uvicorn") is None
+    environment = server_environment(ServingConfig())
+    assert shutil.which("uvicorn", path=environment["PATH"]) is not None
+    assert environment["PATH"].endswith(":/nowhere")
+
+
+def test_the_server_uses_the_store_of_this_process(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////other.db")
+    mlflow.set_tracking_uri("sqlite:////elsewhere/mlflow.db")
+    environment = server_environment(ServingConfig())
+    assert environment["MLFLOW_TRACKING_URI"] == "sqlite:////elsewhere/mlflow.db"
+
+
+def test_the_config_reaches_the_model_as_json():
+    config = ServingConfig("/videos", 5, 2)
+    content = json.loads(server_environment(config)["SERVING_MODEL_CONFIG"])
+    assert ServingConfig.from_json(content) == config
+    assert ServingConfig.from_json(None) == ServingConfig(path_root="", decoders=0)
+
+
+def test_the_server_waits_longer_than_the_decoder():
+    config = ServingConfig(timeout_seconds=5)
+    command = serve_command("models:/m/3", host="127.0.0.1", port=5001, config=config)
+    assert command[1:5] == ["-m", "mlflow", "models", "serve"]
+    assert command[command.index("--timeout") + 1] == "65"
+
+
+def test_the_configuration_comes_from_params(tmp_path):
+    decode, compute = DecodeSection(timeout_seconds=7), ComputeSection(workers=3)
+    config = serving_config(ServeSection(path_root=str(tmp_path)), decode, compute)
+    assert config == ServingConfig(str(tmp_path), 7, 3)
+    assert serving_config(ServeSection(), decode, compute).path_root == ""
+    with pytest.raises(PipelineError, match=r"serve\.path_root must be a folder.*Received: /none"):
+        serving_config(ServeSection(path_root="/none"), decode, compute)

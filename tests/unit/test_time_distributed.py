@@ -1,4 +1,5 @@
-import logging
+"""TimeDistributed equals Keras's own layer on real frames and does not run padding."""
+
 import subprocess
 import sys
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.model import time_distributed
 from pipeline.model.time_distributed import TimeDistributed
 from tests.architectures import build, noise_clips, tiny
 
@@ -38,14 +38,14 @@ def test_equal_to_keras_own_layer_when_nothing_is_padded(frames):
     np.testing.assert_allclose(ours(frames, mask=np.ones((3, 5), bool)), stock(frames), atol=1e-6)
 
 
-def test_real_frames_are_run_and_padding_gives_zeros(frames):
+def test_real_frames_run_and_padding_gives_zeros(frames):
     layer = TimeDistributed(cnn())
     whole, masked = np.array(layer(frames)), np.array(layer(frames, mask=MASK))
     np.testing.assert_allclose(masked[MASK], whole[MASK], atol=1e-6)
     assert (masked[~MASK] == 0).all()
 
 
-def test_padding_leaves_the_statistics_of_batch_norm_alone(frames):
+def test_padding_does_not_change_the_statistics_of_batch_norm(frames):
     """Moving mean and variance after a training step are those of the real frames alone."""
     padded, alone = TimeDistributed(cnn()), TimeDistributed(cnn())
     frames[~MASK] = 1e3
@@ -66,7 +66,7 @@ def test_any_length_and_batch_size_in_one_graph(frames):
     np.testing.assert_allclose(short, whole[:2, :3], atol=1e-6)
 
 
-def test_the_cnn_stands_once_in_the_graph():
+def test_the_cnn_is_once_in_the_graph():
     layer = TimeDistributed(cnn())
     layer.build((None, 16, 8, 8, 2))
     graph = tf.function(lambda x, m: layer(x, mask=m)).get_concrete_function(
@@ -82,7 +82,7 @@ def test_it_is_a_time_distributed_layer_by_name_and_type():
     assert type(layer).__name__ == "TimeDistributed"
 
 
-def test_layers_with_several_inputs_are_applied_too(frames):
+def test_layers_with_several_inputs_are_applied(frames):
     added = TimeDistributed(keras.layers.Add())([frames, 2 * frames], mask=MASK)
     np.testing.assert_allclose(added, 3 * frames * MASK[:, :, None, None, None], atol=1e-6)
     assert TimeDistributed(keras.layers.Concatenate()).compute_output_shape(
@@ -97,94 +97,12 @@ class Shrunk(keras.layers.Layer):
         return inputs[0] + inputs[1] * 0.5
 
 
-def test_a_layer_of_several_inputs_that_does_not_say_its_shape_is_tried():
+def test_the_shape_of_a_layer_without_compute_output_shape_is_traced():
     layer = TimeDistributed(Shrunk())
     assert layer.compute_output_shape([(None, None, 8, 2)] * 2) == (None, None, 8, 2)
 
 
-def compiled_by_xla(layer):
-    return tf.function(lambda frames, mask: layer(frames, mask=mask), jit_compile=True)
-
-
-def test_compiled_by_xla_it_gives_the_same_and_says_once_what_it_costs(frames, caplog):
-    time_distributed._warn_of_folding.cache_clear()
-    layer = TimeDistributed(cnn())
-    expected = layer(frames, mask=MASK)
-    frames[~MASK] = np.nan
-    with caplog.at_level(logging.WARNING):
-        first = compiled_by_xla(layer)(frames, MASK)
-        second = compiled_by_xla(layer)(frames[:, :4], MASK[:, :4])
-    np.testing.assert_allclose(first, expected, atol=1e-5)
-    np.testing.assert_allclose(second, expected[:, :4], atol=1e-5)
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "XLA cannot compile frames of a number that changes"
-    ]
-
-
-def test_compiled_by_xla_padding_has_no_gradient(frames):
-    layer = TimeDistributed(cnn())
-
-    @tf.function(jit_compile=True)
-    def gradient(pixels, mask):
-        with tf.GradientTape() as tape:
-            tape.watch(pixels)
-            total = tf.reduce_sum(layer(pixels, mask=mask) ** 2)
-        return tape.gradient(total, pixels)
-
-    found = np.array(gradient(tf.constant(frames), tf.constant(MASK)))
-    assert (found[~MASK] == 0).all()
-    assert np.abs(found[MASK]).max() > 0
-
-
-RECURRENT = [
-    {"recurrent": "lstm"},
-    {"recurrent": "gru", "bidirectional": True, "summary": "attention"},
-    {"recurrent": "none", "summary": "attention"},
-]
-
-
-@pytest.mark.parametrize("temporal", RECURRENT, ids=lambda temporal: temporal["recurrent"])
-def test_a_classifier_can_be_compiled_by_xla(temporal):
-    model = build(tiny(**temporal))
-    frames, mask = map(tf.constant, noise_clips([2, 4], 4, 0, (8, 8, 3)))
-    compiled = tf.function(
-        lambda frames, mask: model({"frames": frames, "mask": mask}), jit_compile=True
-    )
-    expected = model({"frames": frames, "mask": mask})
-    np.testing.assert_allclose(compiled(frames, mask), expected, atol=1e-5)
-
-
-def training_step(model):
-    """Return a function that does a step and gives the gradients; batch norm keeps count."""
-
-    def step(frames, mask, labels):
-        with tf.GradientTape() as tape:
-            found = model({"frames": frames, "mask": mask}, training=True)
-            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, found))
-        return tape.gradient(loss, [weight.value for weight in model.trainable_weights])
-
-    return step
-
-
-def test_a_training_step_compiled_by_xla_is_the_same_with_batch_norm():
-    """On whole clips: it would count padding, see TimeDistributed."""
-    model = build(tiny())
-    start = model.get_weights()
-    frames, mask = map(tf.constant, noise_clips([4, 4], 4, 0, (8, 8, 3)))
-    labels = tf.constant([0, 1])
-    expected = training_step(model)(frames, mask, labels)
-    after = model.get_weights()
-    model.set_weights(start)
-    found = tf.function(training_step(model), jit_compile=True)(frames, mask, labels)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-    for one, other in zip(model.get_weights(), after, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-    moved = [n for n, (a, b) in enumerate(zip(start, after, strict=True)) if (a != b).any()]
-    assert [model.weights[n].name for n in moved] == ["moving_mean", "moving_variance"] * 2
-
-
-def test_keras_trains_without_xla_where_it_is_asked_for_it():
+def test_keras_trains_without_xla_when_jit_compile_is_set():
     model = build(tiny(recurrent="none", summary="mean"))
     with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
         model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
@@ -221,6 +139,7 @@ for temporal in ({"recurrent": "none", "summary": "mean"}, {"recurrent": "lstm"}
 """
 
 
+@pytest.mark.long
 def test_two_mirrored_devices_train_as_one():
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_ON_TWO_DEVICES], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Runs in a real store: a new sqlite file in a folder of its own for every test."""
+"""Runs in a real store: each test has a new sqlite file in its own folder."""
 
 import os
 import shutil
@@ -13,18 +13,16 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.base.errors import PipelineError
-from pipeline.tracking import runs
+from pipeline.common.errors import PipelineError
 from pipeline.tracking.epochs import EpochMetrics
+from pipeline.tracking.interruption import process_tags
 from pipeline.tracking.runs import (
     ensure_run,
     find_run,
-    log_epoch,
     tag_cnn_weights,
     tag_model,
     training_run,
 )
-from pipeline.tracking.scores import log_evaluation
 from pipeline.tracking.store import connect, experiment_id
 
 REPOSITORY = Path(__file__).parents[2]
@@ -86,7 +84,7 @@ def git(*arguments):
     subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
 
 
-# What a run carries
+# Content of a run
 
 
 def test_a_run_carries_params_data_and_the_process(folder):
@@ -112,7 +110,7 @@ def test_a_run_carries_params_data_and_the_process(folder):
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
 
 
-def test_a_run_knows_what_the_file_of_weights_held():
+def test_a_run_records_the_content_of_the_file_of_weights():
     Path("cnn.weights.h5").write_bytes(b"abc")
     with training_run(**MODEL) as run_id:
         tag_cnn_weights(run_id, Path("cnn.weights.h5"))
@@ -130,7 +128,7 @@ def test_without_a_lock_file_the_data_is_unknown():
     assert run.inputs.dataset_inputs == []
 
 
-def test_git_tags_see_changed_code_but_not_what_a_run_writes():
+def test_git_tags_see_changed_code_but_not_outputs_of_a_run():
     git("init", "--initial-branch", "trunk")
     for name in ("params.yaml", "dvc.lock", "data/demo/dvc.lock", "eval/metrics.json"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +199,7 @@ def test_a_store_that_fails_at_the_end_does_not_fail_the_training(monkeypatch, c
         monkeypatch.delenv("MLFLOW_TRACKING_URI")
         Path("mlflow.db").rename("gone.db")
         Path("mlflow.db").write_bytes(b"")
-    assert "evaluate will start another run for this model" in caplog.text
+    assert "The evaluate stage will create another run for this model" in caplog.text
     assert "The run stays open" in caplog.text
 
 
@@ -220,7 +218,7 @@ def test_ctrl_c_kills_the_run():
     assert status_of(run_id) == "KILLED"
 
 
-def test_the_handler_of_sigterm_is_put_back():
+def test_the_handler_of_sigterm_is_restored():
     before = signal.getsignal(signal.SIGTERM)
     with training_run(**MODEL):
         assert signal.getsignal(signal.SIGTERM) != before
@@ -268,23 +266,23 @@ def test_the_next_training_closes_a_run_whose_process_is_gone():
     child.communicate()
 
 
-def test_a_run_of_ananother_host_stays_open():
+def test_a_run_of_another_host_stays_open():
     client = connect()
     gone = {"process.pid": "4194305", "process.started": "1.00"}  # above the largest id of Linux
     remote, local = (
         client.create_run(
             experiment_id(client, "video-classifier"), tags={**gone, "process.host": host}
         ).info.run_id
-        for host in ("elsewhere", runs.process_tags()["process.host"])
+        for host in ("elsewhere", process_tags()["process.host"])
     )
     with training_run(**MODEL):
         pass
     assert (status_of(remote), status_of(local)) == ("RUNNING", "KILLED")
 
 
-def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_run_open():
+def test_a_new_process_with_the_id_of_a_dead_one_does_not_keep_its_run_open():
     client = connect()
-    tags = {**runs.process_tags(), "process.started": "1.00"}
+    tags = {**process_tags(), "process.started": "1.00"}
     run = client.create_run(experiment_id(client, "video-classifier"), tags=tags)
     with training_run(**MODEL):
         pass
@@ -307,7 +305,7 @@ def test_the_newest_run_of_a_model_is_found():
     assert ensure_run("bbb", **MODEL, history=[]) == found[1]
 
 
-def test_a_run_is_made_again_after_the_store_was_deleted(folder, monkeypatch, empty_database):
+def test_a_run_is_recreated_after_the_store_was_deleted(folder, monkeypatch, empty_database):
     with training_run(**MODEL) as run_id:
         tag_model(run_id, "aaa")
     Path("dvc.lock").write_text(LOCK)
@@ -327,6 +325,7 @@ def test_a_run_is_made_again_after_the_store_was_deleted(folder, monkeypatch, em
     assert history_of(again, "val_loss") == [(1, 4.0)]
 
 
+@pytest.mark.long
 def test_deleting_the_default_store_starts_a_new_one():
     """In fresh processes: an open database file lives on after it was deleted."""
     code = """
@@ -348,42 +347,6 @@ def test_deleting_the_default_store_starts_a_new_one():
     assert first == again != other == other_again
 
 
-# Scores
-
-
-def test_scores_intervals_and_pictures_are_logged_and_replaced(folder):
-    with training_run(**MODEL) as run_id:
-        log_epoch(run_id, 1, {"loss": 1.0})
-    ended = the_run(run_id).info.end_time
-    for accuracy in (0.75, 0.5, 0.5):
-        pictures = folder / "plots"
-        pictures.mkdir(exist_ok=True)
-        (pictures / "confusion.png").write_text(f"picture at {accuracy}")
-        table = folder / "predictions.csv"
-        table.write_text(f"table at {accuracy}")
-        log_evaluation(
-            run_id,
-            scores={"accuracy": accuracy, "videos": 8},
-            intervals={"accuracy": (accuracy - 0.25, accuracy + 0.125)},
-            settings={"top_k": 2, "seed": round(accuracy * 4)},
-            files=[pictures, table],
-        )
-    run = the_run(run_id)
-    assert run.data.metrics == {
-        "loss": 1.0,
-        "test/accuracy": 0.5,
-        "test_interval/accuracy_low": 0.25,
-        "test_interval/accuracy_high": 0.625,
-        "test/videos": 8,
-    }
-    assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
-    (artifacts,) = (folder / "mlartifacts").rglob("evaluation")
-    assert (artifacts / "plots/confusion.png").read_text() == "picture at 0.5"
-    assert (artifacts / "predictions.csv").read_text() == "table at 0.5"
-    assert (run.data.tags["evaluate.top_k"], run.data.tags["evaluate.seed"]) == ("2", "2")
-    assert not any(key.startswith("evaluate") for key in run.data.params)
-
-
 # Stores that cannot be used
 
 
@@ -393,7 +356,7 @@ def failure():
     return str(caught.value)
 
 
-def test_a_server_that_does_not_answer_is_one_sentence_soon(monkeypatch):
+def test_an_unreachable_server_is_one_sentence_soon(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     started = time.monotonic()
     assert failure() == (
@@ -404,7 +367,7 @@ def test_a_server_that_does_not_answer_is_one_sentence_soon(monkeypatch):
     assert time.monotonic() - started < 20
 
 
-def test_a_database_that_cannot_be_opened_is_one_sentence_soon(monkeypatch):
+def test_an_unusable_database_is_one_sentence_soon(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", UNUSABLE)
     started = time.monotonic()
     assert failure() == (
@@ -414,12 +377,12 @@ def test_a_database_that_cannot_be_opened_is_one_sentence_soon(monkeypatch):
     assert time.monotonic() - started < 2
 
 
-def test_a_damaged_store_says_how_to_start_again(folder):
+def test_the_error_of_a_damaged_store_names_the_remedy(folder):
     Path("mlflow.db").write_bytes(b"junk" * 1000)
     assert failure() == (
         f"MLflow at sqlite:///{folder}/mlflow.db: (sqlite3.DatabaseError) file is not a database. "
         "If its files are damaged, delete mlflow.db and mlartifacts. After the store was deleted, "
-        "the last model comes back with: dvc repro --force --single-item evaluate register"
+        "log and register the last model again with: dvc repro --force --single-item register"
     )
 
 
@@ -443,7 +406,7 @@ def test_a_store_that_was_moved_is_refused(folder, monkeypatch):
     )
 
 
-def test_a_deleted_experiment_says_how_to_bring_it_back():
+def test_the_error_of_a_deleted_experiment_names_the_remedy():
     client = connect()
     number = experiment_id(client, "video-classifier")
     client.delete_experiment(number)
@@ -451,7 +414,7 @@ def test_a_deleted_experiment_says_how_to_bring_it_back():
     assert f"mlflow experiments restore --experiment-id {number}" in failure()
 
 
-def test_the_store_of_this_folder_is_not_passed_on_to_other_processes():
+def test_the_default_store_is_not_inherited_by_child_processes():
     with training_run(**MODEL):
         assert "MLFLOW_TRACKING_URI" not in os.environ
 

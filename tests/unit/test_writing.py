@@ -28,19 +28,19 @@ def decoded(mp4):
 
 
 @pytest.mark.parametrize("count", [1, 2, 25])
-def test_the_frames_come_back_in_order_and_nearly_equal(count):
+def test_decoding_gives_the_frames_in_order_and_nearly_equal(count):
     frames = moving_texture(count)
     _, shown = decoded(encode_mp4(frames, fps=10))
     pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
     assert pictures.shape == frames.shape
     error = np.abs(pictures.astype(int) - frames)
     assert error.mean() < 6  # most of it from one colour sample for 2 x 2 pixels
-    # A frame in another's place would be 2 pixels off, which is more than the loss.
+    # A frame in a wrong position would be shifted by 2 pixels, which is more than the loss.
     distance = np.abs(pictures[:, None].astype(int) - frames[None]).mean(axis=(2, 3, 4))
     assert distance.argmin(axis=1).tolist() == list(range(count))
 
 
-def test_it_is_h264_in_yuv420p():
+def test_the_format_is_h264_in_yuv420p():
     stream, shown = decoded(encode_mp4(moving_texture(3), fps=10))
     assert stream.codec_context.codec.canonical_name == "h264"
     assert {frame.format.name for frame in shown} == {"yuv420p"}
@@ -51,7 +51,7 @@ def test_it_is_h264_in_yuv420p():
     ("fps", "rate"),
     [(10, Fraction(10)), (30000 / 1001, Fraction(30000, 1001)), (0.5, Fraction(1, 2))],
 )
-def test_every_frame_lasts_one_step_and_so_does_the_last(fps, rate):
+def test_every_frame_lasts_one_interval_including_the_last(fps, rate):
     stream, shown = decoded(encode_mp4(moving_texture(7), fps=fps))
     assert stream.average_rate == rate
     assert [frame.pts * frame.time_base for frame in shown] == [n / rate for n in range(7)]
@@ -59,7 +59,7 @@ def test_every_frame_lasts_one_step_and_so_does_the_last(fps, rate):
     assert stream.duration * stream.time_base == 7 / rate
 
 
-def test_keyframes_are_where_they_were_asked_for_even_at_a_cut():
+def test_keyframes_have_a_fixed_distance_even_at_a_scene_change():
     frames = moving_texture(12)
     frames[6:] = 255 - frames[6:]
     _, shown = decoded(encode_mp4(frames, fps=10, keyframe_every=5))
@@ -71,13 +71,13 @@ def test_a_higher_crf_gives_a_smaller_file():
     assert len(encode_mp4(frames, fps=10, crf=40)) < len(encode_mp4(frames, fps=10, crf=10))
 
 
-def test_the_same_frames_give_the_same_bytes_whatever_was_in_memory_before():
+def test_the_same_frames_give_the_same_bytes_whatever_uninitialised_memory_holds():
     textures = np.random.default_rng(0).integers(0, 256, (50, 66, 3), dtype=np.uint8)
     frames = np.stack([np.roll(textures, (n, 2 * n), axis=(0, 1)) for n in range(20)])
     digests = set()
-    for filling in range(10):
-        # What an encoder reads without having written it comes from blocks freed just before.
-        blocks = [np.full(size, filling * 25, np.uint8) for size in range(100, 60_000, 100)]
+    for value in range(10):
+        # Uninitialised memory of the encoder comes from blocks that were just freed.
+        blocks = [np.full(size, value * 25, np.uint8) for size in range(100, 60_000, 100)]
         del blocks
         digests.add(hashlib.sha256(encode_mp4(frames, fps=10)).hexdigest())
     assert len(digests) == 1
@@ -106,13 +106,13 @@ def test_a_view_with_gaps_in_memory_is_encoded_like_its_copy():
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (np.zeros((2, 4, 4, 3), np.float32), "received float32 [2, 4, 4, 3]"),
-        (np.zeros((4, 4, 3), np.uint8), "received uint8 [4, 4, 3]"),
-        (np.zeros((2, 4, 4, 1), np.uint8), "received uint8 [2, 4, 4, 1]"),
-        (np.zeros((0, 4, 4, 3), np.uint8), "received uint8 [0, 4, 4, 3]"),
-        (np.zeros((2, 5, 4, 3), np.uint8), "received 5 x 4"),
-        (np.zeros((2, 4, 5, 3), np.uint8), "received 4 x 5"),
-        (np.zeros((2, 0, 4, 3), np.uint8), "received 0 x 4"),
+        (np.zeros((2, 4, 4, 3), np.float32), "Received: float32 [2, 4, 4, 3]"),
+        (np.zeros((4, 4, 3), np.uint8), "Received: uint8 [4, 4, 3]"),
+        (np.zeros((2, 4, 4, 1), np.uint8), "Received: uint8 [2, 4, 4, 1]"),
+        (np.zeros((0, 4, 4, 3), np.uint8), "Received: uint8 [0, 4, 4, 3]"),
+        (np.zeros((2, 5, 4, 3), np.uint8), "Received: 5 x 4"),
+        (np.zeros((2, 4, 5, 3), np.uint8), "Received: 4 x 5"),
+        (np.zeros((2, 0, 4, 3), np.uint8), "Received: 0 x 4"),
     ],
 )
 def test_frames_that_cannot_be_encoded_are_refused(frames, message):
@@ -123,5 +123,5 @@ def test_frames_that_cannot_be_encoded_are_refused(frames, message):
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan")])
 def test_fps_must_be_above_zero(fps):
-    with pytest.raises(ValueError, match=f"fps: expected a number above 0, received {fps}"):
+    with pytest.raises(ValueError, match=f"fps: expected a number above 0. Received: {fps}"):
         encode_mp4(np.zeros((1, 4, 4, 3), np.uint8), fps=fps)

@@ -1,0 +1,553 @@
+"""The command line ``vidpipe``: each verb is a few lines over a package.
+
+Imports that take time stand inside the verbs, so that help and completion answer at once.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.common.command import run_command
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from pipeline.params import Params
+
+logger = logging.getLogger(__name__)
+
+_DIFFERENT = 3  # exit code of rebuild
+
+app = typer.Typer(
+    help="From a folder of labelled videos to an evaluated, registered and served model.",
+    epilog="A version is named 3, @champion, name@alias or name/3. Exit codes: 0 done, 1 error, "
+    "2 wrong arguments, 3 refused or different, 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+ci_app = typer.Typer(
+    help="Steps of a CI job around retrain and promote.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(ci_app, name="ci")
+
+Version = Annotated[
+    str, typer.Argument(metavar="VERSION", help="such as 3, @champion, name@alias or name/3")
+]
+
+
+def main() -> None:
+    """Run ``vidpipe``."""
+    run_command(app)
+
+
+@app.command()
+def repro(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="STAGE", help="stages; default: all")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="run stages that are up to date")] = False,
+    single_item: Annotated[
+        bool, typer.Option("--single-item", help="run these stages, not those before them")
+    ] = False,
+) -> None:
+    """Run the stages that are out of date.
+
+    params.yaml is checked first. When a stage fails, its last good outputs are checked out again.
+
+    \b
+    Example:    vidpipe repro train
+    Exit codes: 0 done, 1 error, 130 interrupted; when a stage fails, that of DVC.
+    """
+    from pipeline.retraining.repro import reproduce, summary_lines
+
+    code = reproduce(targets or [], force=force, single_item=single_item)
+    if code:
+        raise typer.Exit(code)
+    if not targets:
+        _print_lines(summary_lines(_params()))
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml, its paths and the model.
+
+    \b
+    Example:    vidpipe check
+    Exit codes: 0 valid, 1 error.
+    """
+    from pipeline.retraining.checks import check_settings
+
+    check_settings()
+    print("params.yaml is valid.")
+
+
+@app.command()
+def predict(
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO", help="files, folders, or patterns in quotes")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="VERSION",
+            help="default: the version that this checkout registered, otherwise @challenger",
+        ),
+    ] = "",
+    csv: Annotated[
+        str, typer.Option("--csv", metavar="FILE", help="write csv; - is the terminal")
+    ] = "",
+    json: Annotated[
+        str, typer.Option("--json", metavar="FILE", help="write JSON; - is the terminal")
+    ] = "",
+    preview: Annotated[
+        Path | None,
+        typer.Option("--preview", metavar="PNG", help="draw the frames that the model saw"),
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="also answer for each segment of a video")
+    ] = False,
+    clips: Annotated[
+        int,
+        typer.Option(
+            "--clips",
+            metavar="N",
+            min=0,
+            help="clips of a video, at most, whose outputs are averaged; 0: as in training",
+        ),
+    ] = 0,
+) -> None:
+    """Predict videos with a registered model.
+
+    A table is printed, unless --csv or --json is given.
+
+    \b
+    Example:    vidpipe predict a.mp4 clips/ --timeline --json out.json
+    Exit codes: 0 done, 1 error, or a video could not be predicted, 130 interrupted.
+    """
+    from pipeline.serving.predict import LocalModel, as_csv, as_json, as_table, named_videos
+    from pipeline.serving.request import RequestOptions, ServingConfig
+
+    files = named_videos(videos)
+    options = RequestOptions.from_params({"timeline": timeline, "clips": clips}, prefix="--")
+
+    from tqdm import tqdm
+
+    from pipeline.common.paths import MODEL, MODEL_METADATA
+    from pipeline.registry.versions import version_file, version_title
+    from pipeline.review.film_strips import write_preview
+
+    params = _params()
+    version = _version(model or _registered_here(), params)
+    logger.info("model %s", version_title(version))
+    decoders = min(len(files), params.compute.workers or len(os.sched_getaffinity(0)))
+    config = ServingConfig(timeout_seconds=params.decode.timeout_seconds, decoders=decoders)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (MODEL.name, MODEL_METADATA.name):
+            shutil.copy(version_file(version, name), Path(folder, name))
+        local = LocalModel(Path(folder), config)
+    progress = tqdm(
+        local.predict(files, options), "predict", len(files), unit="video", disable=None
+    )
+    answers = list(progress)
+    if csv:
+        _write(as_csv(files, answers, local.task), csv)
+    if json:
+        _write(as_json(files, answers, local.task), json)
+    if not csv and not json:
+        print(as_table(files, answers, local.task), end="")
+    failed = [
+        (file, answer) for file, answer in zip(files, answers, strict=True) if "error" in answer
+    ]
+    if preview:
+        write_preview(
+            preview,
+            [
+                (f"{file}: {local.task.answer_line(answer, shown=1)[0]}", seen)
+                for file, answer in zip(files, answers, strict=True)
+                if "error" not in answer and (seen := local.seen_clips(file, options))
+            ],
+        )
+    if failed:
+        logger.error("%d of %d videos could not be predicted:", len(failed), len(files))
+        for file, answer in failed:
+            logger.error("  %s: %s", file, answer["error"])
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    version: Version = "@champion",
+    host: Annotated[
+        str, typer.Option("--host", help="0.0.0.0: reachable from other machines")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5001,
+) -> None:
+    """Serve a version over HTTP.
+
+    The server is MLflow's; docs/serving.md has requests and answers.
+
+    \b
+    Example:    vidpipe serve @champion --port 5001
+    Exit codes: 0 stopped, 1 error, 130 interrupted.
+    """
+    from pipeline.registry.versions import version_uri
+    from pipeline.serving.server import serve_command, server_environment, serving_config
+
+    params = _params()
+    config = serving_config(params.serve, params.decode, params.compute)
+    uri = version_uri(_version(version, params))
+    command = serve_command(uri, host=host, port=port, config=config)
+    logger.info("%s at http://%s:%d/invocations", uri, host, port)
+    os.execve(command[0], command, server_environment(config))
+
+
+@app.command()
+def export(
+    version: Version = "@champion",
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FOLDER", help="new, empty or an earlier export")
+    ] = Path("exported"),
+) -> None:
+    """Write a version as Keras and SavedModel files.
+
+    They need no MLflow.
+
+    \b
+    Example:    vidpipe export 3 --output exported
+    Exit codes: 0 written, 1 error.
+    """
+    from pipeline.registry.versions import export_version, version_uri
+
+    found = _version(version, _params())
+    export_version(found, output)
+    logger.info("%s: wrote %s", version_uri(found), output)
+
+
+@app.command()
+def crossval(
+    folds: Annotated[int, typer.Option("--folds", min=2)] = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other folds")] = 0,
+) -> None:
+    """Cross-validate the recipe of params.yaml.
+
+    Every clip is tested once, groups stay together. Doubtful labels of all videos are listed.
+
+    \b
+    Example:    vidpipe crossval --folds 5 --seed 0
+    Exit codes: 0 done, 1 error, 130 interrupted; when a stage fails, that of DVC.
+    """
+    from pipeline.retraining.crossval import cross_validate
+    from pipeline.retraining.repro import reproduce
+
+    if code := reproduce(["extract"]):
+        raise typer.Exit(code)
+    _print_lines(cross_validate(_params(), n_folds=folds, seed=seed))
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="version, run, git revision")] = "HEAD",
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="the same; workspace: the results in eval/")
+    ] = "workspace",
+) -> None:
+    """Compare two evaluated models.
+
+    Scores are compared on the test videos that both have.
+
+    \b
+    Example:    vidpipe compare @champion workspace
+    Exit codes: 0 compared, 1 error.
+    """
+    from pipeline.common.paths import COMPARISON
+    from pipeline.registry.compare import compare_sides, comparison_lines, write_comparison_page
+
+    params = _params()
+    comparison = compare_sides(a, b, name=params.register_.name, section=params.evaluate)
+    write_comparison_page(comparison, COMPARISON)
+    _print_lines(comparison_lines(comparison))
+    print(f"\nAs a page: {COMPARISON}")
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="default: @challenger")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="judge only; the champion stays")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="judge also a version that was rolled back")
+    ] = False,
+) -> None:
+    """Make a version champion if it passes the gate.
+
+    It is judged on the current test videos, against the champion.
+
+    \b
+    Example:    vidpipe promote 3 --dry-run
+    Exit codes: 0 promoted, passed or champion already, 1 error, 3 refused.
+    """
+    from pipeline.registry.gate import REFUSED_EXIT_CODE
+    from pipeline.registry.promotion import promote as promote_version
+
+    report = promote_version(_params(), version=version or None, dry_run=dry_run, again=again)
+    _print_lines(report.lines())
+    if report.decision.outcome == "refused":
+        raise typer.Exit(REFUSED_EXIT_CODE)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="a former champion; default: the last one")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="is recorded")] = (
+        "not given"
+    ),
+) -> None:
+    """Make the former champion the champion again.
+
+    \b
+    Example:    vidpipe rollback --reason "too slow"
+    Exit codes: 0 rolled back, 1 error.
+    """
+    from pipeline.registry.champions import RESTART_SERVERS, version_text
+    from pipeline.registry.promotion import roll_back
+
+    name = _params().register_.name
+    record = roll_back(name, reason=reason, version=version or None)
+    print(
+        f"{name}: version {record.version} is champion again, after "
+        f"{version_text(record.previous)}. Reason: {record.reason}"
+    )
+    print(RESTART_SERVERS)
+
+
+@app.command()
+def champions() -> None:
+    """Print which version was champion when.
+
+    \b
+    Example:    vidpipe champions
+    Exit codes: 0 printed, 1 error.
+    """
+    from pipeline.registry.champions import history_lines
+
+    _print_lines(history_lines(_params().register_.name))
+
+
+@app.command()
+def show(
+    version: Version = "@champion",
+    json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
+    files: Annotated[bool, typer.Option("--files", help="list every file")] = False,
+) -> None:
+    """Print what a version was trained from.
+
+    Its commit, params, scores and data.
+
+    \b
+    Example:    vidpipe show 3 --files
+    Exit codes: 0 printed, 1 error.
+    """
+    import json as json_module
+
+    from pipeline.registry.show import trace, trace_lines
+
+    found = trace(_version(version, _params()))
+    if json:
+        print(json_module.dumps(found.to_json(), indent=2))
+    else:
+        _print_lines(trace_lines(found, all_files=files))
+
+
+@app.command()
+def rebuild(
+    version: Version = "@champion",
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="FOLDER", help="keep the worktree in this new folder"),
+    ] = None,
+) -> None:
+    """Train a version again and compare.
+
+    It is trained from its commit, params and data; scores and weights are compared.
+
+    \b
+    Example:    vidpipe rebuild 3 --keep ../rebuilt
+    Exit codes: 0 the same, 1 error, 3 different.
+    """
+    from pipeline.registry.rebuild import rebuild as rebuild_version
+
+    result = rebuild_version(_version(version, _params()), keep=keep)
+    _print_lines(result.lines())
+    if not result.is_same:
+        raise typer.Exit(_DIFFERENT)
+
+
+@app.command()
+def retrain(
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="judge only; the champion stays")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="wait for another retraining in this folder")
+    ] = False,
+) -> None:
+    """Retrain on what changed, judge and promote.
+
+    Steps: pull, check the data, run stages, push, gate, report (eval/retrain.md).
+
+    \b
+    Example:    vidpipe retrain --no-promote
+    Exit codes: 0 promoted, passed or nothing to do, 1 unfit data or an error, 3 refused
+                (0 with --no-promote: a refusal is then a result), 130 interrupted.
+    """
+    from pipeline.registry.gate import REFUSED_EXIT_CODE
+    from pipeline.retraining.retrain import retrain as run_retraining
+
+    result = run_retraining(promote=not no_promote, wait=wait)
+    print(result.sentence)
+    if result.outcome == "unfit data":
+        raise typer.Exit(1)
+    if result.outcome == "refused" and not no_promote:
+        raise typer.Exit(REFUSED_EXIT_CODE)
+
+
+@app.command("data-check")
+def data_check() -> None:
+    """Check the data against that of the champion.
+
+    New videos are decoded first.
+
+    \b
+    Example:    vidpipe data-check
+    Exit codes: 0 no findings, or warnings only, 1 a check failed, or an error; when a stage
+                fails, that of DVC.
+    """
+    from pipeline.retraining.checks import check_data_set
+    from pipeline.retraining.repro import reproduce
+
+    if code := reproduce(["decode"]):
+        raise typer.Exit(code)
+    result = check_data_set(_params())
+    _print_lines(result.lines())
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@ci_app.command("pull")
+def ci_pull() -> None:
+    """Get videos and catalog from DVC's remote.
+
+    They are what promote needs.
+
+    \b
+    Example:    vidpipe ci pull
+    Exit codes: 0 done, or DVC has no remote, 1 error.
+    """
+    from pipeline.retraining.ci import pull_videos
+
+    print(pull_videos(_params()))
+
+
+@ci_app.command("commit")
+def ci_commit(
+    branch: Annotated[
+        str, typer.Option("--branch", help="is pushed to; empty: nothing is committed")
+    ] = "",
+) -> None:
+    """Commit the results of a retraining and push them.
+
+    \b
+    Example:    vidpipe ci commit --branch main
+    Exit codes: 0 pushed, or nothing to commit, 1 error.
+    """
+    from pipeline.retraining.ci import commit_results
+
+    if not branch:
+        print("--branch is empty: nothing is committed.")
+    else:
+        print(commit_results(branch, remote=os.environ.get("PUSH_URL") or "origin"))
+
+
+@ci_app.command("report")
+def ci_report() -> None:
+    """Post the report of a retraining.
+
+    It goes to the summary of the job and to the pull request.
+
+    \b
+    Example:    PULL_REQUEST=12 vidpipe ci report
+    Exit codes: 0 posted, or nothing to report, 1 error.
+    """
+    from pipeline.retraining.ci import post_report
+
+    _print_lines(post_report(os.environ))
+
+
+@ci_app.command("outcome")
+def ci_outcome() -> None:
+    """Print version= and promotable= for later jobs.
+
+    \b
+    Example:    vidpipe ci outcome >> "$GITHUB_OUTPUT"
+    Exit codes: 0 printed, 1 error.
+    """
+    from pipeline.retraining.ci import outcome_lines
+
+    _print_lines(outcome_lines(_params()))
+
+
+def _params() -> "Params":
+    from pipeline.params import load_params
+
+    return load_params()
+
+
+def _registered_here() -> str:
+    """Return the version whose scores are in eval/, otherwise the challenger."""
+    from pipeline.common.files import read_json
+    from pipeline.common.paths import REGISTRATION
+
+    if not REGISTRATION.exists():
+        return "@challenger"
+    registration = read_json(REGISTRATION)
+    return f"{registration['name']}/{registration['version']}"
+
+
+def _version(text: str, params: "Params") -> "ModelVersion":
+    from pipeline.registry.versions import find_version
+
+    return find_version(text, name=params.register_.name)
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    print("\n".join(lines))
+
+
+def _write(text: str, destination: str) -> None:
+    """Write ``text`` to a file, or to stdout for ``-``."""
+    from pipeline.common.files import replacing_file
+
+    if destination == "-":
+        print(text, end="")
+        return
+    with replacing_file(Path(destination)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    logger.info("wrote %s", destination)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Read the clips of splits, memory-mapped. ``shards.py`` describes the files."""
+
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_csv, sha256_of_file, sha256_of_json
+from pipeline.common.paths import CLIPS_INDEX
+
+ShardKey = tuple[Path, int]  # folder of the split, number
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some clips of a split, memory-mapped.
+
+    Attributes:
+        frames: uint8 [n, T, H, W, 3].
+        mask: bool [n, T].
+        files: of ``frames`` and ``mask``.
+    """
+
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    files: tuple[Path, Path]
+
+    def digest(self) -> str:
+        """Return the SHA-256 that identifies the content."""
+        return sha256_of_json([sha256_of_file(path) for path in self.files])
+
+
+class ClipArrays:
+    """The clips of one or several splits. Only the clips that are read are loaded.
+
+    Attributes:
+        input_name: name of the model input that takes the frames.
+        names: name of the video of each clip.
+        targets: target of each clip, as text.
+        groups: group of each clip; clips of one group are alike.
+    """
+
+    input_name = "frames"
+
+    def __init__(self, *folders: Path) -> None:
+        """Open folders that ``write_clips`` wrote with the same settings.
+
+        Raises:
+            PipelineError: a folder has no clips.
+        """
+        self.names: list[str] = []
+        self.targets: list[str] = []
+        self.groups: list[str] = []
+        self._positions: list[tuple[ShardKey, int]] = []
+        for folder in folders:
+            if not (folder / CLIPS_INDEX).exists():
+                raise PipelineError(f"{folder}: no clips. Build them with: dvc repro extract")
+            rows = read_csv(folder / CLIPS_INDEX)
+            self.names += [row["name"] for row in rows]
+            self.targets += [row["target"] for row in rows]
+            self.groups += [row["group"] for row in rows]
+            self._positions += [((folder, int(row["shard"])), int(row["row"])) for row in rows]
+        keys = sorted({key for key, _ in self._positions})
+        self._shards = {key: _open_shard(*key) for key in keys}
+
+    def chosen(self, indices: Iterable[int]) -> Self:
+        """Return the clips with these indices, in this order."""
+        part = copy(self)
+        indices = list(indices)
+        part.names = [self.names[index] for index in indices]
+        part.targets = [self.targets[index] for index in indices]
+        part.groups = [self.groups[index] for index in indices]
+        part._positions = [self._positions[index] for index in indices]
+        return part
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def frames(self, index: int) -> NDArray[np.uint8]:
+        """Return uint8 [T, H, W, 3], RGB, zeros where the mask is False."""
+        shard, row = self._positions[index]
+        clip: NDArray[np.uint8] = self._shards[shard].frames[row]
+        return clip
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """Return bool [T], True for a real frame, right-padded."""
+        shard, row = self._positions[index]
+        mask: NDArray[np.bool_] = self._shards[shard].mask[row]
+        return mask
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return bool [N, T], True for a real frame, right-padded."""
+        return np.stack([self.mask(index) for index in range(len(self))])
+
+    def video_numbers(self) -> NDArray[np.int64]:
+        """Return int64 [N]: the number of the video of each clip, in order of appearance."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name in self.names], np.int64)
+
+    def first_of_videos(self) -> list[int]:
+        """Return the index of the first clip of each video, in order of appearance."""
+        _, first = np.unique(self.video_numbers(), return_index=True)
+        return [int(index) for index in first]
+
+    def shards(self) -> dict[ShardKey, Shard]:
+        """Return all shards of the folders."""
+        return dict(self._shards)
+
+    def position(self, index: int) -> tuple[ShardKey, int]:
+        """Return the shard of a clip and its row in the shard."""
+        return self._positions[index]
+
+
+def _open_shard(folder: Path, number: int) -> Shard:
+    files = folder / f"{number:02d}.frames.npy", folder / f"{number:02d}.mask.npy"
+    frames, mask = (np.load(path, mmap_mode="r") for path in files)
+    return Shard(frames, mask, files)

@@ -1,0 +1,119 @@
+"""Batch clips with tf.data. The only module of this package that imports TensorFlow."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+Inputs = dict[str, tf.Tensor]
+# Changes one clip: (frames uint8 [T, H, W, C], mask bool [T], encoded target, seed int32 [2])
+# -> (frames, encoded target).
+Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Reorders the real frames of a clip: (index of the clip, number of real frames) -> their indices.
+FrameOrder = Callable[[int, int], NDArray[np.int64]]
+
+_PARALLEL_READS = 2
+_PREFETCHED_BATCHES = 2
+
+
+class ClipSource(Protocol):
+    """Clips in memory or on disk: ``ClipArrays``, or the stored features of their frames."""
+
+    @property
+    def input_name(self) -> str:
+        """Name of the model input that takes the frames."""
+
+    def __len__(self) -> int: ...
+
+    def frames(self, index: int) -> NDArray[Any]:
+        """Return [T, ...] of one clip."""
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """Return bool [T], True for a real frame, right-padded."""
+
+
+def training_batches(
+    clips: ClipSource,
+    encoded: NDArray[Any],
+    *,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None = None,
+) -> tf.data.Dataset:
+    """Return batches in a new global order in every epoch, the same orders for the same seed.
+
+    Each batch is ``({"frames": uint8 [B, T, H, W, C], "mask": bool [B, T]}, encoded [B, ...])``;
+    the first key is ``clips.input_name``. Indices are shuffled, not clips: the shuffle is global
+    and needs no memory.
+
+    Args:
+        encoded: [N, ...], ``task.encode`` of the targets.
+        augment: changes each clip.
+    """
+    order = tf.data.Dataset.range(len(clips)).shuffle(
+        len(clips), seed=seed, reshuffle_each_iteration=True
+    )
+    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    read = _reader(clips)
+
+    def example(index: tf.Tensor, draw: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
+        frames, mask = read(index)
+        target = tf.gather(encoded, index)
+        if augment is not None:
+            clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
+            frames, target = augment(frames, mask, target, clip_seed)
+        return {clips.input_name: frames, "mask": mask}, target
+
+    return _batched(tf.data.Dataset.zip((order, draws)), example, batch_size)
+
+
+def evaluation_batches(
+    clips: ClipSource,
+    encoded: NDArray[Any],
+    *,
+    batch_size: int,
+    frame_order: FrameOrder | None = None,
+) -> tf.data.Dataset:
+    """Return batches like those of ``training_batches``, in the order of the clips.
+
+    Args:
+        encoded: [N, ...], ``task.encode`` of the targets.
+        frame_order: reorders the real frames of every clip, to test whether the model uses
+            their order.
+    """
+    read = _reader(clips, frame_order)
+
+    def example(index: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
+        frames, mask = read(index)
+        return {clips.input_name: frames, "mask": mask}, tf.gather(encoded, index)
+
+    return _batched(tf.data.Dataset.range(len(clips)), example, batch_size)
+
+
+def _batched(
+    indices: tf.data.Dataset, example: Callable[..., object], batch_size: int
+) -> tf.data.Dataset:
+    examples = indices.map(example, num_parallel_calls=_PARALLEL_READS)
+    return examples.batch(batch_size).prefetch(_PREFETCHED_BATCHES)
+
+
+def _reader(
+    clips: ClipSource, frame_order: FrameOrder | None = None
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    first, mask_shape = clips.frames(0), clips.mask(0).shape
+
+    def load(index: np.int64) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        frames, mask = clips.frames(int(index)), clips.mask(int(index))
+        if frame_order is None:
+            return frames, mask
+        n_real = int(mask.sum())
+        order = np.concatenate([frame_order(int(index), n_real), np.arange(n_real, len(mask))])
+        return frames[order], mask
+
+    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        frames, mask = tf.numpy_function(load, [index], (first.dtype, tf.bool), stateful=False)
+        return tf.ensure_shape(frames, first.shape), tf.ensure_shape(mask, mask_shape)
+
+    return read

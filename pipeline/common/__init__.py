@@ -1,0 +1,1 @@
+"""Shared by all packages: files, paths, errors, settings, tables, pages, charts, bootstrap."""

@@ -1,0 +1,61 @@
+"""Start stages and command line tools: logging, exit codes, child processes."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from pipeline.common.errors import PipelineError
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run ``main`` with logging to stderr; exit with code 1 and one line on a PipelineError."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        main()
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run_python(
+    *arguments: str,
+    cwd: Path = Path(),
+    accept: Collection[int] = (0,),
+    without: Collection[str] = (),
+) -> int:
+    """Run ``python -m <arguments>`` with this interpreter and return its exit code.
+
+    Output goes to stderr. Child processes, such as the commands of dvc.yaml, find this
+    interpreter first on PATH.
+
+    Args:
+        arguments: module name and its arguments.
+        cwd: working directory.
+        accept: exit codes that are not an error.
+        without: environment variables that the process does not inherit.
+
+    Raises:
+        PipelineError: the process exits with another code.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in without}
+    scripts = Path(sys.executable).parent
+    environment["PATH"] = f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"
+    sys.stderr.flush()
+    process = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=cwd,
+        env=environment,
+        stdout=sys.stderr.fileno(),
+        check=False,
+    )
+    if process.returncode not in accept:
+        raise PipelineError(
+            f"{' '.join(arguments)} failed with exit code {process.returncode} in "
+            f"{cwd.absolute()}. The lines above say why."
+        )
+    return process.returncode

@@ -1,0 +1,10 @@
+"""The error that commands print without a traceback."""
+
+
+class PipelineError(Exception):
+    """An error that the user can fix: a bad parameter, a missing file, a damaged input.
+
+    The message has four parts, in this order: where (file and line, or dotted key), what is
+    wrong, what was expected and received, and what to do. Commands print it and exit with
+    code 1. Any other exception is a defect of the pipeline and keeps its traceback.
+    """

@@ -1,0 +1,104 @@
+"""Write files atomically, read and write csv and JSON, hash content."""
+
+import csv
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Prefix of files that a killed run leaves behind. Git and DVC ignore them.
+IN_PROGRESS_PREFIX = ".in-progress-"
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if no error is raised.
+
+    >>> with replacing_file(Path("eval/metrics.json")) as temporary:
+    ...     temporary.write_text("{}")
+    """
+    temporary = _temporary_sibling(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; swap it in if no error is raised.
+
+    The previous content of ``path`` is removed: no stale file survives a rerun.
+    """
+    for leftover in path.parent.glob(f"{IN_PROGRESS_PREFIX}{path.name}-*"):  # of a killed run
+        shutil.rmtree(leftover)
+    temporary = _temporary_sibling(path)
+    temporary.mkdir()
+    previous = _temporary_sibling(path)
+    try:
+        yield temporary
+        if path.exists():
+            path.replace(previous)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+def remove_in_progress(folder: Path) -> None:
+    """Delete the temporary files of killed runs under ``folder``, at any depth."""
+    for leftover in folder.rglob(f"{IN_PROGRESS_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON with sorted keys: equal values give equal bytes."""
+    with replacing_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write ``rows`` with a header and ``\\n`` line endings; None becomes an empty cell."""
+    with (
+        replacing_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as out,
+    ):
+        writer = csv.DictWriter(out, fieldnames=columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a csv file with a header: one dict a row, by column."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hex."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256, in hex, of ``value`` as JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _temporary_sibling(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{IN_PROGRESS_PREFIX}{path.name}-{uuid.uuid4().hex}")

@@ -1,0 +1,67 @@
+"""Render self-contained HTML pages: one file that opens from disk without a network."""
+
+import base64
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_SHARED_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(template: Path, **values: object) -> str:
+    """Render ``template``, which may extend ``base.html`` of this package.
+
+    Values are escaped; a missing value is an error. Filters beside Jinja's own: ``percent``,
+    ``decimals``, ``number`` and ``words``, the functions below.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, _SHARED_TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "decimals": decimals,
+        "number": number,
+        "words": words,
+    }
+    return environment.get_template(template.name).render(**values)
+
+
+def percent(value: float) -> str:
+    """Format a fraction as a percentage that never rounds a rare case to 0 or 100.
+
+    >>> percent(0.1254), percent(0.9999), percent(1.0)
+    ('12.5 %', '>99.9 %', '100 %')
+    """
+    if 0 < value < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= value < 1:
+        return ">99.9 %"
+    return f"{100 * value:.1f}".removesuffix(".0") + " %"
+
+
+def decimals(value: float, places: int = 3) -> str:
+    """Format a number with a fixed number of decimals."""
+    return f"{value:.{places}f}"
+
+
+def number(value: float | None) -> str:
+    """Format a number with three significant digits; a dash for None."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def words(name: str) -> str:
+    """Return the name of a score, an audit or a column as it is read.
+
+    >>> words("macro_f1")
+    'macro F1'
+    """
+    return name.replace("_", " ").replace("f1", "F1")
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Return ``content`` as a data URI, such as ``data:image/png;base64,...``."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,42 @@
+"""Output paths of the stages and commands, relative to the root of the repository."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+DVC_LOCK = Path("dvc.lock")
+
+CATALOG = Path("data/catalog/catalog.csv")
+FRAMES = Path("data/frames")
+DECODE_INDEX = FRAMES / "index.csv"
+DATA_SUMMARY = Path("data/report/summary.csv")
+DATA_PICTURE = Path("data/report/videos.png")
+CLIPS = Path("data/clips")
+CLIPS_INDEX = "clips.csv"  # in the folder of each split
+PREPROCESSING = CLIPS / "preprocessing.json"
+FEATURES = Path("data/features")  # cache of frame features; may be deleted at any time
+
+MODEL = Path("models/model.keras")
+MODEL_METADATA = Path("models/model.json")
+HISTORY = Path("models/history.csv")
+TRAINING = Path("models/training.json")
+
+METRICS = Path("eval/metrics.json")
+INTERVALS = Path("eval/intervals.json")
+AUDITS = Path("eval/audits.json")
+TABLES = Path("eval/tables")
+PREDICTIONS = TABLES / "predictions.csv"
+SLICES = TABLES / "slices.csv"
+NEAR_DUPLICATES = TABLES / "near_duplicates.csv"
+LABEL_ISSUES = TABLES / "label_issues.csv"
+PLOTS = Path("eval/plots")
+REVIEW = Path("eval/review")
+REVIEW_REPORT = REVIEW / "report.html"
+REGISTRATION = Path("eval/registration.json")
+
+# Written by commands, not by stages.
+COMPARISON = Path("eval/compare.html")
+PROMOTION = Path("eval/promotion.json")
+PROMOTION_REPORT = Path("eval/promotion.md")
+CROSSVAL = Path("eval/crossval")
+DATA_CHECK = Path("eval/data_check.json")
+RETRAIN_REPORT = Path("eval/retrain.md")

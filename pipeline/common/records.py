@@ -1,0 +1,251 @@
+"""The record of a video, which gains fields from catalog to clip, and its two tables.
+
+``data/catalog/catalog.csv`` holds what the labels say, ``data/frames/index.csv`` (the decode
+index) what was found in each video, or why it was quarantined.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_csv, write_csv
+
+# Increase it when the same file and settings would give other frames. The frame store and every
+# registered model carry the number, and a model refuses frames of another version.
+FRAMES_VERSION = 2
+
+# Increase it when a field of DecodeFacts is added or computed differently. Videos are decoded
+# again; models are not affected.
+FACTS_VERSION = 1
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+DecodeStatus = Literal["ok", "damaged", "quarantined"]
+
+# fmt: off
+# Other files in a folder of videos are not videos.
+VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov",
+    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})
+# fmt: on
+
+# Prefix of catalog columns that come from columns of the labels unknown to the pipeline.
+_EXTRA = "extra."
+
+
+@dataclass(frozen=True)
+class DecodeFacts:
+    """What decoding found in a video. Fields after ``reason`` are None when unknown.
+
+    To add a fact: add a field here, compute it in ``video/reading.py``, increase FACTS_VERSION.
+
+    Attributes:
+        key: name of the video's file in the frame store.
+        frames: number of frames kept; 0 when the video is quarantined.
+        reason: why the video is quarantined, or the damage of a video that is kept.
+        width, height: of the coded picture, before rotation.
+        rotation: degrees counter-clockwise that turn the coded picture upright.
+        source_fps: measured; None for a single frame.
+        is_variable_rate: None when the timestamps do not tell.
+        source_seconds: from the first frame to the end of the last one.
+        source_frames: number of frames found in the file.
+        claimed_seconds, claimed_frames: according to the container header.
+        brightness: mean of all kept pixels and channels, 0 (black) to 1 (white).
+    """
+
+    key: str
+    frames: int = 0
+    reason: str = ""
+    container: str | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    rotation: int | None = None
+    is_hdr: bool | None = None
+    source_fps: float | None = None
+    is_variable_rate: bool | None = None
+    source_seconds: float | None = None
+    source_frames: int | None = None
+    claimed_seconds: float | None = None
+    claimed_frames: int | None = None
+    brightness: float | None = None
+
+    @property
+    def status(self) -> DecodeStatus:
+        """``damaged``: kept up to the damage."""
+        if not self.frames:
+            return "quarantined"
+        return "damaged" if self.reason else "ok"
+
+    @property
+    def upright_size(self) -> tuple[int, int] | None:
+        """Width and height after rotation; None when unknown."""
+        if not self.width or not self.height:
+            return None
+        is_turned = round((self.rotation or 0) / 90) % 2 == 1
+        return (self.height, self.width) if is_turned else (self.width, self.height)
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A video, or a segment of one: one row of the labels.
+
+    Attributes:
+        video: path relative to ``data.videos``, with ``/``.
+        target: what the model is to learn, as text; see ``tasks/targets.py``.
+        split: None until the catalog stage assigns one.
+        group: videos of one group are always in the same split; empty until assigned.
+        start_seconds, end_seconds: the segment, since the first frame; None: no bound.
+        sha256: of the file's bytes; empty when it is not a regular file.
+        extra: cells of the other columns of the labels, by column; the same columns for all
+            records.
+        facts: None until the video is decoded.
+    """
+
+    video: str
+    target: str
+    split: Split | None = None
+    group: str = ""
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    sha256: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    facts: DecodeFacts | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, with the segment as a W3C media fragment: ``match.mp4#t=1.5,4``."""
+        if self.start_seconds is None and self.end_seconds is None:
+            return self.video
+        start = "" if self.start_seconds is None else _exact(self.start_seconds)
+        end = "" if self.end_seconds is None else f",{_exact(self.end_seconds)}"
+        return f"{self.video}#t={start}{end}"
+
+    @property
+    def content(self) -> tuple[str, float | None, float | None]:
+        """Identity of what the record shows: equal bytes and an equal segment."""
+        return self.sha256, self.start_seconds, self.end_seconds
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether decoding kept frames of it."""
+        return self.facts is not None and self.facts.frames > 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of the segment, or of the whole video; None when unknown."""
+        source = None if self.facts is None else self.facts.source_seconds
+        if source is None:
+            return None
+        end = source if self.end_seconds is None else min(self.end_seconds, source)
+        return max(end - (self.start_seconds or 0.0), 0.0)
+
+
+def _exact(seconds: float) -> str:
+    return repr(float(seconds)).removesuffix(".0")
+
+
+_CATALOG_COLUMNS = ("video", "target", "split", "group", "start_seconds", "end_seconds", "sha256")
+_FACT_COLUMNS = tuple(column.name for column in fields(DecodeFacts) if column.name != "reason")
+
+
+def write_catalog(path: Path, records: Iterable[VideoRecord]) -> None:
+    """Write the catalog sorted by video: the same videos give the same bytes.
+
+    Extra columns come last, as ``extra.<column>``.
+    """
+    ordered = sorted(records, key=lambda row: (row.video, row.start_seconds or 0, row.name))
+    extra = [_EXTRA + column for column in (ordered[0].extra if ordered else ())]
+    rows = (
+        {column: getattr(record, column) for column in _CATALOG_COLUMNS}
+        | {_EXTRA + column: cell for column, cell in record.extra.items()}
+        for record in ordered
+    )
+    write_csv(path, [*_CATALOG_COLUMNS, *extra], rows)
+
+
+def read_catalog(path: Path) -> list[VideoRecord]:
+    """Read a file of ``write_catalog``.
+
+    Raises:
+        PipelineError: the file is missing.
+    """
+    if not path.exists():
+        raise PipelineError(f"{path}: no such file. Build it with: dvc repro catalog")
+    return [
+        VideoRecord(
+            video=row["video"],
+            target=row["target"],
+            split=_split(row["split"]),
+            group=row["group"],
+            start_seconds=_float(row["start_seconds"]),
+            end_seconds=_float(row["end_seconds"]),
+            sha256=row["sha256"],
+            extra={
+                column.removeprefix(_EXTRA): cell
+                for column, cell in row.items()
+                if column.startswith(_EXTRA)
+            },
+        )
+        for row in read_csv(path)
+    ]
+
+
+def write_decode_index(path: Path, records: Iterable[VideoRecord]) -> None:
+    """Write name, status and facts of decoded records, sorted by name."""
+    rows = []
+    for record in sorted(records, key=lambda record: record.name):
+        assert record.facts is not None
+        rows.append({"name": record.name, "status": record.facts.status, **asdict(record.facts)})
+    write_csv(path, ["name", "status", "reason", *_FACT_COLUMNS], rows)
+
+
+def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:
+    """Read the catalog and add the facts of the decode index.
+
+    Raises:
+        PipelineError: a file is missing, or the index lacks a row of the catalog.
+    """
+    records = read_catalog(catalog)
+    rows = {row["name"]: row for row in read_csv(index)} if index.exists() else {}
+    missing = [record.name for record in records if record.name not in rows]
+    if missing:
+        raise PipelineError(
+            f"{index}: expected a row for each of the {len(records)} rows of {catalog}; "
+            f"{len(missing)} are missing, the first is {missing[0]}. Run: dvc repro decode"
+        )
+    return [replace(record, facts=_facts(rows[record.name])) for record in records]
+
+
+def _facts(row: Mapping[str, str]) -> DecodeFacts:
+    """Read a row of the decode index; columns that the file lacks are unknown."""
+    parse: dict[str, Any] = {
+        "int": int,
+        "float": float,
+        "str": str,
+        "bool": lambda text: text == "True",
+    }
+    values: dict[str, Any] = {}
+    for column in fields(DecodeFacts):
+        cell = row.get(column.name, "")
+        values[column.name] = parse[_type_name(column.type)](cell) if cell else None
+    values["reason"] = values["reason"] or ""
+    return DecodeFacts(**values)
+
+
+def _type_name(annotation: Any) -> str:
+    """Return ``int`` for ``int`` and for ``int | None``."""
+    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
+    return str((arguments[0] if arguments else annotation).__name__)
+
+
+def _split(text: str) -> Split | None:
+    return next((split for split in SPLITS if split == text), None)
+
+
+def _float(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,100 @@
+"""Import TensorFlow without its start-up messages.
+
+TensorFlow writes to the terminal from C++ while it is imported, before any setting of its log
+applies: absl, oneDNN and CUDA report what is normal on a machine without a GPU. An import hook
+removes these lines whichever module imports TensorFlow or Keras first; everything else is shown.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_ENVIRONMENT = {
+    # Hide messages below fatal errors.
+    _LOG_LEVEL: "3",
+    # All frames of a batch make tensors of tens of megabytes. The C library returns such memory
+    # to the system after each use; TensorFlow's own allocator keeps it.
+    "TF_CPU_ALLOCATOR_USE_BFC": "true",
+    # oneDNN's convolutions are faster over many frames at once. TensorFlow enables them by
+    # default on some processors only.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+}
+_HARMLESS = re.compile(
+    # Information and warnings: "I0000 00:00:1795763690.909079    9126 port.cc:153] oneDNN ..."
+    r"[IW]\d{4} \d\d:\d\d:|\S+ \S+: [IW] "
+    r"|WARNING: All log messages before absl::InitializeLog|To enable the following instructions"
+    # Errors where there is no GPU, or where two libraries register one plugin.
+    r"|.*(failed call to cuInit|Unable to register cu\w+ factory)"
+)
+
+
+def hide_startup_messages() -> None:
+    """Prepare the import of TensorFlow: settings of this project, no harmless messages.
+
+    Environment variables that are already set win; TF_CPP_MIN_LOG_LEVEL=0 shows all messages.
+    Nothing happens before TensorFlow is imported, or if it is imported already.
+    """
+    is_prepared = any(isinstance(finder, _TensorFlowFinder) for finder in sys.meta_path)
+    if "tensorflow" not in sys.modules and not is_prepared:
+        sys.meta_path.insert(0, _TensorFlowFinder())
+
+
+class _TensorFlowFinder(MetaPathFinder):
+    """Wraps the import of ``tensorflow``, once."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_quietly(module: ModuleType) -> None:
+            hides = nullcontext if _LOG_LEVEL in os.environ else _harmless_lines_removed
+            for name, value in _ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            with hides():
+                execute(module)
+                module.config.list_physical_devices("GPU")  # CUDA reports a missing driver here
+
+        spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
+        return spec
+
+
+@contextmanager
+def _harmless_lines_removed() -> Iterator[None]:
+    """Hold back what the block writes to the stderr of the process, then show what matters."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+        held = tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # stderr is closed, or there is no folder for temporary files
+        yield
+        return
+    with held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held.read().splitlines(keepends=True):
+                if not _HARMLESS.match(line.decode("utf-8", "replace")):
+                    os.write(2, line)

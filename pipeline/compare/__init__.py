@@ -1,1 +1,0 @@
-"""Two evaluated models side by side: runs, registered versions, commits, or what lies on disk."""

@@ -1,1 +1,0 @@
-"""Is this data fit to train on? Labels, classes, duplicates, and drift since the champion."""

@@ -1,0 +1,47 @@
+"""Build the catalog: the labels, with the content hash, the group and the split of each video."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.common.files import sha256_of_file
+from pipeline.common.records import VideoRecord
+from pipeline.dataset.layouts import read_labels
+from pipeline.dataset.settings import CatalogSection, DataSection
+from pipeline.dataset.splits import assign_splits
+from pipeline.tasks.targets import Targets
+
+
+def build_catalog(
+    data: DataSection, catalog: CatalogSection, targets: Targets
+) -> list[VideoRecord]:
+    """Read the labels, hash the videos and assign groups and splits.
+
+    Raises:
+        PipelineError: as ``read_labels`` and ``assign_splits``.
+    """
+    records = read_labels(data, targets)
+    videos = sorted({record.video for record in records})
+    hashes = dict(
+        zip(videos, content_hashes([Path(data.videos) / video for video in videos]), strict=True)
+    )
+    hashed = [replace(record, sha256=hashes[record.video]) for record in records]
+    return assign_splits(hashed, catalog, targets)
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file, in order; empty for a path that is not a regular file.
+
+    The decode stage reports what is wrong with such a path. Hashing releases Python's global
+    lock, so threads use all cores.
+    """
+
+    def hash_if_regular(path: Path) -> str:
+        return sha256_of_file(path) if path.is_file() else ""
+
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(hash_if_regular, paths)
+        return list(tqdm(hashes, total=len(paths), desc="hash", unit="video", disable=None))

@@ -1,0 +1,75 @@
+"""Count the videos of a data set by target and split."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pipeline.common.files import write_csv
+from pipeline.common.records import SPLITS, Split, VideoRecord
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """The videos of one target in one split.
+
+    Attributes:
+        videos: all videos, quarantined and damaged ones included.
+        damaged: videos that are kept up to the damage.
+        seconds: total duration of the videos that are not quarantined.
+        frames: number of frames kept of them.
+    """
+
+    target: str
+    split: Split
+    videos: int
+    quarantined: int
+    damaged: int
+    seconds: float
+    frames: int
+
+    @property
+    def intact(self) -> int:
+        return self.videos - self.quarantined - self.damaged
+
+
+def summarise(records: Sequence[VideoRecord]) -> list[SplitSummary]:
+    """Return a row for every target and split, in order, also where there is no video.
+
+    Args:
+        records: decoded.
+    """
+    members: dict[str, dict[Split, list[VideoRecord]]] = defaultdict(
+        lambda: {split: [] for split in SPLITS}
+    )
+    for record in records:
+        assert record.split is not None
+        members[record.target][record.split].append(record)
+    return [
+        _summary(target, split, members[target][split])
+        for target in sorted(members)
+        for split in SPLITS
+    ]
+
+
+def write_summary_csv(path: Path, rows: Iterable[SplitSummary]) -> None:
+    """Write the columns target, split, videos, quarantined, damaged, seconds and frames."""
+    write_csv(
+        path,
+        [column.name for column in fields(SplitSummary)],
+        [asdict(row) | {"seconds": f"{row.seconds:.3f}"} for row in rows],
+    )
+
+
+def _summary(target: str, split: Split, records: Sequence[VideoRecord]) -> SplitSummary:
+    facts = [record.facts for record in records if record.facts is not None]
+    return SplitSummary(
+        target=target,
+        split=split,
+        videos=len(records),
+        quarantined=sum(fact.status == "quarantined" for fact in facts),
+        damaged=sum(fact.status == "damaged" for fact in facts),
+        seconds=math.fsum(record.seconds or 0 for record in records if record.is_usable),
+        frames=sum(fact.frames for fact in facts),
+    )

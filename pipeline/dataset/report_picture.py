@@ -1,0 +1,286 @@
+"""Draw a data set: durations, frame rates, picture sizes, codecs, and videos by class and split."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from pipeline.common.charts import (
+    NEUTRAL,
+    PALETTE,
+    plain_tick_labels,
+    shorten_name,
+    style_axes,
+)
+from pipeline.common.records import SPLITS, DecodeFacts, VideoRecord
+from pipeline.common.tables import count_of
+from pipeline.dataset.report import SplitSummary
+
+BINS = 20  # of the histograms
+
+_Item = TypeVar("_Item", str, float, tuple[int, int])
+
+_SPLIT_COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
+_USED: dict[str, Any] = {"color": PALETTE[0]}
+_VARIABLE_RATE: dict[str, Any] = {"color": PALETTE[1], "hatch": "////", "edgecolor": "white"}
+_UNKNOWN: dict[str, Any] = {"color": "#999999"}
+_UNUSED: dict[str, Any] = {"color": "#cccccc", "hatch": "xxxx", "edgecolor": NEUTRAL}
+_DAMAGED: dict[str, Any] = {"hatch": "////", "edgecolor": "white"}
+
+_WIDTH_INCHES = 13.5
+_PANELS_INCHES = 3.6
+_MOST_SIZES = 8
+_MOST_CODECS = 8
+_MOST_RATES = 3
+_MOST_CLASSES = 200  # with more, the classes with the most and with the fewest videos are drawn
+_LOG_FROM = 50  # an axis is logarithmic if the largest value is this many times the smallest
+_FINE_LABELS_BELOW = 300  # a log axis with a larger range has labels at powers of ten only
+
+
+def data_picture(records: Sequence[VideoRecord], summary: Sequence[SplitSummary]) -> Figure:
+    """Draw duration, frame rate, picture size and codec of all videos, and the class balance.
+
+    Suits 1 to 200 classes and any number of videos. A panel counts the videos whose value is
+    known; its title has the number of the others.
+
+    Args:
+        records: decoded.
+        summary: result of ``summarise`` for these records.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    if not records:
+        raise ValueError("records: expected at least one. Received: none")
+    classes = [list(rows) for _, rows in groupby(summary, key=lambda row: row.target)]
+    classes.sort(key=lambda rows: -sum(row.videos for row in rows))
+    drawn = classes
+    if len(classes) > _MOST_CLASSES:
+        drawn = classes[: _MOST_CLASSES // 2] + classes[-_MOST_CLASSES // 2 :]
+    row_inches = float(np.clip(7 / len(drawn), 0.16, 0.32))
+    balance_inches = row_inches * len(drawn) + 1.4
+    figure = Figure(figsize=(_WIDTH_INCHES, _PANELS_INCHES + balance_inches), layout="constrained")
+    facts = [record.facts for record in records if record.facts is not None]
+    status = Counter(fact.status for fact in facts)
+    figure.suptitle(
+        f"{count_of(len(records), 'video')} of {count_of(len(classes), 'class', 'classes')}: "
+        f"{status['ok']:,} intact, {status['damaged']:,} damaged but kept, "
+        f"{status['quarantined']:,} quarantined"
+    )
+    ratios = [_PANELS_INCHES, balance_inches]
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
+    above.suptitle(_codecs_line(facts), fontsize=9)
+    duration, rate, size = above.subplots(1, 3)
+    _draw_durations(duration, records)
+    _draw_rates(rate, facts)
+    _draw_sizes(size, facts)
+    title = "Videos by class and split"
+    if len(drawn) < len(classes):
+        half = len(drawn) // 2
+        title += f": the {half} largest and the {half} smallest of {len(classes):,} classes"
+    below.suptitle(title, fontsize=10)
+    _draw_balance(below.subplots(), drawn, points=min(10.0, 45 * row_inches))
+    return figure
+
+
+def _codecs_line(facts: Sequence[DecodeFacts]) -> str:
+    codecs = Counter(fact.codec for fact in facts if fact.codec)
+    common = _most_common(codecs, _MOST_CODECS)
+    parts = [f"{name} {count:,}" for name, count in common]
+    if len(codecs) > len(common):
+        others = codecs.total() - sum(count for _, count in common)
+        parts.append(f"{len(codecs) - len(common)} others {others:,}")
+    if n_unknown := len(facts) - codecs.total():
+        parts.append(f"unknown {n_unknown:,}")
+    return f"Videos by codec: {', '.join(parts)}"
+
+
+def _draw_durations(axes: Axes, records: Sequence[VideoRecord]) -> None:
+    used, unused = (
+        [
+            record.seconds
+            for record in records
+            if record.seconds is not None and record.is_usable is is_usable
+        ]
+        for is_usable in (True, False)
+    )
+    known = used + unused
+    median = f"median {np.median(known):.3g} s" if known else ""
+    _set_title(axes, "Duration", median, n_unknown=len(records) - len(known))
+    axes.set_xlabel("Seconds")
+    _draw_histogram(axes, [_Series("used", used, _USED), _Series("quarantined", unused, _UNUSED)])
+
+
+def _draw_rates(axes: Axes, facts: Sequence[DecodeFacts]) -> None:
+    styles = [
+        ("constant", False, _USED),
+        ("variable", True, _VARIABLE_RATE),
+        ("unknown which", None, _UNKNOWN),
+    ]
+    series = [
+        _Series(
+            label,
+            [
+                fact.source_fps
+                for fact in facts
+                if fact.source_fps is not None and fact.is_variable_rate is is_variable
+            ],
+            style,
+        )
+        for label, is_variable, style in styles
+    ]
+    rates = Counter(round(rate, 2) for group in series for rate in group.values)
+    common = [f"{rate:g} ({count:,})" for rate, count in _most_common(rates, _MOST_RATES)]
+    _set_title(axes, "Source fps", ", ".join(common), n_unknown=len(facts) - rates.total())
+    axes.set_xlabel("Frames per second")
+    _draw_histogram(axes, series)
+
+
+def _draw_sizes(axes: Axes, facts: Sequence[DecodeFacts]) -> None:
+    sizes = Counter(size for fact in facts if (size := fact.upright_size) is not None)
+    common = _most_common(sizes, _MOST_SIZES)
+    names = [f"{width}x{height}" for (width, height), _ in common]
+    counts = [count for _, count in common]
+    if len(sizes) > len(common):
+        names.append(count_of(len(sizes) - len(common), "other size"))
+        counts.append(sizes.total() - sum(counts))
+    span = ""
+    if len(sizes) > 1:
+        by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+        span = " to ".join(f"{width}x{height}" for width, height in (by_area[0], by_area[-1]))
+    _set_title(axes, "Picture size, upright", span, n_unknown=len(facts) - sizes.total())
+    axes.set_xlabel("Videos")
+    colours = [_USED["color"]] * len(common) + [_UNKNOWN["color"]]
+    bars = axes.barh(range(len(names)), counts, color=colours[: len(names)])
+    axes.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=3, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(max(len(names), 4) - 0.5, -0.5)  # keeps the bars of few sizes thin
+    axes.set_xlim(0, 1.2 * max(counts, default=1))
+    _format_counts(axes, axes.xaxis)
+
+
+def _draw_balance(axes: Axes, classes: Sequence[Sequence[SplitSummary]], *, points: float) -> None:
+    """Draw one bar a class: used videos by split, then the quarantined ones."""
+    rows = np.arange(len(classes))
+    left = np.zeros(len(classes), np.int64)
+    layers: list[tuple[str, list[int], dict[str, Any]]] = []
+    for index, split in enumerate(SPLITS):
+        colour = {"color": _SPLIT_COLOURS[split]}
+        layers.append((split, [group[index].intact for group in classes], colour))
+        damaged = [group[index].damaged for group in classes]
+        layers.append((f"{split}, damaged", damaged, {**colour, **_DAMAGED}))
+    unused = [sum(row.quarantined for row in group) for group in classes]
+    layers.append(("quarantined", unused, _UNUSED))
+    for label, widths, style in layers:
+        if any(widths):
+            axes.barh(rows, widths, left=left, height=0.8, label=label, linewidth=0, **style)
+            left += widths
+    axes.set_yticks(rows, [shorten_name(group[0].target) for group in classes], fontsize=points)
+    plain_tick_labels(axes)
+    beside = axes.get_yaxis_transform()
+    for row, group in enumerate(classes):
+        text = f"{sum(one.videos for one in group):,}"
+        if n_damaged := sum(one.damaged for one in group):
+            text += f", {n_damaged:,} damaged"
+        if unused[row]:
+            text += f", {unused[row]:,} quarantined"
+        axes.text(1.01, row, text, transform=beside, va="center", fontsize=points)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_xlim(0, int(left.max()))
+    axes.set_xlabel("Videos")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=7, frameon=False, fontsize=9)
+    _format_counts(axes, axes.xaxis)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Values that are drawn in one style, stacked on those of other series."""
+
+    label: str
+    values: Sequence[float]
+    style: dict[str, Any]
+
+
+def _draw_histogram(axes: Axes, groups: Sequence[_Series]) -> None:
+    """Stack the histograms of ``groups``; empty groups are left out."""
+    axes.set_ylabel("Videos")
+    known = np.array([value for series in groups for value in series.values])
+    if not known.size:
+        axes.set_xticks([])
+        _format_counts(axes, axes.yaxis)
+        return
+    edges, is_log = _bin_edges(known)
+    bottom = np.zeros(len(edges) - 1, np.int64)
+    for series in groups:
+        if not series.values:
+            continue
+        counts, _ = np.histogram(np.clip(series.values, edges[0], edges[-1]), edges)
+        axes.bar(
+            edges[:-1],
+            counts,
+            width=np.diff(edges),
+            bottom=bottom,
+            align="edge",
+            label=series.label,
+            linewidth=0,
+            **series.style,
+        )
+        bottom += counts
+    axes.set_ylim(0, 1.25 * bottom.max())  # room for the legend
+    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=8)
+    _format_counts(axes, axes.yaxis)
+    low, high = float(known.min()), float(known.max())
+    if low == high:
+        axes.set_xlim(0, 2 * low or 1)  # a bar of moderate width
+        axes.set_xticks([low], [f"{low:g}"])
+    elif is_log:
+        axes.set_xscale("log")
+        has_fine_labels = edges[-1] / edges[0] < _FINE_LABELS_BELOW
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if has_fine_labels else (1,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def _bin_edges(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    """Return edges, float64 [BINS + 1], and whether they are evenly spaced on a log axis.
+
+    Equal values share one bin around them. On a log axis, 0 is counted in the first bin.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        margin = 0.1 * low or 0.1
+        return np.array([low - margin, low + margin]), False
+    smallest = float(values[values > 0].min())
+    if high >= _LOG_FROM * smallest:
+        return np.geomspace(smallest, high, BINS + 1), True
+    return np.linspace(low, high, BINS + 1), False
+
+
+def _set_title(axes: Axes, title: str, detail: str, *, n_unknown: int) -> None:
+    details = [detail] if detail else []
+    if n_unknown:
+        details.append(f"{n_unknown:,} unknown")
+    axes.set_title(f"{title}\n{'; '.join(details)}", fontsize=9)
+
+
+def _format_counts(axes: Axes, counts: Axis) -> None:
+    """Label the axis that counts videos with whole numbers; only this axis has a grid."""
+    counts.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    counts.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    style_axes(axes)
+    (axes.yaxis if counts is axes.xaxis else axes.xaxis).grid(visible=False)
+
+
+def _most_common(counter: Counter[_Item], most: int) -> list[tuple[_Item, int]]:
+    """Return the ``most`` most common items; equally common ones sorted by value."""
+    return sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))[:most]

@@ -1,0 +1,34 @@
+"""The sections ``data`` and ``catalog`` of params.yaml."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from pipeline.common.settings import OpenFraction, Section, Text
+
+
+class DataSection(Section):
+    """Videos and labels.
+
+    Attributes:
+        videos: folder of videos, relative to the repository or absolute.
+        labels: table of labels, relative to ``videos``. Empty: ``labels.csv`` inside ``videos``
+            if that file exists, otherwise one folder per class.
+    """
+
+    videos: Text
+    labels: str = ""
+
+
+class CatalogSection(Section):
+    """Computed splits: fraction of the videos in val and test, by group."""
+
+    val_share: OpenFraction = 0.10
+    test_share: OpenFraction = 0.15
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_training_videos(self) -> Self:
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share + test_share must be below 1, to leave training videos")
+        return self

@@ -1,0 +1,187 @@
+"""Find videos of different splits that look alike: testing on them measures memory.
+
+A few frames of each video are hashed with a perceptual hash (``imagehash.phash``: the signs of
+the lowest cosine coefficients, 64 bits), which compression, size and colours hardly change.
+Without it, copies of one video that are not byte-identical inflate the scores unnoticed. Source:
+Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import combinations
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from pipeline.common.files import write_csv
+from pipeline.common.records import VideoRecord
+from pipeline.video.store import load_frames, read_frame_settings, stored_path
+
+FRAMES_HASHED = 8  # of a video, evenly spread
+MAX_DISTANCE = 6  # bits; of a near duplicate
+
+_BITS = 64
+_MIN_CONTRAST = 5.0  # grey levels; the hash of a flatter frame, such as a fade, is noise
+_MAX_PAIRS = 1000  # in the table: the closest
+_CHUNK_CELLS = 1 << 18  # of a block of distances
+
+
+@dataclass(frozen=True)
+class HashedVideo:
+    """A video as the hashes of its frames.
+
+    Attributes:
+        hashes: uint64 [F].
+        seconds: float64 [F], time of each hashed frame in its file.
+    """
+
+    name: str
+    split: str
+    hashes: NDArray[np.uint64]
+    seconds: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two videos of different splits that look alike, and their most similar frames.
+
+    Attributes:
+        seconds_a, seconds_b: time of these frames in their files.
+        distance: of the videos, in bits; see ``find_near_duplicates``.
+    """
+
+    video_a: str
+    split_a: str
+    seconds_a: float
+    video_b: str
+    split_b: str
+    seconds_b: float
+    distance: int
+
+
+def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[HashedVideo]:
+    """Hash the usable videos of a frame store; videos with flat frames only are left out.
+
+    Args:
+        folder: of the frame store.
+        records: with facts.
+    """
+    decode = read_frame_settings(folder)
+    usable = [(record, record.facts.key) for record in records if record.facts and record.is_usable]
+    hashed = (
+        hash_video(
+            load_frames(stored_path(folder, key), decode),
+            name=record.name,
+            split=record.split or "",
+            fps=decode.fps,
+            start_seconds=record.start_seconds or 0.0,
+        )
+        for record, key in tqdm(usable, desc="hashes", unit="video", disable=None)
+    )
+    return [video for video in hashed if video is not None]
+
+
+def hash_video(
+    frames: NDArray[np.uint8], *, name: str, split: str, fps: float, start_seconds: float = 0.0
+) -> HashedVideo | None:
+    """Hash evenly spread frames of a video; None when all of them are flat.
+
+    Args:
+        frames: uint8 [N, H, W, 3], RGB, ``fps`` of them a second.
+        start_seconds: time of the first one in its file.
+    """
+    parts = np.arange(FRAMES_HASHED)
+    chosen = (2 * parts + 1) * len(frames) // (2 * FRAMES_HASHED)
+    chosen = chosen[[frames[index].std() >= _MIN_CONTRAST for index in chosen]]
+    if not len(chosen):
+        return None
+    chosen = chosen[parts * len(chosen) // FRAMES_HASHED]  # others replace flat ones
+    hashes = [
+        int.from_bytes(np.packbits(imagehash.phash(Image.fromarray(frames[index])).hash).tobytes())
+        for index in chosen
+    ]
+    return HashedVideo(name, split, np.array(hashes, np.uint64), start_seconds + chosen / fps)
+
+
+def find_near_duplicates(
+    videos: Sequence[HashedVideo], *, max_distance: int = MAX_DISTANCE
+) -> list[NearDuplicate]:
+    """Return the pairs of videos of different splits that look alike, closest first.
+
+    The distance of two videos is that of the median frame of one to its nearest frame in the
+    other, in bits; the smaller of the two directions. One common frame, such as a title or a
+    plain background, is not enough.
+    """
+    by_split: dict[str, list[HashedVideo]] = {}
+    for video in videos:
+        by_split.setdefault(video.split, []).append(video)
+    pairs = [
+        _near_duplicate(a, b, distance)
+        for videos_a, videos_b in combinations(by_split.values(), 2)
+        for a, b, distance in _close_pairs(videos_a, videos_b, max_distance)
+    ]
+    return sorted(pairs, key=lambda pair: (pair.distance, pair.video_a, pair.video_b))
+
+
+def write_near_duplicates_csv(path: Path, pairs: Sequence[NearDuplicate]) -> None:
+    """Write one row a pair, closest first, at most 1000."""
+    write_csv(
+        path,
+        [column.name for column in fields(NearDuplicate)],
+        [
+            {
+                **vars(pair),
+                "seconds_a": f"{pair.seconds_a:.3f}",
+                "seconds_b": f"{pair.seconds_b:.3f}",
+            }
+            for pair in pairs[:_MAX_PAIRS]
+        ],
+    )
+
+
+def _close_pairs(
+    videos_a: Sequence[HashedVideo], videos_b: Sequence[HashedVideo], max_distance: int
+) -> Iterator[tuple[HashedVideo, HashedVideo, int]]:
+    """Yield pairs and their distance, computed in blocks of some rows."""
+    hashes_a, hashes_b = (
+        np.stack([video.hashes for video in videos]) for videos in (videos_a, videos_b)
+    )
+    rows = max(1, _CHUNK_CELLS // (len(videos_b) * FRAMES_HASHED))
+    for start in range(0, len(videos_a), rows):
+        distances = _distances(hashes_a[start : start + rows], hashes_b)
+        for a, b in np.argwhere(distances <= max_distance):
+            yield videos_a[start + a], videos_b[b], int(distances[a, b])
+
+
+def _distances(hashes_a: NDArray[np.uint64], hashes_b: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Return uint8 [A, B], the distances of videos [A, F] and videos [B, F]."""
+    shape = (len(hashes_a), len(hashes_b), hashes_b.shape[1])
+    nearest_to_b = np.full(shape, _BITS, np.uint8)
+    nearest_to_a = np.empty((*shape[:2], hashes_a.shape[1]), np.uint8)
+    for index, column in enumerate(hashes_a.T):
+        bits = np.bitwise_count(column[:, None, None] ^ hashes_b[None])
+        nearest_to_a[:, :, index] = bits.min(axis=2)
+        np.minimum(nearest_to_b, bits, out=nearest_to_b)
+    medians = [
+        np.sort(nearest, axis=2)[:, :, (nearest.shape[2] - 1) // 2]
+        for nearest in (nearest_to_a, nearest_to_b)
+    ]
+    return np.minimum(*medians)
+
+
+def _near_duplicate(a: HashedVideo, b: HashedVideo, distance: int) -> NearDuplicate:
+    bits = np.bitwise_count(a.hashes[:, None] ^ b.hashes[None])
+    row, column = np.unravel_index(int(bits.argmin()), bits.shape)
+    return NearDuplicate(
+        video_a=a.name,
+        split_a=a.split,
+        seconds_a=float(a.seconds[row]),
+        video_b=b.name,
+        split_b=b.split,
+        seconds_b=float(b.seconds[column]),
+        distance=distance,
+    )

@@ -1,0 +1,119 @@
+"""Which parts of a clip decide an output: Grad-CAM over places, attention over frames."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline.clips.sampling import Clip
+from pipeline.common.errors import PipelineError
+from pipeline.model.layers import ATTENTION_LAYER
+from pipeline.model.network import clip_head
+from pipeline.model.prediction import clip_inputs
+from pipeline.model.time_distributed import FEATURES_LAYER, TimeDistributed, inner_layers
+
+_BATCH_SIZE = 8
+
+
+def grad_cam(
+    model: keras.Model, clips: Sequence[Clip], outputs: Sequence[int]
+) -> NDArray[np.float32] | None:
+    """Return how much each place of each frame raises an output unit.
+
+    The output unit y, before its activation, is differentiated with respect to the last feature
+    map A [T, h, w, K] of the CNN. The K maps of a frame are weighted by the mean of dy/dA over
+    places and summed; negative sums become 0. Each clip is divided by its own maximum, so its
+    frames can be compared with each other. Source: Selvaraju et al., Grad-CAM, 2017,
+    arXiv 1610.02391, applied to every frame of a clip.
+
+    Args:
+        clips: N clips.
+        outputs: N indices of output units, such as classes, one a clip.
+
+    Returns:
+        float32 [N, T, h, w], 0 to 1; 0 in padding and in a clip where nothing raises the output.
+        None if the map is a single place (1 x 1), which cannot show where.
+
+    Raises:
+        PipelineError: a clip has no real frame.
+    """
+    inputs = clip_inputs(clips)
+    to_maps, to_features = _split_at_maps(model)
+    head = _without_activation(clip_head(model))
+    heatmaps = []
+    for start in range(0, len(clips), _BATCH_SIZE):
+        rows = slice(start, start + _BATCH_SIZE)
+        frames, mask = (tf.convert_to_tensor(inputs[name][rows]) for name in ("frames", "mask"))
+        maps = to_maps({"frames": frames, "mask": mask})
+        if maps.shape[2:4] == (1, 1):
+            return None
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            # A copy has no implicit mask; Keras would warn that it is not used.
+            features = tf.identity(to_features(maps, mask))
+            scores = head({"features": features, "mask": mask})
+            scores = tf.reshape(scores, (len(scores), -1))
+            explained = tf.gather(scores, tf.constant(outputs[rows]), axis=1, batch_dims=1)
+        heatmaps.append(_heatmap(maps, tape.gradient(explained, maps)))
+    return np.concatenate(heatmaps)
+
+
+def has_attention(model: keras.Model) -> bool:
+    """Whether ``model.temporal.summary`` of the model is ``attention``."""
+    return ATTENTION_LAYER in [layer.name for layer in model.layers]
+
+
+def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """Return float64 [N, T]: the attention weight of each frame.
+
+    The weights of a clip sum to 1; those of padding are 0.
+
+    Raises:
+        PipelineError: the model has no attention, or a clip has no real frame.
+    """
+    if not has_attention(model):
+        raise PipelineError(
+            "Expected a model with model.temporal.summary: attention. Received: a model without "
+            f"the layer {ATTENTION_LAYER}"
+        )
+    weights = keras.Model(model.input, model.get_layer(ATTENTION_LAYER).output)
+    inputs = clip_inputs(clips)
+    return np.asarray(weights.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
+
+
+def _heatmap(maps: tf.Tensor, gradients: tf.Tensor) -> NDArray[np.float32]:
+    maps, gradients = (tf.cast(part, tf.float32) for part in (maps, gradients))
+    weights = tf.reduce_mean(gradients, axis=(2, 3), keepdims=True)
+    heatmap = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1))
+    maximum = tf.reduce_max(heatmap, axis=(1, 2, 3), keepdims=True)
+    return np.asarray(tf.math.divide_no_nan(heatmap, maximum))
+
+
+def _split_at_maps(
+    model: keras.Model,
+) -> tuple[keras.Model, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+    """Split the CNN of a model at its last feature map.
+
+    Returns:
+        A model from the inputs to the maps [B, T, h, w, K], and a function from maps and
+        mask to the frame features.
+    """
+    last = model.get_layer(FEATURES_LAYER)
+    if len(last.output.shape) == 5:  # no pooling: the features are the maps
+        return keras.Model(model.input, last.output), lambda maps, _: maps
+    pooling = TimeDistributed(inner_layers(last)[-1])
+    maps, mask = last.input
+    if isinstance(last.layer, keras.Sequential):  # otherwise each layer has its own wrapper
+        maps = TimeDistributed(keras.Sequential(last.layer.layers[:-1]))(maps, mask=mask)
+    return keras.Model(model.input, maps), lambda maps, mask: pooling(maps, mask=mask)
+
+
+def _without_activation(head: keras.Model) -> keras.Model:
+    """Return ``head`` without its last layer if that is an activation, such as softmax."""
+    last_layer, node, _ = head.output._keras_history
+    if not isinstance(last_layer, keras.layers.Activation):
+        return head
+    (scores,) = last_layer._inbound_nodes[node].input_tensors
+    return keras.Model(head.input, scores)

@@ -1,0 +1,234 @@
+"""The sections ``model`` and ``train`` of params.yaml, and which settings exclude each other."""
+
+import logging
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, NonNegativeInt, PlainValidator, PositiveInt
+
+from pipeline.common.settings import BelowOne, NonNegative, Positive, Section, Seed, Text
+
+logger = logging.getLogger(__name__)
+
+Trainable = Literal["all", "none"] | int
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+FrameShape = tuple[int, int, int]  # height, width, channels
+
+
+def _check_trainable(value: Any) -> Any:
+    is_number = type(value) is int and value > 0
+    if is_number or value in ("all", "none"):
+        return value
+    raise ValueError("Input should be all, none or a number of layers greater than 0")
+
+
+def _check_swaps(pairs: list[list[str]]) -> list[list[str]]:
+    names = [name for pair in pairs for name in pair]
+    if len(set(names)) < len(names):
+        raise ValueError("Input should name every class at most once")
+    return pairs
+
+
+_Sizes = Annotated[list[PositiveInt], Field(min_length=1)]
+_Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class CnnSection(Section):
+    """The CNN that encodes each frame.
+
+    Attributes:
+        backbone: ``small_cnn`` or an image model of keras.applications, such as MobileNetV2.
+        weights: ``none``, ``imagenet``, or the path of a file of weights or of a model.keras.
+        trainable: ``all``, ``none``, or a number: only the last layers that have weights.
+        filters: of small_cnn, one convolution of stride 2 each.
+        pooling: of the last feature map; ``none`` for convlstm2d only.
+        wrap: the whole CNN in one TimeDistributed, or each of its layers in its own.
+    """
+
+    backbone: Text = "small_cnn"
+    weights: Text = "none"
+    trainable: Annotated[Trainable, PlainValidator(_check_trainable)] = "all"
+    filters: _Sizes = Field(default=[16, 32, 32, 32])
+    pooling: Literal["flatten", "average", "none"] = "flatten"
+    wrap: Literal["whole", "per_layer"] = "whole"
+
+
+class TemporalSection(Section):
+    """The layers over time.
+
+    Attributes:
+        recurrent: kind of the recurrent layers.
+        units: one recurrent layer each; for convlstm2d its filters.
+        summary: how the time steps become one feature vector.
+    """
+
+    recurrent: Literal["lstm", "gru", "convlstm2d", "none"] = "lstm"
+    units: _Sizes = Field(default=[64])
+    bidirectional: bool = False
+    summary: Literal["last", "mean", "attention", "conv1d"] = "last"
+
+
+class ModelSection(Section):
+    """The CNN-LSTM and its family.
+
+    Attributes:
+        motion: input of the CNN: frames (``none``), their differences, or both as channels.
+        frame_features: width of the dense layer on the features of a frame; 0: no such layer.
+        dropout: of the clip features.
+    """
+
+    motion: Literal["none", "difference", "both"] = "difference"
+    cnn: CnnSection = CnnSection()
+    frame_features: NonNegativeInt = 48
+    temporal: TemporalSection = TemporalSection()
+    dropout: BelowOne = 0.2
+
+
+class AugmentationSection(Section):
+    """Random changes of training clips, the same for every frame of a clip.
+
+    Attributes:
+        shift: up to this fraction of width and height, with mirrored borders.
+        brightness: up to this fraction of the full range, added.
+        contrast: up to this fraction, multiplied around the mean of the clip.
+        flip: mirror every second clip left to right.
+        flip_swaps: pairs of classes that a mirror turns into each other.
+    """
+
+    shift: BelowOne = 0.1
+    brightness: BelowOne = 0.1
+    contrast: BelowOne = 0.1
+    flip: bool = False
+    flip_swaps: Annotated[list[_Pair], AfterValidator(_check_swaps)] = Field(default=[])
+
+    @property
+    def changes_clips(self) -> bool:
+        return self.flip or max(self.shift, self.brightness, self.contrast) > 0
+
+
+class FineTuningSection(Section):
+    """Training in two phases: with the CNN frozen, then with ``model.cnn.trainable``.
+
+    Attributes:
+        head_epochs: of the first phase; 0: there is only one phase.
+        learning_rate: of the second phase.
+    """
+
+    head_epochs: NonNegativeInt = 0
+    learning_rate: Positive = 0.0001
+
+
+class TrainSection(Section):
+    """How the model is fitted.
+
+    Attributes:
+        weight_decay: of AdamW; 0 is Adam.
+        warmup_epochs: in which the learning rate rises from 0, in each phase.
+        patience: epochs without a lower validation loss before training stops.
+        cache_features: compute the features of a frozen CNN once, without augmentation.
+        threads: of TensorFlow; another number gives slightly different weights.
+    """
+
+    seed: Seed = 0
+    epochs: PositiveInt = 24
+    batch_size: PositiveInt = 16
+    learning_rate: Positive = 0.002
+    schedule: Literal["constant", "cosine", "reduce_on_plateau"] = "cosine"
+    warmup_epochs: NonNegativeInt = 0
+    weight_decay: NonNegative = 0.01
+    fine_tuning: FineTuningSection = FineTuningSection()
+    patience: PositiveInt = 24
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: BelowOne = 0.0
+    precision: Precision = "float32"
+    cache_features: bool = True
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    augmentation: AugmentationSection = AugmentationSection()
+
+
+def find_contradictions(model: ModelSection, train: TrainSection) -> list[str]:
+    """Return one message for each pair of settings that exclude each other.
+
+    Each names the key to change, what is expected and why, and what was received.
+    """
+    cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
+    messages = []
+    if temporal.recurrent == "convlstm2d" and cnn.pooling != "none":
+        messages.append(
+            "model.cnn.pooling: expected none, because model.temporal.recurrent is convlstm2d, "
+            f"which reads feature maps. Received: {cnn.pooling}"
+        )
+    if temporal.recurrent != "convlstm2d" and cnn.pooling == "none":
+        messages.append(
+            "model.cnn.pooling: expected flatten or average, because only convlstm2d reads "
+            f"feature maps and model.temporal.recurrent is {temporal.recurrent}. Received: none"
+        )
+    if cnn.backbone == "small_cnn" and cnn.weights == "imagenet":
+        messages.append(
+            "model.cnn.weights: expected none or the path of a file, because small_cnn has no "
+            "imagenet weights. Received: imagenet"
+        )
+    if model.motion == "both" and cnn.backbone != "small_cnn":
+        messages.append(
+            f"model.motion: expected none or difference, because model.cnn.backbone is "
+            f"{cnn.backbone}, which takes three channels. Received: both"
+        )
+    if temporal.recurrent == "none" and temporal.summary == "last":
+        messages.append(
+            "model.temporal.summary: expected mean, attention or conv1d, because without a "
+            "recurrent layer the last frame carries nothing of the others. Received: last"
+        )
+    if temporal.recurrent == "none" and temporal.bidirectional:
+        messages.append(
+            "model.temporal.bidirectional: expected false, because model.temporal.recurrent is "
+            "none. Received: true"
+        )
+    if temporal.recurrent == "convlstm2d" and model.frame_features > 0:
+        messages.append(
+            "model.frame_features: expected 0, because convlstm2d reads feature maps, not "
+            f"feature vectors. Received: {model.frame_features}"
+        )
+    if train.schedule == "reduce_on_plateau" and train.warmup_epochs > 0:
+        messages.append(
+            "train.warmup_epochs: expected 0, because train.schedule is reduce_on_plateau. "
+            f"Received: {train.warmup_epochs}"
+        )
+    if train.warmup_epochs >= train.epochs:
+        messages.append(
+            f"train.warmup_epochs: expected fewer than train.epochs, {train.epochs}. "
+            f"Received: {train.warmup_epochs}"
+        )
+    shorter_phase = min(head_epochs, train.epochs - head_epochs)
+    if 0 < shorter_phase <= train.warmup_epochs < train.epochs:
+        messages.append(
+            f"train.warmup_epochs: expected fewer than {shorter_phase}, the epochs of the shorter "
+            f"phase (train.fine_tuning.head_epochs is {head_epochs} of {train.epochs}), because "
+            f"the learning rate rises in each phase. Received: {train.warmup_epochs}"
+        )
+    if head_epochs >= train.epochs:
+        messages.append(
+            "train.fine_tuning.head_epochs: expected fewer than train.epochs, "
+            f"{train.epochs}. Received: {head_epochs}"
+        )
+    if head_epochs > 0 and cnn.trainable == "none":
+        messages.append(
+            "train.fine_tuning.head_epochs: expected 0, because model.cnn.trainable is none and "
+            f"nothing is unfrozen. Received: {head_epochs}"
+        )
+    return messages
+
+
+def warn_of_unusual_settings(model: ModelSection) -> None:
+    """Log a warning for each legal combination that is rarely intended."""
+    cnn = model.cnn
+    if cnn.weights == "none" and cnn.trainable != "all":
+        logger.warning(
+            "model.cnn.weights is none and model.cnn.trainable is %s: the frozen layers of the "
+            "CNN keep their random weights.",
+            cnn.trainable,
+        )
+    if cnn.weights == "imagenet" and model.motion != "none":
+        logger.warning(
+            "model.cnn.weights is imagenet and model.motion is %s: these weights were trained on "
+            "photographs, not on frame differences. model.motion: none shows them frames.",
+            model.motion,
+        )

@@ -1,0 +1,102 @@
+"""Read and validate params.yaml.
+
+Each package defines the model of its section; this module composes them. An error names the
+dotted key, the rule and the value received.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.clips.settings import ExtractSection
+from pipeline.common.errors import PipelineError
+from pipeline.common.paths import PARAMS
+from pipeline.common.settings import ComputeSection, Section
+from pipeline.dataset.settings import CatalogSection, DataSection
+from pipeline.evaluation.settings import EvaluateSection
+from pipeline.model.settings import ModelSection, TrainSection, find_contradictions
+from pipeline.registry.settings import PromoteSection, RegisterSection
+from pipeline.serving.settings import ServeSection
+from pipeline.tasks.settings import TaskSection
+from pipeline.video.settings import DecodeSection
+
+_LONGEST_VALUE = 80  # characters of a received value in a message
+
+
+class Params(Section):
+    """All sections of params.yaml. A key that is left out has the default of its section."""
+
+    data: DataSection
+    catalog: CatalogSection = CatalogSection()
+    decode: DecodeSection = DecodeSection()
+    extract: ExtractSection = ExtractSection()
+    task: TaskSection = TaskSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    register_: RegisterSection = Field(default=RegisterSection(), alias="register")
+    promote: PromoteSection = PromoteSection()
+    serve: ServeSection = ServeSection()
+    compute: ComputeSection = ComputeSection()
+
+    def training_params(self) -> dict[str, Any]:
+        """Return the sections that decide the model, not how it is judged or stored."""
+        sections = {"data", "catalog", "decode", "extract", "task", "model", "train"}
+        return self.model_dump(include=sections)
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and validate ``path``.
+
+    Raises:
+        PipelineError: the file is missing, is not YAML, or breaks a rule; one sentence for each
+            mistake, with its dotted key and the value received.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(
+            f"{path}: no such file. Run the command from the root of the repository."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise PipelineError(f"{path}: expected sections such as data: and train:. Received none.")
+    return parse_params(content, source=path)
+
+
+def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params:
+    """Validate the content of params.yaml.
+
+    Args:
+        content: section -> key -> value.
+        source: file name for messages.
+
+    Raises:
+        PipelineError: as ``load_params``.
+    """
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        messages = [_message(detail) for detail in error.errors()]
+    else:
+        messages = find_contradictions(params.model, params.train)
+        if not messages:
+            return params
+    raise PipelineError(f"{source}: {'; '.join(messages)}")
+
+
+def _message(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key. Remove it or correct its spelling"
+    if detail["type"] == "missing":
+        return f"{key}: missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if isinstance(detail["input"], dict):
+        return f"{key}: {message}"
+    return f"{key}: {message}. Received: {detail['input']!r}"[: len(key) + len(message) + _LONGEST_VALUE]

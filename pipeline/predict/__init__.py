@@ -1,1 +1,0 @@
-"""The predict command: videos in, a table, csv or JSON out."""

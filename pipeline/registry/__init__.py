@@ -1,0 +1,1 @@
+"""The registered model: versions, champions, the gate, provenance, rebuilding and comparison."""

@@ -1,0 +1,355 @@
+"""The gate: may the challenger replace the champion?
+
+Pure functions of the outputs of both for the test videos; nothing here opens a file or a store.
+To add a rule: write a function that returns a ``Finding`` and call it in ``decide``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import sha256_of_json
+from pipeline.common.findings import Finding
+from pipeline.common.tables import count_of
+from pipeline.evaluation.predictions import Predictions, on_same_videos, without
+from pipeline.evaluation.scores import paired_differences
+from pipeline.evaluation.settings import EvaluateSection
+from pipeline.registry.settings import PromoteSection
+from pipeline.tasks.task import Task
+
+REFUSED_EXIT_CODE = 3
+
+# Tags of a version that was judged.
+OUTCOME = "gate.outcome"
+RULES = "gate.rules"  # digest; written last
+
+Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
+
+RIGHT = 0.5  # video score from which on an output counts as right
+_ROUNDING = 1e-9  # of sums of logarithms in another order
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """The rules of the gate.
+
+    Attributes:
+        promote, evaluate: sections of params.yaml.
+        max_bad_fraction: of the test videos that a first champion cannot read
+            (``decode.max_bad_fraction``).
+    """
+
+    promote: PromoteSection
+    evaluate: EvaluateSection
+    max_bad_fraction: float
+
+    @property
+    def digest(self) -> str:
+        """Return 16 hex digits that are equal for equal rules."""
+        rules: dict[str, Any] = {
+            "promote": self.promote.model_dump(mode="json"),
+            "evaluate": self.evaluate.model_dump(mode="json"),
+            "max_bad_fraction": self.max_bad_fraction,
+            "seed": self.evaluate.resampling(()).seed,
+        }
+        return sha256_of_json(rules)[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A version and its outputs for the test videos.
+
+    Attributes:
+        predictions: of the videos that it can read; None when it can read none.
+        milliseconds: float64 [N], of each prediction.
+        unreadable: video -> reason.
+        seen: test videos of its training or validation set; None when unknown.
+    """
+
+    version: int
+    predictions: Predictions | None
+    milliseconds: NDArray[np.float64]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    seen: frozenset[str] | None = frozenset()
+
+    @property
+    def n_videos(self) -> int:
+        """Number of test videos that it was given."""
+        read = len(self.predictions.videos) if self.predictions else 0
+        return read + len(self.unreadable)
+
+    @property
+    def latency_ms(self) -> float:
+        """Median over the videos, from the bytes of the file to the answer."""
+        return float(np.median(self.milliseconds))
+
+    @property
+    def unseen(self) -> Predictions | None:
+        """The predictions of videos that it was not trained on, as far as known."""
+        return without(self.predictions, self.seen or ())
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better the challenger is than the champion; positive is better for every metric.
+
+    Attributes:
+        champion, challenger: their scores.
+        gain, low, high: with its bootstrap interval.
+        videos, groups: number that both are scored on.
+        fixed: videos that only the challenger has right.
+        broken: videos that only the champion has right.
+    """
+
+    metric: str
+    champion: float
+    challenger: float
+    gain: float
+    low: float
+    high: float
+    videos: int
+    groups: int
+    fixed: tuple[str, ...]
+    broken: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The decision of the gate and its evidence."""
+
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    gain: Gain | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Every reason for a refusal."""
+        return tuple(finding.sentence for finding in self.findings if not finding.is_ok)
+
+
+def check_gate_settings(promote: PromoteSection, task: type[Task]) -> None:
+    """Refuse a metric or a limit that the task does not have.
+
+    Raises:
+        PipelineError: names the dotted key and what the task has.
+    """
+    if promote.metric not in task.compared_metrics:
+        raise PipelineError(
+            f"params.yaml: promote.metric must be one of {', '.join(task.compared_metrics)}, the "
+            f"scores of the task {task.type}. Received: {promote.metric}"
+        )
+    unknown = sorted(promote.limits.keys() - task.limits.keys())
+    if unknown:
+        raise PipelineError(
+            f"params.yaml: promote.limits.{unknown[0]}: the task {task.type} has no such limit. "
+            f"Expected: {', '.join(task.limits) or 'none'}"
+        )
+
+
+def decide(champion: Contender | None, challenger: Contender, rules: GateRules) -> Decision:
+    """Judge the challenger, against the champion if there is one.
+
+    Absolute checks hold for a first champion too, because it will be served. They use all test
+    videos that the challenger was not trained on. The gain uses those that neither was trained
+    on and both can read.
+    """
+    findings = [_check_lineage(challenger)]
+    unseen = challenger.unseen
+    if unseen is None:
+        findings.append(_finding("videos", False, "No test video is left to judge the challenger."))
+    else:
+        findings += _check_limits(unseen, rules.promote.limits)
+        findings.append(_check_latency(challenger.latency_ms, rules.promote.max_latency_ms))
+
+    gain = None
+    if champion is None:
+        findings.append(_check_reading_alone(challenger, rules.max_bad_fraction))
+        if unseen is not None:
+            n_groups = len(set(unseen.resampling_groups))
+            findings.append(_check_groups(n_groups, rules.promote.min_groups))
+    else:
+        findings.append(_check_reading(champion, challenger))
+        gain = _measure_gain(champion, challenger, rules)
+        findings.append(_check_gain(gain, rules))
+        if gain is not None:
+            findings.append(_check_groups(gain.groups, rules.promote.min_groups))
+
+    passed: Outcome = "first champion" if champion is None else "promoted"
+    return Decision(
+        outcome=passed if all(finding.is_ok for finding in findings) else "refused",
+        findings=tuple(findings),
+        notes=tuple(_notes(champion, challenger)),
+        gain=gain,
+    )
+
+
+def refuse_rolled_back(version: int, rolled_back: str) -> Decision:
+    """Refuse a version that was champion before, whatever its scores: people rolled it back.
+
+    Args:
+        rolled_back: when and why, such as "on 2026-01-02: it was slow".
+    """
+    sentence = (
+        f"Version {version} was champion and was rolled back {rolled_back}. Judge it anyway "
+        f"with: vidpipe promote {version} --again"
+    )
+    return Decision("refused", (_finding("history", False, sentence),))
+
+
+def _finding(
+    name: str,
+    is_ok: bool,
+    sentence: str,
+    value: float | None = None,
+    threshold: float | None = None,
+) -> Finding:
+    return Finding(name, "ok" if is_ok else "fail", sentence, value, threshold)
+
+
+def _check_lineage(challenger: Contender) -> Finding:
+    if challenger.seen is not None:
+        return _finding("lineage", True, "The training videos of the challenger are known.")
+    return _finding(
+        "lineage",
+        False,
+        "The training videos of the challenger are unknown, because its run has no catalog. Log "
+        "the catalog on disk with: dvc repro --force --single-item register",
+    )
+
+
+def _check_limits(unseen: Predictions, limits: Mapping[str, float]) -> Iterator[Finding]:
+    """Compare the limited values of the task; a value that is unknown fails its limit."""
+    values = unseen.task.limited_values(unseen.targets, unseen.outputs)
+    for name, kind in unseen.task.limits.items():
+        if name not in limits:
+            continue
+        value, limit = values[name].value, limits[name]
+        if kind == "min":
+            is_ok = limit == 0 or (value is not None and value >= limit)
+            rule = f"The lowest allowed is {limit:g}"
+        else:
+            is_ok = value is not None and value <= limit
+            rule = f"The highest allowed is {limit:g}"
+        sentence = f"{values[name].sentence} {rule} (promote.limits.{name})."
+        yield _finding(name, is_ok, sentence, value, limit)
+
+
+def _check_latency(milliseconds: float, limit: float) -> Finding:
+    sentence = (
+        f"A video takes {milliseconds:.0f} ms (median); the most allowed is {limit:g} ms "
+        "(promote.max_latency_ms)."
+    )
+    return _finding("latency", milliseconds <= limit, sentence, milliseconds, limit)
+
+
+def _check_reading_alone(challenger: Contender, max_bad_fraction: float) -> Finding:
+    unreadable, total = challenger.unreadable, challenger.n_videos
+    example = ""
+    if unreadable:
+        first = min(unreadable)
+        example = f". The first is {first}: {unreadable[first]}"
+    sentence = (
+        f"The challenger cannot read {len(unreadable)} of {total} test videos; the largest "
+        f"fraction allowed is {max_bad_fraction:g} (decode.max_bad_fraction){example}"
+    )
+    return _finding(
+        "reading",
+        len(unreadable) <= max_bad_fraction * total,
+        sentence if unreadable else f"{sentence}.",
+        len(unreadable) / total,
+        max_bad_fraction,
+    )
+
+
+def _check_reading(champion: Contender, challenger: Contender) -> Finding:
+    lost = challenger.unreadable.keys() - champion.unreadable.keys()
+    if not lost:
+        sentence = "The challenger reads every test video that the champion reads."
+        return _finding("reading", True, sentence, 0, 0)
+    first = min(lost)
+    sentence = (
+        f"The challenger cannot read {count_of(len(lost), 'test video')} that the champion reads. "
+        f"The first is {first}: {challenger.unreadable[first]}"
+    )
+    return _finding("reading", False, sentence, len(lost), 0)
+
+
+def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) -> Gain | None:
+    """Compare on videos that neither was trained on; None when none is left."""
+    seen = (champion.seen or frozenset()) | (challenger.seen or frozenset())
+    old, new = without(champion.predictions, seen), without(challenger.predictions, seen)
+    if old is None or new is None or not set(old.videos) & set(new.videos):
+        return None
+    metric = rules.promote.metric
+    difference = paired_differences(old, new, rules.evaluate, metrics=[metric])[metric]
+    sign, ends = 1, (difference.low, difference.high)
+    if metric in new.task.lower_is_better:
+        sign, ends = -1, (-difference.high, -difference.low)
+    old, new = on_same_videos(old, new)
+    was_right, is_right = old.video_scores >= RIGHT, new.video_scores >= RIGHT
+    videos = np.array(new.videos)
+    return Gain(
+        metric=metric,
+        champion=difference.value_a,
+        challenger=difference.value_b,
+        gain=sign * difference.difference,
+        low=ends[0],
+        high=ends[1],
+        videos=len(new.videos),
+        groups=len(set(new.resampling_groups)),
+        fixed=tuple(videos[is_right & ~was_right].tolist()),
+        broken=tuple(videos[was_right & ~is_right].tolist()),
+    )
+
+
+def _check_gain(gain: Gain | None, rules: GateRules) -> Finding:
+    min_gain = rules.promote.min_gain
+    if gain is None:
+        sentence = (
+            "No test video is left that neither version was trained on and both can read, so "
+            "nothing shows that the challenger is better."
+        )
+        return _finding("gain", False, sentence, None, min_gain)
+    sentence = (
+        f"{gain.metric}: {gain.champion:.3f} (champion), {gain.challenger:.3f} (challenger) on "
+        f"{count_of(gain.videos, 'video')}, a gain of {gain.gain:+.3f} [{gain.low:+.3f}, "
+        f"{gain.high:+.3f}] at {rules.evaluate.confidence:.0%}; its lower end must be "
+        f"{min_gain:+g} or more (promote.min_gain)."
+    )
+    return _finding("gain", gain.low >= min_gain - _ROUNDING, sentence, gain.low, min_gain)
+
+
+def _check_groups(groups: int, min_groups: int) -> Finding:
+    """Refuse a decision from a handful of groups: any interval of them is too narrow."""
+    sentence = (
+        f"Groups of test videos to judge by: {groups}; the fewest allowed are {min_groups} "
+        "(promote.min_groups; a video without a group is one)."
+    )
+    return _finding("groups", groups >= min_groups, sentence, groups, min_groups)
+
+
+def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
+    """Yield what is left out and what is unknown."""
+    for role, contender in (("champion", champion), ("challenger", challenger)):
+        if contender is not None and contender.seen:
+            yield (
+                f"The {role} was trained on {len(contender.seen)} of {contender.n_videos} test "
+                "videos (training or validation set, by content). They are left out."
+            )
+    if champion is not None and champion.seen is None:
+        yield (
+            "The training videos of the champion are unknown, because its run has no catalog. It "
+            "is compared on all test videos, which can only favour it."
+        )
+    role, reader = ("challenger", challenger) if champion is None else ("champion", champion)
+    if reader.unreadable:
+        first = min(reader.unreadable)
+        yield (
+            f"The {role} cannot read {len(reader.unreadable)} of {reader.n_videos} test videos. "
+            f"They are left out. The first is {first}: {reader.unreadable[first]}"
+        )

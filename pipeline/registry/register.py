@@ -1,0 +1,204 @@
+"""Register a model with the code that serves it, and find it again by its content.
+
+A version is identified by the digests of its weights and metadata and of the code that travels
+with it. Without the second digest, weights that are served by changed preprocessing would keep
+the scores of the code before.
+"""
+
+import importlib.metadata
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import Model
+
+import pipeline
+from pipeline.common.files import sha256_of_file, sha256_of_json
+from pipeline.model.saving import ModelMetadata
+from pipeline.registry.versions import CHALLENGER
+from pipeline.serving import pyfunc
+from pipeline.serving.request import ServingConfig
+from pipeline.tracking.provenance import UNKNOWN
+from pipeline.tracking.runs import MODEL_SHA256
+from pipeline.tracking.store import connect, mlflow_errors
+
+logger = logging.getLogger(__name__)
+
+# The packages of pipeline/ that serve a model.
+TRAVELLING_PACKAGES = ("clips", "common", "model", "serving", "tasks", "video")
+# What they import when they serve, other than the standard library.
+INFERENCE_MODULES = (
+    "av",
+    "cv2",
+    "keras",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pebble",
+    "pydantic",
+    "tensorflow",
+)
+
+_CODE_SHA256 = "code.sha256"
+_TEST_DATA = "dvc.catalog"  # tag with the digest of the catalog: of the evaluation's test videos
+_LOGGED_NAME = "model"  # of the model within its run
+_ROOT = Path(pipeline.__file__).parent
+
+
+def register_model(
+    run_id: str,
+    *,
+    name: str,
+    model_sha256: str,
+    model_path: Path,
+    metadata_path: Path,
+    example_video: bytes,
+    tags: Mapping[str, str],
+    config: ServingConfig | None = None,
+) -> int:
+    """Make the model a version of ``name`` with the alias ``challenger``; return its number.
+
+    A model that has a version already keeps it. Its tags are updated, unless they belong to an
+    evaluation on another catalog: scores belong to the evaluation that the version was
+    registered with, and the run has those of every later one.
+
+    Args:
+        run_id: of the training.
+        model_sha256: digest of the model; becomes the tag ``model.sha256``.
+        model_path: file of ``save_model``.
+        metadata_path: file of ``ModelMetadata.write``.
+        example_video: bytes of a small video file, stored as the input example.
+        tags: of the version: commit, data, scores.
+        config: how the model is served by default.
+
+    Raises:
+        PipelineError: the store cannot be opened or written.
+    """
+    client = connect()
+    code_sha256 = _code_digest()
+    with mlflow_errors():
+        version = _find_registered(client, name, model_sha256, code_sha256)
+        if version is None:
+            model_id = _find_logged(client, run_id, code_sha256) or _log_model(
+                client,
+                run_id,
+                code_sha256=code_sha256,
+                model_path=model_path,
+                metadata_path=metadata_path,
+                example_video=example_video,
+                config=config or ServingConfig(),
+            )
+            version = mlflow.register_model(f"models:/{model_id}", name)
+        recorded = version.tags.get(_TEST_DATA, UNKNOWN)
+        if UNKNOWN not in recorded and recorded != tags.get(_TEST_DATA):
+            logger.info(
+                "%s version %s keeps the scores that it was registered with, because the catalog "
+                "is another one now. The new scores are in its run.",
+                name,
+                version.version,
+            )
+        else:
+            identity = {MODEL_SHA256: model_sha256, _CODE_SHA256: code_sha256}
+            for key, value in {**tags, **identity}.items():
+                client.set_model_version_tag(name, version.version, key, value)
+        client.set_registered_model_alias(name, CHALLENGER, version.version)
+    return int(version.version)
+
+
+def inference_requirements() -> list[str]:
+    """Return the packages that serving needs, pinned to the installed versions."""
+    distributions = importlib.metadata.packages_distributions()
+    names = {name for module in INFERENCE_MODULES for name in distributions[module]}
+    return sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
+
+
+def _code_files() -> list[Path]:
+    """Return the Python files that travel with a model, relative to ``pipeline/``."""
+    folders = [_ROOT / package for package in TRAVELLING_PACKAGES]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    return sorted(file.relative_to(_ROOT) for file in [_ROOT / "__init__.py", *files])
+
+
+def _code_digest() -> str:
+    """Return the SHA-256 of the code that travels with a model."""
+    return sha256_of_json([[str(file), sha256_of_file(_ROOT / file)] for file in _code_files()])
+
+
+def _find_registered(
+    client: MlflowClient, name: str, model_sha256: str, code_sha256: str
+) -> ModelVersion | None:
+    """Return the newest version of this model and code whose files exist."""
+    versions = client.search_model_versions(
+        f"name = '{name}' AND tags.`{MODEL_SHA256}` = '{model_sha256}' "
+        f"AND tags.`{_CODE_SHA256}` = '{code_sha256}'"
+    )
+    for version in sorted(versions, key=lambda version: int(version.version), reverse=True):
+        if mlflow.artifacts.list_artifacts(f"models:/{name}/{version.version}"):
+            return version
+    return None
+
+
+def _find_logged(client: MlflowClient, run_id: str, code_sha256: str) -> str | None:
+    """Return the id of the complete model with this code that the run has; None without one."""
+    run = client.get_run(run_id)
+    logged = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run_id}' AND name = '{_LOGGED_NAME}'"
+    )
+    for model in logged:
+        if (
+            model.status == LoggedModelStatus.READY
+            and model.tags.get(_CODE_SHA256) == code_sha256
+            and mlflow.artifacts.list_artifacts(model.model_uri)
+        ):
+            return str(model.model_id)
+    return None
+
+
+def _log_model(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    code_sha256: str,
+    model_path: Path,
+    metadata_path: Path,
+    example_video: bytes,
+    config: ServingConfig,
+) -> str:
+    """Log the model to its run, which has ended; return its id.
+
+    ``mlflow.pyfunc.log_model`` would open the run again, which changes its end time.
+    """
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        name=_LOGGED_NAME,
+        source_run_id=run_id,
+        params=run.data.params,
+        tags={_CODE_SHA256: code_sha256},
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder, "pipeline")
+        for file in _code_files():
+            (code / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(_ROOT / file, code / file)
+        Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model.model_id,
+            python_model=pyfunc.__file__,
+            code_paths=[str(code)],
+            artifacts={"model": str(model_path), "metadata": str(metadata_path)},
+            model_config=config.to_json(),
+            signature=pyfunc.signature_of(ModelMetadata.read(metadata_path).task),
+            input_example=pd.DataFrame({"video": [example_video]}),
+            pip_requirements=inference_requirements(),
+        )
+    return str(model.model_id)

@@ -1,0 +1,33 @@
+"""The sections ``register`` and ``promote`` of params.yaml."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import PositiveInt, StringConstraints
+
+from pipeline.common.settings import Finite, NonNegative, Positive, Section, Text
+
+
+class RegisterSection(Section):
+    """Name of the registered model in MLflow."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[^/:@'\"]+$")] = "video-classifier"
+
+
+class PromoteSection(Section):
+    """What a challenger must show to become champion; see docs/promotion.md.
+
+    Attributes:
+        metric: score that champion and challenger are compared by.
+        min_gain: lower end of the interval of the gain must reach it. 0: certainly no worse;
+            -0.02: certainly at most that much worse.
+        limits: absolute checks of the task, by name.
+        max_latency_ms: median of a video, on the machine that promotes.
+        min_groups: groups of test videos to judge by; a video without a group is one.
+    """
+
+    metric: Text = "macro_f1"
+    min_gain: Finite = -0.02
+    limits: Mapping[str, NonNegative] = {"class_recall": 0.5, "calibration_error": 0.15}
+    max_latency_ms: Positive = 2000.0
+    min_groups: PositiveInt = 10

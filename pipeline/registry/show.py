@@ -1,0 +1,184 @@
+"""What a registered version was trained from: commit, params, scores, and data to the file."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline.common.records import SPLITS, VideoRecord
+from pipeline.common.tables import align_columns, count_of
+from pipeline.registry.dvc_objects import DataFile, DvcObjects, open_objects
+from pipeline.registry.versions import recorded_records, version_title
+from pipeline.tasks.settings import TaskSection
+from pipeline.tasks.targets import targets_of
+from pipeline.tracking.provenance import UNKNOWN
+from pipeline.tracking.results import SCORES, SETTINGS
+from pipeline.tracking.runs import MODEL_SHA256, RECREATED, existing_run
+
+# The data of a training: name -> stage of dvc.yaml.
+DATA_STAGES = {"catalog": "catalog", "frames": "decode", "clips": "extract"}
+
+_SHOWN_FILES = 5
+
+
+@dataclass(frozen=True)
+class TracedData:
+    """An output of a stage, as it was when the model was trained.
+
+    Attributes:
+        files: None when the list is unavailable; ``reason`` tells why.
+    """
+
+    path: str
+    digest: str
+    files: Sequence[DataFile] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where a version comes from. Commit, params and data are those of its training.
+
+    Attributes:
+        title: name, number and aliases.
+        registered: time, UTC.
+        git_dirty: ``true`` when files differed from the commit; ``unknown`` without a record.
+        is_recreated: the run was created from files later, so the commit may be a later one.
+        host: that trained it.
+        params: dotted key -> value as JSON, with ``evaluate.*`` of its evaluation.
+        metrics: that it was registered with, named as in eval/metrics.json.
+        data: catalog, frames, clips.
+        videos: split -> stratum (such as the class) -> number of rows of the catalog; None
+            when the catalog is not recorded.
+    """
+
+    title: str
+    name: str
+    version: int
+    registered: str
+    run_id: str
+    model_sha256: str
+    git_commit: str
+    git_branch: str
+    git_dirty: str
+    is_recreated: bool
+    host: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    data: Mapping[str, TracedData]
+    videos: Mapping[str, Mapping[str, int]] | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def trace(version: ModelVersion) -> Trace:
+    """Collect what the registry, the run and DVC record of a version.
+
+    Raises:
+        PipelineError: the store cannot be read.
+    """
+    run = existing_run(version.run_id)
+    run_tags = run.data.tags if run else {}
+    tags = {**version.tags, **run_tags}
+    # The version keeps those of its registration, the run has those of its last evaluation.
+    settings = _with_prefix(version.tags, SETTINGS) or _with_prefix(run_tags, SETTINGS)
+    params = {**(run.data.params if run else {}), **settings}
+    scores = _with_prefix(version.tags, SCORES)
+    metrics = {name.removeprefix(SCORES): float(text) for name, text in scores.items()}
+    if not metrics and run:
+        logged = _with_prefix(run.data.metrics, "test/")
+        metrics = {name.removeprefix("test/"): value for name, value in logged.items()}
+    records = recorded_records(version)
+    with open_objects() as objects:
+        data = {name: _trace_data(tags, stage, objects) for name, stage in DATA_STAGES.items()}
+    return Trace(
+        title=version_title(version),
+        name=version.name,
+        version=int(version.version),
+        registered=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        ),
+        run_id=version.run_id or UNKNOWN,
+        model_sha256=version.tags.get(MODEL_SHA256, UNKNOWN),
+        git_commit=tags.get("git.commit", UNKNOWN),
+        git_branch=tags.get("git.branch", UNKNOWN),
+        git_dirty=tags.get("git.dirty", UNKNOWN),
+        is_recreated=tags.get(RECREATED) == "true",
+        host=tags.get("process.host", UNKNOWN),
+        params=dict(sorted(params.items())),
+        metrics=dict(sorted(metrics.items())),
+        data=data,
+        videos=None if records is None else _count_videos(records, params.get("task.type")),
+    )
+
+
+def _with_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key.startswith(prefix)}
+
+
+def _trace_data(tags: Mapping[str, str], stage: str, objects: DvcObjects) -> TracedData:
+    recorded = tags.get(f"dvc.{stage}")
+    if recorded is None:
+        return TracedData("", UNKNOWN, None, "neither the run nor the version recorded them")
+    path, _, digest = recorded.rpartition(" ")
+    if digest == UNKNOWN:
+        return TracedData(path, UNKNOWN, None, "DVC did not run the stage")
+    files = objects.files(digest, Path(path))
+    reason = ""
+    if files is None:
+        reason = objects.failures or "neither the DVC cache nor the DVC remote has the list"
+    return TracedData(path, digest, files, reason)
+
+
+def _count_videos(
+    records: Sequence[VideoRecord], task_type: str | None
+) -> dict[str, dict[str, int]]:
+    targets = targets_of(task_type or TaskSection().type)
+    strata = targets.strata([record.target for record in records])
+    counts = Counter(zip((record.split for record in records), strata, strict=True))
+    return {
+        split: {stratum: counts[split, stratum] for stratum in sorted(set(strata))}
+        for split in SPLITS
+    }
+
+
+def trace_lines(trace: Trace, *, all_files: bool = False) -> list[str]:
+    """Return a trace as text, with the first files of each output or all of them."""
+    return list(_trace_lines(trace, all_files=all_files))
+
+
+def _trace_lines(trace: Trace, *, all_files: bool) -> Iterator[str]:
+    uncommitted = {"true": ", with uncommitted changes", "false": ""}
+    yield f"{trace.title}, registered {trace.registered}"
+    yield f"  run     {trace.run_id} on {trace.host}{' (recreated)' if trace.is_recreated else ''}"
+    yield f"  model   sha256 {trace.model_sha256}"
+    yield (
+        f"  commit  {trace.git_commit} on {trace.git_branch}"
+        + uncommitted.get(trace.git_dirty, ", uncommitted changes unknown")
+    )
+    scores = {name: f"{value:.6g}" for name, value in trace.metrics.items()}
+    for title, values in (("params", trace.params), ("test scores", scores)):
+        yield title
+        yield from align_columns(list(values.items()), "<<") if values else ["  not recorded"]
+    yield "data"
+    for name, data in trace.data.items():
+        files = data.files
+        count = f"files unknown: {data.reason}" if files is None else count_of(len(files), "file")
+        yield f"  {name:<8}{data.path} {data.digest}, {count}"
+        if files is None or len(files) == 1:
+            continue
+        shown = len(files) if all_files else _SHOWN_FILES
+        yield from (f"          {file.md5}  {file.path}" for file in files[:shown])
+        if len(files) > shown:
+            yield f"          and {len(files) - shown} more (--files lists them)"
+    if trace.videos is None:
+        yield "  videos  not recorded"
+        return
+    for split, counts in trace.videos.items():
+        by_stratum = ", ".join(f"{stratum} {count}" for stratum, count in counts.items())
+        yield f"  {split:<8}{count_of(sum(counts.values()), 'video')}: {by_stratum}"

@@ -1,0 +1,131 @@
+"""Checks before a run: of params.yaml, and of the data against that of the champion."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import write_json
+from pipeline.common.findings import Finding
+from pipeline.common.paths import CATALOG, DATA_CHECK, DECODE_INDEX
+from pipeline.common.records import read_decoded
+from pipeline.common.tables import align_columns
+from pipeline.dataset.settings import DataSection
+from pipeline.params import Params, load_params
+
+_DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
+_MARKS = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}
+
+
+def check_settings() -> Params:
+    """Check params.yaml before anything runs, so that a typo costs a second and not an hour.
+
+    Raises:
+        PipelineError: a setting is not valid, a path does not exist, the gate has no such
+            metric or limit, or the model cannot be built.
+    """
+    params = load_params()
+    _check_paths(params.data)
+    _check_gate(params)
+    _check_model(params)
+    return params
+
+
+def _check_paths(data: DataSection) -> None:
+    videos = Path(data.videos)
+    if videos.is_relative_to(_DEMO):
+        return
+    if not videos.exists():
+        raise PipelineError(
+            f"params.yaml: data.videos: no such folder. Received: {videos} (relative to the root "
+            "of the repository, or absolute)"
+        )
+    if data.labels and not (videos / data.labels).exists():
+        raise PipelineError(
+            f"params.yaml: data.labels: no such file. Received: {data.labels} (relative to "
+            f"data.videos, {videos})"
+        )
+
+
+def _check_gate(params: Params) -> None:
+    from pipeline.registry.gate import check_gate_settings
+    from pipeline.tasks.task import task_class
+
+    check_gate_settings(params.promote, task_class(params.task.type))
+
+
+def _check_model(params: Params) -> None:
+    cnn = params.model.cnn
+    is_counted = isinstance(cnn.trainable, int)
+    if cnn.backbone == "small_cnn" and cnn.weights == "none" and not is_counted:
+        return  # always valid, and Keras takes seconds to import
+    from pipeline.model.network import check_model
+
+    check_model(params.model, frame_shape=(params.decode.height, params.decode.width, 3))
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """The findings of the data check.
+
+    Attributes:
+        compared_with: sentence that names the data compared with.
+        findings: of all checks, in the order of the table.
+    """
+
+    compared_with: str
+    findings: Sequence[Finding]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [finding.name for finding in self.findings if finding.status == "fail"]
+
+    def lines(self) -> list[str]:
+        """Return the table for a terminal."""
+        rows = [
+            (
+                _MARKS[finding.status],
+                finding.name,
+                "" if finding.value is None else f"{finding.value:.3g}",
+                finding.sentence,
+            )
+            for finding in self.findings
+        ]
+        return [self.compared_with, *align_columns(rows, "<<><"), *self._verdict()]
+
+    def _verdict(self) -> Iterator[str]:
+        if self.failed:
+            yield f"The data is not fit to train on: {', '.join(self.failed)}."
+
+
+def check_data_set(params: Params) -> DataCheck:
+    """Check catalog and decode index against those of the champion; write eval/data_check.json.
+
+    Raises:
+        PipelineError: catalog or decode index are missing, or the registry cannot be read.
+    """
+    from pipeline.dataset.checks import check_data
+    from pipeline.registry.versions import CHAMPION, recorded_records, version_with_alias
+
+    now = read_decoded(CATALOG, DECODE_INDEX)
+    champion = version_with_alias(params.register_.name, CHAMPION)
+    before = None if champion is None else recorded_records(champion)
+    findings = check_data(now, before)
+    if champion is None:
+        sentence = "There is no champion yet: checked without a comparison."
+    elif before is None:
+        sentence = (
+            f"{champion.name} version {champion.version} is champion and its run recorded no "
+            "catalog: checked without a comparison."
+        )
+    else:
+        sentence = (
+            f"Compared with the {len(before)} videos of {champion.name} version "
+            f"{champion.version}, the champion:"
+        )
+    number = None if champion is None else int(champion.version)
+    write_json(
+        DATA_CHECK, {"champion": number, "checks": [asdict(finding) for finding in findings]}
+    )
+    return DataCheck(sentence, findings)

@@ -1,0 +1,348 @@
+"""Cross-validation of the recipe of params.yaml, and doubtful labels among all videos.
+
+Every video is predicted by a model that was not trained on it or on its group. The pooled
+predictions score the recipe more precisely than one test split, and show doubtful labels in all
+splits.
+"""
+
+import logging
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+from tqdm import tqdm
+
+from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.sampling import Clip
+from pipeline.common.bootstrap import Score
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import write_csv, write_json
+from pipeline.common.paths import CLIPS, CROSSVAL, FEATURES
+from pipeline.common.records import SPLITS
+from pipeline.common.tables import align_columns
+from pipeline.evaluation.audits import (
+    DoubtfulLabel,
+    find_doubtful_labels,
+    labels_audit,
+    write_doubtful_labels_csv,
+)
+from pipeline.evaluation.predictions import Predictions, pool, predict_videos
+from pipeline.evaluation.scores import score_predictions
+from pipeline.params import Params
+from pipeline.retraining.folds import Fold, make_folds
+from pipeline.tasks.targets import targets_of
+from pipeline.tasks.task import Task, task_class
+from pipeline.tracking.results import log_files, log_scores
+from pipeline.tracking.runs import training_run, warned
+
+logger = logging.getLogger(__name__)
+
+_DOUBTFUL_LABELS = CROSSVAL / "label_issues.csv"
+_SHOWN_DOUBTFUL = 20
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """The work of the process of one fold. ``number`` counts from 1."""
+
+    number: int
+    n_folds: int
+    seed: int  # of the folds, not of the training
+    fold: Fold
+    params: Params
+    parent_run: str
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """The result of one fold.
+
+    Attributes:
+        predictions: of the test videos.
+        scores: headline metrics of the task on the test videos, and ``val_<training metric>``
+            of the best epoch.
+        epochs: number trained.
+        best_epoch: the epoch whose weights were tested.
+        seconds: of training.
+    """
+
+    number: int
+    predictions: Predictions
+    scores: Mapping[str, float]
+    epochs: int
+    best_epoch: int
+    seconds: float
+
+    def cells(self) -> dict[str, str]:
+        """Return the row of the table."""
+        return {
+            "fold": str(self.number),
+            "videos": str(len(self.predictions.videos)),
+            **{name: f"{value:.6f}" for name, value in self.scores.items()},
+            "epochs": str(self.epochs),
+            "best_epoch": str(self.best_epoch),
+            "seconds": f"{self.seconds:.1f}",
+        }
+
+
+def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
+    """Train and test each fold; write eval/crossval/; log one MLflow run with a run each fold.
+
+    Args:
+        params: the recipe.
+        n_folds: at least 2.
+        seed: of the folds.
+
+    Returns:
+        Lines for a terminal.
+
+    Raises:
+        PipelineError: there are too few groups, or the process of a fold died.
+    """
+    clips = _all_clips()
+    folds = make_folds(
+        targets_of(params.task.type).strata(clips.targets),
+        clips.groups,
+        n_folds=n_folds,
+        val_share=params.catalog.val_share,
+        seed=seed,
+    )
+    run = training_run(
+        params=_run_params(params, n_folds=n_folds, seed=seed),
+        dataset=params.data.videos,
+        name=f"crossval of {n_folds} folds, seed {seed}",
+    )
+    with run as run_id:
+        tasks = [
+            FoldTask(number, n_folds, seed, fold, params, parent_run=run_id)
+            for number, fold in enumerate(folds, start=1)
+        ]
+        results = list(tqdm(_run_each(tasks), total=n_folds, unit="fold", disable=None))
+        pooled = pool([result.predictions for result in results])
+        scores = score_predictions(pooled, params.evaluate)
+        summary = summarise(results, pooled, scores, confidence=params.evaluate.confidence)
+        files = _write_results(results, pooled, summary)
+        audit_lines, audit_files = _audit_labels(pooled, clips)
+        files += audit_files
+        with warned(f"MLflow lacks results that are in {CROSSVAL}"):
+            intervals = {name: score.interval for name, score in scores.items() if score.interval}
+            log_scores(run_id, _logged_scores(summary, pooled.task), intervals)
+            log_files(run_id, files)
+    return [*_lines(results, summary, pooled.task), *audit_lines]
+
+
+def summarise(
+    results: Sequence[FoldResult],
+    pooled: Predictions,
+    scores: Mapping[str, Score],
+    *,
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the content of eval/crossval/summary.json.
+
+    ``mean`` and ``spread`` (the sample standard deviation) weight every fold equally. ``pooled``
+    scores the predictions of all folds as if one model had made them, so every video has the
+    same weight. ``interval`` is its bootstrap interval over groups: the effect of other videos,
+    not of other seeds. Settings may be chosen by the mean of the validation metric, which does
+    not depend on the test folds.
+    """
+    by_name = {name: [result.scores[name] for result in results] for name in results[0].scores}
+    return {
+        "folds": len(results),
+        "videos": len(pooled.videos),
+        "groups": len(set(pooled.resampling_groups)),
+        "mean": {name: statistics.fmean(values) for name, values in by_name.items()},
+        "spread": {name: statistics.stdev(values) for name, values in by_name.items()},
+        "pooled": {name: score.value for name, score in scores.items()},
+        "interval": {name: score.interval for name, score in scores.items() if score.interval},
+        "confidence": confidence,
+        "seconds": sum(result.seconds for result in results),
+    }
+
+
+def _all_clips() -> ClipArrays:
+    return ClipArrays(*(CLIPS / split for split in SPLITS))
+
+
+def _run_params(params: Params, *, n_folds: int, seed: int, **fold: int) -> dict[str, Any]:
+    """Return what a run logs: params.yaml and how the folds were drawn."""
+    return params.model_dump(by_alias=True) | {"crossval": {"folds": n_folds, "seed": seed, **fold}}
+
+
+def _run_each(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
+    """Run the folds one by one, each in a process of its own.
+
+    Determinism is set up once a process, and only the end of a process frees all memory.
+    """
+    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    processes = ProcessPool(max_workers=1, max_tasks=1, context=context)
+    try:
+        for task in tasks:
+            yield processes.schedule(run_fold, args=(task,)).result()
+    except ProcessExpired as error:
+        raise PipelineError(
+            f"The process of fold {task.number} died with exit code {error.exitcode}. The usual "
+            "reason is too little memory: lower train.batch_size or extract.frames."
+        ) from None
+    finally:
+        processes.stop()  # type: ignore[no-untyped-call]
+        processes.join()
+
+
+def run_fold(fold_task: FoldTask) -> FoldResult:
+    """Train and test one fold as a nested MLflow run. Call it once a process."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Here, because the process that starts the folds needs no TensorFlow.
+    from pipeline.model.fitting import make_deterministic
+
+    params = fold_task.params
+    make_deterministic(params.train.seed, params.train.threads)
+    run = training_run(
+        params=_run_params(
+            params, n_folds=fold_task.n_folds, seed=fold_task.seed, fold=fold_task.number
+        ),
+        dataset=params.data.videos,
+        name=f"fold {fold_task.number} of {fold_task.n_folds}",
+        parent=fold_task.parent_run,
+    )
+    with run as run_id:
+        result, scores = _train_and_test(fold_task, run_id)
+        with warned(f"The run of fold {fold_task.number} lacks its scores"):
+            log_scores(run_id, scores)
+    return result
+
+
+def _train_and_test(fold_task: FoldTask, run_id: str) -> tuple[FoldResult, dict[str, float]]:
+    """Return the result of a fold and all scores of its test videos."""
+    from pipeline.model.fitting import calibrate, fit
+    from pipeline.model.network import build_model
+    from pipeline.tracking.epochs import EpochMetrics
+
+    params, fold, clips = fold_task.params, fold_task.fold, _all_clips()
+    train, val, test = (clips.chosen(part) for part in (fold.train, fold.val, fold.test))
+    task = task_class(params.task.type).learn(train.targets, params.task)
+    task.check_mirror(params.train.augmentation.flip_swaps)
+    model = build_model(
+        params.model,
+        task,
+        frame_shape=clips.frames(0).shape[1:],
+        precision=params.train.precision,
+    )
+    started = time.perf_counter()
+    fitted = fit(
+        model,
+        task,
+        train,
+        val,
+        params.train,
+        callbacks=[EpochMetrics(run_id)],
+        features_folder=FEATURES,
+    )
+    task = calibrate(model, task, val)
+    seconds = time.perf_counter() - started
+    predictions = predict_videos(model, test, task)
+    scores = {
+        name: score.value for name, score in score_predictions(predictions, params.evaluate).items()
+    }
+    validation = f"val_{task.training_metric}"
+    best = fitted.history[fitted.best_epoch - 1]
+    result = FoldResult(
+        number=fold_task.number,
+        predictions=predictions,
+        scores={
+            **{name: scores[name] for name in task.headline_metrics},
+            validation: best[validation],
+        },
+        epochs=len(fitted.history),
+        best_epoch=fitted.best_epoch,
+        seconds=seconds,
+    )
+    return result, scores
+
+
+def _write_results(
+    results: Sequence[FoldResult], pooled: Predictions, summary: Mapping[str, Any]
+) -> list[Path]:
+    paths = [CROSSVAL / name for name in ("folds.csv", "predictions.csv", "summary.json")]
+    rows = [result.cells() for result in results]
+    write_csv(paths[0], list(rows[0]), rows)
+    pooled.write_csv(paths[1])
+    write_json(paths[2], summary)
+    return paths
+
+
+def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], list[Path]]:
+    """Look for doubtful targets in all splits; return lines for a terminal and written files."""
+    splits = {name: split for split in SPLITS for name in ClipArrays(CLIPS / split).names}
+    doubtful = find_doubtful_labels(pooled, splits)
+    if doubtful is None:
+        return [], []
+    write_doubtful_labels_csv(_DOUBTFUL_LABELS, doubtful)
+    source = "predictions of models that were not trained on these videos"
+    audit = labels_audit(doubtful, pooled, source=source, table=_DOUBTFUL_LABELS)
+    lines = ["", f"labels: {audit.sentence}"]
+    files = [_DOUBTFUL_LABELS]
+    picture = _DOUBTFUL_LABELS.with_suffix(".png")
+    picture.unlink(missing_ok=True)
+    if doubtful:
+        rows = [
+            (row.video, row.split, row.target, row.suggested, f"{row.quality:.3f}")
+            for row in doubtful[:_SHOWN_DOUBTFUL]
+        ]
+        header = ("video", "split", "target", "suggested", "quality")
+        lines += align_columns([header, *rows], "<<<<>")
+        _draw_doubtful(picture, doubtful[:_SHOWN_DOUBTFUL], clips)
+        lines.append(f"Film strips: {picture}")
+        files.append(picture)
+    return lines, files
+
+
+def _draw_doubtful(picture: Path, doubtful: Sequence[DoubtfulLabel], clips: ClipArrays) -> None:
+    from pipeline.review.film_strips import write_preview
+
+    first = {clips.names[index]: index for index in clips.first_of_videos()}
+    strips = []
+    for row in doubtful:
+        index = first[row.video]
+        heading = f"{row.video}: {row.target}, or {row.suggested}? Quality {row.quality:.3f}"
+        strips.append((heading, [Clip(clips.frames(index), clips.mask(index))]))
+    write_preview(picture, strips)
+
+
+def _logged_scores(summary: Mapping[str, Any], task: Task) -> dict[str, float]:
+    """Return the pooled scores, and ``accuracy_mean``, ``accuracy_spread`` and so on."""
+    over_folds = {
+        f"{name}_{kind}": summary[kind][name]
+        for kind in ("mean", "spread")
+        for name in task.headline_metrics
+    }
+    return {**summary["pooled"], **over_folds}
+
+
+def _lines(results: Sequence[FoldResult], summary: Mapping[str, Any], task: Task) -> list[str]:
+    """Return the table of folds, then mean, spread and the pooled scores with intervals."""
+    rows = [result.cells() for result in results]
+    table = align_columns(
+        [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
+    )
+    lines = []
+    for name in task.headline_metrics:
+        low, high = summary["interval"][name]
+        lines.append(
+            f"{name.replace('_', ' ')}: mean {summary['mean'][name]:.3f}, "
+            f"spread {summary['spread'][name]:.3f}; pooled {summary['pooled'][name]:.3f} "
+            f"[{low:.3f}, {high:.3f}] at {summary['confidence']:.0%}, "
+            f"{summary['videos']} videos in {summary['groups']} groups"
+        )
+    validation = f"val_{task.training_metric}"
+    lines.append(
+        f"validation {task.training_metric.replace('_', ' ')}, to choose settings by: "
+        f"mean {summary['mean'][validation]:.3f}, spread {summary['spread'][validation]:.3f}"
+    )
+    return [*table, *lines]

@@ -1,0 +1,128 @@
+"""Train, validation and test clips of each fold of a cross-validation."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from pipeline.common.errors import PipelineError
+
+_PARTS = 3  # train, val and test
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Indices of clips, ascending. No group is in two of the three parts."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def make_folds(
+    strata: Sequence[str],
+    groups: Sequence[str],
+    *,
+    n_folds: int,
+    val_share: float,
+    seed: int,
+) -> list[Fold]:
+    """Draw the folds: every clip is tested once, and groups are never split.
+
+    The folds are scikit-learn's ``StratifiedGroupKFold``: of similar size, with a similar
+    fraction of each stratum, as far as the groups allow. The validation clips of a fold are
+    drawn in the same way from the clips that it does not test.
+
+    Args:
+        strata: stratum of each clip, length N; for classes, the class.
+        groups: group of each clip, length N.
+        n_folds: at least 2.
+        val_share: fraction of all clips for validation, above 0.
+        seed: equal clips and seeds give equal folds.
+
+    Raises:
+        PipelineError: there are too few groups, or a part lacks a stratum.
+    """
+    needed = max(n_folds, _PARTS)
+    for stratum, own_groups in _groups_by_stratum(strata, groups).items():
+        if len(own_groups) < needed:
+            raise PipelineError(
+                f"{stratum!r}: expected clips of at least {needed} groups for {n_folds} folds, "
+                f"because clips of one group stay together. Received: {len(own_groups)} groups. "
+                "Add videos of other groups, or use fewer --folds."
+            )
+    everything = np.arange(len(strata))
+    folds = []
+    for test in _split(everything, strata, groups, n_parts=n_folds, seed=seed):
+        rest = np.setdiff1d(everything, test)
+        share = val_share * len(strata) / len(rest)
+        val = _validation_part(rest, strata, groups, share=share, seed=seed)
+        train = np.setdiff1d(rest, val)
+        folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
+    _check_every_stratum_everywhere(folds, strata)
+    return folds
+
+
+def _split(
+    indices: NDArray[np.int64],
+    strata: Sequence[str],
+    groups: Sequence[str],
+    *,
+    n_parts: int,
+    seed: int,
+) -> list[NDArray[np.int64]]:
+    """Split ``indices`` into parts that have no group in common."""
+    splitter = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
+    own_strata = [strata[index] for index in indices]
+    own_groups = [groups[index] for index in indices]
+    return [indices[part] for _, part in splitter.split(indices, own_strata, own_groups)]
+
+
+def _validation_part(
+    indices: NDArray[np.int64],
+    strata: Sequence[str],
+    groups: Sequence[str],
+    *,
+    share: float,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return the part with most strata, and of these the one nearest to ``share`` in size."""
+    groups_by_stratum = _groups_by_stratum(
+        [strata[index] for index in indices], [groups[index] for index in indices]
+    )
+    stratum, own_groups = min(groups_by_stratum.items(), key=lambda item: len(item[1]))
+    if len(own_groups) < 2:
+        raise PipelineError(
+            f"{stratum!r}: a fold tests all of its groups but {len(own_groups)}; training and "
+            "validation need 2 or more. Try another --seed or another number of --folds."
+        )
+    n_parts = max(2, min(round(1 / share), len(own_groups)))
+    parts = _split(indices, strata, groups, n_parts=n_parts, seed=seed)
+
+    def fitness(part: NDArray[np.int64]) -> tuple[int, float]:
+        n_strata = len({strata[index] for index in part})
+        return n_strata, -abs(len(part) - share * len(indices))
+
+    return max(parts, key=fitness)
+
+
+def _groups_by_stratum(strata: Sequence[str], groups: Sequence[str]) -> dict[str, set[str]]:
+    by_stratum: dict[str, set[str]] = defaultdict(set)
+    for stratum, group in zip(strata, groups, strict=True):
+        by_stratum[stratum].add(group)
+    return dict(sorted(by_stratum.items()))
+
+
+def _check_every_stratum_everywhere(folds: Sequence[Fold], strata: Sequence[str]) -> None:
+    for number, fold in enumerate(folds, start=1):
+        for name in ("train", "val", "test"):
+            missing = set(strata) - {strata[index] for index in getattr(fold, name)}
+            if missing:
+                raise PipelineError(
+                    f"Fold {number} of {len(folds)}: no {name} clip of "
+                    f"{', '.join(map(repr, sorted(missing)))}, because the groups are few or "
+                    "uneven. Try another --seed or fewer --folds."
+                )

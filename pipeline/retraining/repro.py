@@ -1,0 +1,146 @@
+"""``vidpipe repro``: check, run what is out of date, restore outputs after a failure, summarise."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.common.command import run_python
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_csv, read_json
+from pipeline.common.paths import (
+    CATALOG,
+    CLIPS,
+    CLIPS_INDEX,
+    DECODE_INDEX,
+    INTERVALS,
+    METRICS,
+    REGISTRATION,
+)
+from pipeline.common.records import SPLITS, read_catalog
+from pipeline.common.tables import align_columns, shorten_list
+from pipeline.params import Params
+from pipeline.retraining.checks import check_settings
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+_ANY_CODE = range(-64, 256)  # negative: DVC was killed by a signal
+_SHOWN_PATHS = 8
+
+
+def reproduce(
+    targets: Sequence[str] = (), *, force: bool = False, single_item: bool = False
+) -> int:
+    """Check params.yaml and run ``dvc repro``.
+
+    When a stage fails, the last good outputs of it and of the stages after it are checked out
+    again, and the log says which. Outputs of stages that succeeded stay.
+
+    Args:
+        targets: stages; all by default.
+        force: run stages that are up to date.
+        single_item: run the targets without the stages before them.
+
+    Returns:
+        The exit code of DVC, or 130 after Ctrl-C.
+
+    Raises:
+        PipelineError: params.yaml is not valid.
+    """
+    check_settings()
+    options = [*(["--force"] if force else []), *(["--single-item"] if single_item else [])]
+    with _interrupts_left_to_children() as interrupts:
+        code = run_python("dvc", "repro", *options, *targets, accept=_ANY_CODE)
+    if code:
+        _restore()
+    return INTERRUPTED if interrupts else code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _interrupts_left_to_children() -> Iterator[list[int]]:
+    """Survive Ctrl-C, which DVC and its stage receive too; yield the signals that came.
+
+    Python would kill DVC a quarter of a second later, before the stage ended its MLflow run.
+    """
+    interrupts: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    previous = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _restore() -> None:
+    from pipeline.retraining.dvc_data import restore_outputs
+
+    try:
+        restored, missing = restore_outputs()
+    except PipelineError as error:
+        logger.error("The last good outputs could not be checked out. %s", error)
+        return
+    if restored:
+        logger.error(
+            "Checked out the last good outputs again: %s.",
+            shorten_list(restored, shown=_SHOWN_PATHS),
+        )
+    if missing:
+        logger.error(
+            "These outputs are missing and are not in DVC's cache: %s.",
+            shorten_list(missing, shown=_SHOWN_PATHS),
+        )
+    logger.error(
+        "To go on, correct what the lines above report and run the command again. Stages that "
+        "succeeded do not run again."
+    )
+
+
+def summary_lines(params: Params) -> list[str]:
+    """Return a table of videos, clips, scores and the registered version, and what to do next."""
+    rows = list(_summary_rows(params))
+    records = read_catalog(CATALOG)
+    video = Path(params.data.videos) / next(
+        record.video for record in records if record.split == "test"
+    )
+    return [
+        *align_columns(rows, "<<"),
+        "",
+        "Next:",
+        "  make ui                # runs, charts and models in the browser",
+        f"  vidpipe predict {video}",
+    ]
+
+
+def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
+    from pipeline.tasks.task import task_class
+
+    task = task_class(params.task.type)
+    index = read_csv(DECODE_INDEX)
+    quarantined = sum(row["status"] == "quarantined" for row in index)
+    clips = {split: len(read_csv(CLIPS / split / CLIPS_INDEX)) for split in SPLITS}
+    metrics, intervals, registration = map(read_json, (METRICS, INTERVALS, REGISTRATION))
+    yield "videos", str(len(index))
+    yield "quarantined", f"{quarantined} (see {DECODE_INDEX})" if quarantined else "0"
+    yield "clips", ", ".join(f"{count} {split}" for split, count in clips.items())
+    for name in task.headline_metrics:
+        low, high = intervals[name]
+        yield (
+            f"test {name.replace('_', ' ')}",
+            f"{metrics[name]:.3f}  [{low:.3f}, {high:.3f}] at {params.evaluate.confidence:.0%}",
+        )
+    score = task.video_score
+    for title, name in (
+        ("with frames shuffled", f"{score}_frames_shuffled"),
+        ("from clip length only", f"{score}_length_only"),
+    ):
+        if name in metrics:
+            yield title, f"{metrics[name]:.3f} {score.replace('_', ' ')}"
+    yield (
+        "registered",
+        f"{registration['name']} version {registration['version']}, @{registration['alias']}",
+    )

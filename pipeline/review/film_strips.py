@@ -1,0 +1,263 @@
+"""Film strips: the frames of a clip side by side, with explanations; and animated previews."""
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.font_manager import findfont
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.clips.sampling import Clip
+from pipeline.common.charts import NEUTRAL, PALETTE
+from pipeline.common.files import replacing_file
+from pipeline.common.tables import count_of
+
+logger = logging.getLogger(__name__)
+
+WEBP = "image/webp"
+
+# Film strips; sizes in pixels.
+_COLUMNS = 10
+_STRIP_FRAMES = 20
+_FRAME_WIDTH = 72
+_GAP = 3
+_STRENGTH_HEIGHT = 12  # of the bars below Grad-CAM
+_ATTENTION_HEIGHT = 26
+_LEAST_STRENGTH = 0.01
+_HEAT_OPACITY = 0.7
+_LINE_GAP = 10
+_SHEET_MARGIN = 14
+_TEXT_SIZE = 15
+_SHEET_VIDEOS = 50
+
+# Previews.
+_PREVIEW_SIDE = 128  # pixels
+_PREVIEW_FRAMES = 40
+_WEBP_QUALITY = 65
+_LAST_FRAME_MILLISECONDS = 600  # shows where the loop restarts
+
+
+@dataclass(frozen=True, eq=False)
+class SeenClip:
+    """A clip as the model sees it, with its explanations.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3], RGB.
+        mask: bool [T], True for a real frame, right-padded.
+        heat: float32 [T, h, w], 0 to 1, Grad-CAM; None where the CNN does not allow it.
+        attention: float64 [T], sum 1; None where the model has no attention.
+    """
+
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    heat: NDArray[np.float32] | None = None
+    attention: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A clip as WebP.
+
+    Attributes:
+        animation: loops for ever; None for a clip of one frame.
+        still: its middle frame.
+        width, height: in pixels.
+    """
+
+    animation: bytes | None
+    still: bytes
+    width: int
+    height: int
+
+
+def film_strip(clip: SeenClip) -> Image.Image:
+    """Draw the frames in lines of ten, with Grad-CAM and attention below each line.
+
+    Colours of Grad-CAM are scaled within each frame; the blue bar below compares the frame's
+    maximum with the strongest frame of the clip. Frames below a hundredth of it stay grey.
+    Orange bars are attention weights. Padding is an empty, crossed frame. Of more than twenty
+    frames, twenty are drawn, evenly spread. The background is transparent.
+    """
+    indices = frames_in_strip(len(clip.mask))
+    height, width = clip.frames.shape[1:3]
+    size = (_FRAME_WIDTH, max(round(height * _FRAME_WIDTH / width), 1))
+    lines = [indices[start : start + _COLUMNS] for start in range(0, len(indices), _COLUMNS)]
+    heights = [_line_height(clip, line, size[1]) + _LINE_GAP for line in lines]
+    strip = Image.new("RGBA", (len(lines[0]) * (size[0] + _GAP) - _GAP, sum(heights) - _LINE_GAP))
+    for top, line in zip(np.cumsum([0, *heights]).tolist(), lines, strict=False):
+        for column, index in enumerate(line):
+            corner = (column * (size[0] + _GAP), top)
+            if clip.mask[index]:
+                _draw_frame(strip, clip, index, size, corner)
+            else:
+                _draw_padding(strip, size, corner)
+    return strip
+
+
+def frames_in_strip(n_frames: int) -> list[int]:
+    """Return which of ``n_frames`` frames a strip shows."""
+    chosen = np.linspace(0, n_frames - 1, min(n_frames, _STRIP_FRAMES))
+    frames: list[int] = np.round(chosen).astype(int).tolist()
+    return frames
+
+
+def strip_alt(clip: SeenClip) -> str:
+    """Describe a film strip in words."""
+    real = int(clip.mask.sum())
+    padding = len(clip.mask) - real
+    alt = f"Film strip of {count_of(real, 'real frame')}"
+    alt += f" and {count_of(padding, 'frame')} of padding." if padding else "."
+    if clip.heat is not None:
+        alt += f" Grad-CAM is strongest in frame {int(clip.heat.max(axis=(1, 2)).argmax()) + 1}."
+    if clip.attention is not None:
+        largest = int(clip.attention.argmax())
+        alt += f" Attention is largest at frame {largest + 1}: {clip.attention[largest]:.2f}."
+    return alt
+
+
+def strip_sheet(strips: Sequence[Image.Image], headings: Sequence[str]) -> Image.Image:
+    """Put strips below each other on white, each with its heading; at least one."""
+    font = ImageFont.truetype(findfont("DejaVu Sans"), _TEXT_SIZE)
+    widest = max(
+        *(strip.width for strip in strips), *(int(font.getlength(text)) for text in headings)
+    )
+    around = 2 * _TEXT_SIZE + _SHEET_MARGIN  # of a strip: its heading and the space below
+    height = sum(strip.height + around for strip in strips) + _SHEET_MARGIN
+    sheet = Image.new("RGB", (widest + 2 * _SHEET_MARGIN, height), "white")
+    draw, top = ImageDraw.Draw(sheet), _SHEET_MARGIN
+    for strip, text in zip(strips, headings, strict=True):
+        draw.text((_SHEET_MARGIN, top), text, fill="black", font=font)
+        sheet.paste(strip, (_SHEET_MARGIN, top + 2 * _TEXT_SIZE), strip)
+        top += strip.height + around
+    return sheet
+
+
+def write_preview(path: Path, videos: Sequence[tuple[str, Sequence[Clip]]]) -> None:
+    """Write one PNG with a film strip of each clip; log a warning about videos left out.
+
+    Args:
+        path: of the PNG file.
+        videos: heading and clips of each video; the first fifty are drawn.
+    """
+    if not videos:
+        logger.warning("%s is not written: there is no clip to draw.", path)
+        return
+    if len(videos) > _SHEET_VIDEOS:
+        logger.warning("%s shows the first %d of %d videos.", path, _SHEET_VIDEOS, len(videos))
+    strips, headings = [], []
+    for heading, clips in videos[:_SHEET_VIDEOS]:
+        for number, clip in enumerate(clips, start=1):
+            strips.append(film_strip(SeenClip(clip.frames, clip.mask)))
+            part = f", clip {number} of {len(clips)}" if len(clips) > 1 else ""
+            headings.append(heading + part)
+    with replacing_file(path) as temporary:
+        strip_sheet(strips, headings).save(temporary, format="png", optimize=True)
+    logger.info("Wrote %s", path)
+
+
+def preview(frames: NDArray[np.uint8], *, fps: float) -> Preview:
+    """Encode frames as an animation at their own speed.
+
+    Of more than forty frames, forty are kept, evenly spread and shown longer.
+
+    Args:
+        frames: uint8 [N, H, W, 3], RGB, at least one.
+        fps: frames per second.
+    """
+    kept = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _PREVIEW_FRAMES)).round())
+    images = [thumbnail(frames[int(index)], _PREVIEW_SIDE) for index in kept]
+    still = images[len(images) // 2]
+    animation = None
+    if len(images) > 1:
+        each = max(round(1000 * len(frames) / fps / len(images)), 20)  # milliseconds
+        encoded = io.BytesIO()
+        images[0].save(
+            encoded,
+            format="WEBP",
+            save_all=True,
+            append_images=images[1:],
+            duration=[each] * (len(images) - 1) + [_LAST_FRAME_MILLISECONDS],
+            loop=0,
+            quality=_WEBP_QUALITY,
+            method=4,
+        )
+        animation = encoded.getvalue()
+    return Preview(animation, webp(still), still.width, still.height)
+
+
+def thumbnail(frame: NDArray[np.uint8], longest_side: int) -> Image.Image:
+    """Shrink a frame uint8 [H, W, 3] so that no side is longer than ``longest_side`` pixels."""
+    image = Image.fromarray(frame)
+    image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+    return image
+
+
+def webp(image: Image.Image) -> bytes:
+    """Encode an image of video frames as WebP."""
+    encoded = io.BytesIO()
+    image.save(encoded, format="WEBP", quality=_WEBP_QUALITY, method=6)
+    return encoded.getvalue()
+
+
+def _draw_frame(
+    strip: Image.Image, clip: SeenClip, index: int, size: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    left, top = corner
+    frame = Image.fromarray(clip.frames[index]).resize(size, Image.Resampling.BICUBIC)
+    strip.paste(frame, corner)
+    top += size[1] + _GAP
+    if clip.heat is not None:
+        strength = float(clip.heat[index].max())
+        heat = clip.heat[index] / strength if strength >= _LEAST_STRENGTH else None
+        strip.paste(_heat_overlay(frame, heat), (left, top))
+        top += size[1] + _GAP
+        _draw_bar(strip, strength, (left, top), (size[0], _STRENGTH_HEIGHT), PALETTE[0])
+        top += _STRENGTH_HEIGHT + _GAP
+    if clip.attention is not None:
+        share = float(clip.attention[index] / clip.attention.max())
+        _draw_bar(strip, share, (left, top), (size[0], _ATTENTION_HEIGHT), PALETTE[1])
+
+
+def _draw_bar(
+    strip: Image.Image, share: float, corner: tuple[int, int], size: tuple[int, int], colour: str
+) -> None:
+    (left, top), (width, height) = corner, size
+    bar = max(round(share * height), 1)
+    box = (left, top + height - bar, left + width - 1, top + height - 1)
+    ImageDraw.Draw(strip).rectangle(box, fill=colour)
+
+
+def _draw_padding(strip: Image.Image, size: tuple[int, int], corner: tuple[int, int]) -> None:
+    (left, top), right, bottom = corner, corner[0] + size[0] - 1, corner[1] + size[1] - 1
+    draw = ImageDraw.Draw(strip)
+    draw.rectangle((left, top, right, bottom), outline=NEUTRAL)
+    draw.line((left, top, right, bottom), fill=NEUTRAL)
+    draw.line((left, bottom, right, top), fill=NEUTRAL)
+
+
+def _heat_overlay(frame: Image.Image, heat: NDArray[np.float32] | None) -> Image.Image:
+    """Blend heat [h, w], if any, over a grey copy of the frame."""
+    if heat is None:
+        return frame.convert("L")
+    grey = np.repeat(np.asarray(frame.convert("L"), np.float32)[:, :, None], 3, axis=2)
+    resized = Image.fromarray(heat.astype(np.float32)).resize(frame.size, Image.Resampling.BILINEAR)
+    warmth = np.clip(np.asarray(resized), 0, 1)
+    colours = 255 * mpl.colormaps["inferno"](warmth)[:, :, :3]
+    opacity = _HEAT_OPACITY * warmth[:, :, None]
+    return Image.fromarray(np.rint(grey * (1 - opacity) + colours * opacity).astype(np.uint8))
+
+
+def _line_height(clip: SeenClip, line: Sequence[int], frame_height: int) -> int:
+    height = frame_height
+    if not clip.mask[line[0]]:  # nothing but padding
+        return height
+    if clip.heat is not None:
+        height += frame_height + _STRENGTH_HEIGHT + 2 * _GAP
+    if clip.attention is not None:
+        height += _ATTENTION_HEIGHT + _GAP
+    return height

@@ -1,0 +1,204 @@
+"""Predict video files with a model on disk: which videos, their answers, and the output text."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from glob import glob, has_magic
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.paths import MODEL, MODEL_METADATA
+from pipeline.common.records import VIDEO_SUFFIXES
+from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
+
+if TYPE_CHECKING:
+    from pipeline.clips.sampling import Clip
+    from pipeline.tasks.task import Task
+
+Answer = Mapping[str, Any]
+
+_VIDEOS_AT_ONCE = 16
+_SHOWN = 3  # classes in a table of several videos
+_SHOWN_ALONE = 10  # classes in a table of one video
+_EXPECTED = "Expected files with a suffix such as .mp4, .mkv or .webm."
+
+
+def named_videos(names: Iterable[str]) -> list[Path]:
+    """Return the videos that names stand for, each once, in the order of the names.
+
+    A name is a file, a folder (every video in it, at any depth, without hidden ones), or a
+    pattern with ``*``, ``?``, ``[...]`` or ``**``. A file that does not exist is returned: opening
+    it gives the error.
+
+    Raises:
+        PipelineError: there is no name, a folder has no video, or a pattern matches none.
+    """
+    videos = list(dict.fromkeys(video for name in names for video in _videos_of(name)))
+    if not videos:
+        raise PipelineError("No video given. Name at least one: vidpipe predict a.mp4 folder/")
+    return videos
+
+
+class LocalModel:
+    """A model on disk that predicts video files in this process."""
+
+    def __init__(self, folder: Path, config: ServingConfig) -> None:
+        """Load ``model.keras`` and ``model.json`` of ``folder``; start the decoder processes.
+
+        Raises:
+            PipelineError: a file is missing, or this code decodes other frames than the model
+                was trained on.
+        """
+        from pipeline.model.saving import ModelMetadata, load_model
+        from pipeline.serving.decoding import Decoder
+        from pipeline.serving.scorer import Scorer
+
+        metadata = ModelMetadata.read(folder / MODEL_METADATA.name)
+        self.task: Task = metadata.task
+        self._preprocessing = metadata.preprocessing
+        self._decoder = Decoder(
+            metadata.preprocessing.decode,
+            timeout_seconds=config.timeout_seconds,
+            processes=config.decoders,
+        )
+        self._scorer = Scorer(load_model(folder / MODEL.name), metadata, self._decoder)
+
+    def predict(
+        self, videos: Sequence[Path], options: RequestOptions | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the answer for each video: as ``Scorer.score``, or ``{"error": reason}``.
+
+        Raises:
+            PipelineError: the frames cannot be written to TMPDIR, or a process cannot start.
+        """
+        options = replace(options or RequestOptions(), keep_going=True)
+        for start in range(0, len(videos), _VIDEOS_AT_ONCE):
+            requests = [
+                VideoRequest(video, str(video)) for video in videos[start : start + _VIDEOS_AT_ONCE]
+            ]
+            try:
+                answers = self._scorer.score(requests, options)
+            except (OSError, BrokenProcessPool) as error:
+                raise PipelineError(
+                    f"Decoding failed: {error}. Frames are in TMPDIR while they are scored: make "
+                    "room there or set it to another folder."
+                ) from error
+            for answer in answers:
+                if answer["error"] is None:
+                    del answer["error"]
+                yield answer
+
+    def seen_clips(self, video: Path, options: RequestOptions | None = None) -> "list[Clip]":
+        """Return the clips of a video that the answer averages; [] when it is unusable."""
+        from pipeline.clips.sampling import make_clips
+        from pipeline.video.opening import VideoError
+
+        extract = self._preprocessing.extract
+        clips = (options or RequestOptions()).clips or extract.clips_per_video
+        extract = extract.model_copy(update={"clips_per_video": clips})
+        (frames,) = self._decoder.frames([VideoRequest(video, str(video))])
+        return [] if isinstance(frames, VideoError) else make_clips(frames, extract)
+
+
+def as_table(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:
+    """Return one line a video for a terminal, and one a timeline segment below its video.
+
+    ``unsure`` at the end of a line: the answer is below the model's confidence threshold.
+    """
+    shown = _SHOWN_ALONE if len(videos) == 1 else _SHOWN
+    names, rows, ends = [], [], []
+    for video, answer in zip(videos, answers, strict=True):
+        for part in _parts(answer):
+            is_segment = "start_seconds" in part
+            names.append(
+                f"  {part['start_seconds']:.1f} to {part['end_seconds']:.1f} s"
+                if is_segment
+                else str(video)
+            )
+            rows.append([] if "error" in part else task.answer_line(part, shown=shown))
+            unsure = "unsure" if part.get("confident") is False else ""
+            ends.append(f"error: {part['error']}" if "error" in part else unsure)
+    name_width = max(map(len, names))
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    lines = []
+    for name, cells, end in zip(names, rows, ends, strict=True):
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        lines.append("  ".join([name.ljust(name_width), *padded, end]).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:
+    """Return one row a video, and one a timeline segment below its video.
+
+    Columns: ``video``, ``start_seconds`` and ``end_seconds`` if there is a timeline, those of
+    ``Task.answer_cells``, ``confident`` (true or false) if the model has a threshold, ``error``.
+    """
+    rows: list[dict[str, str]] = []
+    for video, answer in zip(videos, answers, strict=True):
+        for part in _parts(answer):
+            row = {"video": str(video), "error": part.get("error", "")}
+            if "start_seconds" in part:
+                row |= {key: f"{part[key]:.6f}" for key in ("start_seconds", "end_seconds")}
+            if part.get("confident") is not None:
+                row["confident"] = "true" if part["confident"] else "false"
+            if "error" not in part:
+                row |= task.answer_cells(part)
+            rows.append(row)
+    used = dict.fromkeys(column for row in rows for column in row)
+    first, last = ("video", "start_seconds", "end_seconds"), ("confident", "error")
+    cells = [column for column in used if column not in (*first, *last)]
+    columns = [column for column in (*first, *cells, *last) if column in used]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:  # noqa: ARG001
+    """Return a list with one object a video: the answer of a server, or ``error``."""
+    rows = [{"video": str(video), **answer} for video, answer in zip(videos, answers, strict=True)]
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+
+
+def _videos_of(name: str) -> Iterator[Path]:
+    path = Path(name)
+    if not name.strip():
+        return
+    if path.is_dir():
+        videos = _videos_in_folder(path)
+        if not videos:
+            raise PipelineError(f"{path}: no video in this folder. {_EXPECTED}")
+        yield from videos
+    elif has_magic(name) and not path.exists():
+        matches = map(Path, sorted(glob(name, recursive=True)))  # noqa: PTH207  # absolute patterns
+        videos = [
+            video
+            for match in matches
+            for video in (_videos_in_folder(match) if match.is_dir() else [match])
+        ]
+        if not videos:
+            raise PipelineError(f"{name}: no video matches the pattern. {_EXPECTED}")
+        yield from videos
+    else:
+        yield path
+
+
+def _videos_in_folder(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def _parts(answer: Answer) -> list[Answer]:
+    """Return the answer for the video, then those for its timeline segments."""
+    return [answer, *answer.get("timeline", ())]

@@ -1,0 +1,168 @@
+"""The model as MLflow serves it: rows of videos in, rows of answers out.
+
+MLflow logs this file as the model ("models from code") and runs it wherever the model is loaded.
+The packages that it imports travel beside it.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array, Map, Object, Property
+
+from pipeline.common.errors import PipelineError
+from pipeline.model.saving import ModelMetadata, load_model
+from pipeline.serving.decoding import Decoder
+from pipeline.serving.request import RequestOptions, ServingConfig, request_from_row
+from pipeline.serving.scorer import Scorer
+from pipeline.tasks.task import ScalarType, Task
+
+logger = logging.getLogger(__name__)
+
+# Faults of the machine, not of the videos: a full disk, no memory, no processes.
+_MACHINE_ERRORS = (OSError, MemoryError, BrokenProcessPool)
+
+_TYPES: dict[ScalarType, DataType | Map] = {
+    "string": DataType.string,
+    "double": DataType.double,
+    "boolean": DataType.boolean,
+    "string to double": Map(DataType.double),
+}
+
+
+def signature_of(task: Task) -> ModelSignature:
+    """Return MLflow's signature of a model: columns of the request, of the answer, params."""
+    segment = Object(
+        [
+            Property("start_seconds", DataType.double),
+            Property("end_seconds", DataType.double),
+            *(Property(name, _TYPES[task.answer_types[name]]) for name in task.segment_fields),
+        ]
+    )
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "video", required=False),
+                ColSpec(DataType.string, "path", required=False),
+                ColSpec(DataType.double, "start_seconds", required=False),
+                ColSpec(DataType.double, "end_seconds", required=False),
+            ]
+        ),
+        outputs=Schema(
+            [
+                *(ColSpec(_TYPES[kind], name) for name, kind in task.answer_types.items()),
+                ColSpec(DataType.boolean, "confident", required=False),
+                ColSpec(Array(segment), "timeline", required=False),
+                ColSpec(DataType.string, "error", required=False),
+            ]
+        ),
+        params=ParamSchema(
+            [
+                ParamSpec("top_k", DataType.long, 0),
+                ParamSpec("timeline", DataType.boolean, False),
+                ParamSpec("clips", DataType.long, 0),
+                ParamSpec("keep_going", DataType.boolean, False),
+            ]
+        ),
+    )
+
+
+class VideoModel(PythonModel):
+    """Predict video files through the preprocessing that the model carries.
+
+    Input, one row a video: ``video`` (binary, the bytes of a video file) or ``path`` (string, a
+    file below ``path_root``). ``start_seconds`` and ``end_seconds`` (double, since the first
+    frame) select a segment. Params: see RequestOptions. Output, one row a video: see
+    ``Scorer.score``. Config (``model_config``): see ServingConfig.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the artifacts ``model`` (.keras) and ``metadata`` (task, preprocessing)."""
+        self._config = ServingConfig.from_json(context.model_config)
+        metadata = ModelMetadata.read(Path(context.artifacts["metadata"]))
+        decoder = Decoder(
+            metadata.preprocessing.decode,
+            timeout_seconds=self._config.timeout_seconds,
+            processes=self._config.decoders,
+        )
+        model = load_model(Path(context.artifacts["model"]))
+        self._scorer = Scorer(model, metadata, decoder)
+        self._scorer.warm_up()
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return one row a video, in the order of the input.
+
+        Raises:
+            ServingError: the request or one of its videos is invalid (the server answers with
+                status 400), or the machine failed (500).
+        """
+        if len(model_input) == 0:  # MLflow drops unknown columns, and with the last one the rows
+            raise ServingError("Expected one row a video, with the column video or path.")
+        try:
+            options = RequestOptions.from_params(params)
+            requests = [
+                request_from_row(row, number=number, path_root=self._config.path_root)
+                for number, row in enumerate(model_input.to_dict("records"), start=1)
+            ]
+            answers = self._scorer.score(requests, options)
+        except PipelineError as error:
+            raise ServingError(str(error)) from None
+        except _MACHINE_ERRORS as error:
+            logger.exception("the machine failed")
+            raise ServingError(
+                f"The server failed, not the request: {_public_reason(error)}. See the log of the "
+                "server. Frames are in TMPDIR while they are scored.",
+                error_code=INTERNAL_ERROR,
+            ) from None
+        return _table(answers) if options.keep_going else pd.DataFrame(answers)
+
+
+class ServingError(MlflowException):
+    """A message for the client, without the request.
+
+    MLflow's server would put the request before the message: whole videos, in some formats.
+    """
+
+    def __init__(self, message: str, *, error_code: int = INVALID_PARAMETER_VALUE) -> None:
+        super().__init__(message, error_code=error_code)
+        self._client_message = message
+
+    def serialize_as_json(self) -> str:
+        """Return the body of the answer."""
+        self.message = self._client_message
+        return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
+
+
+def _public_reason(error: Exception) -> str:
+    """Return the kind of an error without paths of the machine."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return type(error).__name__
+
+
+def _table(answers: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return answers with different fields as a table.
+
+    Missing values are None. The default of pandas is NaN, which is not valid JSON.
+    """
+    columns = list(dict.fromkeys(name for answer in answers for name in answer))
+    rows = [[answer.get(name) for name in columns] for answer in answers]
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+mlflow.models.set_model(VideoModel())  # MLflow finds the model in this file by this call

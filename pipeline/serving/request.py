@@ -1,0 +1,175 @@
+"""A request: its videos, its options, and the configuration of the process that answers it."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.common.errors import PipelineError
+from pipeline.video.opening import source_name
+from pipeline.video.reading import WHOLE_VIDEO, Segment
+
+MAX_CLIPS = 1000  # of one video: limits the memory of the server
+
+
+class InvalidRequest(PipelineError):  # noqa: N818
+    """A request that the server refuses with status 400."""
+
+
+@dataclass(frozen=True)
+class VideoRequest:
+    """A video, or a segment of one, to predict.
+
+    Attributes:
+        content: path or bytes of a video file.
+        name: of the video in messages, such as ``Video 2: left.mp4``.
+        segment: in seconds since the first frame.
+    """
+
+    content: Path | bytes
+    name: str
+    segment: Segment = WHOLE_VIDEO
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """The params of a request.
+
+    Attributes:
+        top_k: number of classes to name, the most probable first; 0 for all.
+        timeline: also answer for consecutive segments of each video.
+        clips: clips of a long video, at most, whose outputs are averaged; 0: as in training
+            (``extract.clips_per_video``).
+        keep_going: answer an unusable video with ``error`` instead of refusing the request.
+    """
+
+    top_k: int = 0
+    timeline: bool = False
+    clips: int = 0
+    keep_going: bool = False
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any] | None, *, prefix: str = "params.") -> Self:
+        """Read the params of a request. MLflow has checked their names and types.
+
+        Args:
+            params: name -> value; None for the defaults.
+            prefix: of a param's name in messages.
+
+        Raises:
+            InvalidRequest: top_k is negative, or clips is not from 0 to 1000.
+        """
+        options = cls(**(params or {}))
+        if options.top_k < 0:
+            raise InvalidRequest(
+                f"{prefix}top_k: expected a number from 0 (all classes) up. "
+                f"Received: {options.top_k}"
+            )
+        if not 0 <= options.clips <= MAX_CLIPS:
+            raise InvalidRequest(
+                f"{prefix}clips: expected a number from 0 (as in training) to {MAX_CLIPS}. "
+                f"Received: {options.clips}"
+            )
+        return options
+
+    def to_params(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by name."""
+        defaults = asdict(RequestOptions())
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Configuration of a process that serves: MLflow's ``model_config``, SERVING_MODEL_CONFIG.
+
+    Attributes:
+        path_root: folder below which requests may name files by path; empty: no paths.
+        timeout_seconds: for decoding one video.
+        decoders: number of decoder processes, so that a video that crashes its decoder does
+            not stop the server; 0 decodes in the serving process.
+    """
+
+    path_root: str = ""
+    timeout_seconds: float = 60
+    decoders: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Self:
+        """Read the result of ``to_json``; missing keys have their defaults."""
+        return cls(**(value or {}))
+
+
+def request_from_row(row: Mapping[str, Any], *, number: int, path_root: str) -> VideoRequest:
+    """Return the video that a row names in ``video`` or ``path``.
+
+    Args:
+        row: column -> value. None, NaN and empty values count as missing.
+        number: of the row, counted from 1, for messages.
+        path_root: folder that a path is relative to and must lie below after symbolic links
+            are resolved; empty: no path is read.
+
+    Raises:
+        InvalidRequest: the row has neither or both columns, a path outside ``path_root``, or an
+            invalid segment.
+    """
+    segment = _segment(row, number)
+    given = {name: row[name] for name in ("video", "path") if not _is_missing(row.get(name))}
+    match given:
+        case {"video": bytes() as content, **others} if not others:
+            name = f"Video {number}: {source_name(content)}"
+            return VideoRequest(_decode_base64(content), name, segment)
+        case {"path": str() as path, **others} if not others:
+            name = f"Video {number}: {path}"
+            return VideoRequest(_path_below(path_root, path, name), name, segment)
+    received = ", ".join(f"{name} of type {type(value).__name__}" for name, value in given.items())
+    raise InvalidRequest(
+        f"Video {number}: expected either the bytes of a video file in the column video (base64 "
+        f"in JSON) or its path in the column path. Received: {received or 'neither'}"
+    )
+
+
+def _segment(row: Mapping[str, Any], number: int) -> Segment:
+    bounds = [row.get(name) for name in ("start_seconds", "end_seconds")]
+    # A missing number of a data frame is NaN, which differs from itself.
+    start, end = (None if value is None or value != value else float(value) for value in bounds)
+    if (start or 0) < 0 or (end is not None and end <= (start or 0)):
+        raise InvalidRequest(
+            f"Video {number}: expected 0 <= start_seconds < end_seconds. "
+            f"Received: start_seconds = {start}, end_seconds = {end}"
+        )
+    return Segment(start, end)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value or len(value) == 0
+
+
+def _decode_base64(content: bytes) -> bytes:
+    """Return the bytes of the video: MLflow decodes base64 in data frames, not in ``inputs``."""
+    try:
+        return base64.b64decode(content, validate=True)
+    except binascii.Error:
+        return content
+
+
+def _path_below(path_root: str, path: str, name: str) -> Path:
+    if not path_root:
+        raise InvalidRequest(
+            f"{name}: this server does not read files by path. Send the bytes of the video in the "
+            "column video (base64 in JSON), or set serve.path_root where the server is started."
+        )
+    root = Path(path_root).resolve()
+    try:
+        target = (root / path).resolve()
+        is_below = target.is_relative_to(root)
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
+        is_below = False
+    if not is_below:
+        raise InvalidRequest(f"{name}: expected a path below the folder that this server reads")
+    return target

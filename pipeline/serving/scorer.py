@@ -1,0 +1,155 @@
+"""Score videos with a model: decode, cut into clips, predict, and form the answers."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clips.sampling import Clip, Window, clip_windows, make_clip, windows_over_time
+from pipeline.model.prediction import predict_clips
+from pipeline.model.saving import ModelMetadata
+from pipeline.serving.decoding import Decoder
+from pipeline.serving.request import RequestOptions, VideoRequest
+from pipeline.video.opening import VideoError
+
+if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
+    import keras
+
+_BATCH_CLIPS = 32
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Windows of one video: those whose outputs are averaged, and those of its timeline."""
+
+    clips: Sequence[Window]
+    timeline: Sequence[Window]
+
+
+class Scorer:
+    """Answer for videos with one model. Safe to use from several threads."""
+
+    def __init__(self, model: "keras.Model", metadata: ModelMetadata, decoder: Decoder) -> None:
+        self._model = model
+        self._task = metadata.task
+        self._preprocessing = metadata.preprocessing
+        self._decoder = decoder
+        self._predicting = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Build the graphs for one clip and for several before a client waits for them."""
+        decode = self._preprocessing.decode
+        frame = np.zeros((1, decode.height, decode.width, 3), np.uint8)
+        clip = make_clip(frame, self._preprocessing.extract)
+        for count in (1, 2):
+            self._predict([clip] * count)
+
+    def score(
+        self, requests: Sequence[VideoRequest], options: RequestOptions
+    ) -> list[dict[str, Any]]:
+        """Return the answer for each video, in order.
+
+        Returns:
+            The fields of ``Task.answer``; ``confident`` (bool) if the model has a threshold and
+            the clips are as many as in training, for which it was fitted; ``timeline`` if wanted:
+            ``start_seconds``, ``end_seconds`` and the ``Task.segment_fields`` of each segment.
+            With ``options.keep_going`` also ``error``: None, or the reason, alone.
+
+        Raises:
+            VideoError: a video is unusable, and ``options.keep_going`` is off.
+            OSError: the frames cannot be written.
+        """
+        plans: list[_Plan | VideoError] = []
+        with closing(self._decoder.frames(requests)) as videos:
+            clips = self._clips(videos, options, plans)
+            outputs = iter(self._outputs(clips))
+        return [
+            self._answer(plan, request, outputs, options)
+            for plan, request in zip(plans, requests, strict=True)
+        ]
+
+    def _clips(
+        self,
+        videos: Iterable[NDArray[np.uint8] | VideoError],
+        options: RequestOptions,
+        plans: list[_Plan | VideoError],
+    ) -> Iterator[Clip]:
+        """Yield the clips of all videos and append a plan for each video.
+
+        The clips of a video come first, then those of its timeline.
+        """
+        extract = self._preprocessing.extract
+        cut = extract.model_copy(
+            update={"clips_per_video": options.clips or extract.clips_per_video}
+        )
+        for frames in videos:
+            if isinstance(frames, VideoError):
+                if not options.keep_going:
+                    raise frames
+                plans.append(frames)
+                continue
+            timeline = windows_over_time(len(frames), extract) if options.timeline else []
+            plan = _Plan(clip_windows(len(frames), cut), timeline)
+            plans.append(plan)
+            for window in (*plan.clips, *plan.timeline):
+                yield make_clip(frames[window.start : window.stop], extract)
+
+    def _outputs(self, clips: Iterator[Clip]) -> list[NDArray[np.float64]]:
+        """Return the output of each clip; few clips are in memory at a time."""
+        outputs: list[NDArray[np.float64]] = []
+        while batch := list(islice(clips, _BATCH_CLIPS)):
+            outputs.extend(self._predict(batch))
+        return outputs
+
+    def _predict(self, clips: Sequence[Clip]) -> NDArray[np.float64]:
+        with self._predicting:
+            return predict_clips(self._model, clips)
+
+    def _answer(
+        self,
+        plan: _Plan | VideoError,
+        request: VideoRequest,
+        outputs: Iterator[NDArray[np.float64]],
+        options: RequestOptions,
+    ) -> dict[str, Any]:
+        """Return the answer for one video and consume the outputs of its clips."""
+        if isinstance(plan, VideoError):
+            return {"error": plan.reason}
+        clip_outputs = np.stack(list(islice(outputs, len(plan.clips))))
+        one_video = np.zeros(len(clip_outputs), np.int64)
+        output = self._task.combine_clips(clip_outputs, one_video)[0]
+        answer = self._task.answer(output, top_k=options.top_k)
+        clips_in_training = self._preprocessing.extract.clips_per_video
+        if options.clips in (0, clips_in_training):
+            confident = self._task.is_confident(output)
+            if confident is not None:
+                answer["confident"] = confident
+        if options.timeline:
+            answer["timeline"] = [
+                self._segment_answer(window, request, next(outputs), options)
+                for window in plan.timeline
+            ]
+        if options.keep_going:
+            answer["error"] = None
+        return answer
+
+    def _segment_answer(
+        self,
+        window: Window,
+        request: VideoRequest,
+        output: NDArray[np.float64],
+        options: RequestOptions,
+    ) -> dict[str, Any]:
+        fps = self._preprocessing.decode.fps
+        first = request.segment.start_seconds or 0.0
+        answer = self._task.answer(output, top_k=options.top_k)
+        return {
+            "start_seconds": first + window.start / fps,
+            "end_seconds": first + window.stop / fps,
+            **{name: answer[name] for name in self._task.segment_fields},
+        }

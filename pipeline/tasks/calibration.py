@@ -1,0 +1,77 @@
+"""Fit a temperature and a confidence threshold on validation videos, after training."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+
+# A fitted temperature at one of these bounds means a poor model or very few validation videos.
+_LOWEST_TEMPERATURE = 0.05
+_HIGHEST_TEMPERATURE = 20.0
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_DECIMALS = 6  # of a confidence threshold
+
+
+def fit_temperature(
+    clip_probabilities: NDArray[np.float64], labels: NDArray[np.int64], videos: NDArray[np.int64]
+) -> float:
+    """Return the temperature with the lowest log loss of the videos, 0.05 to 20.
+
+    On a validation split without a mistake the lowest loss would be at temperature 0, where the
+    model is always certain. So the targets are smoothed: the actual class counts
+    (V + 1) / (V + 2), the other classes share the rest. Source: Platt, Probabilistic Outputs for
+    Support Vector Machines, 1999, section 2.2.
+
+    Args:
+        clip_probabilities: float64 [N, C], at temperature 1.
+        labels: int64 [V], classes of the videos.
+        videos: int64 [N], the number of the video of each clip.
+    """
+    n_videos, n_classes = len(labels), clip_probabilities.shape[1]
+    targets = np.full((n_videos, n_classes), 1 / (n_videos + 2) / (n_classes - 1))
+    targets[np.arange(n_videos), labels] = (n_videos + 1) / (n_videos + 2)
+    clips_per_video = np.bincount(videos)[:, None]
+
+    def loss(log_temperature: float) -> float:
+        sums = np.zeros((n_videos, n_classes))
+        np.add.at(sums, videos, apply_temperature(clip_probabilities, math.exp(log_temperature)))
+        log_probabilities = np.log(np.maximum(sums / clips_per_video, _SMALLEST))
+        return float(-(targets * log_probabilities).sum(axis=1).mean())
+
+    bounds = math.log(_LOWEST_TEMPERATURE), math.log(_HIGHEST_TEMPERATURE)
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def apply_temperature(
+    probabilities: NDArray[np.float64], temperature: float
+) -> NDArray[np.float64]:
+    """Return the probabilities [N, C] at ``temperature`` from those at temperature 1."""
+    # Log probabilities are logits up to a constant, which softmax ignores.
+    logits = np.log(np.maximum(probabilities, _SMALLEST))
+    tempered: NDArray[np.float64] = softmax(logits / temperature, axis=1)
+    return tempered
+
+
+def fit_abstention(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], *, target_accuracy: float
+) -> float | None:
+    """Return the lowest confidence from which on ``target_accuracy`` is reached, or None.
+
+    Of all thresholds with that accuracy, it keeps the most videos.
+
+    Args:
+        probabilities: float64 [V, C], of videos that the model was not trained on.
+        labels: int64 [V].
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    is_correct = (probabilities.argmax(axis=1) == labels)[order]
+    accuracy = np.cumsum(is_correct) / np.arange(1, len(is_correct) + 1)
+    is_threshold = np.append(np.diff(confidence[order]) != 0, True)
+    reached = np.flatnonzero(is_threshold & (accuracy >= target_accuracy))
+    if not reached.size:
+        return None
+    # Rounded down, so that the video at the threshold is kept.
+    return float(math.floor(confidence[order][reached[-1]] * 10**_DECIMALS) / 10**_DECIMALS)

@@ -1,0 +1,280 @@
+"""Charts of a classifier: confusion matrix, precision-recall curves, reliability."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
+
+from pipeline.common.charts import (
+    NEUTRAL,
+    PALETTE,
+    Chart,
+    plain_tick_labels,
+    shorten_name,
+    style_axes,
+)
+from pipeline.tasks.class_scores import (
+    CALIBRATION_BINS,
+    average_precisions,
+    calibration_bin,
+    confusion_matrix,
+)
+
+_POINTS_PER_INCH = 72
+_MIN_NUMBER_POINTS = 5.0  # a cell of the confusion matrix with a smaller number stays empty
+_MIN_CELL_INCHES = 0.16  # holds the three digits of 100 at that size
+
+_CURVE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+
+def confusion_chart(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
+) -> Chart:
+    """Chart the confusion matrix as counts and as percentages of each actual class."""
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
+    return Chart(
+        name="confusion",
+        title="Confusion matrix",
+        alt=f"Confusion matrix of {len(class_names)} classes: {matrix.trace()} of {matrix.sum()} "
+        "test videos are on the diagonal, which is correct.",
+        caption="Left: videos by actual and predicted class. Right: the same in percent of each "
+        "actual class.",
+        draw=lambda: confusion_figure(matrix, class_names),
+    )
+
+
+def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
+    """Draw a confusion matrix twice: as counts, and as percentages of each actual class.
+
+    Works for 2 to 100 classes: cells shrink with their number, and numbers too small to read are
+    left out. Cells of 0 are empty; the row of a class without videos is grey in the percentages.
+
+    Args:
+        matrix: int64 [C, C], rows actual, columns predicted.
+        class_names: length C; long names are shortened.
+    """
+    n_classes = len(class_names)
+    if matrix.shape != (n_classes, n_classes):
+        raise ValueError(
+            f"matrix: expected shape {(n_classes, n_classes)}. Received: {matrix.shape}"
+        )
+    videos = matrix.sum(axis=1, keepdims=True)
+    percent = np.ma.masked_array(
+        100 * matrix / np.maximum(videos, 1), mask=np.broadcast_to(videos == 0, matrix.shape)
+    )
+    names = [shorten_name(name) for name in class_names]
+    cell_inches = float(np.clip(4.2 / n_classes, _MIN_CELL_INCHES, 0.8))
+    name_points = float(np.clip(cell_inches * _POINTS_PER_INCH * 0.6, 5, 10))
+    name_inches = max(map(len, names)) * _letter_inches(name_points)
+    is_vertical = name_inches > cell_inches  # names below the matrix
+    side_inches = max(cell_inches * n_classes, 2.2)
+    figure = Figure(
+        figsize=(
+            2 * side_inches + name_inches + 2.6,
+            side_inches + (name_inches if is_vertical else 0.1) + 1.1,
+        ),
+        layout="constrained",
+    )
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, title, values, largest, text in (
+        (
+            left,
+            "Videos",
+            np.ma.masked_array(matrix),
+            max(int(matrix.max()), 1),
+            [[str(count) if count else "" for count in row] for row in matrix.tolist()],
+        ),
+        (
+            right,
+            "Percent of each actual class",
+            percent,
+            100,
+            [[_percent_text(value) for value in row] for row in percent.filled(0).tolist()],
+        ),
+    ):
+        image = axes.imshow(values, cmap="Blues", vmin=0, vmax=largest)
+        axes.set_facecolor("#dddddd")  # of masked cells
+        axes.set_xticks(
+            range(n_classes), names, rotation=90 if is_vertical else 0, fontsize=name_points
+        )
+        axes.set_yticks(range(n_classes), names, fontsize=name_points)
+        plain_tick_labels(axes)
+        axes.set(title=title, xlabel="Predicted class")
+        _write_numbers(axes, image.to_rgba(values), text, cell_inches)
+        ticks = MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True)
+        figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02, ticks=ticks)
+    left.set_ylabel("Actual class")
+    figure.suptitle(f"Confusion matrix: {int(matrix.sum())} videos, {n_classes} classes")
+    return figure
+
+
+def precision_recall_chart(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
+) -> Chart:
+    """Chart precision against recall of each class; the six worst are coloured and named."""
+    average = average_precisions(labels, probabilities)
+    present = np.unique(labels).tolist()
+    worst_first = sorted(present, key=lambda index: (average[index], index))
+    worst, best = worst_first[0], worst_first[-1]
+    selection = " The six worst are named." if len(present) > len(PALETTE) else ""
+
+    def draw() -> Figure:
+        figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for rank, index in reversed(list(enumerate(worst_first))):
+            precision, recall, _ = precision_recall_curve(labels == index, probabilities[:, index])
+            is_named = rank < len(PALETTE)
+            axes.step(
+                recall,
+                precision,
+                where="post",
+                color=PALETTE[rank] if is_named else NEUTRAL,
+                linestyle=_CURVE_STYLES[rank] if is_named else "-",
+                linewidth=2 if is_named else 0.7,
+                zorder=3 if is_named else 2,
+                label=f"{shorten_name(class_names[index])}: AP {average[index]:.3f}"
+                if is_named
+                else None,
+            )
+        axes.set(xlabel="Recall", ylabel="Precision", xlim=(-0.02, 1.02), ylim=(0, 1.04))
+        style_axes(axes)
+        handles, names = axes.get_legend_handles_labels()
+        legend = axes.legend(handles[::-1], names[::-1], loc="lower left", frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        return figure
+
+    return Chart(
+        name="precision_recall",
+        title="Precision and recall by class",
+        alt=f"Precision against recall for {len(present)} classes. Average precision ranges from "
+        f"{average[worst]:.3f} ({class_names[worst]}) to {average[best]:.3f} "
+        f"({class_names[best]}).",
+        caption="Each class against all others as the threshold on its probability falls; AP is "
+        f"average precision. Up and to the right is better.{selection}",
+        draw=draw,
+    )
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Videos whose highest probability lies in one bin of (0, 1].
+
+    Attributes:
+        confidence: mean highest probability.
+    """
+
+    low: float
+    high: float
+    videos: int
+    confidence: float
+    accuracy: float
+
+
+def reliability_bins(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = CALIBRATION_BINS
+) -> list[ReliabilityBin]:
+    """Return the bins of the calibration error that hold videos."""
+    confidence = probabilities.max(axis=1)
+    is_correct = probabilities.argmax(axis=1) == labels
+    bin_of_video = calibration_bin(confidence, bins)
+    return [
+        ReliabilityBin(
+            low=index / bins,
+            high=(index + 1) / bins,
+            videos=int((bin_of_video == index).sum()),
+            confidence=float(confidence[bin_of_video == index].mean()),
+            accuracy=float(is_correct[bin_of_video == index].mean()),
+        )
+        for index in np.unique(bin_of_video).tolist()
+    ]
+
+
+def reliability_chart(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = CALIBRATION_BINS
+) -> Chart:
+    """Chart accuracy against confidence, and the number of videos in each bin."""
+    points = reliability_bins(labels, probabilities, bins)
+    largest = max(points, key=lambda point: point.videos * abs(point.accuracy - point.confidence))
+    gap = largest.accuracy - largest.confidence
+
+    def draw() -> Figure:
+        figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        confidence = [point.confidence for point in points]
+        accuracy = [point.accuracy for point in points]
+        above.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", label="perfectly calibrated")
+        above.plot(confidence, accuracy, color=PALETTE[0], marker="o", label="test videos")
+        above.vlines(confidence, confidence, accuracy, color=PALETTE[1], linewidth=2, label="gap")
+        above.set(ylabel="Accuracy", ylim=(-0.03, 1.05))
+        above.legend(loc="upper left", frameon=False)
+        counts, _, bars = below.hist(
+            probabilities.max(axis=1), bins=np.linspace(0, 1, bins + 1), color=PALETTE[0]
+        )
+        below.bar_label(bars, labels=[f"{int(count)}" if count else "" for count in counts])
+        below.margins(y=0.3)
+        below.set(xlabel="Confidence (probability of the predicted class)", ylabel="Videos")
+        below.set_xlim(-0.02, 1.02)
+        style_axes(above)
+        style_axes(below)
+        return figure
+
+    return Chart(
+        name="reliability",
+        title="Reliability",
+        alt=f"Accuracy against confidence in {len(points)} of {bins} bins that hold videos. The "
+        f"gap that weighs most is at confidence {largest.confidence:.2f} ({largest.videos} "
+        f"videos), where accuracy is {abs(gap):.3f} {'higher' if gap > 0 else 'lower'} than "
+        "confidence.",
+        caption="On the diagonal, 80 % of the videos predicted with 80 % confidence are correct. "
+        "Below it the model is overconfident, above it underconfident. The bars count videos.",
+        draw=draw,
+    )
+
+
+def _write_numbers(
+    axes: Axes,
+    colours: NDArray[np.float64],
+    text: Sequence[Sequence[str]],
+    cell_inches: float,
+) -> None:
+    """Write ``text`` into the cells if it is readable at four fifths of their width."""
+    widest = max(len(cell) for row in text for cell in row)
+    points = min(11.0, 0.8 * cell_inches / (max(widest, 2) * _letter_inches(1)))
+    if points < _MIN_NUMBER_POINTS:
+        return
+    for row, cells in enumerate(text):
+        for column, cell in enumerate(cells):
+            if cell:
+                ink = _readable_ink(colours[row, column])
+                axes.text(column, row, cell, ha="center", va="center", color=ink, fontsize=points)
+
+
+def _readable_ink(background: NDArray[np.float64]) -> str:
+    """Return black or white, whichever has the higher contrast by WCAG 2."""
+    red, green, blue = np.where(
+        background[:3] <= 0.04045, background[:3] / 12.92, ((background[:3] + 0.055) / 1.055) ** 2.4
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
+
+
+def _percent_text(percent: float) -> str:
+    """Round, but never to 0 for a rare mistake or to 100 for an almost perfect class."""
+    if percent == 0:
+        return ""
+    if percent < 0.5:
+        return "<1"
+    if 99.5 <= percent < 100:
+        return ">99"
+    return f"{percent:.0f}"
+
+
+def _letter_inches(points: float) -> float:
+    """Return the average width of a letter or digit of this size, rounded up."""
+    return 0.6 * points / _POINTS_PER_INCH

@@ -1,0 +1,196 @@
+"""Scores of a single-label classifier.
+
+The scores of a test set are functions of sums over its videos: of correct answers, of losses, of
+counts by class, of calibration gaps by bin. ``score_terms`` gives the terms of each video,
+``scores_from_sums`` the scores, from one set of sums or from thousands of resampled ones. So a
+score and its interval have one definition. Average precision is not such a function and is
+resampled separately.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+
+from pipeline.common.bootstrap import Resampling
+
+CALIBRATION_BINS = 10
+
+# Lower bound of a probability in a log loss, which is then 36.04 at most, as in scikit-learn.
+_SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
+
+_TOTALS = 4  # terms that do not depend on classes or bins: 1, correct, correct in top k, loss
+
+
+def score_terms(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    *,
+    top_k: int,
+    bins: int = CALIBRATION_BINS,
+) -> NDArray[np.float64]:
+    """Return the per-video terms whose sums the scores are computed from.
+
+    Args:
+        labels: int64 [N], index of the actual class, N at least 1.
+        probabilities: float64 [N, C], rows sum to 1.
+        top_k: see ``in_top_k``.
+        bins: number B of bins of the calibration error.
+
+    Returns:
+        float64 [N, 4 + 3 C + B]: 1, correct, correct in top k, loss; for each class whether it is
+        the actual one, the predicted one, and both; for each bin correct minus confidence, in
+        the bin of the video.
+    """
+    n_videos, n_classes = probabilities.shape
+    if not n_videos or labels.shape != (n_videos,):
+        raise ValueError(
+            "expected labels [N] and probabilities [N, C] with N at least 1. Received: "
+            f"{labels.shape} and {probabilities.shape}"
+        )
+    predicted = np.argmax(probabilities, axis=1)
+    confidence = np.max(probabilities, axis=1)
+    is_correct = predicted == labels
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    # abs and not minus: the loss of a certain answer is 0.0, not -0.0.
+    losses = np.abs(np.log(np.clip(own, _SMALLEST_PROBABILITY, 1)))
+    is_in_top_k = in_top_k(labels, probabilities, top_k)
+    actual = np.eye(n_classes)[labels]
+    in_bin = np.eye(bins)[calibration_bin(confidence, bins)]
+    return np.concatenate(
+        [
+            np.stack([np.ones(n_videos), is_correct, is_in_top_k, losses], axis=1),
+            actual,
+            np.eye(n_classes)[predicted],
+            actual * is_correct[:, None],
+            in_bin * (is_correct - confidence)[:, None],
+        ],
+        axis=1,
+    )
+
+
+def scores_from_sums(
+    sums: NDArray[np.float64], *, n_classes: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return one array [...] a score from sums of terms, float64 [..., 4 + 3 C + B].
+
+    accuracy: proportion of videos whose most probable class is correct.
+    balanced_accuracy: mean recall of the classes that occur.
+    macro_f1: mean F1 of the classes. A class that is neither actual nor predicted anywhere has no
+        F1 and is left out; one that is only predicted has F1 0.
+    top_k_accuracy: proportion of videos whose actual class is among the k most probable.
+    log_loss: mean of -ln(probability of the actual class), in nats.
+    calibration_error: expected calibration error; see ``calibration_bin``.
+    """
+    ends = [_TOTALS + part * n_classes for part in range(4)]
+    totals, actual, predicted, both, gaps = np.split(sums, ends, axis=-1)
+    recall = np.divide(both, actual, where=actual > 0, out=np.zeros_like(both))
+    videos, correct, correct_in_top_k, loss = np.moveaxis(totals, -1, 0)
+    occurs = actual + predicted > 0
+    f1 = np.divide(2 * both, actual + predicted, where=occurs, out=np.zeros_like(both))
+    return {
+        "accuracy": correct / videos,
+        "balanced_accuracy": recall.sum(axis=-1) / (actual > 0).sum(axis=-1),
+        "macro_f1": f1.sum(axis=-1) / occurs.sum(axis=-1),
+        "top_k_accuracy": correct_in_top_k / videos,
+        "log_loss": loss / videos,
+        "calibration_error": np.abs(gaps).sum(axis=-1) / videos,
+    }
+
+
+def in_top_k(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], k: int
+) -> NDArray[np.bool_]:
+    """Return bool [N]: whether fewer than ``k`` classes rank before the actual one.
+
+    Of equally probable classes the first ranks first, as in argmax, so that top-1 accuracy is
+    accuracy. A ``k`` above the number of classes C counts as C, where every video is correct.
+    """
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    is_earlier = np.arange(probabilities.shape[1]) < labels[:, None]
+    ranks_before = (probabilities > own) | ((probabilities == own) & is_earlier)
+    is_in_top_k: NDArray[np.bool_] = ranks_before.sum(axis=1) < min(k, probabilities.shape[1])
+    return is_in_top_k
+
+
+def calibration_bin(
+    confidence: NDArray[np.float64], bins: int = CALIBRATION_BINS
+) -> NDArray[np.int64]:
+    """Return int64 [N]: which of ``bins`` equal parts of (0, 1] each confidence is in.
+
+    A bin includes its upper end. The expected calibration error is the mean over videos of the
+    gap, in each bin, between accuracy and mean confidence. Source: Guo et al., On Calibration of
+    Modern Neural Networks, 2017, arXiv 1706.04599, section 2.
+    """
+    upper_ends = np.arange(1, bins + 1) / bins
+    return np.minimum(np.searchsorted(upper_ends, confidence, side="left"), bins - 1)
+
+
+def confusion_matrix(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int
+) -> NDArray[np.int64]:
+    """Return int64 [C, C]: videos by actual class (rows) and predicted class (columns)."""
+    matrix: NDArray[np.int64] = sklearn_confusion_matrix(labels, predicted, labels=range(n_classes))
+    return matrix.astype(np.int64)
+
+
+def average_precisions(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return float64 [C]: the average precision of each class, NaN when it does not occur.
+
+    It is the area under the precision-recall curve, by steps: how well the probability of a class
+    ranks its own videos before others.
+    """
+    return np.array(
+        [
+            average_precision_score(labels == index, column) if np.any(labels == index) else np.nan
+            for index, column in enumerate(probabilities.T)
+        ]
+    )
+
+
+def resampled_average_precisions(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], resampling: Resampling
+) -> NDArray[np.float64]:
+    """Return float64 [S, C]: ``average_precisions`` of each resampled test set."""
+    chunks = []
+    for counts in resampling.video_counts():
+        # float32 counts exactly up to 2 ** 24, in half the memory.
+        weights = np.ascontiguousarray(counts.T, np.float32)
+        columns = [
+            _weighted_average_precision(labels == index, column, weights)
+            for index, column in enumerate(probabilities.T)
+        ]
+        chunks.append(np.stack(columns, axis=1))
+    return np.concatenate(chunks)
+
+
+def _weighted_average_precision(
+    is_positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return float64 [S]: the sum of recall gained x precision, over falling thresholds.
+
+    Args:
+        is_positive: bool [N].
+        scores: float64 [N]; equal scores are one threshold.
+        weights: float32 [N, S]: how often each video is in each of S test sets.
+    """
+    if not is_positive.any():
+        return np.full(weights.shape[1], np.nan)
+    order = np.argsort(-scores, kind="stable")
+    is_last = np.append(np.diff(scores[order]) != 0, True)
+    # A threshold without a positive gains no recall: its videos are counted with the next one's.
+    level = np.concatenate([[0], np.cumsum(is_last)[:-1]])
+    has_positive = np.bincount(level, weights=is_positive[order]) > 0
+    stops = np.flatnonzero(is_last)[has_positive] + 1
+    starts = np.concatenate([[0], stops[:-1]])
+    ranked = weights[order[: stops[-1]]]
+    retrieved = np.cumsum(np.add.reduceat(ranked, starts, axis=0), axis=0)
+    ranked *= is_positive[order[: stops[-1]], None]
+    gained = np.add.reduceat(ranked, starts, axis=0)
+    hits = np.cumsum(gained, axis=0)
+    precision = np.divide(hits, retrieved, where=retrieved > 0, out=np.zeros_like(hits))
+    with np.errstate(invalid="ignore"):  # NaN: the class is not in the test set
+        average: NDArray[np.float64] = (gained * precision).sum(axis=0, dtype=float) / hits[-1]
+    return average

@@ -1,0 +1,566 @@
+"""Single-label classification: one class a video. Outputs are class probabilities [N, C].
+
+Modules that the served model does not need (charts, scores, calibration) are imported by the
+methods that use them, so that a server starts without matplotlib and scikit-learn.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.bootstrap import Resampling, Score
+from pipeline.common.errors import PipelineError
+from pipeline.common.tables import count_of, shorten_list
+from pipeline.tasks.settings import TaskSection
+from pipeline.tasks.task import (
+    ClipFeatures,
+    Guess,
+    LabelIssue,
+    LimitedValue,
+    Outputs,
+    ScalarType,
+    Table,
+    Task,
+)
+
+if TYPE_CHECKING:  # TensorFlow is imported by pipeline.model, with the settings of this project
+    import keras
+    import tensorflow as tf
+
+    from pipeline.common.charts import Chart
+
+logger = logging.getLogger(__name__)
+
+# A softmax in float32 misses 1 by about 1e-7 times the square root of the number of classes.
+_SUM_TOLERANCE = 1e-4
+
+_PROBABILITY_PREFIX = "p_"  # of the columns of predictions.csv with class probabilities
+_COLUMNS = ("label", "predicted", "probability", "correct")  # of predictions.csv
+
+_MAX_GUESSES = 3  # under a film strip, the actual class aside
+_MAX_FOLDS = 5  # of the length baseline
+_MIN_CLIPS_PER_LEAF = 3  # of the length baseline: one odd clip is not a rule
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One class a video.
+
+    Attributes:
+        class_names: length C, in the order of the outputs.
+        top_k, target_accuracy: as in ``TaskSection``.
+        abstain_below: an answer with a lower probability is not confident. None before
+            calibration, and when no threshold reached ``target_accuracy``.
+    """
+
+    type: ClassVar[str] = "classification"
+    training_metric: ClassVar[str] = "accuracy"
+    headline_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+    compared_metrics: ClassVar[tuple[str, ...]] = (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "log_loss",
+    )
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(
+        {
+            "log_loss",
+            "calibration_error",
+            "log_loss_uncalibrated",
+            "calibration_error_uncalibrated",
+        }
+    )
+    limits: ClassVar[Mapping[str, Literal["min", "max"]]] = {
+        "class_recall": "min",
+        "calibration_error": "max",
+    }
+    calibrated_metrics: ClassVar[tuple[str, ...]] = ("log_loss", "calibration_error")
+    video_score: ClassVar[str] = "accuracy"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "accuracy": "proportion of videos whose most probable class is correct",
+        "balanced_accuracy": "mean recall of the classes: each class counts the same",
+        "macro_f1": "mean F1 of the classes",
+        "mean_average_precision": "mean area under the precision-recall curves of the classes",
+        "top_k_accuracy": "proportion of videos whose class is among the k most probable",
+        "log_loss": "mean of -ln(probability of the actual class); lower is better",
+        "calibration_error": "mean gap between confidence and accuracy; lower is better",
+        "temperature": "divisor of the logits, fitted on the validation videos",
+        "log_loss_uncalibrated": "log loss at temperature 1",
+        "calibration_error_uncalibrated": "calibration error at temperature 1",
+        "coverage": "proportion of videos with a confident answer",
+        "accuracy_covered": "accuracy on these videos",
+        "accuracy_frames_shuffled": "accuracy with the frames of each clip shuffled",
+        "accuracy_length_only": "accuracy of a model that sees the number of frames only",
+    }
+    answer_types: ClassVar[Mapping[str, ScalarType]] = {
+        "label": "string",
+        "probability": "double",
+        "probabilities": "string to double",
+    }
+    segment_fields: ClassVar[tuple[str, ...]] = ("probabilities",)
+
+    class_names: tuple[str, ...]
+    top_k: int
+    target_accuracy: float
+    abstain_below: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError(f"class_names: expected no name twice. Received: {self.class_names}")
+
+    # What is learnt from the training split, and its form on disk.
+
+    @classmethod
+    def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:
+        """Take the class names, sorted."""
+        return cls(tuple(sorted(set(targets))), section.top_k, section.target_accuracy)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "class_names": list(self.class_names),
+            "top_k": self.top_k,
+            "target_accuracy": self.target_accuracy,
+            "abstain_below": self.abstain_below,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(**{**value, "class_names": tuple(value["class_names"])})
+
+    def summary(self) -> str:
+        names = shorten_list(self.class_names, shown=10)
+        return f"{count_of(len(self.class_names), 'class', 'classes')}: {names}"
+
+    # Training.
+
+    def encode(self, targets: Sequence[str]) -> NDArray[np.int64]:
+        """Return int64 [N]: the index of each class.
+
+        Raises:
+            PipelineError: a class is unknown.
+        """
+        indices = {name: index for index, name in enumerate(self.class_names)}
+        unknown = sorted(set(targets) - indices.keys())
+        if unknown:
+            raise PipelineError(
+                f"Class {unknown[0]!r} is unknown to the model. Expected one of "
+                f"{shorten_list(self.class_names)}. Run: dvc repro"
+            )
+        return np.array([indices[target] for target in targets], np.int64)
+
+    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
+        unknown = [name for pair in swaps for name in pair if name not in self.class_names]
+        if unknown:
+            raise PipelineError(
+                "params.yaml: train.augmentation.flip_swaps: expected names of classes "
+                f"({', '.join(self.class_names)}). Received: {unknown[0]}"
+            )
+
+    def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
+        import tensorflow as tf
+
+        mirrored = list(self.class_names)
+        for one, other in swaps:
+            indices = self.class_names.index(one), self.class_names.index(other)
+            mirrored[indices[0]], mirrored[indices[1]] = other, one
+        return tf.gather(tf.constant(self.encode(mirrored)), target)
+
+    def class_weights(self, encoded: NDArray[Any]) -> dict[int, float]:
+        """Return N / (C x number of videos of the class) for each class.
+
+        >>> Classification(("a", "b"), 1, 0.9).class_weights(np.array([0, 0, 0, 1]))
+        {0: 0.6666666666666666, 1: 2.0}
+        """
+        n_classes = len(self.class_names)
+        counts = np.bincount(encoded, minlength=n_classes)
+        return {index: len(encoded) / (n_classes * int(n)) for index, n in enumerate(counts)}
+
+    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
+        """Return class probabilities float32 [B, C]."""
+        from pipeline.tasks.heads import class_probabilities
+
+        return class_probabilities(features.clip, len(self.class_names))
+
+    def loss(self, *, label_smoothing: float) -> "keras.losses.Loss":
+        """Return the cross-entropy of labels int64 [B] and probabilities [B, C]."""
+        import keras
+
+        from pipeline.tasks.heads import SmoothedCrossentropy
+
+        if label_smoothing > 0:
+            return SmoothedCrossentropy(label_smoothing)
+        return keras.losses.SparseCategoricalCrossentropy()
+
+    def metrics(self) -> "list[keras.metrics.Metric]":
+        import keras
+
+        return [keras.metrics.SparseCategoricalAccuracy(name=self.training_metric)]
+
+    # After training.
+
+    def calibrate(
+        self,
+        model: "keras.Model",
+        outputs: Outputs,
+        targets: Sequence[str],
+        videos: NDArray[np.int64],
+    ) -> Self:
+        """Fit the temperature of ``model`` and the confidence that ``target_accuracy`` needs."""
+        from pipeline.tasks.calibration import (
+            apply_temperature,
+            fit_abstention,
+            fit_temperature,
+        )
+        from pipeline.tasks.heads import set_temperature
+
+        labels = self.encode(targets)
+        temperature = fit_temperature(outputs, labels, videos)
+        set_temperature(model, temperature)
+        calibrated = self.combine_clips(apply_temperature(outputs, temperature), videos)
+        abstain_below = fit_abstention(calibrated, labels, target_accuracy=self.target_accuracy)
+        if abstain_below is None:
+            logger.warning(
+                "No confidence reaches task.target_accuracy, %g, on the validation videos: "
+                "answers are not marked as confident or not.",
+                self.target_accuracy,
+            )
+        else:
+            logger.info("answers are confident from probability %g on", abstain_below)
+        logger.info("temperature %.3f", temperature)
+        return replace(self, abstain_below=abstain_below)
+
+    def without_calibration(self) -> Self:
+        return replace(self, abstain_below=None)
+
+    def calibration(self, model: "keras.Model") -> dict[str, float]:
+        from pipeline.tasks.heads import temperature_of
+
+        return {"temperature": temperature_of(model)}
+
+    @contextmanager
+    def uncalibrated(self, model: "keras.Model") -> Iterator[None]:
+        from pipeline.tasks.heads import uncalibrated
+
+        with uncalibrated(model):
+            yield
+
+    # Scores.
+
+    def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
+        """Find an output that is not class probabilities: 0 to 1, with a sum of 1."""
+        # Comparisons with NaN are False.
+        is_in_range = (outputs >= 0) & (outputs <= 1 + _SUM_TOLERANCE)
+        sums = outputs.sum(axis=1)
+        is_valid = is_in_range.all(axis=1) & (np.abs(sums - 1) <= _SUM_TOLERANCE)
+        if is_valid.all():
+            return None
+        first = int(np.argmin(is_valid))
+        values = [f"{value:.6g}" for value in outputs[first]]
+        return first, (
+            "expected probabilities between 0 and 1 with a sum of 1. Received: "
+            f"{shorten_list(values)} (sum {sums[first]:.6g}). NaN means that training "
+            "diverged: lower train.learning_rate"
+        )
+
+    def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
+        from pipeline.tasks.class_scores import score_terms
+
+        return score_terms(self.encode(targets), outputs, top_k=self.top_k)
+
+    def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        from pipeline.tasks.class_scores import scores_from_sums
+
+        return scores_from_sums(sums, n_classes=len(self.class_names))
+
+    def video_scores(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
+        """Return 1 where the most probable class is correct, otherwise 0."""
+        return np.asarray(outputs.argmax(axis=1) == self.encode(targets), np.float64)
+
+    def other_scores(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, Score]:
+        """Return mean average precision and, with a confidence threshold, its effect.
+
+        coverage: proportion of videos with a confident answer.
+        accuracy_covered: accuracy on these; left out when there is none.
+        """
+        from pipeline.tasks.class_scores import average_precisions, resampled_average_precisions
+
+        labels = self.encode(targets)
+        resampled = resampled_average_precisions(labels, outputs, resampling)
+        scores = {
+            "mean_average_precision": Score(
+                float(np.nanmean(average_precisions(labels, outputs))),
+                resampling.interval(np.nanmean(resampled, axis=1)),
+            )
+        }
+        if self.abstain_below is not None:
+            is_covered = outputs.max(axis=1) >= self.abstain_below
+            scores["coverage"] = resampling.mean_score(is_covered)
+            if is_covered.any():
+                scores["accuracy_covered"] = resampling.mean_score(
+                    self.video_scores(targets, outputs), where=is_covered
+                )
+        return scores
+
+    def tables(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> list[Table]:
+        """Return the scores of each class and the most frequent confusions."""
+        from pipeline.tasks.class_tables import class_table, confusion_table
+
+        labels = self.encode(targets)
+        return [
+            class_table(labels, outputs, self.class_names, resampling),
+            confusion_table(labels, outputs, self.class_names),
+        ]
+
+    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+        from pipeline.tasks.class_charts import (
+            confusion_chart,
+            precision_recall_chart,
+            reliability_chart,
+        )
+
+        labels = self.encode(targets)
+        return [
+            precision_recall_chart(labels, outputs, self.class_names),
+            confusion_chart(labels, outputs, self.class_names),
+            reliability_chart(labels, outputs),
+        ]
+
+    def length_baseline(
+        self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """Predict the class of each clip from its length with a decision tree.
+
+        Cross-validated by group over all clips, because a test split alone shows little. Each
+        rule is a range of lengths with at least three clips. Of equally frequent classes in a
+        range it takes the first; without a rule, the most frequent class.
+        """
+        from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+        from sklearn.tree import DecisionTreeClassifier
+
+        labels = self.encode(targets)
+        groups_of_class: dict[int, set[str]] = {}
+        for label, group in zip(labels.tolist(), groups, strict=True):
+            groups_of_class.setdefault(label, set()).add(group)
+        n_folds = max(2, min(_MAX_FOLDS, *map(len, groups_of_class.values())))
+        predicted = cross_val_predict(
+            DecisionTreeClassifier(min_samples_leaf=_MIN_CLIPS_PER_LEAF, random_state=0),
+            frames[:, None],
+            labels,
+            groups=groups,
+            cv=StratifiedGroupKFold(n_folds, shuffle=True, random_state=0),
+        )
+        return np.asarray(predicted == labels, np.float64)
+
+    def constant_baseline(self, targets: Sequence[str]) -> float:
+        """Return the proportion of the most frequent class."""
+        return float(np.bincount(self.encode(targets)).max() / len(targets))
+
+    def label_issues(self, targets: Sequence[str], outputs: Outputs) -> list[LabelIssue]:
+        """Find doubtful labels by confident learning.
+
+        A label is doubtful when the probability of another class is above its average where it
+        is the label, not when the model is merely unsure: classes that the model knows badly give
+        fewer. The quality is the probability of the label. Source: Northcutt et al., Confident
+        Learning: Estimating Uncertainty in Dataset Labels, 2021, arXiv 1911.00068.
+        """
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+
+        labels, predicted = self.encode(targets), outputs.argmax(axis=1)
+        quality = get_label_quality_scores(labels, outputs, method="self_confidence")
+        ranked = find_label_issues(
+            labels,
+            outputs,
+            filter_by="confident_learning",
+            return_indices_ranked_by="self_confidence",
+            n_jobs=1,
+        )
+        return [
+            LabelIssue(int(index), self.class_names[predicted[index]], float(quality[index]))
+            for index in ranked
+            if predicted[index] != labels[index]
+        ]
+
+    # Two models, perhaps with other classes.
+
+    def union(self, other: Task) -> Self:
+        """Add the classes of ``other`` that this task does not have."""
+        assert isinstance(other, Classification)
+        return replace(
+            self, class_names=tuple(dict.fromkeys((*self.class_names, *other.class_names)))
+        )
+
+    def convert(self, outputs: Outputs, wanted: Task) -> Outputs:
+        """Return the probabilities of the classes of ``wanted``; 0 for unknown classes."""
+        assert isinstance(wanted, Classification)
+        converted = np.zeros((len(outputs), len(wanted.class_names)))
+        converted[:, [wanted.class_names.index(name) for name in self.class_names]] = outputs
+        return converted
+
+    def limited_values(self, targets: Sequence[str], outputs: Outputs) -> dict[str, LimitedValue]:
+        """Return the lowest recall of a class, and the calibration error.
+
+        The recall is None when a class has no test video.
+        """
+        labels, predicted = self.encode(targets), outputs.argmax(axis=1)
+        support = np.bincount(labels, minlength=len(self.class_names))
+        correct = np.bincount(labels[predicted == labels], minlength=len(self.class_names))
+        tested = [index for index, count in enumerate(support) if count]
+        tested.sort(key=lambda index: correct[index] / support[index])
+        recalls = [
+            f"{self.class_names[index]} {correct[index] / support[index]:.3f}" for index in tested
+        ]
+        untested = [
+            name for name, count in zip(self.class_names, support, strict=True) if not count
+        ]
+        sentence = f"Recall of the classes, lowest first: {shorten_list(recalls)}."
+        if untested:
+            sentence += f" No test video shows the recall of {shorten_list(untested)}."
+        error = float(self.scores(self.terms(targets, outputs).sum(axis=0))["calibration_error"])
+        lowest = float(correct[tested[0]] / support[tested[0]])
+        return {
+            "class_recall": LimitedValue(None if untested else lowest, sentence),
+            "calibration_error": LimitedValue(error, f"The calibration error is {error:.3f}."),
+        }
+
+    # Predictions as text, and the review.
+
+    def prediction_cells(self, target: str, output: Outputs) -> dict[str, str]:
+        """Return label, predicted, probability, correct, and ``p_<class>`` for each class.
+
+        Nine significant digits tell any two float32 numbers apart: predicted classes and ties
+        survive, and a log loss from the file is off by less than 1e-8.
+        """
+        probabilities = [f"{value:.9g}" for value in output]
+        predicted = int(output.argmax())
+        return {
+            "label": target,
+            "predicted": self.class_names[predicted],
+            "probability": probabilities[predicted],
+            "correct": "true" if self.class_names[predicted] == target else "false",
+            **{
+                _PROBABILITY_PREFIX + name: probability
+                for name, probability in zip(self.class_names, probabilities, strict=True)
+            },
+        }
+
+    @classmethod
+    def read_predictions(
+        cls, rows: Sequence[Mapping[str, str]], *, where: str
+    ) -> tuple[Self, list[str], Outputs]:
+        """Read label and ``p_<class>``; the other columns follow from them."""
+        columns = [column for column in rows[0] if column not in _COLUMNS]
+        missing = [column for column in _COLUMNS if column not in rows[0]]
+        if missing:
+            raise PipelineError(f"{where}: expected the columns {', '.join(missing)}.")
+        if not columns or not all(column.startswith(_PROBABILITY_PREFIX) for column in columns):
+            raise PipelineError(
+                f"{where}: expected a column {_PROBABILITY_PREFIX}<class> for every class after "
+                f"{_COLUMNS[-1]}. Received: {', '.join(columns) or 'none'}"
+            )
+        defaults = TaskSection()
+        names = tuple(column.removeprefix(_PROBABILITY_PREFIX) for column in columns)
+        task = cls(names, defaults.top_k, defaults.target_accuracy)
+        targets, outputs = [], []
+        for line, row in enumerate(rows, start=2):
+            if row["label"] not in names:
+                raise PipelineError(
+                    f"{where}, line {line}: label must be one of {', '.join(names)}. "
+                    f"Received: {row['label']!r}"
+                )
+            targets.append(row["label"])
+            try:
+                outputs.append([float(row[column]) for column in columns])
+            except ValueError as error:
+                raise PipelineError(
+                    f"{where}, line {line}: expected numbers as probabilities: {error}."
+                ) from None
+        return task, targets, np.array(outputs, np.float64)
+
+    def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the probability of the most probable class."""
+        confidence: NDArray[np.float64] = outputs.max(axis=1)
+        return confidence
+
+    def margins(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the distance of the two highest probabilities."""
+        ordered = np.sort(outputs, axis=1)
+        margins: NDArray[np.float64] = ordered[:, -1].copy()
+        if outputs.shape[1] > 1:
+            margins -= ordered[:, -2]
+        return margins
+
+    def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
+        """Return the index of the most probable class."""
+        return np.asarray(outputs.argmax(axis=1), np.int64)
+
+    def guesses(self, target: str, output: Outputs) -> list[Guess]:
+        """Return the three most probable classes, and the actual one if it is not among them."""
+        order = np.argsort(-output, kind="stable").tolist()
+        shown = order[:_MAX_GUESSES]
+        shown += [index for index in order[_MAX_GUESSES:] if self.class_names[index] == target]
+        return [
+            Guess(self.class_names[index], float(output[index]), self.class_names[index] == target)
+            for index in shown
+        ]
+
+    # Serving.
+
+    def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:
+        """Return label, its probability, and probabilities by class.
+
+        The classes are in the order of the model, or the ``top_k`` most probable ones first.
+        """
+        best = int(output.argmax())
+        in_order = list(range(len(output)))
+        named = np.argsort(-output, kind="stable")[:top_k].tolist() if top_k else in_order
+        return {
+            "label": self.class_names[best],
+            "probability": float(output[best]),
+            "probabilities": {self.class_names[index]: float(output[index]) for index in named},
+        }
+
+    def is_confident(self, output: Outputs) -> bool | None:
+        return None if self.abstain_below is None else bool(output.max() >= self.abstain_below)
+
+    def answer_line(self, answer: Mapping[str, Any], *, shown: int) -> list[str]:
+        """Return the most probable classes, such as ``run 0.9312``, and the number of others."""
+        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+        cells = [f"{name} {probability:.4f}" for name, probability in ranked[:shown]]
+        more = len(ranked) - len(cells)
+        return [*cells, f"and {more} more"] if more else cells
+
+    def answer_cells(self, answer: Mapping[str, Any]) -> dict[str, str]:
+        """Return predicted, probability and ``p_<class>``, named as in predictions.csv."""
+        probabilities = answer["probabilities"]
+        best = max(probabilities, key=lambda name: probabilities[name])
+        return {
+            "predicted": best,
+            "probability": f"{probabilities[best]:.9f}",
+            **{
+                _PROBABILITY_PREFIX + name: f"{probability:.9f}"
+                for name, probability in probabilities.items()
+            },
+        }
+
+    @classmethod
+    def outputs_from_answers(
+        cls, answers: Sequence[Mapping[str, Any]], targets: Sequence[str]
+    ) -> tuple[Self, Outputs]:
+        """Return probabilities by class name; 0 for classes unknown to the model."""
+        names = tuple(sorted({*answers[0]["probabilities"], *targets}))
+        outputs = np.array(
+            [[answer["probabilities"].get(name, 0.0) for name in names] for answer in answers],
+            np.float64,
+        )
+        defaults = TaskSection()
+        return cls(names, defaults.top_k, defaults.target_accuracy), outputs

@@ -1,0 +1,407 @@
+"""The interface of a task: everything that depends on what the model is asked.
+
+A task is created by ``learn`` from the targets of the training split, fitted further by
+``calibrate`` on the validation split, saved with the model, and read again by ``task_from_json``.
+The defaults of the methods that are not abstract suit a task without that feature.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.bootstrap import Resampling, Score
+from pipeline.common.errors import PipelineError
+from pipeline.tasks.settings import TaskSection
+
+if TYPE_CHECKING:  # the command line and a served model import this module: it must be light
+    import keras
+    import tensorflow as tf
+
+    from pipeline.common.charts import Chart
+
+Outputs = NDArray[np.float64]  # [N, ...], what the model gives for N clips or N videos
+ScalarType = Literal["string", "double", "boolean", "string to double"]
+
+
+class ClipFeatures(NamedTuple):
+    """The features that a head reads.
+
+    frames: [B, T, F], features of each frame, zeros for padding.
+    clip: [B, G], features of each clip.
+    mask: bool [B, T], True for a real frame, right-padded.
+    """
+
+    frames: "keras.KerasTensor"
+    clip: "keras.KerasTensor"
+    mask: "keras.KerasTensor"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of an evaluation: ``eval/tables/<name>.csv`` and a table of the review.
+
+    A column with the columns ``<column>_low`` and ``<column>_high`` is shown with its interval.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class LimitedValue:
+    """A number that the gate compares with ``promote.limits``.
+
+    Attributes:
+        value: None when the test videos do not show it.
+        sentence: what was measured, such as ``The lowest recall is 0.8 (run)``.
+    """
+
+    value: float | None
+    sentence: str
+
+
+class Guess(NamedTuple):
+    """One line under a film strip: a possible answer, its score, whether it is the target."""
+
+    text: str
+    score: float
+    is_target: bool
+
+
+@dataclass(frozen=True)
+class LabelIssue:
+    """A target that the outputs contradict, by its index; quality 0 is certainly wrong."""
+
+    index: int
+    suggested: str
+    quality: float
+
+
+class Task(ABC):
+    """What a model is asked, and what is known of its targets.
+
+    Attributes:
+        type: value of ``task.type``.
+        training_metric: name of the metric of ``metrics`` that training curves show.
+        headline_metrics: keys of ``scores`` that are shown first.
+        compared_metrics: keys of ``scores`` that two models are compared by; the first is the
+            default of the gate.
+        lower_is_better: the keys of ``scores`` where less is better.
+        limits: keys of ``promote.limits``: ``min`` or ``max``.
+        calibrated_metrics: keys of ``scores`` that are also given without calibration.
+        video_score: name of the mean of ``video_scores``; a key of ``scores``.
+        metric_descriptions: what each key of ``scores`` means, in the order of the review.
+        answer_types: fields of ``answer`` for the model signature.
+        segment_fields: the fields of ``answer`` that a timeline segment has.
+    """
+
+    type: ClassVar[str]
+    training_metric: ClassVar[str]
+    headline_metrics: ClassVar[tuple[str, ...]]
+    compared_metrics: ClassVar[tuple[str, ...]]
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    limits: ClassVar[Mapping[str, Literal["min", "max"]]] = {}
+    calibrated_metrics: ClassVar[tuple[str, ...]] = ()
+    video_score: ClassVar[str]
+    metric_descriptions: ClassVar[Mapping[str, str]] = {}
+    answer_types: ClassVar[Mapping[str, ScalarType]]
+    segment_fields: ClassVar[tuple[str, ...]]
+
+    # What is learnt from the training split, and its form on disk.
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:
+        """Learn about the targets of the training clips, such as the class names."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads, without ``type``."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the result of ``to_json``."""
+
+    def summary(self) -> str:
+        """Describe the targets in one line, such as ``4 classes: left, right, up, down``."""
+        return self.type
+
+    # Training.
+
+    @abstractmethod
+    def encode(self, targets: Sequence[str]) -> NDArray[Any]:
+        """Return the array [N, ...] that the loss compares outputs with.
+
+        Raises:
+            PipelineError: a target is unknown.
+        """
+
+    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
+        """Refuse ``train.augmentation.flip_swaps`` that the targets do not have.
+
+        Raises:
+            PipelineError: a name is unknown, or the task has no swaps.
+        """
+        if swaps:
+            raise PipelineError(
+                "params.yaml: train.augmentation.flip_swaps: expected [], because task.type is "
+                f"{self.type}. Received: {swaps}"
+            )
+
+    def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":  # noqa: ARG002
+        """Return the target of a clip mirrored left to right."""
+        return target
+
+    def class_weights(self, encoded: NDArray[Any]) -> dict[int, float] | None:  # noqa: ARG002
+        """Return weights of the loss by class for ``train.class_weights: balanced``."""
+        return None
+
+    @abstractmethod
+    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
+        """Return the outputs [B, ...] of the model, float32 in every precision."""
+
+    @abstractmethod
+    def loss(self, *, label_smoothing: float) -> "keras.losses.Loss":
+        """Return the loss of encoded targets and outputs."""
+
+    @abstractmethod
+    def metrics(self) -> "list[keras.metrics.Metric]":
+        """Return the metrics of training, ``training_metric`` among them."""
+
+    # After training.
+
+    def calibrate(
+        self,
+        model: "keras.Model",  # noqa: ARG002
+        outputs: Outputs,  # noqa: ARG002
+        targets: Sequence[str],  # noqa: ARG002
+        videos: NDArray[np.int64],  # noqa: ARG002
+    ) -> Self:
+        """Fit on validation videos what is fitted after training.
+
+        Args:
+            model: changed in place.
+            outputs: of the uncalibrated model for validation clips.
+            targets: of the validation videos.
+            videos: int64 [clips], the number of the video of each clip.
+        """
+        return self
+
+    def without_calibration(self) -> Self:
+        """Return the task as before ``calibrate``."""
+        return self
+
+    def calibration(self, model: "keras.Model") -> dict[str, float]:  # noqa: ARG002
+        """Return the fitted numbers, such as ``{"temperature": 1.2}``."""
+        return {}
+
+    @contextmanager
+    def uncalibrated(self, model: "keras.Model") -> Iterator[None]:  # noqa: ARG002
+        """Undo the calibration of ``model`` within the block."""
+        yield
+
+    def combine_clips(self, outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
+        """Return the outputs of videos from those of their clips: the mean.
+
+        Args:
+            outputs: float64 [clips, ...].
+            videos: int64 [clips], the number of the video of each clip, every one from 0 on.
+        """
+        clips = np.bincount(videos)
+        sums = np.zeros((len(clips), *outputs.shape[1:]))
+        np.add.at(sums, videos, outputs)
+        return sums / clips.reshape(-1, *[1] * (outputs.ndim - 1))
+
+    # Scores.
+
+    def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
+        """Return the index of the first output that is not valid, and why; None if all are."""
+        is_finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+        if is_finite.all():
+            return None
+        return int(np.argmin(is_finite)), "expected finite numbers. Received: NaN or infinity"
+
+    @abstractmethod
+    def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
+        """Return per-video terms [N, K], whose sums the scores are computed from."""
+
+    @abstractmethod
+    def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return one array [...] a score from sums of terms [..., K]; NaN where undefined."""
+
+    @abstractmethod
+    def video_scores(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
+        """Return float64 [N], 0 to 1: how good each output is; 1 is right."""
+
+    def other_scores(
+        self,
+        targets: Sequence[str],  # noqa: ARG002
+        outputs: Outputs,  # noqa: ARG002
+        resampling: Resampling,  # noqa: ARG002
+    ) -> dict[str, Score]:
+        """Return scores that are not functions of sums, such as average precision."""
+        return {}
+
+    def tables(
+        self,
+        targets: Sequence[str],  # noqa: ARG002
+        outputs: Outputs,  # noqa: ARG002
+        resampling: Resampling,  # noqa: ARG002
+    ) -> list[Table]:
+        """Return the tables of an evaluation."""
+        return []
+
+    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":  # noqa: ARG002
+        """Return the charts of an evaluation; each becomes ``eval/plots/<name>.png``."""
+        return []
+
+    def length_baseline(
+        self,
+        frames: NDArray[np.int64],  # noqa: ARG002
+        targets: Sequence[str],  # noqa: ARG002
+        groups: Sequence[str],  # noqa: ARG002
+    ) -> NDArray[np.float64] | None:
+        """Return the video scores of a model that sees clip lengths only, cross-validated.
+
+        Args:
+            frames: int64 [clips], number of real frames.
+
+        Returns:
+            float64 [clips]; None when the task has no such baseline.
+        """
+        return None
+
+    def constant_baseline(self, targets: Sequence[str]) -> float:  # noqa: ARG002
+        """Return the mean video score of the best constant answer."""
+        return 0.0
+
+    def label_issues(
+        self,
+        targets: Sequence[str],  # noqa: ARG002
+        outputs: Outputs,  # noqa: ARG002
+    ) -> list[LabelIssue] | None:
+        """Return doubtful targets, the most doubtful first; None when the task cannot tell."""
+        return None
+
+    # Two models, perhaps with other targets.
+
+    def union(self, other: "Task") -> Self:  # noqa: ARG002
+        """Return a task that knows the targets of both, this one's first."""
+        return self
+
+    def convert(self, outputs: Outputs, wanted: "Task") -> Outputs:  # noqa: ARG002
+        """Return outputs of this task as outputs of ``wanted``, a union with this task."""
+        return outputs
+
+    def limited_values(
+        self,
+        targets: Sequence[str],  # noqa: ARG002
+        outputs: Outputs,  # noqa: ARG002
+    ) -> dict[str, LimitedValue]:
+        """Return the numbers that ``limits`` names."""
+        return {}
+
+    # Predictions as text, and the review.
+
+    @abstractmethod
+    def prediction_cells(self, target: str, output: Outputs) -> dict[str, str]:
+        """Return the cells of a row of predictions.csv, the same columns for every row."""
+
+    @classmethod
+    @abstractmethod
+    def read_predictions(
+        cls, rows: Sequence[Mapping[str, str]], *, where: str
+    ) -> tuple[Self, list[str], Outputs]:
+        """Return task, targets and outputs from rows of ``prediction_cells``.
+
+        Raises:
+            PipelineError: a column is missing or a cell is not valid.
+        """
+
+    def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return float64 [N]: how sure each output is, for ordering."""
+        return np.zeros(len(outputs))
+
+    def margins(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return float64 [N]: distance of the best answer from the second best."""
+        return self.confidence(outputs)
+
+    def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
+        """Return int64 [N]: index of the output unit that Grad-CAM explains for each video."""
+        return np.zeros(len(outputs), np.int64)
+
+    def guesses(self, target: str, output: Outputs) -> list[Guess]:  # noqa: ARG002
+        """Return the lines under a film strip, the best answer first."""
+        return []
+
+    # Serving.
+
+    @abstractmethod
+    def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:
+        """Return what a server answers for a video or a timeline segment, JSON-compatible.
+
+        Args:
+            output: of one video.
+            top_k: number of classes to name; 0 for all.
+        """
+
+    def is_confident(self, output: Outputs) -> bool | None:  # noqa: ARG002
+        """Whether the answer reaches the fitted confidence; None without such a threshold."""
+        return None
+
+    @abstractmethod
+    def answer_line(self, answer: Mapping[str, Any], *, shown: int) -> list[str]:
+        """Return the cells of an answer in a terminal, at most ``shown`` and a rest."""
+
+    @abstractmethod
+    def answer_cells(self, answer: Mapping[str, Any]) -> dict[str, str]:
+        """Return the cells of an answer in a csv file."""
+
+    @classmethod
+    @abstractmethod
+    def outputs_from_answers(
+        cls, answers: Sequence[Mapping[str, Any]], targets: Sequence[str]
+    ) -> tuple[Self, Outputs]:
+        """Return task and outputs from full answers; targets unknown to the model are added.
+
+        Raises:
+            PipelineError: the answers are not valid outputs.
+        """
+
+
+# Imported when needed: a data stage or the command line must start without TensorFlow.
+_MODULES = {"classification": ("pipeline.tasks.classification", "Classification")}
+_REGISTERED: dict[str, type[Task]] = {}
+
+
+def task_class(task_type: str) -> type[Task]:
+    """Return the class of a value of ``task.type``."""
+    if task_type not in _REGISTERED:
+        module, name = _MODULES[task_type]
+        _REGISTERED[task_type] = getattr(import_module(module), name)
+    return _REGISTERED[task_type]
+
+
+def register_task(task: type[Task]) -> None:
+    """Add a task that lives outside this package."""
+    _REGISTERED[task.type] = task
+
+
+def task_to_json(task: Task) -> dict[str, Any]:
+    """Return what ``task_from_json`` reads."""
+    return {"type": task.type, **task.to_json()}
+
+
+def task_from_json(value: Mapping[str, Any]) -> Task:
+    """Read the result of ``task_to_json``."""
+    content = {key: item for key, item in value.items() if key != "type"}
+    return task_class(value["type"]).from_json(content)

@@ -1,0 +1,98 @@
+"""What an edit reruns: the table of docs/architecture.md, row by row, on a built project."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+# Rows: files that are edited, and the stages that DVC finds outdated.
+TRAIN_AND_AFTER = ["train", "evaluate", "review", "register"]
+ROWS = {
+    "tracking": (["pipeline/tracking/runs.py", "pipeline/tracking/notes.py"], []),
+    "registry": (["pipeline/registry/gate.py", "pipeline/registry/promotion.py"], []),
+    "retraining": (["pipeline/retraining/retrain.py", "pipeline/retraining/crossval.py"], []),
+    "command line": (["pipeline/cli.py", "pipeline/params.py"], []),
+    "docs": (["README.md", "docs/architecture.md"], []),
+    "settings": (["pipeline/model/settings.py", "pipeline/video/settings.py"], []),
+    "errors and paths": (["pipeline/common/errors.py", "pipeline/common/paths.py"], []),
+    "review": (["pipeline/review/report.py"], ["review", "register"]),
+    "evaluation": (["pipeline/evaluation/slices.py"], ["evaluate", "review", "register"]),
+    "model": (["pipeline/model/network.py"], TRAIN_AND_AFTER),
+    "tasks": (["pipeline/tasks/classification.py"], TRAIN_AND_AFTER),
+    "clips reader": (["pipeline/clips/arrays.py"], TRAIN_AND_AFTER),
+    "clips writer": (["pipeline/clips/shards.py"], ["extract", *TRAIN_AND_AFTER]),
+    "data report": (["pipeline/dataset/report.py"], ["report"]),
+}
+
+
+def outdated(root: Path) -> list[str]:
+    """The stages that changed, and those after them, in the order of dvc.yaml."""
+    with closing(Repo(str(root))) as repo:
+        stages = {stage.name: stage for stage in repo.index.stages if stage.name}
+        changed = [stages[name] for name in repo.status() if name in stages]
+        downstream = {
+            stage.name
+            for one in changed
+            for stage in (one, *repo.index.graph.predecessors(one))
+        }
+        before: set[str] = set()
+        while downstream != before:  # until no stage is added
+            before = set(downstream)
+            downstream |= {
+                stage.name
+                for name in before
+                for stage in repo.index.graph.predecessors(stages[name])
+            }
+        return [name for name in stages_in_order(repo) if name in downstream]
+
+
+def stages_in_order(repo: Repo) -> list[str]:
+    order = ["catalog", "decode", "report", "extract", *TRAIN_AND_AFTER]
+    return [name for name in order if any(stage.name == name for stage in repo.index.stages)]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_edit_reruns_the_stages_that_it_can_change(workspace, row, monkeypatch):
+    files, stages = ROWS[row]
+    monkeypatch.chdir(workspace.root)
+    for file in files:
+        with (workspace.root / file).open("a") as source:
+            source.write("\n# an edit\n")
+    assert outdated(workspace.root) == stages
+
+
+def test_an_edit_of_decoding_decodes_nothing_and_reruns_nothing_after_it(workspace):
+    with (workspace.root / "pipeline/video/picture.py").open("a") as source:
+        source.write("\n# an edit\n")
+    done = workspace.run("dvc", "repro")
+    assert "0 videos to decode, 32 kept from earlier runs" in done.stdout
+    assert done.stdout.count("Running stage") == 1
+
+
+def test_a_parameter_changed_and_changed_back_trains_nothing(workspace):
+    model = workspace.root / "models/model.keras"
+    before = model.read_bytes()
+    workspace.set_params(train={"epochs": 1})
+    workspace.run("dvc", "repro", "train")
+    assert model.read_bytes() != before
+    workspace.set_params(train={"epochs": 2})
+    done = workspace.run("dvc", "repro", "train")
+    assert "Stage 'train' is cached" in done.stdout
+    assert "Running stage 'train'" not in done.stdout
+    assert model.read_bytes() == before
+
+
+def test_frames_clips_and_the_cache_share_disk(built):
+    """The cache adds less than a tenth to what the working files take."""
+
+    def sizes(folder: Path) -> dict[int, int]:
+        """Bytes on disk by inode: a file with several links counts once."""
+        stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+        return {stat.st_ino: stat.st_blocks * 512 for stat in stats}
+
+    work = {}
+    for name in ("data/frames", "data/clips", "models"):
+        work |= sizes(built.root / name)
+    both = work | sizes(built.root / ".dvc/cache/files")
+    assert sum(both.values()) < 1.1 * sum(work.values())

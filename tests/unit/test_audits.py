@@ -1,0 +1,354 @@
+import csv
+
+import numpy as np
+import pytest
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.records import VideoRecord
+from pipeline.evaluation.audits import (
+    DoubtfulLabel,
+    check_groups_apart,
+    find_doubtful_labels,
+    labels_audit,
+    leaks_audit,
+    length_audit,
+    time_audit,
+    write_doubtful_labels_csv,
+)
+from pipeline.evaluation.near_duplicates import (
+    FRAMES_HASHED,
+    HashedVideo,
+    find_near_duplicates,
+    hash_video,
+    write_near_duplicates_csv,
+)
+from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.settings import EvaluateSection
+from pipeline.tasks.classification import Classification
+from tests.other_task import Brightness
+
+SECTION = EvaluateSection(bootstrap_samples=400)
+TASK = Classification(("cat", "dog"), top_k=1, target_accuracy=0.9)
+
+
+def predictions(labels, probabilities):
+    return Predictions(
+        videos=tuple(f"{index:02}.mp4" for index in range(len(labels))),
+        groups=("",) * len(labels),
+        targets=tuple(("cat", "dog")[label] for label in labels),
+        outputs=np.array(probabilities),
+        task=TASK,
+    )
+
+
+def answers(n_correct, n_videos=10):
+    return predictions(
+        [0] * n_videos, [[0.9, 0.1]] * n_correct + [[0.1, 0.9]] * (n_videos - n_correct)
+    )
+
+
+# time
+
+
+def audit_time(shuffled_correct):
+    return time_audit(
+        answers(9),
+        shuffled=answers(shuffled_correct),
+        reversed_=answers(3),
+        one_frame=answers(2),
+        section=SECTION,
+    )
+
+
+def test_a_model_that_loses_by_shuffling_uses_frame_order():
+    finding = audit_time(4)
+    assert (finding.name, finding.threshold, finding.status) == ("time", 0.05, "ok")
+    assert finding.value == pytest.approx(0.9 - 0.4)
+    assert finding.sentence == (
+        "The model uses frame order: accuracy is 0.900, with the frames of each clip shuffled "
+        "0.400, reversed 0.300, with one frame repeated 0.200."
+    )
+    # Five of ten videos lose: the resampled loss is Binomial(10, 0.5) / 10, quantiles 0.2, 0.8.
+    ends = finding.details["low"], finding.details["high"]
+    assert ends == pytest.approx((0.2, 0.8), abs=0.1)
+
+
+def test_a_model_that_loses_nothing_by_shuffling_does_not():
+    finding = audit_time(9)
+    assert (finding.status, finding.value) == ("warn", 0)
+    assert "model.temporal.recurrent: none" in finding.sentence
+
+
+def test_a_loss_that_may_be_chance_is_called_uncertain():
+    finding = audit_time(8)  # one of ten: some samples hold none of it
+    assert finding.status == "ok"
+    assert finding.details["low"] == 0
+    assert finding.sentence.endswith("10 test videos are too few to be certain.")
+
+
+# length
+
+
+def lengths(*clips, groups=None):
+    """Pairs of frames and class; each clip is a group of its own unless ``groups`` says."""
+    frames, labels = zip(*clips, strict=True)
+    groups = groups or [f"group {index:03}" for index in range(len(clips))]
+    return np.array(frames), [("cat", "dog")[label] for label in labels], groups
+
+
+# Class 0 is short and class 1 is long: every fold of the others cuts between 7 and 15 frames.
+TELLING = lengths(*[(3 + index % 5, 0) for index in range(20)], *[(15, 1)] * 20)
+# All have one length: the tree knows only that class 1 is the most frequent.
+SILENT = lengths(*[(8, 1)] * 30, *[(8, 0)] * 10)
+
+
+def audit_length(clips, *, n_correct):
+    frames, targets, groups = clips
+    baseline = SECTION.resampling(groups).mean_score(TASK.length_baseline(*clips))
+    return length_audit(
+        answers(n_correct, 20),
+        baseline,
+        constant=TASK.constant_baseline(targets),
+        clips=len(frames),
+    )
+
+
+def test_lengths_that_tell_the_class_are_correct_for_every_clip():
+    assert TASK.length_baseline(*TELLING).all()
+
+
+def test_without_information_in_lengths_the_most_frequent_class_is_predicted():
+    assert TASK.length_baseline(*SILENT).tolist() == [1] * 30 + [0] * 10
+
+
+def test_one_odd_clip_is_not_a_rule():
+    # The rules of a tree that sees the two odd clips have three clips at least.
+    odd = lengths(*[(4 + index % 3, 0) for index in range(20)], *[(5, 1)] * 20, (30, 1), (31, 1))
+    assert not TASK.length_baseline(*odd)[-2:].any()
+
+
+def test_clips_of_one_group_are_in_one_fold():
+    # Each group has a length of its own and one class, so a tree that saw another clip of the
+    # group would be correct. The lengths around it are of the other class.
+    clips = [(3 * group, group % 2) for group in range(40) for _ in range(8)]
+    groups = [f"group {group}" for group in range(40) for _ in range(8)]
+    assert TASK.length_baseline(*lengths(*clips, groups=groups)).mean() < 0.5
+    assert TASK.length_baseline(*lengths(*clips)).mean() > 0.9
+
+
+def test_lengths_close_to_the_model_are_a_warning():
+    finding = audit_length(TELLING, n_correct=19)
+    assert (finding.value, finding.threshold) == (pytest.approx(-0.05), 0.1)
+    assert finding.status == "warn"
+    assert finding.sentence == (
+        "Clip length may be a shortcut: a model that sees only the number of frames has accuracy "
+        "1.000 on all 40 clips (cross-validated; a constant answer 0.500), this model 0.950 on "
+        "the test videos. Give all clips the same length: lower extract.frames, or use videos of "
+        "similar length."
+    )
+
+
+def test_lengths_far_below_the_model_are_ok():
+    # Ten of fifty clips have the length of the other class.
+    clips = lengths(*[(4, 0)] * 20, *[(15, 0)] * 5, *[(15, 1)] * 20, *[(4, 1)] * 5)
+    finding = audit_length(clips, n_correct=19)
+    assert finding.status == "ok"
+    assert finding.value == pytest.approx(0.95 - 0.8)
+    assert finding.details["accuracy_length_only"] == 0.8
+    assert finding.details["low"] < 0.8 < finding.details["high"]
+    assert finding.sentence.startswith("Clip length is not a shortcut:")
+
+
+def test_a_weak_model_is_not_blamed_on_lengths():
+    assert audit_length(SILENT, n_correct=14).status == "ok"
+
+
+# leaks
+
+
+def hashed(name, split, hashes):
+    hashes = np.array(hashes, np.uint64)
+    return HashedVideo(name, split, hashes, np.arange(len(hashes)) / 2)
+
+
+def scenes(count, *, seed):
+    """Frames of blocks of random grey, which differ in their coarse pattern."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 1), dtype=np.uint8)
+    return np.repeat(blocks.repeat(8, axis=1).repeat(8, axis=2), 3, axis=3)
+
+
+def test_the_distance_is_that_of_the_median_frame_to_its_nearest():
+    # Four frames; from a, the nearest in b differ by 0, 1, 2 and 5 bits: the median (the lower of
+    # the middle two) is 1. From b they are 0, 1, 2 and 6: a has nothing like the last.
+    a = hashed("a", "train", [0x0, 0x1F00, 0x3F0000, 0x7F_0000_0000])
+    b = hashed("b", "test", [0x0, 0x0F00, 0x0F0000, 0x3F_FFFF_0000_0000])
+    (pair,) = find_near_duplicates([a, b], max_distance=8)
+    assert pair.distance == 1
+    assert find_near_duplicates([a, b], max_distance=0) == []
+
+
+def test_one_common_frame_is_not_enough():
+    title = 0xFFFF
+    a = hashed("a", "train", [title, *(0x1111 << 16 * part for part in (1, 2, 3))])
+    b = hashed("b", "test", [title, *(0xEEEE << 16 * part for part in (1, 2, 3))])
+    assert find_near_duplicates([a, b]) == []
+
+
+def test_a_pair_names_the_seconds_that_are_most_alike():
+    a = hashed("a", "train", [0b111, 0b1, 0b11, 0b111])
+    b = hashed("b", "test", [0b1111, 0b11111, 0b1, 0b1111])
+    (pair,) = find_near_duplicates([a, b])
+    assert (pair.seconds_a, pair.seconds_b) == (0.5, 1.0)
+
+
+def test_only_different_splits_are_compared_and_the_closest_come_first():
+    videos = [
+        hashed("a", "train", [0b0] * 4),
+        hashed("b", "val", [0b1] * 4),
+        hashed("c", "test", [0b111] * 4),
+        hashed("d", "test", [0b1111] * 4),
+    ]
+    pairs = find_near_duplicates(videos, max_distance=3)
+    assert [(pair.video_a, pair.video_b, pair.distance) for pair in pairs] == [
+        ("a", "b", 1),
+        ("b", "c", 2),
+        ("a", "c", 3),
+        ("b", "d", 3),
+    ]
+
+
+def test_many_videos_are_compared_in_blocks():
+    # 40,000 test videos: a block has one training video.
+    hashes = np.random.default_rng(0).integers(2**63, size=(40_000, FRAMES_HASHED), dtype=np.uint64)
+    videos = [hashed(f"{index:05}", "test", row) for index, row in enumerate(hashes)]
+    copies = [hashed(f"copy {index}", "train", hashes[index]) for index in (7, 123)]
+    pairs = find_near_duplicates([*copies, *videos])
+    assert [(pair.video_a, pair.video_b) for pair in pairs] == [
+        ("copy 123", "00123"),
+        ("copy 7", "00007"),
+    ]
+
+
+def test_a_brighter_smaller_copy_is_found_and_another_scene_is_not():
+    original = scenes(20, seed=0)
+    copy = (original[:, ::2, ::2] * 0.8 + 40).astype(np.uint8)
+    videos = [
+        hash_video(original, name="original", split="train", fps=10),
+        hash_video(copy, name="copy", split="test", fps=10),
+        hash_video(scenes(20, seed=1), name="other", split="test", fps=10),
+    ]
+    (pair,) = find_near_duplicates(videos)
+    assert (pair.video_a, pair.video_b) == ("original", "copy")
+
+
+def test_evenly_spread_frames_are_hashed():
+    video = hash_video(scenes(16, seed=0), name="a", split="train", fps=10, start_seconds=3)
+    assert video.seconds == pytest.approx(3 + np.arange(1, 16, 2) / 10)
+
+
+def test_other_frames_replace_flat_ones():
+    frames = scenes(16, seed=0)
+    frames[8:] = 128  # the second half fades to grey
+    video = hash_video(frames, name="a", split="train", fps=10)
+    assert video.seconds == pytest.approx(np.repeat([0.1, 0.3, 0.5, 0.7], 2))
+    assert hash_video(frames[8:], name="a", split="train", fps=10) is None
+
+
+def test_near_duplicates_are_a_warning():
+    videos = [hashed(name, "test", [1] * 4) for name in "bc"] + [hashed("a", "train", [1] * 4)]
+    finding = leaks_audit(find_near_duplicates(videos), videos=3)
+    assert (finding.value, finding.threshold, finding.status) == (2, 0, "warn")
+    assert finding.details == {"distance": 6, "videos": 3, "test_videos": 2}
+    assert finding.sentence.startswith(
+        "2 pairs of videos in different splits look alike, 2 test videos among them. Look at them "
+        "(eval/tables/near_duplicates.csv)."
+    )
+
+
+def test_without_near_duplicates_the_audit_is_ok():
+    finding = leaks_audit([], videos=3)
+    assert (finding.value, finding.status) == (0, "ok")
+    assert finding.sentence == "No two of 3 videos in different splits look alike."
+
+
+def test_the_table_of_near_duplicates(tmp_path):
+    videos = [hashed("a", "train", [1, 2, 4, 8]), hashed("b", "test", [1, 2, 4, 8])]
+    write_near_duplicates_csv(tmp_path / "pairs.csv", find_near_duplicates(videos))
+    assert list(csv.DictReader((tmp_path / "pairs.csv").open())) == [
+        {
+            "video_a": "a",
+            "split_a": "train",
+            "seconds_a": "0.000",
+            "video_b": "b",
+            "split_b": "test",
+            "seconds_b": "0.000",
+            "distance": "0",
+        }
+    ]
+
+
+def test_a_group_in_two_splits_is_refused():
+    a, b = VideoRecord("a", "cat", "train", "g"), VideoRecord("b", "cat", "train", "g")
+    check_groups_apart([a, b, VideoRecord("c", "cat", "test", "h")])
+    check_groups_apart([VideoRecord("a", "cat", "train"), VideoRecord("b", "cat", "test")])
+    with pytest.raises(PipelineError) as error:
+        check_groups_apart([a, b, VideoRecord("c", "cat", "test", "g")])
+    assert str(error.value).startswith("a (train) and c (test) are in one group (g), so the scores")
+
+
+# labels
+
+# Twenty certain cats and twenty certain dogs, then a cat that is called a dog with certainty
+# (5 %), another one (2 %), and one that the model is unsure about.
+HELD_OUT = predictions(
+    [0] * 20 + [1] * 20 + [0, 0, 0],
+    [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 20 + [[0.05, 0.95], [0.02, 0.98], [0.48, 0.52]],
+)
+SPLITS = dict.fromkeys(HELD_OUT.videos, "test") | {"41.mp4": "val"}
+
+
+def test_contradicted_labels_are_doubtful_the_most_certain_first():
+    assert find_doubtful_labels(HELD_OUT, SPLITS) == [
+        DoubtfulLabel("41.mp4", "val", "cat", "dog", pytest.approx(0.02)),
+        DoubtfulLabel("40.mp4", "test", "cat", "dog", pytest.approx(0.05)),
+    ]
+
+
+def test_a_model_that_agrees_doubts_no_label():
+    assert find_doubtful_labels(HELD_OUT.rows(range(40)), SPLITS) == []
+
+
+def test_a_task_may_have_no_check_of_labels():
+    numbers = Predictions(("a",), ("",), ("0.5",), np.zeros((1, 1)), Brightness(0.5))
+    assert find_doubtful_labels(numbers, {"a": "test"}) is None
+
+
+def test_up_to_five_percent_of_doubtful_labels_are_ok():
+    doubtful = find_doubtful_labels(HELD_OUT, SPLITS)
+    finding = labels_audit(doubtful, HELD_OUT, source="predictions of test videos")
+    assert (finding.value, finding.threshold, finding.status) == (2 / 43, 0.05, "ok")
+    assert finding.sentence == (
+        "2 of 43 labels (4.7%) are contradicted by predictions of test videos, whose accuracy is "
+        "0.930. Look at them (eval/tables/label_issues.csv)."
+    )
+    assert finding.details["accuracy"] == 40 / 43
+    fewer = HELD_OUT.rows(range(10, 43))
+    assert labels_audit(doubtful, fewer, source="predictions").status == "warn"
+
+
+def test_a_weak_model_is_mentioned():
+    unsure = predictions([0, 1, 0, 1], [[0.6, 0.4], [0.6, 0.4], [0.4, 0.6], [0.4, 0.6]])
+    finding = labels_audit([], unsure, source="predictions of test videos")
+    assert finding.sentence == (
+        "0 of 4 labels (0.0%) are contradicted by predictions of test videos, whose accuracy is "
+        "0.500. With such a weak model, these may be errors of the model."
+    )
+
+
+def test_the_table_of_doubtful_labels(tmp_path):
+    path = tmp_path / "label_issues.csv"
+    write_doubtful_labels_csv(path, find_doubtful_labels(HELD_OUT, SPLITS))
+    assert path.read_text().splitlines()[:2] == [
+        "video,split,target,suggested,quality",
+        "41.mp4,val,cat,dog,0.020000",
+    ]

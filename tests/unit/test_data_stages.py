@@ -1,0 +1,100 @@
+"""From a folder of videos to clips: the stages catalog, decode and extract."""
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.preprocessing import Preprocessing
+from pipeline.common.errors import PipelineError
+from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, PREPROCESSING
+from pipeline.common.records import SPLITS, read_catalog, read_decoded
+from pipeline.stages import catalog, decode, extract
+from pipeline.video.writing import encode_mp4
+from tests.conftest import numbers_in
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with params.yaml, six videos of 2 to 7 numbered frames, and their labels."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    rows = ["video,label,split"]
+    for n, (label, split) in enumerate(
+        (label, split) for label in ("cat", "dog") for split in SPLITS
+    ):
+        levels = 10 + 8 * np.arange(n + 2, dtype=np.uint8)
+        frames = np.broadcast_to(levels[:, None, None, None], (n + 2, 32, 48, 3)).copy()
+        (tmp_path / f"videos/{n}.mp4").write_bytes(encode_mp4(frames, fps=10))
+        rows.append(f"{n}.mp4,{label},{split}")
+    (tmp_path / "videos/labels.csv").write_text("\n".join(rows))
+    write_params(tmp_path)
+    return tmp_path
+
+
+def write_params(project, **decode_settings):
+    content = {
+        "data": {"videos": "videos"},
+        "decode": {"width": 8, "height": 8, **decode_settings},
+        "extract": {"frames": 4},
+        "compute": {"workers": 1},
+    }
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.usefixtures("project")
+def test_three_stages_turn_a_folder_of_videos_into_clips(caplog):
+    caplog.set_level("INFO")
+    catalog.main()
+    assert "6 videos in 6 groups:" in caplog.text
+    assert "cat: 1 train, 1 val, 1 test" in caplog.text
+    assert [record.target for record in read_catalog(CATALOG)] == ["cat"] * 3 + ["dog"] * 3
+    decode.main()
+    records = read_decoded(CATALOG, DECODE_INDEX)
+    assert [record.facts.frames for record in records] == [2, 3, 4, 5, 6, 7]
+    extract.main()
+    assert "train: 2 clips of 4 frames" in caplog.text
+    train = ClipArrays(CLIPS / "train")
+    assert (train.names, train.targets) == (["0.mp4", "3.mp4"], ["cat", "dog"])
+    assert train.masks().sum(axis=1).tolist() == [2, 4]
+    assert numbers_in(train.frames(1)) == [0, 1, 3, 4]
+    preprocessing = Preprocessing.read(PREPROCESSING)
+    assert (preprocessing.decode.width, preprocessing.extract.frames) == (8, 4)
+
+
+def test_a_class_of_quarantined_videos_is_named_with_the_reason(project):
+    (project / "videos/4.mp4").write_bytes(b"not a video")
+    write_params(project, max_bad_fraction=0.5)
+    catalog.main()
+    decode.main()
+    with pytest.raises(PipelineError, match="Class 'dog' has no video in the val split") as error:
+        extract.main()
+    assert "1 quarantined videos are left out; data/frames/index.csv has the" in str(error.value)
+    assert not CLIPS.exists()
+
+
+def test_too_many_quarantined_videos_stop_decode_before_anything_is_deleted(project):
+    catalog.main()
+    decode.main()
+    stored = {path.name: path.read_bytes() for path in (project / "data/frames").iterdir()}
+    for n in (0, 4):
+        (project / f"videos/{n}.mp4").write_bytes(b"not a video %d" % n)
+    catalog.main()
+    with pytest.raises(PipelineError) as error:
+        decode.main()
+    message = str(error.value)
+    assert "2 of 6 videos cannot be used, more than decode.max_bad_fraction = 0.1" in message
+    assert "0.mp4: not a video" in message
+    after = {path.name: path.read_bytes() for path in (project / "data/frames").iterdir()}
+    assert stored.items() <= after.items()
+
+
+def test_quarantined_videos_are_logged(project, caplog):
+    (project / "videos/4.mp4").write_bytes(b"")
+    write_params(project, max_bad_fraction=0.5)
+    catalog.main()
+    decode.main()
+    assert "1 of 6 videos quarantined, see data/frames/index.csv: 4.mp4: the file is empty" in (
+        caplog.text
+    )
+    assert "4.mp4,quarantined,the file is empty," in DECODE_INDEX.read_text()

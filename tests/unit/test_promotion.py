@@ -1,0 +1,221 @@
+"""Promotions in a real registry, with predictions made by hand in place of models and videos."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_json
+from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
+from pipeline.evaluation.predictions import Predictions
+from pipeline.params import parse_params
+from pipeline.registry.champions import champion_number, read_records
+from pipeline.registry.gate import Contender
+from pipeline.registry.gate_report import GateReport
+from pipeline.registry.promotion import gate_rules, promote, roll_back
+from pipeline.tasks.classification import Classification
+from pipeline.tracking.store import connect
+from tests.registered import NAME, make_champion
+
+PARAMS = parse_params({"data": {"videos": "videos"}, "register": {"name": NAME}})
+LABELS = np.repeat([0, 1], 10)
+CLASSES = ("left", "right")
+PREDICTIONS = Predictions(
+    videos=tuple(f"{number:02d}.mp4" for number in range(20)),
+    groups=("",) * 20,
+    targets=tuple(CLASSES[label] for label in LABELS),
+    outputs=np.eye(2)[LABELS],
+    task=Classification(CLASSES, top_k=1, target_accuracy=0.9),
+)
+
+
+def all_right(versions):
+    return [Contender(int(version.version), PREDICTIONS, np.ones(20)) for version in versions]
+
+
+def never(_):
+    pytest.fail("there is nothing to judge")
+
+
+def try_to_promote(version: int | None, judge=all_right, **options) -> GateReport:
+    text = None if version is None else str(version)
+    return promote(PARAMS, version=text, judge=judge, **options)
+
+
+def tags_of(version: int) -> dict[str, str]:
+    return connect().get_model_version(NAME, str(version)).tags
+
+
+@pytest.fixture(autouse=True)
+def _no_report(versions):  # noqa: ARG001
+    PROMOTION.unlink(missing_ok=True)
+
+
+def test_a_promotion_is_recorded_on_the_version_and_in_the_history():
+    assert try_to_promote(1).decision.outcome == "first champion"
+    report = try_to_promote(2)
+    assert report.decision.outcome == tags_of(2)["gate.outcome"] == "promoted"
+    assert report.lines()[-1].startswith("A server keeps the version that it started with")
+    assert [record.version for record in read_records(NAME)] == [1, 2]
+
+
+def test_a_dry_run_leaves_the_champion():
+    make_champion(1)
+    report = try_to_promote(2, dry_run=True)
+    assert report.decision.outcome == tags_of(2)["gate.outcome"] == "passed"
+    assert champion_number(NAME) == 1
+
+
+def test_the_digest_of_the_rules_is_on_the_version():
+    try_to_promote(1, dry_run=True)
+    assert tags_of(1)["gate.rules"] == gate_rules(PARAMS).digest
+
+
+def test_a_promotion_that_ends_before_the_alias_moves_leaves_its_reasons(monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    make_champion(1)
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", killed)
+    with pytest.raises(KeyboardInterrupt):
+        try_to_promote(2)
+    tags = tags_of(2)
+    assert (tags["gate.outcome"], tags["gate.champion"], tags["gate.gain"]) == ("passed", "1", "0")
+    assert "gate.rules" not in tags
+
+
+def test_a_rollback_does_not_wait_for_a_promotion_that_judges():
+    def goes_back(versions):
+        thread = threading.Thread(target=roll_back, args=(NAME,), kwargs={"reason": "slow"})
+        thread.daemon = True
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+        return all_right(versions)
+
+    make_champion(1)
+    make_champion(2)
+    with pytest.raises(PipelineError, match=r"expected version 2 as the .* Received: version 1"):
+        try_to_promote(3, goes_back)
+    assert champion_number(NAME) == 1
+    assert tags_of(3)["gate.outcome"] == "passed"
+
+
+def test_a_version_that_was_rolled_back_is_refused_without_reading_a_video():
+    make_champion(1)
+    make_champion(2)
+    roll_back(NAME, reason="too slow")
+    report = try_to_promote(2, never)
+    assert report.decision.outcome == tags_of(2)["gate.outcome"] == "refused"
+    assert report.decision.reasons[0].startswith("Version 2 was champion and was rolled back on 20")
+    assert champion_number(NAME) == 1
+    assert try_to_promote(2, again=True).decision.outcome == "promoted"
+
+
+def test_the_champion_is_not_judged_again():
+    make_champion(1)
+    report = try_to_promote(1, never)
+    assert report.sentence() == f"{NAME} version 1 is champion already. Nothing to do."
+
+
+@pytest.fixture
+def lost(versions, registry):
+    """The number of a version whose files are gone."""
+    (registry / "gone").mkdir(exist_ok=True)
+    return int(versions.create_model_version(NAME, (registry / "gone").as_uri()).version)
+
+
+def test_a_champion_without_files_is_an_error_with_a_remedy(versions, lost):
+    versions.set_registered_model_alias(NAME, "champion", str(lost))
+    with pytest.raises(PipelineError) as caught:
+        try_to_promote(2, never)
+    message = (
+        f"version {lost} of {NAME} is champion, but its files are gone, so nothing can be "
+        "compared with it. Restore them, or "
+    )
+    assert str(caught.value).endswith(f"{message}remove the alias champion from it with: make ui")
+    versions.set_registered_model_alias(NAME, "champion", "1")
+    make_champion(2)
+    versions.set_registered_model_alias(NAME, "champion", str(lost))
+    with pytest.raises(PipelineError) as caught:
+        try_to_promote(3, never)
+    assert str(caught.value).endswith(
+        f"{message}go back to the champion before with: vidpipe rollback"
+    )
+    assert roll_back(NAME, reason="").version == 2
+
+
+def test_a_challenger_without_files_does_not_exist(versions, lost):
+    versions.set_registered_model_alias(NAME, "challenger", str(lost))
+    with pytest.raises(PipelineError, match="has no version @challenger, or its files were"):
+        try_to_promote(None, never)
+
+
+def test_a_limit_that_the_task_does_not_have_is_an_error():
+    section = PARAMS.promote.model_copy(update={"limits": {"height": 1}})
+    with pytest.raises(PipelineError, match=r"promote\.limits\.height"):
+        promote(PARAMS.model_copy(update={"promote": section}), judge=never)
+
+
+# The report
+
+
+def test_the_report_has_findings_changed_videos_and_tables():
+    outputs = PREDICTIONS.outputs.copy()
+    outputs[0] = outputs[0, ::-1]
+    make_champion(1)
+
+    def one_wrong(versions):
+        champion, challenger = all_right(versions)
+        return [replace(champion, predictions=replace(PREDICTIONS, outputs=outputs)), challenger]
+
+    report = try_to_promote(2, one_wrong)
+    content = read_json(PROMOTION)
+    assert content["outcome"] == "promoted"
+    assert content["gain"]["fixed"] == ["00.mp4"]
+    assert {finding["name"]: finding["status"] for finding in content["findings"]} == dict.fromkeys(
+        ["lineage", "class_recall", "calibration_error", "latency", "reading", "gain", "groups"],
+        "ok",
+    )
+    assert content["latency_ms"] == {"1": 1.0, "2": 1.0}
+    assert content["left_out"]["1"] == {"seen": 0, "unreadable": 0}
+    text = PROMOTION_REPORT.read_text()
+    assert text == report.markdown()
+    assert text.startswith(f"# {NAME} version 2 is promoted: it replaces version 1 as champion.\n")
+    assert "| passed | latency | A video takes 1 ms" in text
+    assert "## Right now, wrong before: 1\n\n- `00.mp4`" in text
+    assert "## Each class against all others, version 1" in text
+
+
+def test_a_report_of_how_the_champion_was_promoted_is_kept():
+    try_to_promote(1)
+    try_to_promote(1, never)
+    assert read_json(PROMOTION)["outcome"] == "first champion"
+    make_champion(2)
+    try_to_promote(2, never)
+    assert read_json(PROMOTION)["outcome"] == "already champion"
+
+
+def test_a_long_list_of_videos_is_shortened():
+    make_champion(1)
+
+    def all_wrong(versions):
+        champion, challenger = all_right(versions)
+        wrong = replace(PREDICTIONS, outputs=1 - PREDICTIONS.outputs)
+        more = replace(wrong, videos=tuple(f"x{name}" for name in wrong.videos))
+        double = replace(
+            wrong,
+            videos=wrong.videos + more.videos,
+            groups=wrong.groups * 2,
+            targets=wrong.targets * 2,
+            outputs=np.concatenate([wrong.outputs] * 2),
+        )
+        right = replace(double, outputs=1 - double.outputs)
+        return [replace(champion, predictions=double), replace(challenger, predictions=right)]
+
+    text = try_to_promote(2, all_wrong).markdown()
+    assert "## Right now, wrong before: 40" in text
+    assert "- `19.mp4` and 20 more" in text

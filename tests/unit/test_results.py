@@ -1,0 +1,190 @@
+"""Results of an evaluation in the run of its model, in a real store."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.common.records import VideoRecord, write_catalog
+from pipeline.tracking.notes import note_results
+from pipeline.tracking.results import CATALOG, has_data, log_data, log_evaluation, log_results
+from pipeline.tracking.runs import ensure_run, find_run, log_epoch, training_run
+from pipeline.tracking.store import connect
+
+RESULTS = {
+    "scores": {"accuracy": 0.75, "macro_f1": 0.5, "videos": 8},
+    "intervals": {"accuracy": (0.5, 0.875)},
+    "confidence": 0.9,
+    "audits": [
+        {"name": "time", "status": "ok", "sentence": "Order matters."},
+        {"name": "length", "status": "warn", "sentence": "Lengths | alone tell *much*."},
+    ],
+    "target_summary": "2 classes: a_b, c",
+    "clips": {"train": 1200, "test": 8},
+    "headline": ("accuracy", "macro_f1"),
+}
+PROVENANCE = "### Provenance\n\nNo commit: not in a git repository."
+NOTE = r"""**Accuracy 0.750** (90% interval 0.500 to 0.875), macro F1 0.500, on 8 test videos. 1 audit to look at.
+
+### Audits
+
+- **warn**: Lengths \| alone tell \*much\*.
+- ok: Order matters.
+
+### Scores
+
+| score | value | 90% interval |
+| --- | --- | --- |
+| accuracy | 0.75 | 0.500 to 0.875 |
+| macro F1 | 0.5 |  |
+| videos | 8 |  |
+
+### Data
+
+2 classes: a\_b, c
+
+Clips: train 1,200, test 8
+
+"""  # noqa: E501
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("store")
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture
+def run_id():
+    with training_run(params={}, dataset="data") as started:
+        pass
+    return started
+
+
+def the_run(run_id):
+    return connect().get_run(run_id)
+
+
+def artifacts_of(run_id) -> Path:
+    return Path(the_run(run_id).info.artifact_uri.removeprefix("file://"))
+
+
+def note_of(run_id):
+    return the_run(run_id).data.tags["mlflow.note.content"]
+
+
+# The note
+
+
+def test_the_note_has_results_before_the_provenance(run_id):
+    assert note_of(run_id) == PROVENANCE
+    note_results(run_id, **RESULTS)
+    assert note_of(run_id) == NOTE + PROVENANCE
+
+
+def test_new_results_replace_the_old_ones_and_keep_text_added_below(run_id):
+    note_results(run_id, **RESULTS)
+    connect().set_tag(run_id, "mlflow.note.content", f"{note_of(run_id)}\n\nMy words.")
+    note_results(run_id, **RESULTS)
+    assert note_of(run_id) == f"{NOTE}{PROVENANCE}\n\nMy words."
+
+
+def test_without_audits_the_note_has_no_section_for_them(run_id):
+    note_results(run_id, **(RESULTS | {"audits": []}))
+    assert "udit" not in note_of(run_id)
+
+
+# Scores and files
+
+
+def test_scores_intervals_and_files_are_logged_and_replaced(run_id, tmp_path):
+    log_epoch(run_id, 1, {"loss": 1.0})
+    ended = the_run(run_id).info.end_time
+    for accuracy in (0.75, 0.5, 0.5):
+        plots = tmp_path / "plots"
+        plots.mkdir(exist_ok=True)
+        (plots / "confusion.png").write_text(f"picture at {accuracy}")
+        table = tmp_path / "audits.json"
+        table.write_text(f"table at {accuracy}")
+        log_evaluation(
+            run_id,
+            scores={"accuracy": accuracy, "videos": 8},
+            intervals={"accuracy": (accuracy - 0.25, accuracy + 0.125)},
+            settings={"confidence": 0.95, "bootstrap_samples": round(accuracy * 4)},
+            files=[plots, table, tmp_path / "missing.csv"],
+        )
+    run = the_run(run_id)
+    assert run.data.metrics == {
+        "loss": 1.0,
+        "test/accuracy": 0.5,
+        "test_interval/accuracy_low": 0.25,
+        "test_interval/accuracy_high": 0.625,
+        "test/videos": 8,
+    }
+    assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
+    evaluation = artifacts_of(run_id) / "evaluation"
+    assert (evaluation / "plots/confusion.png").read_text() == "picture at 0.5"
+    assert (evaluation / "audits.json").read_text() == "table at 0.5"
+    assert run.data.tags["evaluate.confidence"] == "0.95"
+    assert run.data.tags["evaluate.bootstrap_samples"] == "2"
+    assert not any(key.startswith("evaluate") for key in run.data.params)
+
+
+def evaluate_on(test_video: str, folder: Path, *, accuracy: float) -> str:
+    catalog, index = folder / "catalog.csv", folder / "index.csv"
+    write_catalog(
+        catalog,
+        [
+            VideoRecord("a.mp4", "left", "train", "a", sha256="aaaa"),
+            VideoRecord(test_video, "left", "test", "b", sha256="bbbb"),
+        ],
+    )
+    index.write_text("name,status\n")
+    return log_results(
+        model_sha256="one model",
+        params={"train": {"epochs": 2}},
+        dataset="videos",
+        history=[{"epoch": 1.0, "loss": 3.0}, {"epoch": 2.0, "loss": 1.0}],
+        catalog=catalog,
+        decode_index=index,
+        settings={"confidence": 0.9},
+        files=[],
+        **(RESULTS | {"scores": RESULTS["scores"] | {"accuracy": accuracy}}),
+    )
+
+
+def test_evaluations_on_different_test_sets_are_kept_side_by_side(tmp_path):
+    run_id = evaluate_on("b.mp4", tmp_path, accuracy=0.5)
+    assert find_run("one model") == run_id
+    assert the_run(run_id).data.metrics["loss"] == 1.0  # created from the history
+    first = the_run(run_id).data.tags["test_set"]
+    assert evaluate_on("c.mp4", tmp_path, accuracy=0.75) == run_id
+    second = the_run(run_id).data.tags["test_set"]
+    evaluations = artifacts_of(run_id) / "evaluations"
+    assert {path.name for path in evaluations.iterdir()} == {first, second}
+    assert '"accuracy": 0.5' in (evaluations / first / "evaluation.json").read_text()
+    assert '"accuracy": 0.75' in (evaluations / second / "evaluation.json").read_text()
+    assert the_run(run_id).data.metrics["test/accuracy"] == 0.75
+    assert note_of(run_id).startswith("**Accuracy 0.750**")
+
+
+# Tables of the data
+
+
+def test_the_first_table_of_a_run_is_kept(tmp_path):
+    run_id = ensure_run("two", params={}, dataset="data", history=[])
+    assert not has_data(run_id, CATALOG)
+    for content in ("first", "second"):
+        (tmp_path / "today.csv").write_text(content)
+        log_data(run_id, tmp_path / "today.csv", name=CATALOG)
+    assert has_data(run_id, CATALOG)
+    assert (artifacts_of(run_id) / "data/catalog.csv").read_text() == "first"
+
+
+def test_a_missing_table_is_a_warning(tmp_path, caplog):
+    run_id = ensure_run("three", params={}, dataset="data", history=[])
+    log_data(run_id, tmp_path / "none.csv", name=CATALOG)
+    assert f"{tmp_path}/none.csv: no such file" in caplog.text
+    assert not has_data(run_id, CATALOG)
