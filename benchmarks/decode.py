@@ -2,11 +2,11 @@
 
 `python -m benchmarks.decode [VIDEO ...]` measures the given files, or generated videos in a
 temporary folder. Every side runs in its own process with one thread, all on the same core and
-in turns. The report holds medians of the processor time. decord and torchcodec are measured
-where they can be imported. The last line of the output is JSON. Larger ratios are better,
-except those to `decode_only`: they are this project's time over that of decoding every frame.
-`peak_memory_mb` is the growth of a new process; `two_process_speedup` and `clips_per_second`
-are measured in wall time.
+in turns. The report has medians of the processor time. decord and torchcodec are measured if they
+can be imported. The last line of the output is JSON. Its ratios are the time of the other side
+over the time of this project, so larger is better; ratios to `decode_only` are the inverse.
+`peak_memory_mb` is the growth of a new process; `two_process_speedup` and `clips_per_second` are
+measured in wall time.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from benchmarks.decode_sides import (
     Job,
     Kind,
     Side,
-    SideName,
     dense_job,
     full_over_selective,
     has_b_frames,
@@ -39,7 +38,7 @@ from benchmarks.decode_sides import (
 )
 from benchmarks.decode_whole import clips_per_second, peak_memory_mb, two_process_speedup
 from benchmarks.made_videos import LONG, SHORT, make_video, repeat_video
-from benchmarks.timing import Timings
+from benchmarks.timing import Timings, rounded
 from pipeline.common.command import run_command
 from pipeline.common.tables import align_columns
 
@@ -74,14 +73,14 @@ class FileResult:
     has_b_frames: bool
     timings: Timings[Side]
 
-    def ratio(self, kind: Kind, other: SideName) -> float | None:
-        """Return the time of another side over this project's; None where one has no time.
+    def ratio(self, kind: Kind, other: str) -> float | None:
+        """Return the time of another side over that of this project, or None.
 
-        For decode_only, which gives no frames, it is this project's time over the other.
+        For decode_only, it is the time of this project over the other.
         """
         medians = self.timings.medians
         own = medians.get((kind, "project"))
-        # Decoding alone has no kind: it always decodes everything.
+        # decode_only decodes everything for both kinds.
         others = medians.get(("dense" if other == "decode_only" else kind, other))
         if own is None or others is None:
             return None
@@ -93,9 +92,9 @@ class FileResult:
             "codec": self.codec,
             "dense_ms": {name: milliseconds.get(("dense", name)) for name in DENSE_SIDES},
             "sparse_ms": {name: milliseconds.get(("sparse", name)) for name in SPARSE_SIDES},
-            "dense_vs": {name: _rounded(self.ratio("dense", name)) for name in DENSE_SIDES[1:]},
+            "dense_vs": {name: rounded(self.ratio("dense", name)) for name in DENSE_SIDES[1:]},
             "sparse_vs": {
-                name: _rounded(self.ratio("sparse", name))
+                name: rounded(self.ratio("sparse", name))
                 for name in ("opencv", "decord", "decode_only")
             },
             "failures": {
@@ -118,7 +117,9 @@ def main() -> None:
             report = _report(videos, scale, _measure_generated(Path(folder), videos, scale))
     print(json.dumps(report))
     if not report["same_frames"]:
-        raise SystemExit("selective decoding gave other frames than decoding everything, see above")
+        raise SystemExit(
+            "Selective decoding gave other frames than decoding everything. The videos are above."
+        )
 
 
 def _arguments() -> argparse.Namespace:
@@ -157,7 +158,7 @@ def _report(
 
 
 def _measure_generated(folder: Path, videos: Mapping[str, Path], scale: Scale) -> dict[str, Any]:
-    """Measure with videos of known length and content."""
+    """Measure what needs generated videos."""
     logger.info("measuring a long video")
     part = make_video(folder / "part.mp4", LONG, seconds=scale.short_seconds, seed=1)
     long = repeat_video(part, folder / "long.mp4", copies=scale.long_copies)
@@ -166,22 +167,17 @@ def _measure_generated(folder: Path, videos: Mapping[str, Path], scale: Scale) -
     middle = videos["h264_720p"]
     middle_job = dense_job(middle, read_facts(middle))
     measured = {
-        "long_sparse_vs_full": _rounded(
-            full_over_selective(long_job, repetitions=scale.repetitions)
-        ),
-        "two_process_speedup": _rounded(
-            two_process_speedup(middle_job, repetitions=scale.repetitions)
-        ),
+        "long_sparse_vs_full": rounded(full_over_selective(long_job, scale.repetitions)),
+        "two_process_speedup": rounded(two_process_speedup(middle_job, scale.repetitions)),
         "same_frames": _is_same(long_job),
     }
     logger.info("measuring many clips")
-    speed = clips_per_second(folder / "clips", clips=scale.clips)
-    measured["clips_per_second"] = _rounded(speed)
+    measured["clips_per_second"] = rounded(clips_per_second(folder / "clips", clips=scale.clips))
     logger.info("measuring memory")
     large = repeat_video(videos["h264_1080p"], folder / "large.mp4", copies=scale.long_copies)
     facts = read_facts(large)
     for name, job in (("dense", dense_job(large, facts)), ("sparse", sparse_job(large, facts))):
-        measured[f"peak_memory_mb_{name}"] = _rounded(peak_memory_mb(large, fps=job.fps))
+        measured[f"peak_memory_mb_{name}"] = rounded(peak_memory_mb(large, fps=job.fps))
     return measured
 
 
@@ -196,14 +192,14 @@ def _summary(results: Sequence[FileResult]) -> dict[str, Any]:
     """Return the ratios over all files; None where no file has them."""
 
     def over_files(
-        summarise: Callable[[list[float]], float], kind: Kind, other: SideName, codec: str = ""
+        summarise: Callable[[list[float]], float], kind: Kind, other: str, codec: str = ""
     ) -> float | None:
         chosen = [result for result in results if codec in ("", result.codec)]
         if codec == "h264":
             chosen = [result for result in chosen if result.has_b_frames]
         ratios = [result.ratio(kind, other) for result in chosen]
         known = [ratio for ratio in ratios if ratio is not None]
-        return _rounded(summarise(known)) if known else None
+        return rounded(summarise(known)) if known else None
 
     return {
         "dense_vs_opencv_median": over_files(statistics.median, "dense", "opencv"),
@@ -234,10 +230,6 @@ def _table(results: Sequence[FileResult]) -> Iterable[str]:
     for result in results:
         for (kind, name), reason in result.timings.failures.items():
             yield f"{result.name}, {kind} {name}: {reason}"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The compared ways of reading frames of a video, each as it is usually written.
+"""The compared ways of reading frames of a video.
 
 Every side opens the file, reads the frames of the job, and resizes them to 112 x 112 RGB. It
 raises CannotMeasureError for a file that it cannot read.
@@ -6,8 +6,8 @@ raises CannotMeasureError for a file that it cannot read.
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Literal
 import av
 import cv2
 import numpy as np
-from cv2.typing import MatLike
 
 from benchmarks.timing import (
     CannotMeasureError,
@@ -37,31 +36,11 @@ SIDE = 112
 SPARSE_FRAMES = 16
 _MAX_SECONDS = 7200
 
-SideName = Literal[
-    "project",
-    "project_full",
-    "opencv",
-    "opencv_kept",
-    "grab",
-    "decode_only",
-    "decord",
-    "torchcodec",
-]
-
-
 Kind = Literal["dense", "sparse"]
-Side = tuple[Kind, SideName]
+Side = tuple[Kind, str]  # the second is a key of SIDES
 
-DENSE_SIDES: tuple[SideName, ...] = (
-    "project",
-    "opencv",
-    "opencv_kept",
-    "grab",
-    "decode_only",
-    "decord",
-    "torchcodec",
-)
-SPARSE_SIDES: tuple[SideName, ...] = ("project", "opencv", "decord")
+DENSE_SIDES = ("project", "opencv", "opencv_kept", "grab", "decode_only", "decord", "torchcodec")
+SPARSE_SIDES = ("project", "opencv", "decord")
 
 
 @dataclass(frozen=True)
@@ -74,7 +53,7 @@ class Job:
 
 
 def decode_settings(fps: float) -> DecodeSection:
-    """Return the settings that give what the other sides give: 112 x 112, stretched."""
+    """Return the settings for the frames of the other sides: 112 x 112, stretched."""
     return DecodeSection(
         fps=fps,
         width=SIDE,
@@ -128,7 +107,7 @@ def measure_file(dense: Job, sparse: Job, *, repetitions: int) -> Timings[Side]:
     return _measure(jobs, repetitions)
 
 
-def full_over_selective(job: Job, *, repetitions: int) -> float:
+def full_over_selective(job: Job, repetitions: int) -> float:
     """Return the time of decoding everything over that of selective decoding."""
     jobs: dict[Side, Job] = {("sparse", "project"): job, ("sparse", "project_full"): job}
     medians = _measure(jobs, repetitions).medians
@@ -143,26 +122,26 @@ def _measure(jobs: dict[Side, Job], repetitions: int) -> Timings[Side]:
             name: stack.enter_context(pinned_process(core)) for name in {side[1] for side in jobs}
         }
 
-        def run(name: SideName, job: Job) -> float:
+        def run(name: str, job: Job) -> float:
             return processes[name].submit(_time_side, name, job).result()
 
         sides = {side: partial(run, side[1], job) for side, job in jobs.items()}
         return interleaved(sides, repetitions=repetitions)
 
 
-def _time_side(name: SideName, job: Job) -> float:
+def _time_side(name: str, job: Job) -> float:
     """Return the processor seconds of a side, including opening the file."""
-    return cpu_seconds_of(lambda: _SIDES[name](job))
+    return cpu_seconds_of(lambda: SIDES[name](job))
 
 
 def is_same_with_and_without_skipping(job: Job) -> bool:
-    """Compare the frames with those of decoding everything, bit for bit."""
+    """Return whether selective decoding gives the frames of decoding everything."""
     pictures = project(job)
     others = project_full(job)
     return len(pictures) == len(others) and all(map(np.array_equal, pictures, others))
 
 
-def _can_import(name: SideName) -> bool:
+def _can_import(name: str) -> bool:
     return name not in ("decord", "torchcodec") or importlib.util.find_spec(name) is not None
 
 
@@ -178,52 +157,43 @@ def project_full(job: Job) -> list[Picture]:
     return project(job, selective=False)
 
 
-def opencv(job: Job) -> list[Picture]:
-    """Read, convert and resize every frame, then choose: the usual loop."""
-    with _capture(job) as capture:
-        pictures = []
-        while True:
-            has_frame, picture = capture.read()
-            if not has_frame:
-                break
-            pictures.append(_small_rgb(picture))
-        return _checked([pictures[n] for n in job.numbers if n < len(pictures)], job)
+def opencv(job: Job, *, retrieve_all: bool = True, convert_all: bool = True) -> list[Picture]:
+    """Decode every frame with OpenCV; by default, copy, convert and resize every frame too."""
+    wanted = set(job.numbers)
+    pictures = []
+    capture = cv2.VideoCapture(str(job.path), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise CannotMeasureError("OpenCV cannot open the file")
+        number = 0
+        while capture.grab():
+            is_wanted = number in wanted
+            if is_wanted or retrieve_all:
+                has_frame, bgr = capture.retrieve()
+                if not has_frame:
+                    break
+                if is_wanted or convert_all:
+                    rgb = cv2.resize(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), (SIDE, SIDE))
+                if is_wanted:
+                    pictures.append(np.asarray(rgb, np.uint8))
+            number += 1
+    finally:
+        capture.release()
+    return _checked(pictures, job)
 
 
 def opencv_kept(job: Job) -> list[Picture]:
-    """Read every frame, and convert and resize only the kept ones."""
-    with _capture(job) as capture:
-        wanted = set(job.numbers)
-        pictures = []
-        number = 0
-        while True:
-            has_frame, picture = capture.read()
-            if not has_frame:
-                break
-            if number in wanted:
-                pictures.append(_small_rgb(picture))
-            number += 1
-        return _checked(pictures, job)
+    """Copy every frame, and convert and resize only the kept ones."""
+    return opencv(job, convert_all=False)
 
 
 def grab(job: Job) -> list[Picture]:
-    """Decode every frame and retrieve only the kept ones: the fastest loop with OpenCV."""
-    with _capture(job) as capture:
-        wanted = set(job.numbers)
-        pictures = []
-        number = 0
-        while capture.grab():
-            if number in wanted:
-                has_frame, picture = capture.retrieve()
-                if not has_frame:
-                    break
-                pictures.append(_small_rgb(picture))
-            number += 1
-        return _checked(pictures, job)
+    """Copy, convert and resize only the kept frames: the fastest loop with OpenCV."""
+    return opencv(job, retrieve_all=False, convert_all=False)
 
 
 def decode_only(job: Job) -> list[Picture]:
-    """Decode every frame without using it: the lower limit of readers that skip nothing."""
+    """Decode every frame without using it: the lower bound of readers that skip nothing."""
     try:
         with av.open(str(job.path)) as container:
             stream = container.streams.video[0]
@@ -259,7 +229,7 @@ def torchcodec(job: Job) -> list[Picture]:
     return _checked([cv2.resize(picture, (SIDE, SIDE)) for picture in batch], job)
 
 
-_SIDES: dict[SideName, Callable[[Job], list[Picture]]] = {
+SIDES: dict[str, Callable[[Job], list[Picture]]] = {
     "project": project,
     "project_full": project_full,
     "opencv": opencv,
@@ -269,21 +239,6 @@ _SIDES: dict[SideName, Callable[[Job], list[Picture]]] = {
     "decord": decord,
     "torchcodec": torchcodec,
 }
-
-
-@contextmanager
-def _capture(job: Job) -> Iterator[cv2.VideoCapture]:
-    capture = cv2.VideoCapture(str(job.path), cv2.CAP_FFMPEG)
-    try:
-        if not capture.isOpened():
-            raise CannotMeasureError("OpenCV cannot open the file")
-        yield capture
-    finally:
-        capture.release()
-
-
-def _small_rgb(picture: MatLike) -> Picture:
-    return np.asarray(cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), (SIDE, SIDE)), np.uint8)
 
 
 def _checked(pictures: list[Picture], job: Job) -> list[Picture]:

@@ -1,9 +1,10 @@
-"""Count the videos that the decode stage decodes after one is added, changed, renamed or removed.
+"""Count the videos that the decode stage decodes after a change of one video.
 
 `python -m benchmarks.incremental [--videos 1000]` creates a project folder with small videos
 (H.264, 240p, 2 s) and runs the stages catalog and decode in it. Decoded videos are the files of
-the frame store that were written in a run. The last line of the output is JSON. Times are wall
-times of the decode stage, including the start of its process; medians of repeated steps.
+the frame store that a run wrote. Times are wall times of the decode stage, including the start of
+its process; medians of repeated steps, which take turns. The last line of the output is JSON;
+`full_over_<step>` is the time of decoding all videos over that of a step.
 """
 
 import argparse
@@ -43,8 +44,8 @@ class Step:
 class Project:
     """A project folder with ``count`` videos, no two with the same content.
 
-    The scenes repeat; what differs is a box of type ``free`` at the end of the file, which
-    players skip (ISO/IEC 14496-12, 8.1.2).
+    The scenes repeat. A box of type ``free``, which players skip (ISO/IEC 14496-12, 8.1.2), makes
+    the contents different.
     """
 
     def __init__(self, root: Path, *, count: int) -> None:
@@ -93,7 +94,7 @@ class Project:
         seconds = seconds_of(lambda: self._stage("decode"))
         after = self._written()
         if len(after) != len(self.videos):
-            raise SystemExit(f"expected {len(self.videos)} stored videos. Received: {len(after)}")
+            raise SystemExit(f"Expected {len(self.videos)} stored videos. Received: {len(after)}")
         return Step(len(after.items() - before.items()), seconds)
 
     def _written(self) -> dict[str, tuple[int, int]]:
@@ -108,15 +109,13 @@ class Project:
             command, cwd=self._root, env=environment, capture_output=True, text=True, check=False
         )
         if process.returncode != 0:
-            raise SystemExit(f"the stage {name} failed:\n{process.stderr}")
+            raise SystemExit(f"The stage {name} failed:\n{process.stderr}")
 
     def _set_params(self, **decode: int) -> None:
         params = yaml.safe_load((_REPOSITORY / PARAMS).read_text("utf-8"))
         params["data"] = {"videos": "videos", "labels": ""}
-        params["catalog"] |= {
-            "val_share": 0.3,
-            "test_share": 0.3,
-        }  # no split is empty with few videos
+        # Large shares, so that no split of few videos is empty.
+        params["catalog"] |= {"val_share": 0.3, "test_share": 0.3}
         params["decode"] |= decode
         (self._root / PARAMS).write_text(yaml.safe_dump(params), "utf-8")
 
@@ -164,7 +163,9 @@ def _measure(project: Project, repetitions: int) -> dict[str, float]:
     runs["param"] = [_print("param", project.run())]
     for name, repeated in runs.items():
         report[f"decoded_after_{name}"] = max(step.decoded for step in repeated)
-        report[f"seconds_{name}"] = round(statistics.median(step.seconds for step in repeated), 2)
+        seconds = statistics.median(step.seconds for step in repeated)
+        report[f"seconds_{name}"] = round(seconds, 2)
+        report[f"full_over_{name}"] = round(full.seconds / seconds, 2)
     return report
 
 

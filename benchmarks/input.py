@@ -1,20 +1,19 @@
-"""Measure the cost of reading clips, and the gain of cached frame features.
+"""Measure the cost of reading clips, and the speedup by cached frame features.
 
 `python -m benchmarks.input` writes clips of noise (112x112, T=16, 0.7 real frames on average)
-into a temporary folder. The last line is JSON:
+into a temporary folder. Sides take turns; values are medians. The last line is JSON:
 
-- `input_share_of_step`: reading batches as the train stage does, relative to training the small
-  CNN of params.yaml on batches in memory. Reading runs beside the steps, so its cost is processor
-  time, and both are measured in it; they take turns.
+- `input_share_of_step`: processor time of reading batches as the train stage does, over that of
+  training the small CNN of params.yaml on batches in memory. Reading runs in parallel to the
+  steps, so its cost is processor time.
 - `augmented_input_share_of_step`: the same with `train.augmentation` of params.yaml.
 - `clips_per_second`: the rate of reading alone.
-- `cached_epoch_speedup`: an epoch of a frozen MobileNetV2 with an LSTM on frames, relative to one
-  on features that are computed once; medians of all epochs but the first.
+- `cached_epoch_speedup`: the time of an epoch of a frozen MobileNetV2 with an LSTM on frames,
+  over that of an epoch on features that are computed once.
 - `cache_epochs`: the time of computing the features, in epochs on frames.
 """
 
 import json
-import statistics
 import tempfile
 import time
 from functools import partial
@@ -25,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib.format import open_memmap
 
-from benchmarks.timing import cpu_seconds_of, interleaved
+from benchmarks.timing import cpu_seconds_of, interleaved, seconds_of
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.batches import training_batches
 from pipeline.common.command import run_command
@@ -43,7 +42,6 @@ _N_FRAMES, _SIDE_PIXELS, _REAL_FRACTION = 16, 112, 0.7
 _SHARDS, _CLASSES = 4, 4
 _BATCH_SIZE = 8
 _REPETITIONS = 5
-_EPOCHS_ON_FRAMES, _EPOCHS_ON_FEATURES = 3, 9
 _FROZEN = ModelSection(
     cnn=CnnSection(backbone="MobileNetV2", trainable="none", pooling="average"), frame_features=0
 )
@@ -59,7 +57,7 @@ def main() -> None:
 
 
 def noise_clips(folder: Path, *, count: int) -> ClipArrays:
-    """Store clips of noise, ``count`` of them, a multiple of the number of shards."""
+    """Store ``count`` clips of noise, a multiple of the number of shards."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
@@ -106,12 +104,11 @@ def _reading(clips: ClipArrays) -> dict[str, float]:
         },
         repetitions=_REPETITIONS,
     ).medians
-    started = time.perf_counter()
-    _read(plain)
+    reading = seconds_of(partial(_read, plain))
     return {
         "input_share_of_step": round(medians["read"] / medians["step"], 4),
         "augmented_input_share_of_step": round(medians["augment"] / medians["step"], 4),
-        "clips_per_second": round(len(clips) / (time.perf_counter() - started)),
+        "clips_per_second": round(len(clips) / reading),
     }
 
 
@@ -125,11 +122,16 @@ def _train(model: keras.Model, batches: tf.data.Dataset) -> None:
 
 
 def _features(clips: ClipArrays, folder: Path) -> dict[str, float]:
-    on_frames = _epoch_seconds(clips, None, _EPOCHS_ON_FRAMES)
-    started = time.perf_counter()
-    cached_features(_frozen_model(clips), clips, folder)
-    computing = time.perf_counter() - started
-    on_features = _epoch_seconds(clips, folder, _EPOCHS_ON_FEATURES)
+    model = _frozen_model(clips)
+    computing = seconds_of(lambda: cached_features(model, clips, folder))
+    medians = interleaved(
+        {
+            "frames": partial(_epoch_seconds, clips, None),
+            "features": partial(_epoch_seconds, clips, folder),
+        },
+        repetitions=_REPETITIONS,
+    ).medians
+    on_frames, on_features = medians["frames"], medians["features"]
     print(f"epoch on frames: {1000 * on_frames:.0f} ms; on features: {1000 * on_features:.0f} ms")
     return {
         "cached_epoch_speedup": round(on_frames / on_features, 2),
@@ -137,10 +139,10 @@ def _features(clips: ClipArrays, folder: Path) -> dict[str, float]:
     }
 
 
-def _epoch_seconds(clips: ClipArrays, features: Path | None, epochs: int) -> float:
-    """Return the median of all epochs but the first, which builds the graph."""
+def _epoch_seconds(clips: ClipArrays, features: Path | None) -> float:
+    """Return the time of the second epoch of a training; the first one builds the graph."""
     training = TrainSection(
-        epochs=epochs,
+        epochs=2,
         batch_size=_BATCH_SIZE,
         learning_rate=1e-3,
         schedule="constant",
@@ -159,7 +161,7 @@ def _epoch_seconds(clips: ClipArrays, features: Path | None, epochs: int) -> flo
     )
     if not np.isfinite(result.history[-1]["loss"]):
         raise SystemExit(f"Expected a finite loss. Received: {result.history[-1]}")
-    return statistics.median(timer.seconds[1:])
+    return timer.seconds[-1]
 
 
 def _frozen_model(clips: ClipArrays) -> keras.Model:
@@ -172,7 +174,7 @@ def _task(clips: ClipArrays) -> Task:
 
 
 class _EpochTimer(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Times each epoch with its validation."""
+    """The time of each epoch, including its validation."""
 
     def __init__(self) -> None:
         super().__init__()

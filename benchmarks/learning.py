@@ -1,14 +1,14 @@
-"""Train every head on the demo clips with several seeds; score whole and shuffled clips.
+"""Train every head on the demo clips with several seeds; test ordered and shuffled clips.
 
 Run ``vidpipe repro`` on the demo data set first, then::
 
     python -m benchmarks.learning [--heads NAME ...] [--seeds 0 1 2]
 
-All heads but ``recipe`` see frames, not differences (``model.motion: none``), so their scores show
-what they learn from the order of the frames; ``recipe`` is params.yaml as it is. Training is that
-of params.yaml. The results go to docs/learning_demo.md; rows of other heads stay. The last line of
-the output is JSON: head -> ``accuracy`` and ``shuffled`` (with the frames of each test clip in
-random order), lists by seed.
+The head ``recipe`` is params.yaml as it is. The input of the others is frames, not differences
+(``model.motion: none``), so they can learn motion from the order of the frames only. The section
+``train`` of params.yaml applies to all. The results are written to docs/learning_demo.md; rows of
+other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and ``shuffled``
+(with the frames of each test clip in random order), lists by seed.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _in_new_process(head: str, seed: int) -> Result:
-    """Train in a process of its own, because make_deterministic is called once in a process."""
+    """Train in a new process, because make_deterministic is called once in a process."""
     command = [sys.executable, "-m", "benchmarks.learning", "--in-this-process"]
     command += ["--heads", head, "--seeds", str(seed)]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Generate videos that are as hard to code as natural ones: moving textures, shapes, grain."""
+"""Generate videos that are as hard to code as natural ones: textures, shapes, grain."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ FPS = 30
 _SHAPES = 7
 _GRAIN_FIELDS = 8
 _GRAIN_SIGMA = 2.5  # of 255: typical noise of a phone clip
-_GRAIN_OFFSET = 10  # keeps the grain unsigned, which is faster
+_GRAIN_OFFSET = 10  # added to the grain, because unsigned arithmetic is faster
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ LONG = Encoding("libx264", ".mp4", 854, 480, _X264)
 
 
 def make_video(path: Path, encoding: Encoding, *, seconds: float, seed: int) -> Path:
-    """Encode a moving scene to ``path``, 30 frames a second; the scene depends on the seed only."""
+    """Encode a moving scene with 30 frames a second; the seed determines the scene."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoding.codec, rate=FPS, options=dict(encoding.options))
         assert isinstance(stream, av.VideoStream)

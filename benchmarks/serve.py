@@ -1,10 +1,11 @@
 """Measure latency and throughput of a served model over HTTP.
 
 `python -m benchmarks.serve` registers the untrained model of params.yaml in a new store, serves it
-as `vidpipe serve` does, on this machine only, and posts a made H.264 video of 4 s at 320x240 as
-base64: first from one client, then from 8 at once. Each client sends its next request when it has
-the answer. Server and clients share the cores. The last line is JSON: `p50_ms_1` and `p95_ms_1`
-are quantiles of the latency for one client.
+with `vidpipe serve` on this machine, and posts a generated H.264 video of 4 s at 320x240 as
+base64: from one client, and from 8 clients at once. Each client sends its next request after the
+answer. Server and clients share the cores. The last line is JSON: `p50_ms_1` and `p95_ms_1` are
+quantiles of the latency for one client, `throughput_8_over_1` is the ratio of the rates of
+8 clients and of one.
 """
 
 import base64
@@ -41,7 +42,7 @@ _VIDEO_SECONDS = 4
 _TARGETS = ("a", "b", "c", "d")
 _NAME = "served"
 _WARM_UP, _REQUESTS_OF_1, _REQUESTS_OF_8 = 10, 100, 200
-_MOST_SECONDS = 60  # of each measurement; a slow machine sends fewer requests
+_MOST_SECONDS = 60  # of each measurement; a slow machine then sends fewer requests
 _START_SECONDS = 300
 
 
@@ -68,6 +69,7 @@ def main() -> None:
         "p95_ms_1": round(1000 * statistics.quantiles(latencies, n=20)[-1], 1),
         "requests_per_second_1": round(rate_1, 2),
         "requests_per_second_8": round(rate_8, 2),
+        "throughput_8_over_1": round(rate_8 / rate_1, 2),
     }
     print(f"{len(content)} bytes of video, {os.cpu_count()} cores")
     print(json.dumps(report))
@@ -129,11 +131,11 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]", log: Path) -> None:
             time.sleep(0.2)
         finally:
             connection.close()
-    raise SystemExit(f"the server did not start: {log.read_text(errors='replace')}")
+    raise SystemExit(f"The server did not start:\n{log.read_text(errors='replace')}")
 
 
 def _measure(port: int, body: bytes, *, clients: int, requests: int) -> tuple[list[float], float]:
-    """Return the latency of each request in seconds, and the answers per second."""
+    """Return the latency of each request in seconds, and the number of answers per second."""
     started = time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
         futures = [
@@ -154,7 +156,7 @@ def _send(port: int, body: bytes, *, requests: int) -> list[float]:
         answer = connection.getresponse()
         content = answer.read()
         if answer.status != 200:
-            raise SystemExit(f"expected status 200. Received {answer.status}: {content!r}")
+            raise SystemExit(f"Expected status 200. Received: {answer.status}, {content!r}")
         latencies.append(time.perf_counter() - sent)
     connection.close()
     return latencies

@@ -1,4 +1,4 @@
-"""Compare training steps of this project's TimeDistributed with those of Keras's own.
+"""Compare training steps of this project's TimeDistributed with those of Keras.
 
 `python -m benchmarks.train [--quick]` trains the small CNN and MobileNetV2 with an LSTM on
 clips of noise, 112x112, of which on average 0.4, 0.7 and 1.0 of the frames are real. Each side
@@ -31,15 +31,20 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.timing import cpu_seconds_of, interleaved, usable_cores
+from benchmarks.timing import (
+    cpu_seconds_of,
+    interleaved,
+    memory_mb,
+    new_process,
+    rounded,
+    usable_cores,
+)
 from pipeline.common.command import run_command
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ _BATCH_SIZES: dict[CnnName, Callable[[int], int]] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured."""
+    """The amount of measurements."""
 
     lengths: tuple[int, ...] = (16, 32, 64)
     real_fractions: tuple[float, ...] = (0.4, 0.7, 1.0)  # rising: memory is read after the first
@@ -116,14 +121,7 @@ def _measure(n_frames: int, scale: Scale) -> Iterator[Measurement]:
     with ExitStack() as stack:
         processes: dict[CnnName, dict[SideName, ProcessPoolExecutor]] = {
             cnn: {
-                side: stack.enter_context(
-                    ProcessPoolExecutor(
-                        max_workers=1,
-                        mp_context=get_context("spawn"),
-                        initializer=_start_side,
-                        initargs=(side,),
-                    )
-                )
+                side: stack.enter_context(new_process(_start_side, side))
                 for side in scale.sides
                 if side != "per_layer" or (cnn == "small_cnn" and has_per_layer)
             }
@@ -133,9 +131,11 @@ def _measure(n_frames: int, scale: Scale) -> Iterator[Measurement]:
         for cnn, by_side in processes.items():
             measurement = Measurement(cnn, n_frames, building[cnn])
             for fraction in scale.real_fractions:
-                steps = {
-                    side: partial(_step_in, process, fraction) for side, process in by_side.items()
-                }
+
+                def step(process: ProcessPoolExecutor, fraction: float = fraction) -> float:
+                    return process.submit(_step_seconds, fraction).result()
+
+                steps = {side: partial(step, process) for side, process in by_side.items()}
                 timings = interleaved(steps, repetitions=scale.repetitions)
                 measurement.steps[fraction] = timings.medians
                 if fraction == scale.real_fractions[0]:
@@ -151,7 +151,7 @@ def _build_all(
 ) -> dict[CnnName, dict[SideName, float]]:
     """Build every model in its process, one a core at a time, and return the seconds of each.
 
-    The slowest to build come first, so that the fast ones fill the other cores meanwhile.
+    The slowest come first, so that no core waits at the end.
     """
 
     def build(cnn: CnnName, side: SideName) -> float:
@@ -171,10 +171,6 @@ def _build_all(
             cnn: {side: seconds[cnn][side].result() for side in by_side}
             for cnn, by_side in processes.items()
         }
-
-
-def _step_in(process: ProcessPoolExecutor, fraction: float) -> float:
-    return process.submit(_step_seconds, fraction).result()
 
 
 def _table(measurement: Measurement) -> str:
@@ -213,7 +209,7 @@ def _summary(measurements: list[Measurement]) -> dict[str, float | None]:
 
 def _median(values: list[float | None] | list[float]) -> float | None:
     known = [value for value in values if value is not None]
-    return round(statistics.median(known), 3) if known else None
+    return rounded(statistics.median(known)) if known else None
 
 
 # The functions below run in the process of a side, which holds one model.
@@ -221,12 +217,12 @@ def _median(values: list[float | None] | list[float]) -> float | None:
 
 @dataclass
 class _State:
-    """What a process keeps between calls."""
+    """The state of a process between calls."""
 
     model: Any = None
     job: Job | None = None
     steps_done: int = 0
-    initial_kib: int = 0
+    initial_mb: float = 0.0
     batches: dict[float, list[Any]] = field(default_factory=dict)
 
 
@@ -234,7 +230,7 @@ _state = _State()
 
 
 def _start_side(side: SideName) -> None:
-    """Import TensorFlow with its defaults for the sides of stock Keras, before anything else."""
+    """Import TensorFlow first, with its defaults, for the sides of stock Keras."""
     if side in ("stock", "per_layer"):
         os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "false"
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
@@ -256,7 +252,7 @@ def _prepare(job: Job) -> float:
 
     make_deterministic(0, _THREADS)
     _state.job, _state.batches = job, {}
-    _state.initial_kib = _memory_kib("VmRSS")
+    _state.initial_mb = memory_mb("VmRSS")
 
     def build_and_step() -> None:
         _state.model = _build(job)
@@ -284,8 +280,8 @@ def _step_seconds(fraction: float) -> float:
 
 
 def _peak_memory_mb() -> float:
-    """Return by how many megabytes (10^6 bytes) this process has grown since the imports."""
-    return (_memory_kib("VmHWM") - _state.initial_kib) * 1024 / 1e6
+    """Return the growth of this process since the imports, in megabytes (10^6 bytes)."""
+    return memory_mb("VmHWM") - _state.initial_mb
 
 
 def _noise_batch(
@@ -313,10 +309,11 @@ def _build(job: Job) -> "keras.Model":
     from pipeline.model.time_distributed import over_frames
 
     cnn = CnnSection(backbone=job.cnn, pooling="flatten" if job.cnn == "small_cnn" else "average")
-    encoder = frame_encoder(cnn, frame_shape=(_SIDE_PIXELS, _SIDE_PIXELS, 3))
+    frame_shape = (_SIDE_PIXELS, _SIDE_PIXELS, 3)
+    encoder = frame_encoder(cnn, frame_shape=frame_shape)
     # Keras's TimeDistributed unrolls time, so it needs a fixed length.
     n_frames = None if job.side == "project" else job.n_frames
-    frames = keras.Input((n_frames, *encoder.input.shape[1:]), dtype="uint8", name="frames")
+    frames = keras.Input((n_frames, *frame_shape), dtype="uint8", name="frames")
     mask = keras.Input((n_frames,), dtype="bool", name="mask")
     match job.side:
         case "project":
@@ -357,17 +354,6 @@ def _wrap_each(layer: Any, *inputs: Any, **options: Any) -> Any:
     if not isinstance(layer, keras.Layer) or isinstance(inputs[0], list | tuple):
         return layer(*inputs, **options)  # Add: the same with and without time
     return keras.layers.TimeDistributed(layer)(*inputs)
-
-
-def _memory_kib(name: Literal["VmRSS", "VmHWM"]) -> int:
-    """Return the memory of this process, now or at its peak.
-
-    getrusage is unsuitable: on Linux a new process inherits the peak of its parent.
-    """
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    raise SystemExit(f"/proc/self/status: expected a line {name}. This measure needs Linux.")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Exit, Option, Typer
 
 from pipeline.common.command import run_command
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _DIFFERENT = 3  # exit code of rebuild
 
-app = typer.Typer(
+app = Typer(
     help="From a folder of labelled videos to an evaluated, registered and served model.",
     epilog="A version is named 3, @champion, name@alias or name/3. Exit codes: 0 done, 1 error, "
     "2 wrong arguments, 3 refused or different, 130 interrupted.",
@@ -33,16 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-ci_app = typer.Typer(
+ci_app = Typer(
     help="Steps of a CI job around retrain and promote.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(ci_app, name="ci")
 
-Version = Annotated[
-    str, typer.Argument(metavar="VERSION", help="such as 3, @champion, name@alias or name/3")
-]
+Version = Annotated[str, Argument(help="such as 3, @champion, name@alias or name/3")]
+OutputFile = Annotated[str, Option(metavar="FILE", help="write this format; - is the terminal")]
 
 
 def main() -> None:
@@ -52,13 +51,9 @@ def main() -> None:
 
 @app.command()
 def repro(
-    targets: Annotated[
-        list[str] | None, typer.Argument(metavar="STAGE", help="stages; default: all")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="run stages that are up to date")] = False,
-    single_item: Annotated[
-        bool, typer.Option("--single-item", help="run these stages, not those before them")
-    ] = False,
+    targets: Annotated[list[str] | None, Argument(metavar="STAGE", help="default: all")] = None,
+    force: Annotated[bool, Option("--force", help="run stages that are up to date")] = False,
+    single_item: Annotated[bool, Option("--single-item", help="only these stages")] = False,
 ) -> None:
     """Run the stages that are out of date.
 
@@ -70,9 +65,8 @@ def repro(
     """
     from pipeline.retraining.repro import reproduce, summary_lines
 
-    code = reproduce(targets or [], force=force, single_item=single_item)
-    if code:
-        raise typer.Exit(code)
+    if code := reproduce(targets or [], force=force, single_item=single_item):
+        raise Exit(code)
     if not targets:
         _print_lines(summary_lines(_params()))
 
@@ -93,39 +87,13 @@ def check() -> None:
 
 @app.command()
 def predict(
-    videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO", help="files, folders, or patterns in quotes")
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="VERSION",
-            help="default: the version that this checkout registered, otherwise @challenger",
-        ),
-    ] = "",
-    csv: Annotated[
-        str, typer.Option("--csv", metavar="FILE", help="write csv; - is the terminal")
-    ] = "",
-    json: Annotated[
-        str, typer.Option("--json", metavar="FILE", help="write JSON; - is the terminal")
-    ] = "",
-    preview: Annotated[
-        Path | None,
-        typer.Option("--preview", metavar="PNG", help="draw the frames that the model saw"),
-    ] = None,
-    timeline: Annotated[
-        bool, typer.Option("--timeline", help="also answer for each segment of a video")
-    ] = False,
-    clips: Annotated[
-        int,
-        typer.Option(
-            "--clips",
-            metavar="N",
-            min=0,
-            help="clips of a video, at most, whose outputs are averaged; 0: as in training",
-        ),
-    ] = 0,
+    videos: Annotated[list[str], Argument(metavar="VIDEO", help="files, folders, quoted patterns")],
+    model: Annotated[str, Option(help="default: registered here, or @challenger")] = "",
+    csv: OutputFile = "",
+    json: OutputFile = "",
+    preview: Annotated[Path | None, Option(help="PNG of the frames that the model saw")] = None,
+    timeline: Annotated[bool, Option("--timeline", help="answer also for segments")] = False,
+    clips: Annotated[int, Option(min=0, help="of a video, at most; 0: as in training")] = 0,
 ) -> None:
     """Predict videos with a registered model.
 
@@ -144,11 +112,15 @@ def predict(
     from tqdm import tqdm
 
     from pipeline.common.paths import MODEL, MODEL_METADATA
-    from pipeline.registry.versions import version_file, version_title
+    from pipeline.registry.versions import CHALLENGER, version_file, version_title
+    from pipeline.retraining.repro import read_registration
     from pipeline.review.film_strips import write_preview
 
     params = _params()
-    version = _version(model or _registered_here(), params)
+    if not model:
+        here = read_registration()
+        model = f"{here.name}/{here.version}" if here else f"@{CHALLENGER}"
+    version = _version(model, params)
     logger.info("model %s", version_title(version))
     decoders = min(len(files), params.compute.workers or len(os.sched_getaffinity(0)))
     config = ServingConfig(timeout_seconds=params.decode.timeout_seconds, decoders=decoders)
@@ -156,42 +128,34 @@ def predict(
         for name in (MODEL.name, MODEL_METADATA.name):
             shutil.copy(version_file(version, name), Path(folder, name))
         local = LocalModel(Path(folder), config)
-    progress = tqdm(
-        local.predict(files, options), "predict", len(files), unit="video", disable=None
-    )
-    answers = list(progress)
+    predicted = local.predict(files, options)
+    answers = list(tqdm(predicted, "predict", len(files), unit="video", disable=None))
     if csv:
         _write(as_csv(files, answers, local.task), csv)
     if json:
         _write(as_json(files, answers, local.task), json)
     if not csv and not json:
         print(as_table(files, answers, local.task), end="")
-    failed = [
-        (file, answer) for file, answer in zip(files, answers, strict=True) if "error" in answer
-    ]
+    pairs = list(zip(files, answers, strict=True))
     if preview:
-        write_preview(
-            preview,
-            [
-                (f"{file}: {local.task.answer_line(answer, shown=1)[0]}", seen)
-                for file, answer in zip(files, answers, strict=True)
-                if "error" not in answer and (seen := local.seen_clips(file, options))
-            ],
-        )
-    if failed:
+        strips = [
+            (f"{file}: {local.task.answer_line(answer, shown=1)[0]}", seen)
+            for file, answer in pairs
+            if "error" not in answer and (seen := local.seen_clips(file, options))
+        ]
+        write_preview(preview, strips)
+    if failed := [(file, answer["error"]) for file, answer in pairs if "error" in answer]:
         logger.error("%d of %d videos could not be predicted:", len(failed), len(files))
-        for file, answer in failed:
-            logger.error("  %s: %s", file, answer["error"])
-        raise typer.Exit(1)
+        for file, error in failed:
+            logger.error("  %s: %s", file, error)
+        raise Exit(1)
 
 
 @app.command()
 def serve(
     version: Version = "@champion",
-    host: Annotated[
-        str, typer.Option("--host", help="0.0.0.0: reachable from other machines")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5001,
+    host: Annotated[str, Option(help="0.0.0.0: reachable from other machines")] = "127.0.0.1",
+    port: Annotated[int, Option(min=1, max=65535)] = 5001,
 ) -> None:
     """Serve a version over HTTP.
 
@@ -215,13 +179,9 @@ def serve(
 @app.command()
 def export(
     version: Version = "@champion",
-    output: Annotated[
-        Path, typer.Option("--output", metavar="FOLDER", help="new, empty or an earlier export")
-    ] = Path("exported"),
+    output: Annotated[Path, Option(help="folder: new, empty, or an export")] = Path("exported"),
 ) -> None:
-    """Write a version as Keras and SavedModel files.
-
-    They need no MLflow.
+    """Write a version as files that need no MLflow.
 
     \b
     Example:    vidpipe export 3 --output exported
@@ -229,15 +189,15 @@ def export(
     """
     from pipeline.registry.versions import export_version, version_uri
 
-    found = _version(version, _params())
-    export_version(found, output)
-    logger.info("%s: wrote %s", version_uri(found), output)
+    exported = _version(version)
+    export_version(exported, output)
+    logger.info("%s: wrote %s", version_uri(exported), output)
 
 
 @app.command()
 def crossval(
-    folds: Annotated[int, typer.Option("--folds", min=2)] = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other folds")] = 0,
+    folds: Annotated[int, Option(min=2)] = 5,
+    seed: Annotated[int, Option(min=0, help="another seed, other folds")] = 0,
 ) -> None:
     """Cross-validate the recipe of params.yaml.
 
@@ -251,20 +211,16 @@ def crossval(
     from pipeline.retraining.repro import reproduce
 
     if code := reproduce(["extract"]):
-        raise typer.Exit(code)
+        raise Exit(code)
     _print_lines(cross_validate(_params(), n_folds=folds, seed=seed))
 
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="version, run, git revision")] = "HEAD",
-    b: Annotated[
-        str, typer.Argument(metavar="B", help="the same; workspace: the results in eval/")
-    ] = "workspace",
+    a: Annotated[str, Argument(metavar="A", help="version, run, git revision")] = "HEAD",
+    b: Annotated[str, Argument(metavar="B", help="the same; workspace: eval/")] = "workspace",
 ) -> None:
-    """Compare two evaluated models.
-
-    Scores are compared on the test videos that both have.
+    """Compare two models on the test videos of both.
 
     \b
     Example:    vidpipe compare @champion workspace
@@ -276,19 +232,14 @@ def compare(
     params = _params()
     comparison = compare_sides(a, b, name=params.register_.name, section=params.evaluate)
     write_comparison_page(comparison, COMPARISON)
-    _print_lines(comparison_lines(comparison))
-    print(f"\nAs a page: {COMPARISON}")
+    _print_lines([*comparison_lines(comparison), "", f"As a page: {COMPARISON}"])
 
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="default: @challenger")] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="judge only; the champion stays")
-    ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="judge also a version that was rolled back")
-    ] = False,
+    version: Annotated[str, Argument(metavar="VERSION", help="default: @challenger")] = "",
+    dry_run: Annotated[bool, Option("--dry-run", help="judge only; the champion stays")] = False,
+    again: Annotated[bool, Option("--again", help="judge also what was rolled back")] = False,
 ) -> None:
     """Make a version champion if it passes the gate.
 
@@ -304,17 +255,13 @@ def promote(
     report = promote_version(_params(), version=version or None, dry_run=dry_run, again=again)
     _print_lines(report.lines())
     if report.decision.outcome == "refused":
-        raise typer.Exit(REFUSED_EXIT_CODE)
+        raise Exit(REFUSED_EXIT_CODE)
 
 
 @app.command()
 def rollback(
-    version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="a former champion; default: the last one")
-    ] = "",
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="is recorded")] = (
-        "not given"
-    ),
+    version: Annotated[str, Argument(help="a former champion; default: the last one")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="is recorded")] = "not given",
 ) -> None:
     """Make the former champion the champion again.
 
@@ -329,9 +276,8 @@ def rollback(
     record = roll_back(name, reason=reason, version=version or None)
     print(
         f"{name}: version {record.version} is champion again, after "
-        f"{version_text(record.previous)}. Reason: {record.reason}"
+        f"{version_text(record.previous)}. Reason: {record.reason}\n{RESTART_SERVERS}"
     )
-    print(RESTART_SERVERS)
 
 
 @app.command()
@@ -350,12 +296,10 @@ def champions() -> None:
 @app.command()
 def show(
     version: Version = "@champion",
-    json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
-    files: Annotated[bool, typer.Option("--files", help="list every file")] = False,
+    json: Annotated[bool, Option("--json", help="print everything as JSON")] = False,
+    files: Annotated[bool, Option("--files", help="list every file")] = False,
 ) -> None:
-    """Print what a version was trained from.
-
-    Its commit, params, scores and data.
+    """Print the commit, params, scores and data of a version.
 
     \b
     Example:    vidpipe show 3 --files
@@ -365,24 +309,19 @@ def show(
 
     from pipeline.registry.show import trace, trace_lines
 
-    found = trace(_version(version, _params()))
+    origin = trace(_version(version))
     if json:
-        print(json_module.dumps(found.to_json(), indent=2))
+        print(json_module.dumps(origin.to_json(), indent=2))
     else:
-        _print_lines(trace_lines(found, all_files=files))
+        _print_lines(trace_lines(origin, all_files=files))
 
 
 @app.command()
 def rebuild(
     version: Version = "@champion",
-    keep: Annotated[
-        Path | None,
-        typer.Option("--keep", metavar="FOLDER", help="keep the worktree in this new folder"),
-    ] = None,
+    keep: Annotated[Path | None, Option(help="keep the worktree in this new folder")] = None,
 ) -> None:
-    """Train a version again and compare.
-
-    It is trained from its commit, params and data; scores and weights are compared.
+    """Train a version again, compare scores and weights.
 
     \b
     Example:    vidpipe rebuild 3 --keep ../rebuilt
@@ -390,19 +329,18 @@ def rebuild(
     """
     from pipeline.registry.rebuild import rebuild as rebuild_version
 
-    result = rebuild_version(_version(version, _params()), keep=keep)
+    result = rebuild_version(_version(version), keep=keep)
     _print_lines(result.lines())
     if not result.is_same:
-        raise typer.Exit(_DIFFERENT)
+        raise Exit(_DIFFERENT)
 
 
 @app.command()
 def retrain(
-    no_promote: Annotated[
-        bool, typer.Option("--no-promote", help="judge only; the champion stays")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="wait for another retraining in this folder")
+    no_promote: Annotated[bool, Option("--no-promote", help="judge; the champion stays")] = False,
+    wait: Annotated[bool, Option("--wait", help="wait for another retraining here")] = False,
+    ignore_data_check: Annotated[
+        bool, Option("--ignore-data-check", help="report failed data checks and continue")
     ] = False,
 ) -> None:
     """Retrain on what changed, judge and promote.
@@ -417,19 +355,17 @@ def retrain(
     from pipeline.registry.gate import REFUSED_EXIT_CODE
     from pipeline.retraining.retrain import retrain as run_retraining
 
-    result = run_retraining(promote=not no_promote, wait=wait)
+    result = run_retraining(promote=not no_promote, wait=wait, ignore_data_check=ignore_data_check)
     print(result.sentence)
     if result.outcome == "unfit data":
-        raise typer.Exit(1)
+        raise Exit(1)
     if result.outcome == "refused" and not no_promote:
-        raise typer.Exit(REFUSED_EXIT_CODE)
+        raise Exit(REFUSED_EXIT_CODE)
 
 
 @app.command("data-check")
 def data_check() -> None:
-    """Check the data against that of the champion.
-
-    New videos are decoded first.
+    """Decode new videos, check all against the champion's.
 
     \b
     Example:    vidpipe data-check
@@ -440,18 +376,16 @@ def data_check() -> None:
     from pipeline.retraining.repro import reproduce
 
     if code := reproduce(["decode"]):
-        raise typer.Exit(code)
+        raise Exit(code)
     result = check_data_set(_params())
     _print_lines(result.lines())
     if result.failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @ci_app.command("pull")
 def ci_pull() -> None:
-    """Get videos and catalog from DVC's remote.
-
-    They are what promote needs.
+    """Get the videos and the catalog that promote needs.
 
     \b
     Example:    vidpipe ci pull
@@ -464,9 +398,7 @@ def ci_pull() -> None:
 
 @ci_app.command("commit")
 def ci_commit(
-    branch: Annotated[
-        str, typer.Option("--branch", help="is pushed to; empty: nothing is committed")
-    ] = "",
+    branch: Annotated[str, Option(help="is pushed to; empty: nothing is committed")] = "",
 ) -> None:
     """Commit the results of a retraining and push them.
 
@@ -476,17 +408,15 @@ def ci_commit(
     """
     from pipeline.retraining.ci import commit_results
 
-    if not branch:
-        print("--branch is empty: nothing is committed.")
-    else:
+    if branch:
         print(commit_results(branch, remote=os.environ.get("PUSH_URL") or "origin"))
+    else:
+        print("--branch is empty: nothing is committed.")
 
 
 @ci_app.command("report")
 def ci_report() -> None:
-    """Post the report of a retraining.
-
-    It goes to the summary of the job and to the pull request.
+    """Post the report to the job and the pull request.
 
     \b
     Example:    PULL_REQUEST=12 vidpipe ci report
@@ -516,21 +446,10 @@ def _params() -> "Params":
     return load_params()
 
 
-def _registered_here() -> str:
-    """Return the version whose scores are in eval/, otherwise the challenger."""
-    from pipeline.common.files import read_json
-    from pipeline.common.paths import REGISTRATION
-
-    if not REGISTRATION.exists():
-        return "@challenger"
-    registration = read_json(REGISTRATION)
-    return f"{registration['name']}/{registration['version']}"
-
-
-def _version(text: str, params: "Params") -> "ModelVersion":
+def _version(text: str, params: "Params | None" = None) -> "ModelVersion":
     from pipeline.registry.versions import find_version
 
-    return find_version(text, name=params.register_.name)
+    return find_version(text, name=(params or _params()).register_.name)
 
 
 def _print_lines(lines: Sequence[str]) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import PARAMS
-from pipeline.common.settings import ComputeSection, Section
+from pipeline.common.settings import ComputeSection, Section, describe_errors
 from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.model.settings import ModelSection, TrainSection, find_contradictions
@@ -23,8 +22,6 @@ from pipeline.registry.settings import PromoteSection, RegisterSection
 from pipeline.serving.settings import ServeSection
 from pipeline.tasks.settings import TaskSection
 from pipeline.video.settings import DecodeSection
-
-_LONGEST_VALUE = 80  # characters of a received value in a message
 
 
 class Params(Section):
@@ -63,9 +60,13 @@ def load_params(path: Path = PARAMS) -> Params:
             f"{path}: no such file. Run the command from the root of the repository."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        problem = " ".join(str(error).split())
+        raise PipelineError(f"{path} is not valid YAML: {problem}. Correct the file.") from None
     if not isinstance(content, dict):
-        raise PipelineError(f"{path}: expected sections such as data: and train:. Received none.")
+        received = type(content).__name__
+        raise PipelineError(
+            f"{path}: expected sections such as data: and train:. Received: {received}"
+        )
     return parse_params(content, source=path)
 
 
@@ -82,21 +83,8 @@ def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
-        messages = [_message(detail) for detail in error.errors()]
-    else:
-        messages = find_contradictions(params.model, params.train)
-        if not messages:
-            return params
-    raise PipelineError(f"{source}: {'; '.join(messages)}")
-
-
-def _message(detail: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key. Remove it or correct its spelling"
-    if detail["type"] == "missing":
-        return f"{key}: missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    if isinstance(detail["input"], dict):
-        return f"{key}: {message}"
-    return f"{key}: {message}. Received: {detail['input']!r}"[: len(key) + len(message) + _LONGEST_VALUE]
+        raise PipelineError(f"{source}: {describe_errors(error)}") from None
+    messages = find_contradictions(params.model, params.train)
+    if messages:
+        raise PipelineError(f"{source}: {'; '.join(messages)}")
+    return params

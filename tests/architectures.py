@@ -16,7 +16,7 @@ from pipeline.model.settings import CnnSection, ModelSection, TemporalSection
 from pipeline.tasks.classification import Classification
 
 CLASSES = ("a", "b", "c")
-TASK = Classification(CLASSES, top_k=2, target_accuracy=0.95)
+TASK = Classification(CLASSES, target_accuracy=0.95)
 MOBILENET = CnnSection(backbone="MobileNetV2", pooling="average")
 
 

@@ -18,7 +18,7 @@ PREPROCESSING = Preprocessing(DECODE, ExtractSection(frames=4))
 
 
 def metadata(*, abstain_below: float | None = None) -> ModelMetadata:
-    task = Classification(CLASSES, top_k=2, target_accuracy=0.95, abstain_below=abstain_below)
+    task = Classification(CLASSES, target_accuracy=0.95, abstain_below=abstain_below)
     return ModelMetadata(task, PREPROCESSING)
 
 

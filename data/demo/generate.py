@@ -1,22 +1,22 @@
 """Draw and encode the demo data set: short H.264 videos, one folder per class.
 
-data/demo/dvc.yaml runs it. By hand, from the root of the repository: python -m data.demo.generate
+data/demo/dvc.yaml runs `python -m data.demo.generate` from the root of the repository.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
 from data.demo.scenes import FPS, MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_folder
+from pipeline.common.settings import Section, describe_errors
 from pipeline.video.writing import encode_mp4
 
 _FOLDER = Path("data/demo/videos")
@@ -26,10 +26,8 @@ _PARAMS = Path("data/demo/params.yaml")
 SHORTEST, LONGEST = 6, 24
 
 
-class DemoParams(BaseModel):
-    """data/demo/params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class DemoParams(Section):
+    """The content of data/demo/params.yaml."""
 
     seed: NonNegativeInt
     videos_per_class: PositiveInt
@@ -54,16 +52,19 @@ def write_demo_videos(
     Every class has the same lengths, from SHORTEST to LONGEST frames.
 
     Args:
-        folder: must not contain folders with the names of ``motions``.
+        folder: contains no folder with the name of a motion.
         seed: 0 or more.
         workers: number of processes.
     """
+    jobs = []
     for motion in motions:
         (folder / motion).mkdir(parents=True)
-    tasks = list(_tasks(folder, motions, videos_per_class, seed))
-    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-    done = run(joblib.delayed(_write_video)(*task) for task in tasks)
-    for _ in tqdm(done, total=len(tasks), desc="demo", unit="video", disable=None):
+        for number, frames in enumerate(clip_lengths(videos_per_class)):
+            path = folder / motion / f"{number:03d}.mp4"
+            video_seed = (seed, MOTIONS.index(motion), number)
+            jobs.append(joblib.delayed(_write_video)(path, motion, frames, video_seed))
+    done = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+    for _ in tqdm(done, total=len(jobs), desc="demo", unit="video", disable=None):
         pass
 
 
@@ -76,15 +77,6 @@ def clip_lengths(count: int) -> list[int]:
     return [round(length) for length in np.linspace(SHORTEST, LONGEST, count)]
 
 
-def _tasks(
-    folder: Path, motions: Sequence[Motion], videos_per_class: int, seed: int
-) -> Iterator[tuple[Path, Motion, int, tuple[int, ...]]]:
-    for motion in motions:
-        for number, frames in enumerate(clip_lengths(videos_per_class)):
-            path = folder / motion / f"{number:03d}.mp4"
-            yield path, motion, frames, (seed, MOTIONS.index(motion), number)
-
-
 def _write_video(path: Path, motion: Motion, frames: int, seed: tuple[int, ...]) -> None:
     clip = render_clip(motion, frames=frames, rng=np.random.default_rng(seed))
     path.write_bytes(encode_mp4(clip, fps=FPS))
@@ -92,30 +84,17 @@ def _write_video(path: Path, motion: Motion, frames: int, seed: tuple[int, ...])
 
 def _load_params() -> DemoParams:
     try:
-        return DemoParams.model_validate(yaml.safe_load(_PARAMS.read_text(encoding="utf-8")))
+        content = yaml.safe_load(_PARAMS.read_text(encoding="utf-8"))
+        return DemoParams.model_validate({} if content is None else content)
     except FileNotFoundError:
         raise PipelineError(
             f"{_PARAMS}: no such file. Run the command from the root of the repository."
         ) from None
     except yaml.YAMLError as error:
-        raise PipelineError(
-            f"{_PARAMS} is not valid YAML: {' '.join(str(error).split())}"
-        ) from None
+        problem = " ".join(str(error).split())
+        raise PipelineError(f"{_PARAMS} is not valid YAML: {problem}. Correct the file.") from None
     except ValidationError as error:
-        messages = "; ".join(_message(detail) for detail in error.errors())
-        raise PipelineError(f"{_PARAMS}: {messages}") from None
-
-
-def _message(detail: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key (expected {', '.join(DemoParams.model_fields)})"
-        case "missing":
-            return f"{key}: missing"
-        case "model_type":
-            return f"expected the keys {', '.join(DemoParams.model_fields)}. Received: none"
-    return f"{key}: {detail['msg']}. Received: {detail['input']!r:.80}"
+        raise PipelineError(f"{_PARAMS}: {describe_errors(error)}") from None
 
 
 if __name__ == "__main__":

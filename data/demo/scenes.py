@@ -1,13 +1,13 @@
 """Draw the demo videos: an object with one of six motions over a drifting background.
 
-No single frame shows the class. In every frame of every class the object is at
-``home + point in a square + point on a circle``, with the same distributions for all classes. A
-clip changes one of the last two and keeps the other: ``right`` crosses the square from left to
-right, ``clockwise`` moves around the circle. Each path covers its range evenly, so a random
-frame of a clip has the same distribution of object positions in every class. ``left`` is
-``right`` played backwards, ``up`` is ``down`` and ``clockwise`` is ``counter_clockwise``:
-shuffled clips do not differ either. Only a frame that is known to be the first or the last
-carries a little information, because a straight path begins at one side of its square.
+No single frame shows the class. In every class the object is at
+``home + point in a square + point on a circle``, and the three terms have the same distributions.
+A clip varies one of the last two terms: in ``right`` the object crosses the square from left to
+right, in ``clockwise`` it moves around the circle. Each path covers its range evenly, so the
+position in a random frame has the same distribution in every class. ``left``, ``up`` and
+``counter_clockwise`` are ``right``, ``down`` and ``clockwise`` played backwards, so the order of
+the frames is needed too. The first and the last frame alone carry little information: a straight
+path begins at one side of its square.
 
 Textures are whole numbers and shifts are sixteenths of a pixel, so that processors that round
 floats differently draw the same pixels.
@@ -25,16 +25,14 @@ MOTIONS: tuple[Motion, ...] = get_args(Motion)
 SIZE = 64  # pixels, both sides of a frame
 FPS = 10
 
-# Pixels, for every class: side of the square, radius of the circle, and largest distance of home
-# from the centre of the picture. Together they keep the centre of the object in the picture.
+# Ranges in pixels. They keep the centre of the object in the picture.
 _SQUARE_SIDE = (26.0, 30.0)
 _CIRCLE_RADIUS = (11.0, 13.0)
-_HOME_OFFSET = 4.0
-# Degrees around the circle in a clip: more than one full turn.
-_TURN = (400.0, 480.0)
+_HOME_OFFSET = 4.0  # of home from the centre of the picture, at most
+_OBJECT_RADIUS = (9.0, 12.0)
+_DRIFT_SPEED = (0.5, 1.5)  # of the background, a frame
 
-_DRIFT_SPEED = (0.5, 1.5)  # pixels a frame, of the background
-_OBJECT_RADIUS = (9.0, 12.0)  # pixels
+_TURN = (400.0, 480.0)  # degrees around the circle in a clip: more than one full turn
 
 Image = NDArray[np.float32]  # [SIZE, SIZE, 3], RGB, 0..255
 Texture = NDArray[np.float64]  # [SIZE, SIZE, 3], around 0
@@ -45,8 +43,11 @@ Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
 def render_clip(motion: Motion, *, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw a clip of an object with this motion: uint8 [frames, SIZE, SIZE, 3], RGB."""
     path = object_path(motion, frames=frames, rng=rng)
-    drift = _drift(frames=frames, rng=rng)
-    background = _background(rng)
+    heading = rng.uniform(0, 2 * np.pi)
+    step = rng.uniform(*_DRIFT_SPEED) * np.array([np.cos(heading), np.sin(heading)])
+    drift = rng.uniform(0, SIZE, 2) + np.arange(frames)[:, None] * step
+    texture = 0.7 * _noise(rng, blur=5) + 0.3 * _noise(rng, blur=2)
+    background = _painted(rng.uniform(40, 90, 3), 20 * texture)
     look, cover = _object(rng)
     clip = np.empty((frames, SIZE, SIZE, 3), np.uint8)
     for number in range(frames):
@@ -85,20 +86,8 @@ def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Poi
     return home + side * in_square + radius * on_circle
 
 
-def _drift(*, frames: int, rng: np.random.Generator) -> Points:
-    heading = rng.uniform(0, 2 * np.pi)
-    step = rng.uniform(*_DRIFT_SPEED) * np.array([np.cos(heading), np.sin(heading)])
-    start = rng.uniform(0, SIZE, 2)
-    return start + np.arange(frames)[:, None] * step
-
-
-def _background(rng: np.random.Generator) -> Image:
-    texture = 0.7 * _noise(rng, blur=5) + 0.3 * _noise(rng, blur=2)
-    return _painted(rng.uniform(40, 90, 3), 20 * texture)
-
-
 def _object(rng: np.random.Generator) -> tuple[Image, Cover]:
-    """Return the texture and the outline, a polygon, of an object at the centre."""
+    """Return the texture and the coverage of a polygon at the centre of the picture."""
     look = _painted(rng.uniform(180, 230, 3), 25 * _noise(rng, blur=2))
     n_corners = int(rng.integers(3, 8))
     angles = rng.uniform(0, 2 * np.pi) + np.arange(n_corners) * 2 * np.pi / n_corners

@@ -1,1 +1,1 @@
-"""Clips: fixed-length, right-padded, masked parts of videos, in memory, on disk, in batches."""
+"""Clips: parts of videos with a fixed length, right-padded and masked."""

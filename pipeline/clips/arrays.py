@@ -31,18 +31,18 @@ class Shard:
     files: tuple[Path, Path]
 
     def digest(self) -> str:
-        """Return the SHA-256 that identifies the content."""
+        """Return a SHA-256 of the content."""
         return sha256_of_json([sha256_of_file(path) for path in self.files])
 
 
 class ClipArrays:
-    """The clips of one or several splits. Only the clips that are read are loaded.
+    """The clips of one or more splits, memory-mapped.
 
     Attributes:
         input_name: name of the model input that takes the frames.
         names: name of the video of each clip.
         targets: target of each clip, as text.
-        groups: group of each clip; clips of one group are alike.
+        groups: group of each clip.
     """
 
     input_name = "frames"

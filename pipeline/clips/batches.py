@@ -23,7 +23,7 @@ class ClipSource(Protocol):
 
     @property
     def input_name(self) -> str:
-        """Name of the model input that takes the frames."""
+        """Return the name of the model input for the frames."""
 
     def __len__(self) -> int: ...
 
@@ -42,11 +42,11 @@ def training_batches(
     seed: int,
     augment: Augment | None = None,
 ) -> tf.data.Dataset:
-    """Return batches in a new global order in every epoch, the same orders for the same seed.
+    """Return batches in a new random order in every epoch; a seed determines the orders.
 
     Each batch is ``({"frames": uint8 [B, T, H, W, C], "mask": bool [B, T]}, encoded [B, ...])``;
-    the first key is ``clips.input_name``. Indices are shuffled, not clips: the shuffle is global
-    and needs no memory.
+    the first key is ``clips.input_name``. Indices are shuffled, not clips, so the shuffle covers
+    all clips without loading them.
 
     Args:
         encoded: [N, ...], ``task.encode`` of the targets.

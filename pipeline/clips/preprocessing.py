@@ -1,4 +1,4 @@
-"""All settings between a video file and the model's input, saved with the clips and the model."""
+"""The settings that turn a video into model input, saved with the clips and the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from pipeline.video.settings import DecodeSection
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a video becomes clips. Settings of ``decode`` that change no frame are not saved."""
+    """Settings from video to clips; settings of ``decode`` that change no frame are not saved."""
 
     decode: DecodeSection
     extract: ExtractSection
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``from_json`` reads."""
+        """Return the JSON object that ``from_json`` reads."""
         return {
             "decode": self.decode.frames_identity(),
             "extract": self.extract.model_dump(),
@@ -32,18 +32,18 @@ class Preprocessing:
         """Read the result of ``to_json``.
 
         Raises:
-            PipelineError: code with another FRAMES_VERSION wrote it.
+            PipelineError: it was written with another FRAMES_VERSION.
         """
         if value["frames_version"] != FRAMES_VERSION:
             raise PipelineError(
-                f"The model was trained on frames of version {value['frames_version']}; this code "
-                f"decodes version {FRAMES_VERSION}. Use the code that the model was trained "
-                "with, or train again (dvc repro)."
+                f"The model was trained on frames of version {value['frames_version']}, but this "
+                f"code decodes version {FRAMES_VERSION}. Use the code that the model was trained "
+                "with, or train again: dvc repro"
             )
         return cls(DecodeSection(**value["decode"]), ExtractSection(**value["extract"]))
 
     def write(self, path: Path) -> None:
-        """Write ``to_json`` as a file."""
+        """Write ``to_json`` to a file."""
         write_json(path, self.to_json())
 
     @classmethod

@@ -33,9 +33,9 @@ class Window(NamedTuple):
 def clip_windows(n_frames: int, extract: ExtractSection) -> list[Window]:
     """Return the windows of a video's clips: at most ``clips_per_video``, in temporal order.
 
-    The windows are equal parts of the video. A window is never shorter than the frames that a
-    clip needs without padding: then windows overlap evenly, or there are fewer of them. No two
-    windows are equal. A video that is not longer than one clip has one window.
+    The windows are equal parts of the video. If a part were shorter than a clip without padding,
+    the windows have that length and overlap evenly; windows that would be equal are left out. A
+    video that is not longer than one clip has one window.
 
     >>> clip_windows(10, ExtractSection(frames=4, clips_per_video=2))
     [Window(start=0, stop=5), Window(start=5, stop=10)]
@@ -46,7 +46,7 @@ def clip_windows(n_frames: int, extract: ExtractSection) -> list[Window]:
 
 
 def windows_over_time(n_frames: int, extract: ExtractSection) -> list[Window]:
-    """Return the fewest windows, each as long as an unpadded clip needs, that cover a video.
+    """Return the fewest windows of the length of an unpadded clip that cover a video.
 
     >>> windows_over_time(10, ExtractSection(frames=4))
     [Window(start=0, stop=4), Window(start=3, stop=7), Window(start=6, stop=10)]
@@ -75,7 +75,7 @@ def make_clip(frames: NDArray[np.uint8], extract: ExtractSection) -> Clip:
         frames: uint8 [N, H, W, 3], RGB.
 
     Raises:
-        ValueError: N is 0. A clip of padding only has no target.
+        ValueError: N is 0.
     """
     if len(frames) == 0:
         raise ValueError("frames: expected at least one real frame. Received: 0 frames")
@@ -88,8 +88,8 @@ def make_clip(frames: NDArray[np.uint8], extract: ExtractSection) -> Clip:
 def frame_indices(n_frames: int, extract: ExtractSection) -> NDArray[np.int64]:
     """Return the indices of the frames that a clip keeps, at most T.
 
-    ``head`` takes the first T, ``stride`` every stride-th from the first, ``uniform`` the
-    middle frame of each of T equal parts (all frames when N <= T).
+    ``head`` keeps the first T, ``stride`` every stride-th from the first, ``uniform`` the middle
+    frame of each of T equal parts (all frames if N <= T).
 
     >>> frame_indices(10, ExtractSection(frames=4, sampling="uniform"))
     array([1, 3, 6, 8])

@@ -8,15 +8,15 @@ from pipeline.common.settings import Section
 
 
 class ExtractSection(Section):
-    """How the frames of a video become clips of fixed length.
+    """How clips are cut from the frames of a video.
 
     Attributes:
         frames: T, the length of a clip; shorter videos are padded on the right and masked.
-        sampling: which T frames of a longer window: ``uniform`` over the window, every
+        sampling: which T frames of a longer window are kept: ``uniform`` over the window, every
             ``stride``-th, or the first T (``head``).
-        stride: distance of the frames, only for sampling ``stride``.
-        clips_per_video: clips of a video longer than one clip, at most; the outputs of a
-            video's clips are averaged.
+        stride: step between kept frames, only for sampling ``stride``.
+        clips_per_video: maximum number of clips of a video. The outputs of its clips are
+            averaged.
     """
 
     frames: PositiveInt = 20

@@ -7,9 +7,9 @@
     data/clips/train/03.frames.npy   uint8 [n, T, H, W, 3], RGB
     data/clips/train/03.mask.npy     bool [n, T], True for a real frame, right-padded
 
-The shard of a clip follows from the content key of its video alone, so one more video rewrites
-one shard. The clips of one video are neighbours, in temporal order. ``arrays.py`` reads these
-files; it is a separate module, so that an edit of the reader does not rerun the extract stage.
+The content key of a video determines its shard, so one more video changes one shard. The clips
+of a video are adjacent, in temporal order. ``arrays.py`` reads these files; it is a separate
+module, so that an edit of the reader does not rerun the extract stage.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ def write_clips(
 
     Args:
         records: usable videos of one split, decoded.
-        load: returns the frames of a record, uint8 [N, H, W, 3], N as its facts say.
+        load: returns the frames of a record, uint8 [N, H, W, 3], where N is ``facts.frames``.
         frame_size: H, W.
 
     Returns:
@@ -87,7 +87,7 @@ def write_clips(
 
 
 def shard_count(n_videos: int) -> int:
-    """Return the number of shards of a split: a power of two, some 64 videos a shard.
+    """Return the number of shards of a split: a power of two, about 64 videos a shard.
 
     >>> shard_count(450), shard_count(1000), shard_count(10**6)
     (8, 16, 256)

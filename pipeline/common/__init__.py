@@ -1,1 +1,1 @@
-"""Shared by all packages: files, paths, errors, settings, tables, pages, charts, bootstrap."""
+"""Shared by all packages: records, files, findings, tables, pages, charts, bootstrap."""

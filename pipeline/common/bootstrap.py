@@ -1,8 +1,8 @@
 """Bootstrap intervals of scores, resampled by group.
 
-Videos of one group are alike (one scene, one person), so groups are resampled and not videos: as
-many as there are, with replacement, each with all of its videos. Source: Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, chapters 8 and 13.
+Videos of one group resemble each other (one scene, one person), so groups are resampled, not
+videos: with replacement, as many as there are, each with all of its videos. Source: Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
 """
 
 import logging
@@ -60,8 +60,8 @@ class Resampling:
         """Log a warning when the intervals would be too narrow."""
         if self.n_groups < MIN_GROUPS:
             logger.warning(
-                "Only %d groups of test videos: the intervals of the scores are too narrow. "
-                "They need %d or more.",
+                "Only %d groups of test videos: with fewer than %d, the intervals of the scores "
+                "are too narrow.",
                 self.n_groups,
                 MIN_GROUPS,
             )
@@ -89,8 +89,9 @@ class Resampling:
         """Return the mean of values [N], one a video, and its interval.
 
         Args:
-            where: bool [N], the videos that the mean is over, at least one; all by default. All
-                videos are resampled. The interval is (0, 1) when every resample is undefined.
+            where: bool [N], True for at least one video: the mean is over these. All videos by
+                default. All videos are resampled, and the interval is (0, 1) if no resampled test
+                set has one of them.
         """
         counted = np.ones(len(values)) if where is None else where.astype(np.float64)
         sums = self.sums(np.stack([values * counted, counted], axis=1))
@@ -111,9 +112,9 @@ class Resampling:
 
 
 def percentile_interval(values: NDArray[np.float64], confidence: float) -> Interval:
-    """Return the central range that holds the fraction ``confidence`` of values [S].
+    """Return the range of the central fraction ``confidence`` of values float64 [S].
 
-    NaN stands for a resampled test set in which the score is undefined; it is left out.
+    NaN, the score of a resampled test set in which it is undefined, is left out.
 
     Raises:
         ValueError: every value is NaN.

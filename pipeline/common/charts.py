@@ -1,6 +1,6 @@
-"""One style for all charts: colours, axes, and the same bytes for the same figure.
+"""Colours, axes and PNG files of all charts.
 
-Figures are built without pyplot: no global state, no window, nothing to close.
+Figures are built without pyplot, which keeps global state.
 """
 
 import io
@@ -30,8 +30,8 @@ class Chart:
     Attributes:
         name: of its file.
         title: heading.
-        alt: its content in words, for readers who cannot see it.
-        caption: how to read it.
+        alt: text alternative for screen readers.
+        caption: how to read the chart.
         draw: builds the figure.
     """
 
@@ -65,7 +65,7 @@ def style_axes(axes: Axes) -> None:
 
 
 def plain_tick_labels(axes: Axes) -> None:
-    """Show tick labels literally: a class may be called ``$x^$``, which is not a formula."""
+    """Show tick labels literally, not as formulas: a class may be called ``$x^$``."""
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)
 

@@ -30,8 +30,8 @@ def run_python(
 ) -> int:
     """Run ``python -m <arguments>`` with this interpreter and return its exit code.
 
-    Output goes to stderr. Child processes, such as the commands of dvc.yaml, find this
-    interpreter first on PATH.
+    Its stdout goes to stderr. The folder of this interpreter is first on its PATH, also for its
+    child processes, such as the commands of dvc.yaml.
 
     Args:
         arguments: module name and its arguments.
@@ -56,6 +56,6 @@ def run_python(
     if process.returncode not in accept:
         raise PipelineError(
             f"{' '.join(arguments)} failed with exit code {process.returncode} in "
-            f"{cwd.absolute()}. The lines above say why."
+            f"{cwd.absolute()}. Its output is above."
         )
     return process.returncode

@@ -31,9 +31,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; swap it in if no error is raised.
+    """Yield an empty temporary folder beside ``path``; rename it if no error is raised.
 
-    The previous content of ``path`` is removed: no stale file survives a rerun.
+    The previous content of ``path`` is removed, so no stale file survives a rerun.
     """
     for leftover in path.parent.glob(f"{IN_PROGRESS_PREFIX}{path.name}-*"):  # of a killed run
         shutil.rmtree(leftover)

@@ -14,7 +14,7 @@ class Finding:
     Attributes:
         name: of the check.
         status: ``unknown`` when the check could not be computed.
-        sentence: the result in one or two sentences, with what to do about it.
+        sentence: the result in one or two sentences, and what to do.
         value: the measured number; None when it is unknown or the check has none.
         threshold: the limit that ``value`` is compared with; None when there is none.
         details: other numbers and names, JSON-compatible.

@@ -21,17 +21,13 @@ def render_page(template: Path, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": percent,
-        "decimals": decimals,
-        "number": number,
-        "words": words,
-    }
+    filters = {"percent": percent, "decimals": decimals, "number": number, "words": words}
+    environment.filters |= filters
     return environment.get_template(template.name).render(**values)
 
 
 def percent(value: float) -> str:
-    """Format a fraction as a percentage that never rounds a rare case to 0 or 100.
+    """Format a fraction as a percentage; only 0 is shown as 0 % and only 1 as 100 %.
 
     >>> percent(0.1254), percent(0.9999), percent(1.0)
     ('12.5 %', '>99.9 %', '100 %')
@@ -54,7 +50,7 @@ def number(value: float | None) -> str:
 
 
 def words(name: str) -> str:
-    """Return the name of a score, an audit or a column as it is read.
+    """Return the name of a score, an audit or a column as text for readers.
 
     >>> words("macro_f1")
     'macro F1'

@@ -1,13 +1,15 @@
 """The record of a video, which gains fields from catalog to clip, and its two tables.
 
-``data/catalog/catalog.csv`` holds what the labels say, ``data/frames/index.csv`` (the decode
-index) what was found in each video, or why it was quarantined.
+The catalog, ``data/catalog/catalog.csv``, holds the labels. The decode index,
+``data/frames/index.csv``, holds the facts of each video, or why it was quarantined.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from pydantic import TypeAdapter
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, write_csv
@@ -26,7 +28,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 DecodeStatus = Literal["ok", "damaged", "quarantined"]
 
 # fmt: off
-# Other files in a folder of videos are not videos.
+# Files with another suffix are not videos.
 VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov",
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv",
@@ -76,14 +78,14 @@ class DecodeFacts:
 
     @property
     def status(self) -> DecodeStatus:
-        """``damaged``: kept up to the damage."""
+        """Return the status; ``damaged`` means that the frames before the damage are kept."""
         if not self.frames:
             return "quarantined"
         return "damaged" if self.reason else "ok"
 
     @property
     def upright_size(self) -> tuple[int, int] | None:
-        """Width and height after rotation; None when unknown."""
+        """Return width and height after rotation; None when unknown."""
         if not self.width or not self.height:
             return None
         is_turned = round((self.rotation or 0) / 90) % 2 == 1
@@ -96,13 +98,13 @@ class VideoRecord:
 
     Attributes:
         video: path relative to ``data.videos``, with ``/``.
-        target: what the model is to learn, as text; see ``tasks/targets.py``.
+        target: the answer that the model learns, as text; see ``tasks/targets.py``.
         split: None until the catalog stage assigns one.
         group: videos of one group are always in the same split; empty until assigned.
-        start_seconds, end_seconds: the segment, since the first frame; None: no bound.
+        start_seconds, end_seconds: the segment, since the first frame; None for no bound.
         sha256: of the file's bytes; empty when it is not a regular file.
-        extra: cells of the other columns of the labels, by column; the same columns for all
-            records.
+        extra: cells of the other columns of the labels, by column. All records have the same
+            columns.
         facts: None until the video is decoded.
     """
 
@@ -118,7 +120,7 @@ class VideoRecord:
 
     @property
     def name(self) -> str:
-        """The path, with the segment as a W3C media fragment: ``match.mp4#t=1.5,4``."""
+        """Return path and segment, a W3C media fragment: ``match.mp4#t=1.5,4``."""
         if self.start_seconds is None and self.end_seconds is None:
             return self.video
         start = "" if self.start_seconds is None else _exact(self.start_seconds)
@@ -127,17 +129,17 @@ class VideoRecord:
 
     @property
     def content(self) -> tuple[str, float | None, float | None]:
-        """Identity of what the record shows: equal bytes and an equal segment."""
+        """Return what identifies the frames: the hash of the file and the segment."""
         return self.sha256, self.start_seconds, self.end_seconds
 
     @property
     def is_usable(self) -> bool:
-        """Whether decoding kept frames of it."""
+        """Return whether decoding kept frames of the video."""
         return self.facts is not None and self.facts.frames > 0
 
     @property
     def seconds(self) -> float | None:
-        """Duration of the segment, or of the whole video; None when unknown."""
+        """Return the duration of the segment or of the whole video; None when unknown."""
         source = None if self.facts is None else self.facts.source_seconds
         if source is None:
             return None
@@ -152,11 +154,14 @@ def _exact(seconds: float) -> str:
 _CATALOG_COLUMNS = ("video", "target", "split", "group", "start_seconds", "end_seconds", "sha256")
 _FACT_COLUMNS = tuple(column.name for column in fields(DecodeFacts) if column.name != "reason")
 
+# They convert cells to the types of the fields and ignore other columns.
+_RECORD, _FACTS = TypeAdapter(VideoRecord), TypeAdapter(DecodeFacts)
+
 
 def write_catalog(path: Path, records: Iterable[VideoRecord]) -> None:
     """Write the catalog sorted by video: the same videos give the same bytes.
 
-    Extra columns come last, as ``extra.<column>``.
+    Extra columns follow, as ``extra.<column>``.
     """
     ordered = sorted(records, key=lambda row: (row.video, row.start_seconds or 0, row.name))
     extra = [_EXTRA + column for column in (ordered[0].extra if ordered else ())]
@@ -176,23 +181,16 @@ def read_catalog(path: Path) -> list[VideoRecord]:
     """
     if not path.exists():
         raise PipelineError(f"{path}: no such file. Build it with: dvc repro catalog")
-    return [
-        VideoRecord(
-            video=row["video"],
-            target=row["target"],
-            split=_split(row["split"]),
-            group=row["group"],
-            start_seconds=_float(row["start_seconds"]),
-            end_seconds=_float(row["end_seconds"]),
-            sha256=row["sha256"],
-            extra={
-                column.removeprefix(_EXTRA): cell
-                for column, cell in row.items()
-                if column.startswith(_EXTRA)
-            },
-        )
-        for row in read_csv(path)
-    ]
+    records = []
+    for row in read_csv(path):
+        record = _RECORD.validate_python(_without_empty(row) | {"target": row["target"]})
+        extra = {
+            column.removeprefix(_EXTRA): cell
+            for column, cell in row.items()
+            if column.startswith(_EXTRA)
+        }
+        records.append(replace(record, extra=extra))
+    return records
 
 
 def write_decode_index(path: Path, records: Iterable[VideoRecord]) -> None:
@@ -218,34 +216,12 @@ def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:
             f"{index}: expected a row for each of the {len(records)} rows of {catalog}; "
             f"{len(missing)} are missing, the first is {missing[0]}. Run: dvc repro decode"
         )
-    return [replace(record, facts=_facts(rows[record.name])) for record in records]
+    return [
+        replace(record, facts=_FACTS.validate_python(_without_empty(rows[record.name])))
+        for record in records
+    ]
 
 
-def _facts(row: Mapping[str, str]) -> DecodeFacts:
-    """Read a row of the decode index; columns that the file lacks are unknown."""
-    parse: dict[str, Any] = {
-        "int": int,
-        "float": float,
-        "str": str,
-        "bool": lambda text: text == "True",
-    }
-    values: dict[str, Any] = {}
-    for column in fields(DecodeFacts):
-        cell = row.get(column.name, "")
-        values[column.name] = parse[_type_name(column.type)](cell) if cell else None
-    values["reason"] = values["reason"] or ""
-    return DecodeFacts(**values)
-
-
-def _type_name(annotation: Any) -> str:
-    """Return ``int`` for ``int`` and for ``int | None``."""
-    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
-    return str((arguments[0] if arguments else annotation).__name__)
-
-
-def _split(text: str) -> Split | None:
-    return next((split for split in SPLITS if split == text), None)
-
-
-def _float(text: str) -> float | None:
-    return float(text) if text else None
+def _without_empty(row: Mapping[str, str]) -> dict[str, str]:
+    """Return the cells that are not empty: an empty cell stands for the default of its field."""
+    return {column: cell for column, cell in row.items() if cell}

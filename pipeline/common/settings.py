@@ -1,10 +1,17 @@
-"""Building blocks of the sections of params.yaml, and parameters by dotted key."""
+"""Types, base class and error messages of the sections of params.yaml; params by dotted key."""
 
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    StringConstraints,
+    ValidationError,
+)
 
 # PyYAML reads "2e-3" as text, DVC reads it as a number: these fields accept both.
 _FLOAT = Field(strict=False, allow_inf_nan=False)
@@ -17,6 +24,8 @@ BelowOne = Annotated[float, _FLOAT, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
+_LONGEST_VALUE = 80  # characters of a received value in a message
+
 
 class Section(BaseModel):
     """A section of params.yaml: frozen, and an unknown key is an error."""
@@ -25,9 +34,29 @@ class Section(BaseModel):
 
 
 class ComputeSection(Section):
-    """Resources of the machine. Never changes a result, so no stage depends on it."""
+    """Resources of the machine. They change no result, so no stage depends on them.
+
+    Attributes:
+        workers: number of decoder processes; 0 for one per core.
+    """
 
     workers: NonNegativeInt = 0
+
+
+def describe_errors(error: ValidationError) -> str:
+    """Return a sentence for each mistake: dotted key, rule, value received."""
+    messages = []
+    for detail in error.errors():
+        key = ".".join(str(part) for part in detail["loc"]) or "content"
+        message = f"{key}: {detail['msg'].removeprefix('Value error, ')}"
+        if detail["type"] == "extra_forbidden":
+            message = f"{key}: unknown key. Remove it or correct its spelling"
+        elif detail["type"] == "missing":
+            message = f"{key}: missing. Add this key"
+        elif not isinstance(detail["input"], dict):
+            message += f". Received: {detail['input']!r:.{_LONGEST_VALUE}}"
+        messages.append(message)
+    return "; ".join(messages)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -47,10 +76,8 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def flatten_as_text(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Flatten nested params to dotted keys, with values as JSON text (strings unquoted)."""
-    return {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in flatten(params, prefix).items()
-    }
+    flat = flatten(params, prefix).items()
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat}
 
 
 def value_from_text(text: str) -> Any:
@@ -68,22 +95,20 @@ def value_from_text(text: str) -> Any:
 def short_names(keys: list[str], among: list[str]) -> dict[str, str]:
     """Return for each of ``keys`` the shortest ending that identifies it.
 
-    An ending that only deeper keys share still identifies a key: beside
-    train.fine_tuning.learning_rate, train.learning_rate is learning_rate. Two seeds are
-    catalog.seed and train.seed.
+    Deeper keys do not count: train.learning_rate is learning_rate although there is
+    train.fine_tuning.learning_rate. The two seeds are catalog.seed and train.seed.
 
     Args:
         keys: dotted keys.
         among: all dotted keys.
     """
-    return {key: _short_name(key, among) for key in keys}
-
-
-def _short_name(key: str, among: list[str]) -> str:
-    parts = key.split(".")
-    for count in range(1, len(parts)):
-        ending = parts[-count:]
-        rivals = [other.split(".") for other in among if other != key]
-        if not any(len(other) <= len(parts) and other[-count:] == ending for other in rivals):
-            return ".".join(ending)
-    return key
+    names = {}
+    for key in keys:
+        parts = key.split(".")
+        others = [other.split(".") for other in among if other != key]
+        rivals = [other for other in others if len(other) <= len(parts)]
+        for count in range(1, len(parts) + 1):
+            if not any(other[-count:] == parts[-count:] for other in rivals):
+                break
+        names[key] = ".".join(parts[-count:])
+    return names

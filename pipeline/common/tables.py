@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 
-def align_columns(rows: Sequence[Sequence[str]], alignment: str, *, indent: str = "  ") -> list[str]:
+def align_columns(
+    rows: Sequence[Sequence[str]], alignment: str, *, indent: str = "  "
+) -> list[str]:
     """Return one line a row, columns separated by two spaces.
 
     Args:
@@ -15,16 +17,12 @@ def align_columns(rows: Sequence[Sequence[str]], alignment: str, *, indent: str 
     ['a     1', 'bcd  20']
     """
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        (
-            indent
-            + "  ".join(
-                f"{cell:{side}{width}}"
-                for cell, side, width in zip(row, alignment, widths, strict=True)
-            )
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = zip(row, alignment, widths, strict=True)
+        padded = "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells)
+        lines.append(f"{indent}{padded}".rstrip())
+    return lines
 
 
 def shorten_list(items: Sequence[str], *, shown: int = 5, separator: str = ", ") -> str:
@@ -47,12 +45,12 @@ def count_of(count: int, singular: str, plural: str = "") -> str:
 
 
 def markdown_escape(text: str) -> str:
-    """Escape the characters that Markdown interprets, and join lines."""
+    """Escape the characters that Markdown interprets and join the lines."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
 
 
 def markdown_code(text: str) -> str:
-    """Format ``text`` as code; backticks become apostrophes, vertical bars broken bars."""
+    """Format ``text`` as Markdown code; a backtick becomes ', a vertical bar becomes ¦."""
     text = " ".join(text.split()).replace("`", "'").replace("|", "¦")
     return f"`{text}`" if text else ""
 

@@ -1,8 +1,8 @@
 """Import TensorFlow without its start-up messages.
 
-TensorFlow writes to the terminal from C++ while it is imported, before any setting of its log
-applies: absl, oneDNN and CUDA report what is normal on a machine without a GPU. An import hook
-removes these lines whichever module imports TensorFlow or Keras first; everything else is shown.
+During its import, TensorFlow writes to stderr from C++, before any setting of its log applies:
+absl, oneDNN and CUDA report what is normal on a machine without a GPU. An import hook removes
+these lines and keeps all others, whichever module imports TensorFlow or Keras first.
 """
 
 import os
@@ -20,11 +20,11 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ENVIRONMENT = {
     # Hide messages below fatal errors.
     _LOG_LEVEL: "3",
-    # All frames of a batch make tensors of tens of megabytes. The C library returns such memory
-    # to the system after each use; TensorFlow's own allocator keeps it.
+    # The frames of a batch are tensors of tens of megabytes. The C library returns such memory to
+    # the system after each use; TensorFlow's own allocator keeps it.
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
-    # oneDNN's convolutions are faster over many frames at once. TensorFlow enables them by
-    # default on some processors only.
+    # oneDNN's convolutions are faster over many frames. TensorFlow enables them by default on some
+    # processors only.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 _HARMLESS = re.compile(
@@ -37,10 +37,10 @@ _HARMLESS = re.compile(
 
 
 def hide_startup_messages() -> None:
-    """Prepare the import of TensorFlow: settings of this project, no harmless messages.
+    """Install the import hook: settings of this project, no harmless messages.
 
-    Environment variables that are already set win; TF_CPP_MIN_LOG_LEVEL=0 shows all messages.
-    Nothing happens before TensorFlow is imported, or if it is imported already.
+    Environment variables that are already set are kept; TF_CPP_MIN_LOG_LEVEL=0 shows all
+    messages. If TensorFlow is already imported, the hook is not installed.
     """
     is_prepared = any(isinstance(finder, _TensorFlowFinder) for finder in sys.meta_path)
     if "tensorflow" not in sys.modules and not is_prepared:
@@ -48,7 +48,7 @@ def hide_startup_messages() -> None:
 
 
 class _TensorFlowFinder(MetaPathFinder):
-    """Wraps the import of ``tensorflow``, once."""
+    """Wrap the first import of ``tensorflow``."""
 
     def find_spec(
         self,
@@ -78,7 +78,7 @@ class _TensorFlowFinder(MetaPathFinder):
 
 @contextmanager
 def _harmless_lines_removed() -> Iterator[None]:
-    """Hold back what the block writes to the stderr of the process, then show what matters."""
+    """Buffer the stderr of the process during the block, then write all but harmless lines."""
     if sys.stderr is not None:
         sys.stderr.flush()
     try:

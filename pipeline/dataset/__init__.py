@@ -1,1 +1,1 @@
-"""Which videos there are: layouts, targets, splits, the catalog, data checks, the data report."""
+"""Labels, splits, the catalog, data checks and the data report."""

@@ -1,4 +1,4 @@
-"""Build the catalog: the labels, with the content hash, the group and the split of each video."""
+"""Build the catalog: the labels, the content hash, the group and the split of each video."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +25,8 @@ def build_catalog(
     """
     records = read_labels(data, targets)
     videos = sorted({record.video for record in records})
-    hashes = dict(
-        zip(videos, content_hashes([Path(data.videos) / video for video in videos]), strict=True)
-    )
+    paths = [Path(data.videos) / video for video in videos]
+    hashes = dict(zip(videos, content_hashes(paths), strict=True))
     hashed = [replace(record, sha256=hashes[record.video]) for record in records]
     return assign_splits(hashed, catalog, targets)
 
@@ -35,13 +34,8 @@ def build_catalog(
 def content_hashes(paths: Sequence[Path]) -> list[str]:
     """Return the SHA-256 of each file, in order; empty for a path that is not a regular file.
 
-    The decode stage reports what is wrong with such a path. Hashing releases Python's global
-    lock, so threads use all cores.
+    The decode stage reports such a path. Threads use all cores, because hashing releases the GIL.
     """
-
-    def hash_if_regular(path: Path) -> str:
-        return sha256_of_file(path) if path.is_file() else ""
-
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(hash_if_regular, paths)
+        hashes = pool.map(lambda path: sha256_of_file(path) if path.is_file() else "", paths)
         return list(tqdm(hashes, total=len(paths), desc="hash", unit="video", disable=None))

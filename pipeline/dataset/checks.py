@@ -1,8 +1,8 @@
-"""Check a data set before training: labels, splits, copies, and drift since the champion's data.
+"""Check a data set before training: labels, splits, copies, drift from the champion's data.
 
-Drift is the statistic of Kolmogorov and Smirnov (``scipy.stats.ks_2samp``): the largest
-difference of two cumulative distributions, 0 (equal) to 1 (no overlap). Unlike the population
-stability index it needs no bins.
+Drift is the Kolmogorov-Smirnov statistic (``scipy.stats.ks_2samp``): the largest difference of two
+cumulative distributions, 0 (equal) to 1 (no overlap). Unlike the population stability index it
+needs no bins.
 """
 
 from collections import Counter, defaultdict
@@ -13,13 +13,13 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from pipeline.common.findings import Finding, Status
-from pipeline.common.records import SPLITS, VideoRecord
+from pipeline.common.records import SPLITS, DecodeFacts, VideoRecord
 from pipeline.common.tables import shorten_list
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The values from which a check warns and fails; None: never."""
+    """The lowest values at which a check warns and fails; None for never."""
 
     warn: float
     fail: float | None
@@ -45,9 +45,9 @@ VANISHED_CLASSES = Limits(warn=1, fail=1)
 DUPLICATES = Limits(warn=0.01, fail=0.1)
 RELABELLED = Limits(warn=0.01, fail=0.2)
 BALANCE = Limits(warn=0.1, fail=0.3)  # total variation distance of the class distributions
-DRIFT = Limits(warn=0.2, fail=0.5)  # statistic of Kolmogorov and Smirnov
+DRIFT = Limits(warn=0.2, fail=0.5)  # Kolmogorov-Smirnov statistic
 
-_DRIFT_P_VALUE = 0.01  # a larger p value: chance explains the difference
+_DRIFT_P_VALUE = 0.01  # with a larger p-value, the difference may be chance
 
 
 def check_data(now: Sequence[VideoRecord], before: Sequence[VideoRecord] | None) -> list[Finding]:
@@ -55,8 +55,8 @@ def check_data(now: Sequence[VideoRecord], before: Sequence[VideoRecord] | None)
 
     Args:
         now: decoded records, at least one; the target of each is a class.
-        before: the data that the champion was trained on. None: it is unknown, and the checks
-            that compare are left out. Without facts, drift is unknown.
+        before: records that the champion was trained on. None if they are unknown: the checks
+            that compare are then left out. Without their facts, drift is unknown.
     """
     findings = [
         _check_spelling(now),
@@ -66,8 +66,7 @@ def check_data(now: Sequence[VideoRecord], before: Sequence[VideoRecord] | None)
     ]
     if before is not None:
         findings += [
-            _check_new_classes(now, before),
-            _check_vanished_classes(now, before),
+            *_check_classes(now, before),
             _check_balance(now, before),
             _check_relabelled(now, before),
             *_check_drift(now, before),
@@ -124,7 +123,7 @@ def _check_contradictions(now: Sequence[VideoRecord]) -> Finding:
 
 
 def _check_duplicates(now: Sequence[VideoRecord]) -> Finding:
-    """Measure the fraction of the videos that are a copy of another one."""
+    """Measure the fraction of videos that are copies of another one."""
     copies = _copies(now)
     surplus = sum(len(records) - 1 for records in copies)
     example = f", such as {copies[0][0].name} and {copies[0][1].name}" if copies else ""
@@ -132,26 +131,22 @@ def _check_duplicates(now: Sequence[VideoRecord]) -> Finding:
     return DUPLICATES.finding("duplicates", surplus / len(now), sentence)
 
 
-def _check_new_classes(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Finding:
-    new = sorted({record.target for record in now} - {record.target for record in before})
+def _check_classes(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Iterator[Finding]:
+    """Find classes that are new, and classes that have vanished."""
+    classes_now, classes_before = ({one.target for one in records} for records in (now, before))
+    new = sorted(classes_now - classes_before)
     sentence = f"New: {shorten_list(new, separator='; ')}." if new else "No class is new."
-    return NEW_CLASSES.finding("new classes", len(new), sentence)
-
-
-def _check_vanished_classes(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Finding:
-    vanished = sorted({record.target for record in before} - {record.target for record in now})
-    sentence = (
-        f"Vanished: {shorten_list(vanished, separator='; ')}."
-        if vanished
-        else "No class has vanished."
-    )
-    return VANISHED_CLASSES.finding("vanished classes", len(vanished), sentence)
+    yield NEW_CLASSES.finding("new classes", len(new), sentence)
+    vanished = sorted(classes_before - classes_now)
+    names = shorten_list(vanished, separator="; ")
+    sentence = f"Vanished: {names}." if vanished else "No class has vanished."
+    yield VANISHED_CLASSES.finding("vanished classes", len(vanished), sentence)
 
 
 def _check_balance(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Finding:
-    """Measure the fraction of videos that must change class to restore the old distribution.
+    """Measure the total variation distance of the class distributions.
 
-    This is the total variation distance of the two distributions of classes.
+    It is the fraction of videos that must change class to restore the old distribution.
     """
     new, old = (Counter(record.target for record in records) for records in (now, before))
     shifts = {
@@ -191,50 +186,42 @@ def _copies(records: Sequence[VideoRecord]) -> list[list[VideoRecord]]:
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A number that is known of a video, such as its duration."""
+    """A number that describes a decoded video, None where it is unknown."""
 
     name: str
     unit: str
-    value: Callable[[VideoRecord], float | None]
+    value: Callable[[VideoRecord, DecodeFacts], float | None]
 
-    def values(self, records: Sequence[VideoRecord]) -> list[float]:
-        known = (self.value(record) for record in records)
-        return [value for value in known if value is not None]
-
-
-def _frame_rate(record: VideoRecord) -> float | None:
-    return None if record.facts is None else record.facts.source_fps
+    def known_values(self, records: Sequence[VideoRecord]) -> list[float]:
+        values = (self.value(record, record.facts) for record in records if record.facts)
+        return [value for value in values if value is not None]
 
 
-def _brightness(record: VideoRecord) -> float | None:
-    return None if record.facts is None else record.facts.brightness
-
-
-def _side_length(record: VideoRecord) -> float | None:
+def _side_length(_: VideoRecord, facts: DecodeFacts) -> float | None:
     """Return the side of the square with as many pixels as the picture."""
-    size = record.facts.upright_size if record.facts else None
+    size = facts.upright_size
     return None if size is None else float((size[0] * size[1]) ** 0.5)
 
 
-def _aspect_ratio(record: VideoRecord) -> float | None:
-    size = record.facts.upright_size if record.facts else None
+def _aspect_ratio(_: VideoRecord, facts: DecodeFacts) -> float | None:
+    size = facts.upright_size
     return None if size is None else size[0] / size[1]
 
 
 _QUANTITIES = (
-    _Quantity("duration", "s", lambda record: record.seconds),
-    _Quantity("frame rate", "fps", _frame_rate),
+    _Quantity("duration", "s", lambda record, _: record.seconds),
+    _Quantity("frame rate", "fps", lambda _, facts: facts.source_fps),
     _Quantity("size", "pixels, side of a square", _side_length),
     _Quantity("shape", "width / height", _aspect_ratio),
-    _Quantity("brightness", "of 1", _brightness),
+    _Quantity("brightness", "of 1", lambda _, facts: facts.brightness),
 )
 
 
 def _check_drift(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Iterator[Finding]:
     """Compare all videos with the earlier ones, and then the new videos alone.
 
-    A few new videos that differ from all others hardly move the whole distribution, yet show
-    that something is wrong with the source. Their own findings warn and never fail.
+    A few new videos hardly change the distribution of all videos, although they may come from a
+    faulty source. The findings of new videos warn and never fail.
     """
     earlier = {record.content for record in before}
     arrived = [record for record in now if record.content not in earlier]
@@ -251,7 +238,7 @@ def _drift(
     before: Sequence[VideoRecord],
     limits: Limits,
 ) -> Finding:
-    new, old = quantity.values(now), quantity.values(before)
+    new, old = quantity.known_values(now), quantity.known_values(before)
     if not new or not old:
         sentence = "Not recorded for the champion." if new else "Unknown for every video."
         return Finding(quantity.name, "unknown", sentence)

@@ -20,14 +20,13 @@ _Row = dict[str, str | None]
 
 
 def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
-    """Read which videos there are and their targets, from a table or from class folders.
+    """Read the videos and their targets, from a table or from class folders.
 
-    ``data.labels`` names a table, relative to ``data.videos``. If it is empty, ``labels.csv`` inside
-    ``data.videos`` is the table. Without such a file, the folders are the classes.
+    ``data.labels`` is the path of the table, relative to ``data.videos``. If it is empty, the table
+    is ``labels.csv`` in ``data.videos``. Without such a file, the folders are the classes.
 
     Raises:
-        PipelineError: the labels are missing or not valid; the message names the file, or the
-            line of the table.
+        PipelineError: the labels are missing or not valid.
     """
     videos = Path(data.videos)
     if not videos.is_dir():
@@ -74,10 +73,10 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
                 f"{videos}/<class>/{path.name}. Move it, or label the videos in "
                 f"{videos / LABELS_TABLE}."
             )
-        if not _is_utf8(path) or "\r" in str(path):
+        name = str(path)
+        if name != name.encode("utf-8", "ignore").decode("utf-8") or "\r" in name:
             raise PipelineError(
-                f"{str(path)!a}: the name is not UTF-8 or contains a carriage return. "
-                "Rename the file."
+                f"{name!a}: the name is not UTF-8 or contains a carriage return. Rename the file."
             )
         cells = {targets.columns[0]: relative.parts[0]}
         records.append(VideoRecord(relative.as_posix(), targets.read(cells, where=str(path))))
@@ -97,16 +96,20 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     return records
 
 
-def _is_utf8(path: Path) -> bool:
-    return str(path) == str(path).encode("utf-8", "ignore").decode("utf-8")
-
-
 def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord]:
     """Read a csv file: video, the columns of the target, optional columns, others as extra."""
+    required = ("video", *targets.columns)
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
-            _check_columns(table, reader.fieldnames or [], targets)
+            columns = reader.fieldnames or []
+            missing = [column for column in required if column not in columns]
+            if missing:
+                raise PipelineError(
+                    f"{table}, line 1: missing {', '.join(missing)}. Expected the columns "
+                    f"{','.join(required)} and optionally {','.join(_OPTIONAL_COLUMNS)}. "
+                    f"Received: {','.join(columns) or 'an empty file'}"
+                )
             rows = [(f"{table}, line {reader.line_num}", row) for row in reader]
     except FileNotFoundError:
         raise PipelineError(
@@ -117,23 +120,14 @@ def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord
             f"data.labels: expected a csv file. Received: {table} (a folder)"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise PipelineError(f"{table}: expected a csv file in UTF-8. {error}") from None
+        raise PipelineError(
+            f"{table}: expected a csv file in UTF-8. Received: {error}. Save it as UTF-8."
+        ) from None
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
     records = [_read_row(where, row, videos, targets) for where, row in rows]
     _check_rows([where for where, _ in rows], records, videos)
     return records
-
-
-def _check_columns(table: Path, columns: Sequence[str], targets: Targets) -> None:
-    required = ("video", *targets.columns)
-    missing = [column for column in required if column not in columns]
-    if missing:
-        raise PipelineError(
-            f"{table}, line 1: missing {', '.join(missing)}. Expected the columns "
-            f"{','.join(required)} and optionally {','.join(_OPTIONAL_COLUMNS)}. "
-            f"Received: {','.join(columns) or 'an empty file'}"
-        )
 
 
 def _read_row(where: str, row: _Row, videos: Path, targets: Targets) -> VideoRecord:
@@ -169,12 +163,10 @@ def _cell(row: Mapping[str, str | None], column: str) -> str:
 
 
 def _split(where: str, text: str) -> Split | None:
-    if not text:
-        return None
-    for split in SPLITS:
-        if text == split:
-            return split
-    raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
+    split = next((split for split in SPLITS if split == text), None)
+    if text and split is None:
+        raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
+    return split
 
 
 def _seconds(where: str, row: _Row, column: str) -> float | None:
@@ -203,7 +195,7 @@ def _relative_video(where: str, video: str, videos: Path) -> str:
 
 
 def _check_rows(places: Sequence[str], records: Sequence[VideoRecord], videos: Path) -> None:
-    """Refuse missing files, double rows, and a split in some rows only."""
+    """Refuse missing files, repeated rows, and a split in some rows only."""
     located = list(zip(places, records, strict=True))
     missing = [
         (where, record.video) for where, record in located if not (videos / record.video).exists()

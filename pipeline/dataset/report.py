@@ -18,7 +18,7 @@ class SplitSummary:
         videos: all videos, quarantined and damaged ones included.
         damaged: videos that are kept up to the damage.
         seconds: total duration of the videos that are not quarantined.
-        frames: number of frames kept of them.
+        frames: number of frames of these videos in the frame store.
     """
 
     target: str
@@ -35,7 +35,7 @@ class SplitSummary:
 
 
 def summarise(records: Sequence[VideoRecord]) -> list[SplitSummary]:
-    """Return a row for every target and split, in order, also where there is no video.
+    """Return a row for every target and split, also for those without videos.
 
     Args:
         records: decoded.

@@ -1,8 +1,7 @@
-"""Draw a data set: durations, frame rates, picture sizes, codecs, and videos by class and split."""
+"""Draw a data set: durations, frame rates, sizes, codecs, and videos by class and split."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -28,28 +27,28 @@ BINS = 20  # of the histograms
 
 _Item = TypeVar("_Item", str, float, tuple[int, int])
 
-_SPLIT_COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
-_USED: dict[str, Any] = {"color": PALETTE[0]}
-_VARIABLE_RATE: dict[str, Any] = {"color": PALETTE[1], "hatch": "////", "edgecolor": "white"}
-_UNKNOWN: dict[str, Any] = {"color": "#999999"}
-_UNUSED: dict[str, Any] = {"color": "#cccccc", "hatch": "xxxx", "edgecolor": NEUTRAL}
-_DAMAGED: dict[str, Any] = {"hatch": "////", "edgecolor": "white"}
+_Style = dict[str, Any]  # keyword arguments of bars
+_Series = tuple[str, Sequence[float], _Style]  # label, values, style
+
+_DAMAGED: _Style = {"hatch": "////", "edgecolor": "white"}
+_USED: _Style = {"color": PALETTE[0]}
+_VARIABLE_RATE: _Style = {"color": PALETTE[1], **_DAMAGED}
+_UNKNOWN: _Style = {"color": "#999999"}
+_UNUSED: _Style = {"color": "#cccccc", "hatch": "xxxx", "edgecolor": NEUTRAL}
 
 _WIDTH_INCHES = 13.5
 _PANELS_INCHES = 3.6
-_MOST_SIZES = 8
-_MOST_CODECS = 8
-_MOST_RATES = 3
+_MOST_SIZES, _MOST_CODECS, _MOST_RATES = 8, 8, 3
 _MOST_CLASSES = 200  # with more, the classes with the most and with the fewest videos are drawn
-_LOG_FROM = 50  # an axis is logarithmic if the largest value is this many times the smallest
-_FINE_LABELS_BELOW = 300  # a log axis with a larger range has labels at powers of ten only
+_LOG_FROM = 50  # largest value over smallest from which an axis is logarithmic
+_FINE_LABELS_BELOW = 300  # the same ratio, from which labels are at powers of ten only
 
 
 def data_picture(records: Sequence[VideoRecord], summary: Sequence[SplitSummary]) -> Figure:
     """Draw duration, frame rate, picture size and codec of all videos, and the class balance.
 
-    Suits 1 to 200 classes and any number of videos. A panel counts the videos whose value is
-    known; its title has the number of the others.
+    For 1 to 200 classes and any number of videos. A panel shows the known values; its title
+    counts the unknown ones.
 
     Args:
         records: decoded.
@@ -104,42 +103,29 @@ def _codecs_line(facts: Sequence[DecodeFacts]) -> str:
 
 
 def _draw_durations(axes: Axes, records: Sequence[VideoRecord]) -> None:
-    used, unused = (
-        [
-            record.seconds
-            for record in records
-            if record.seconds is not None and record.is_usable is is_usable
-        ]
-        for is_usable in (True, False)
-    )
+    seconds = [(record.is_usable, record.seconds) for record in records]
+    used = [value for is_usable, value in seconds if is_usable and value is not None]
+    unused = [value for is_usable, value in seconds if not is_usable and value is not None]
     known = used + unused
     median = f"median {np.median(known):.3g} s" if known else ""
     _set_title(axes, "Duration", median, n_unknown=len(records) - len(known))
     axes.set_xlabel("Seconds")
-    _draw_histogram(axes, [_Series("used", used, _USED), _Series("quarantined", unused, _UNUSED)])
+    _draw_histogram(axes, [("used", used, _USED), ("quarantined", unused, _UNUSED)])
 
 
 def _draw_rates(axes: Axes, facts: Sequence[DecodeFacts]) -> None:
-    styles = [
-        ("constant", False, _USED),
-        ("variable", True, _VARIABLE_RATE),
-        ("unknown which", None, _UNKNOWN),
+    known = [fact for fact in facts if fact.source_fps is not None]
+    by_kind: dict[bool | None, list[float]] = {False: [], True: [], None: []}
+    for fact in known:
+        by_kind[fact.is_variable_rate].append(fact.source_fps or 0.0)
+    series: list[_Series] = [
+        ("constant", by_kind[False], _USED),
+        ("variable", by_kind[True], _VARIABLE_RATE),
+        ("unknown which", by_kind[None], _UNKNOWN),
     ]
-    series = [
-        _Series(
-            label,
-            [
-                fact.source_fps
-                for fact in facts
-                if fact.source_fps is not None and fact.is_variable_rate is is_variable
-            ],
-            style,
-        )
-        for label, is_variable, style in styles
-    ]
-    rates = Counter(round(rate, 2) for group in series for rate in group.values)
+    rates = Counter(round(rate, 2) for _, values, _ in series for rate in values)
     common = [f"{rate:g} ({count:,})" for rate, count in _most_common(rates, _MOST_RATES)]
-    _set_title(axes, "Source fps", ", ".join(common), n_unknown=len(facts) - rates.total())
+    _set_title(axes, "Source fps", ", ".join(common), n_unknown=len(facts) - len(known))
     axes.set_xlabel("Frames per second")
     _draw_histogram(axes, series)
 
@@ -171,9 +157,9 @@ def _draw_balance(axes: Axes, classes: Sequence[Sequence[SplitSummary]], *, poin
     """Draw one bar a class: used videos by split, then the quarantined ones."""
     rows = np.arange(len(classes))
     left = np.zeros(len(classes), np.int64)
-    layers: list[tuple[str, list[int], dict[str, Any]]] = []
+    layers: list[tuple[str, list[int], _Style]] = []
     for index, split in enumerate(SPLITS):
-        colour = {"color": _SPLIT_COLOURS[split]}
+        colour = {"color": PALETTE[index]}
         layers.append((split, [group[index].intact for group in classes], colour))
         damaged = [group[index].damaged for group in classes]
         layers.append((f"{split}, damaged", damaged, {**colour, **_DAMAGED}))
@@ -200,40 +186,22 @@ def _draw_balance(axes: Axes, classes: Sequence[Sequence[SplitSummary]], *, poin
     _format_counts(axes, axes.xaxis)
 
 
-@dataclass(frozen=True)
-class _Series:
-    """Values that are drawn in one style, stacked on those of other series."""
-
-    label: str
-    values: Sequence[float]
-    style: dict[str, Any]
-
-
 def _draw_histogram(axes: Axes, groups: Sequence[_Series]) -> None:
     """Stack the histograms of ``groups``; empty groups are left out."""
     axes.set_ylabel("Videos")
-    known = np.array([value for series in groups for value in series.values])
+    known = np.array([value for _, values, _ in groups for value in values])
     if not known.size:
         axes.set_xticks([])
         _format_counts(axes, axes.yaxis)
         return
     edges, is_log = _bin_edges(known)
     bottom = np.zeros(len(edges) - 1, np.int64)
-    for series in groups:
-        if not series.values:
-            continue
-        counts, _ = np.histogram(np.clip(series.values, edges[0], edges[-1]), edges)
-        axes.bar(
-            edges[:-1],
-            counts,
-            width=np.diff(edges),
-            bottom=bottom,
-            align="edge",
-            label=series.label,
-            linewidth=0,
-            **series.style,
-        )
-        bottom += counts
+    bars: _Style = {"width": np.diff(edges), "align": "edge", "linewidth": 0}
+    for label, values, style in groups:
+        if values:
+            counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+            axes.bar(edges[:-1], counts, bottom=bottom, label=label, **bars, **style)
+            bottom += counts
     axes.set_ylim(0, 1.25 * bottom.max())  # room for the legend
     axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=8)
     _format_counts(axes, axes.yaxis)
@@ -252,9 +220,9 @@ def _draw_histogram(axes: Axes, groups: Sequence[_Series]) -> None:
 
 
 def _bin_edges(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
-    """Return edges, float64 [BINS + 1], and whether they are evenly spaced on a log axis.
+    """Return edges, float64 [BINS + 1], and whether the axis is logarithmic.
 
-    Equal values share one bin around them. On a log axis, 0 is counted in the first bin.
+    If all values are equal, there is one bin around them. On a log axis, the first bin counts 0.
     """
     low, high = float(values.min()), float(values.max())
     if low == high:

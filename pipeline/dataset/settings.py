@@ -8,7 +8,7 @@ from pipeline.common.settings import OpenFraction, Section, Text
 
 
 class DataSection(Section):
-    """Videos and labels.
+    """The videos and their labels.
 
     Attributes:
         videos: folder of videos, relative to the repository or absolute.
@@ -21,7 +21,12 @@ class DataSection(Section):
 
 
 class CatalogSection(Section):
-    """Computed splits: fraction of the videos in val and test, by group."""
+    """How splits are computed where the labels give none.
+
+    Attributes:
+        val_share, test_share: fractions of the videos.
+        seed: of the hash that assigns groups to splits.
+    """
 
     val_share: OpenFraction = 0.10
     test_share: OpenFraction = 0.15

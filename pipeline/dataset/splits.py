@@ -1,7 +1,7 @@
-"""Assign groups and splits, so that no test video resembles a training video.
+"""Assign groups and splits. All videos of a group are in one split.
 
-Groups are split, not videos: by a hash of the group's name alone, so that a video does not move
-to another split when other videos are added.
+A hash of the group's name decides the split of the group, so a video does not move to another
+split when other videos are added.
 """
 
 import hashlib
@@ -48,10 +48,11 @@ def assign_splits(
 
 
 def merge_groups(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
-    """Join groups that share a video with the same content; the first name in order is kept.
+    """Join groups that contain copies of one video; the alphabetically first name is kept.
 
     Args:
-        hashes: content hash of each video; videos with an empty hash join nothing.
+        groups: name of the group of each video.
+        hashes: content hash of each video; an empty hash is not compared.
 
     >>> merge_groups(["a", "b", "c"], ["1", "2", "2"])
     ['a', 'b', 'b']
@@ -73,7 +74,7 @@ def merge_groups(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
 
 
 def split_of(group: str, catalog: CatalogSection) -> Split:
-    """Return the computed split of a group, which depends on its name and the seed only."""
+    """Return the computed split of a group; it depends on the name and the seed only."""
     draw = _uniform_hash(group, catalog.seed)
     if draw < catalog.test_share:
         return "test"
@@ -87,7 +88,7 @@ def _uniform_hash(group: str, seed: int) -> float:
 
 
 def _train_or_val(record: VideoRecord, catalog: CatalogSection) -> VideoRecord:
-    """Take val from a given train split: published splits often have train and test only."""
+    """Return the record with split ``val`` for a share of the groups of a given train split."""
     share = catalog.val_share / (1 - catalog.test_share)
     if record.split == "train" and _uniform_hash(record.group, catalog.seed) < share:
         return replace(record, split="val")
@@ -103,7 +104,7 @@ def _check_copies(records: Sequence[VideoRecord]) -> None:
         if other.target != record.target:
             raise PipelineError(
                 f"{other.name} ({other.target}) and {record.name} ({record.target}) have the "
-                "same content but different targets. Keep the correct one."
+                "same content but different targets. Delete the wrong one or correct its target."
             )
 
 
@@ -126,8 +127,8 @@ def _warn_of_small_splits(records: Sequence[VideoRecord], catalog: CatalogSectio
         received = counts[split] / len(records)
         if received < share / 2:
             logger.warning(
-                "The %s split has %.0f %% of the videos, but catalog.%s_share is %.0f %%: groups "
-                "are few or of uneven size. Another catalog.seed gives another split.",
+                "The %s split has %.0f %% of the videos, but catalog.%s_share is %.0f %%: there "
+                "are few groups, or their sizes differ. Another catalog.seed gives other splits.",
                 split,
                 100 * received,
                 split,

@@ -1,8 +1,7 @@
-"""Audits of an evaluation: reasons why its scores may not be trusted.
+"""Audits of an evaluation: does the model use time, and can its scores be trusted?
 
-time: the model ignores the order of frames. length: the length of a clip gives the target away.
-leaks: test videos are copies of training videos. labels: targets are wrong. To add an audit,
-write a function that returns a ``Finding`` and call it in ``stages/evaluate.py``.
+To add an audit, write a function that returns a ``Finding`` and call it in
+``stages/evaluate.py``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_csv
 from pipeline.common.findings import Finding
-from pipeline.common.paths import LABEL_ISSUES, NEAR_DUPLICATES
+from pipeline.common.paths import CATALOG, LABEL_ISSUES, NEAR_DUPLICATES
 from pipeline.common.records import VideoRecord
 from pipeline.common.tables import count_of
 from pipeline.evaluation.near_duplicates import MAX_DISTANCE, NearDuplicate
@@ -38,8 +37,9 @@ def time_audit(
     """Check that the model loses more than 0.05 when the frames of each clip are shuffled.
 
     Args:
-        predictions: of the clips as they are.
-        reversed_, one_frame: with reversed frames, with the middle frame only.
+        predictions: for the clips as they are.
+        shuffled, reversed_, one_frame: for clips with shuffled frames, with reversed frames, and
+            with the middle frame repeated.
     """
     as_is, without_order, backwards, still = (
         float(part.video_scores.mean()) for part in (predictions, shuffled, reversed_, one_frame)
@@ -55,9 +55,8 @@ def time_audit(
     is_ok = as_is - without_order > MIN_TIME_LOSS
     if not is_ok:
         sentence = (
-            f"Frame order hardly matters: {numbers} The model uses what the frames show, not how "
-            "it moves. A model without a recurrent layer (model.temporal.recurrent: none) may do "
-            "as well."
+            f"Frame order hardly matters: {numbers} The model uses appearance, not motion. "
+            "A model without a recurrent layer (model.temporal.recurrent: none) may do as well."
         )
     elif low <= 0:
         sentence = (
@@ -86,12 +85,13 @@ def time_audit(
 def length_audit(
     predictions: Predictions, baseline: Score, *, constant: float, clips: int
 ) -> Finding:
-    """Check that the model is better than clip lengths alone by more than 0.1.
+    """Check that the model scores more than 0.1 above a baseline that sees only clip lengths.
 
-    It passes, too, when lengths are not certainly better than a constant answer: then the model
-    is poor for another reason.
+    The audit also passes when the interval of that baseline includes the constant answer: then
+    lengths are not informative, and the model is poor for another reason.
 
     Args:
+        predictions: for the test videos.
         baseline: mean video score of ``Task.length_baseline``, with its interval.
         constant: ``Task.constant_baseline``.
         clips: number of clips of the two baselines.
@@ -127,11 +127,7 @@ def length_audit(
 
 
 def leaks_audit(pairs: Sequence[NearDuplicate], *, videos: int) -> Finding:
-    """Check that no videos of different splits look alike.
-
-    Args:
-        videos: number of hashed videos.
-    """
+    """Check that no two of the ``videos`` hashed videos are near-duplicates across splits."""
     test_videos = {
         name
         for pair in pairs
@@ -157,19 +153,15 @@ def leaks_audit(pairs: Sequence[NearDuplicate], *, videos: int) -> Finding:
 
 
 def check_groups_apart(records: Sequence[VideoRecord]) -> None:
-    """Refuse a catalog with one group in two splits.
-
-    Raises:
-        PipelineError: names two videos of the group.
-    """
+    """Raise a PipelineError if videos of one group are in two splits."""
     first: dict[str, VideoRecord] = {}
     for record in records:
         other = first.setdefault(record.group, record)
         if record.group and other.split != record.split:
             raise PipelineError(
-                f"{other.name} ({other.split}) and {record.name} ({record.split}) are in one "
-                f"group ({record.group}), so the scores are not valid. Build the catalog again "
-                "with: dvc repro --force catalog"
+                f"{CATALOG}: {other.name} ({other.split}) and {record.name} ({record.split}) are "
+                f"in different splits, expected one split for their group, {record.group}. Build "
+                "the catalog again with: dvc repro --force catalog"
             )
 
 
@@ -178,8 +170,8 @@ class DoubtfulLabel:
     """A video whose target a model contradicts.
 
     Attributes:
-        suggested: target that the model gives.
-        quality: 0 (certainly wrong) to 1.
+        suggested: the predicted target.
+        quality: of the label, from 0 (certainly wrong) to 1.
     """
 
     video: str
@@ -192,28 +184,20 @@ class DoubtfulLabel:
 def find_doubtful_labels(
     predictions: Predictions, splits: Mapping[str, str]
 ) -> list[DoubtfulLabel] | None:
-    """Return the videos with doubtful targets, most doubtful first.
+    """Return the videos with doubtful labels, most doubtful first; None without such a check.
 
     Args:
         predictions: for videos that the model was not trained on.
         splits: name -> split of these videos.
-
-    Returns:
-        None when the task has no such check.
     """
     issues = predictions.task.label_issues(predictions.targets, predictions.outputs)
     if issues is None:
         return None
-    return [
-        DoubtfulLabel(
-            video=predictions.videos[issue.index],
-            split=splits[predictions.videos[issue.index]],
-            target=predictions.targets[issue.index],
-            suggested=issue.suggested,
-            quality=issue.quality,
-        )
-        for issue in issues
-    ]
+    doubtful = []
+    for issue in issues:
+        video, target = predictions.videos[issue.index], predictions.targets[issue.index]
+        doubtful.append(DoubtfulLabel(video, splits[video], target, issue.suggested, issue.quality))
+    return doubtful
 
 
 def labels_audit(
@@ -223,12 +207,12 @@ def labels_audit(
     source: str,
     table: Path = LABEL_ISSUES,
 ) -> Finding:
-    """Check that at most 5 % of the targets are doubtful.
+    """Check that at most 5 % of the labels are doubtful.
 
     Args:
-        predictions: source of ``doubtful``.
-        source: of the predictions, in plural, such as ``predictions of test videos``.
-        table: where the doubtful targets are listed.
+        predictions: as for ``find_doubtful_labels``.
+        source: description of the predictions, in plural.
+        table: csv file of the doubtful labels.
     """
     videos = len(predictions.videos)
     share = len(doubtful) / videos
@@ -253,7 +237,7 @@ def labels_audit(
 
 
 def write_doubtful_labels_csv(path: Path, doubtful: Sequence[DoubtfulLabel]) -> None:
-    """Write one row a doubtful target, most doubtful first."""
+    """Write one row a doubtful label, most doubtful first."""
     write_csv(
         path,
         [column.name for column in fields(DoubtfulLabel)],

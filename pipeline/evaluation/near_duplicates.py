@@ -1,8 +1,7 @@
-"""Find videos of different splits that look alike: testing on them measures memory.
+"""Find near-duplicates across splits, which would inflate the test scores.
 
-A few frames of each video are hashed with a perceptual hash (``imagehash.phash``: the signs of
-the lowest cosine coefficients, 64 bits), which compression, size and colours hardly change.
-Without it, copies of one video that are not byte-identical inflate the scores unnoticed. Source:
+Some frames of each video are hashed with a perceptual hash (``imagehash.phash``: the signs of the
+lowest cosine coefficients, 64 bits), which compression, size and colours hardly change. Source:
 Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.
 """
 
@@ -32,7 +31,7 @@ _CHUNK_CELLS = 1 << 18  # of a block of distances
 
 @dataclass(frozen=True)
 class HashedVideo:
-    """A video as the hashes of its frames.
+    """The perceptual hashes of a video.
 
     Attributes:
         hashes: uint64 [F].
@@ -51,7 +50,7 @@ class NearDuplicate:
 
     Attributes:
         seconds_a, seconds_b: time of these frames in their files.
-        distance: of the videos, in bits; see ``find_near_duplicates``.
+        distance: of the videos in bits, see ``find_near_duplicates``.
     """
 
     video_a: str
@@ -64,12 +63,7 @@ class NearDuplicate:
 
 
 def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[HashedVideo]:
-    """Hash the usable videos of a frame store; videos with flat frames only are left out.
-
-    Args:
-        folder: of the frame store.
-        records: with facts.
-    """
+    """Hash the usable videos of the frame store ``folder`` that have a frame with contrast."""
     decode = read_frame_settings(folder)
     usable = [(record, record.facts.key) for record in records if record.facts and record.is_usable]
     hashed = (
@@ -88,18 +82,18 @@ def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[Has
 def hash_video(
     frames: NDArray[np.uint8], *, name: str, split: str, fps: float, start_seconds: float = 0.0
 ) -> HashedVideo | None:
-    """Hash evenly spread frames of a video; None when all of them are flat.
+    """Hash evenly spread frames of a video; None when all of them lack contrast.
 
     Args:
         frames: uint8 [N, H, W, 3], RGB, ``fps`` of them a second.
-        start_seconds: time of the first one in its file.
+        start_seconds: time of the first frame in its file.
     """
     parts = np.arange(FRAMES_HASHED)
     chosen = (2 * parts + 1) * len(frames) // (2 * FRAMES_HASHED)
     chosen = chosen[[frames[index].std() >= _MIN_CONTRAST for index in chosen]]
     if not len(chosen):
         return None
-    chosen = chosen[parts * len(chosen) // FRAMES_HASHED]  # others replace flat ones
+    chosen = chosen[parts * len(chosen) // FRAMES_HASHED]  # again FRAMES_HASHED, some repeated
     hashes = [
         int.from_bytes(np.packbits(imagehash.phash(Image.fromarray(frames[index])).hash).tobytes())
         for index in chosen
@@ -112,41 +106,38 @@ def find_near_duplicates(
 ) -> list[NearDuplicate]:
     """Return the pairs of videos of different splits that look alike, closest first.
 
-    The distance of two videos is that of the median frame of one to its nearest frame in the
-    other, in bits; the smaller of the two directions. One common frame, such as a title or a
-    plain background, is not enough.
+    The distance of video A to B is the median, over the frames of A, of the distance to the
+    nearest frame of B, in bits. The smaller of A to B and B to A counts. One common frame, such
+    as a title, is not enough.
     """
     by_split: dict[str, list[HashedVideo]] = {}
     for video in videos:
         by_split.setdefault(video.split, []).append(video)
-    pairs = [
-        _near_duplicate(a, b, distance)
-        for videos_a, videos_b in combinations(by_split.values(), 2)
-        for a, b, distance in _close_pairs(videos_a, videos_b, max_distance)
-    ]
+    pairs = []
+    for videos_a, videos_b in combinations(by_split.values(), 2):
+        for a, b, distance in _close_pairs(videos_a, videos_b, max_distance):
+            bits = np.bitwise_count(a.hashes[:, None] ^ b.hashes[None])
+            row, column = np.unravel_index(int(bits.argmin()), bits.shape)
+            times = float(a.seconds[row]), float(b.seconds[column])
+            pairs.append(
+                NearDuplicate(a.name, a.split, times[0], b.name, b.split, times[1], distance)
+            )
     return sorted(pairs, key=lambda pair: (pair.distance, pair.video_a, pair.video_b))
 
 
 def write_near_duplicates_csv(path: Path, pairs: Sequence[NearDuplicate]) -> None:
-    """Write one row a pair, closest first, at most 1000."""
-    write_csv(
-        path,
-        [column.name for column in fields(NearDuplicate)],
-        [
-            {
-                **vars(pair),
-                "seconds_a": f"{pair.seconds_a:.3f}",
-                "seconds_b": f"{pair.seconds_b:.3f}",
-            }
-            for pair in pairs[:_MAX_PAIRS]
-        ],
-    )
+    """Write one row a pair, closest first, at most 1,000."""
+    rows = []
+    for pair in pairs[:_MAX_PAIRS]:
+        times = {name: f"{getattr(pair, name):.3f}" for name in ("seconds_a", "seconds_b")}
+        rows.append(vars(pair) | times)
+    write_csv(path, [column.name for column in fields(NearDuplicate)], rows)
 
 
 def _close_pairs(
     videos_a: Sequence[HashedVideo], videos_b: Sequence[HashedVideo], max_distance: int
 ) -> Iterator[tuple[HashedVideo, HashedVideo, int]]:
-    """Yield pairs and their distance, computed in blocks of some rows."""
+    """Yield pairs and their distance, computed in blocks of rows to limit the memory."""
     hashes_a, hashes_b = (
         np.stack([video.hashes for video in videos]) for videos in (videos_a, videos_b)
     )
@@ -171,17 +162,3 @@ def _distances(hashes_a: NDArray[np.uint64], hashes_b: NDArray[np.uint64]) -> ND
         for nearest in (nearest_to_a, nearest_to_b)
     ]
     return np.minimum(*medians)
-
-
-def _near_duplicate(a: HashedVideo, b: HashedVideo, distance: int) -> NearDuplicate:
-    bits = np.bitwise_count(a.hashes[:, None] ^ b.hashes[None])
-    row, column = np.unravel_index(int(bits.argmin()), bits.shape)
-    return NearDuplicate(
-        video_a=a.name,
-        split_a=a.split,
-        seconds_a=float(a.seconds[row]),
-        video_b=b.name,
-        split_b=b.split,
-        seconds_b=float(b.seconds[column]),
-        distance=distance,
-    )

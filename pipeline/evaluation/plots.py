@@ -1,6 +1,7 @@
 """Training curves by epoch."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,8 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.common.charts import NEUTRAL, PALETTE, Chart, style_axes
+from pipeline.common.files import read_csv
 
 _MAX_MARKED_EPOCHS = 40  # with more epochs, one marker each would overlap
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return one row an epoch of models/history.csv, by column."""
+    return [{column: float(cell) for column, cell in row.items()} for row in read_csv(path)]
 
 
 def training_chart(

@@ -35,7 +35,7 @@ class Predictions:
 
     Raises:
         ValueError: the fields have different lengths.
-        PipelineError: a target is unknown to the task, or an output is not valid.
+        PipelineError: the task does not know a target, or an output is invalid.
     """
 
     videos: tuple[str, ...]
@@ -63,7 +63,7 @@ class Predictions:
 
     @property
     def resampling_groups(self) -> tuple[str, ...]:
-        """The group of each video, or else the video itself: unit of the bootstrap."""
+        """Return the resampling group of each video: its group, or the video itself."""
         return tuple(
             f"group {group}" if group else f"video {video}"
             for video, group in zip(self.videos, self.groups, strict=True)
@@ -71,7 +71,7 @@ class Predictions:
 
     @property
     def video_scores(self) -> NDArray[np.float64]:
-        """float64 [N], 0 to 1: how good each output is; 1 is right."""
+        """Return float64 [N], the score of each output from 0 to 1; 1 is right."""
         return self.task.video_scores(self.targets, self.outputs)
 
     def rows(self, indices: Sequence[int]) -> Self:
@@ -106,17 +106,23 @@ class Predictions:
         except FileNotFoundError:
             raise PipelineError(f"{path}: no such file. Run: dvc repro evaluate") from None
         if not rows:
-            raise PipelineError(f"{path}: expected at least one row of predictions.")
+            raise PipelineError(
+                f"{path}: expected at least one row of predictions. Received: none. "
+                "Run: dvc repro evaluate"
+            )
         n_columns = sum(column is not None for column in rows[0])
         for line, row in enumerate(rows, start=2):
             # DictReader puts extra cells under None, and None into missing cells.
             if None in row or None in row.values():
                 raise PipelineError(
-                    f"{path}, line {line}: expected {n_columns} cells, as in the header."
+                    f"{path}, line {line}: expected {n_columns} cells, as in the header. "
+                    f"Received: {'more' if None in row else 'fewer'}. Run: dvc repro evaluate"
                 )
-        missing = [column for column in _VIDEO_COLUMNS if column not in rows[0]]
-        if missing:
-            raise PipelineError(f"{path}: expected the columns {', '.join(missing)}.")
+        if not rows[0].keys() >= set(_VIDEO_COLUMNS):
+            raise PipelineError(
+                f"{path}: expected the columns {', '.join(_VIDEO_COLUMNS)}. "
+                f"Received: {', '.join(rows[0])}. Run: dvc repro evaluate"
+            )
         task, targets, outputs = task_class(task_type).read_predictions(
             [
                 {column: cell for column, cell in row.items() if column not in _VIDEO_COLUMNS}
@@ -143,13 +149,13 @@ def predict_videos(
     *,
     frame_order: "FrameOrder | None" = None,
 ) -> Predictions:
-    """Predict every video: its clips are predicted and combined by ``task``.
+    """Predict the clips of every video and combine their outputs with ``task``.
 
     Args:
-        frame_order: show the model the real frames of each clip in another order.
+        frame_order: order of the real frames of each clip; as they are by default.
 
     Raises:
-        PipelineError: a clip has no real frame, or an output is not valid.
+        PipelineError: a clip has no real frame, or an output is invalid.
     """
     from pipeline.model.prediction import predict_arrays
 
@@ -183,7 +189,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
 
 
 def without(predictions: Predictions | None, videos: Collection[str]) -> Predictions | None:
-    """Return the predictions of all other videos; None when there is no other."""
+    """Return the predictions without those of ``videos``; None when none is left."""
     if predictions is None:
         return None
     kept = [index for index, video in enumerate(predictions.videos) if video not in videos]
@@ -193,9 +199,9 @@ def without(predictions: Predictions | None, videos: Collection[str]) -> Predict
 def on_same_videos(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
     """Return the predictions of both for their common videos, in the order of ``b``.
 
-    Rows with the same name are paired in their order, and left out when one side has more of
-    them. Targets and groups are those of ``b``: a corrected target counts for both. The task of
-    both is the union of the two, that of ``b`` first.
+    Rows with the same name are paired in their order; they are left out when the two sides have
+    different numbers of them. Targets and groups are those of ``b``, so that a corrected target
+    counts for both. The task of both is the union of the two tasks.
 
     Raises:
         PipelineError: there is no common video.

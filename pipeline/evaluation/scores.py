@@ -16,10 +16,8 @@ from pipeline.evaluation.settings import EvaluateSection
 def score_predictions(predictions: Predictions, section: EvaluateSection) -> dict[str, Score]:
     """Return every score of the task, with intervals.
 
-    A score without a mistake has the interval (1, 1): resampling cannot show a mistake that the
-    test set does not hold. Resampled test sets are noisier than the test set, and noise only
-    increases the calibration error, so its interval is biased upwards; for a well calibrated
-    model it can lie above the score.
+    Without a mistake in the test set, the interval of an accuracy is (1, 1). The interval of the
+    calibration error is biased upwards, because resampling adds noise; it can be above the score.
     """
     resampling = section.resampling(predictions.resampling_groups)
     resampling.warn_if_few_groups()
@@ -74,14 +72,13 @@ def paired_differences(
 ) -> dict[str, Difference]:
     """Compare two models on their common videos, see ``on_same_videos``.
 
-    Both are scored on the same resampled test sets, so what makes a test set hard or easy for
-    both cancels: the interval of the difference is narrower than those of the two scores suggest,
-    and two models with equal outputs differ by exactly 0. Source: Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993, section 8.3.
+    Both are scored on the same resampled test sets, so the interval of the difference is narrower
+    than those of the two scores suggest, and equal outputs differ by exactly 0. Source: Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993, section 8.3.
 
     Args:
         a, b: such as the champion and the challenger.
-        metrics: scores that are functions of sums; the compared metrics of the task by default.
+        metrics: keys of ``Task.scores``; by default ``Task.compared_metrics``.
 
     Raises:
         PipelineError: there is no common video.
@@ -99,9 +96,8 @@ def paired_differences(
         low, high = percentile_interval(
             resampled_b[metric] - resampled_a[metric], section.confidence
         )
-        differences[metric] = Difference(
-            value_a, value_b, value_b - value_a, low, high, len(b.videos)
-        )
+        difference = value_b - value_a
+        differences[metric] = Difference(value_a, value_b, difference, low, high, len(b.videos))
     return differences
 
 

@@ -12,7 +12,7 @@ class EvaluateSection(Section):
     """Bootstrap intervals of scores.
 
     Attributes:
-        confidence: probability content of the intervals.
+        confidence: coverage probability of the intervals.
         bootstrap_samples: number of resampled test sets.
     """
 
@@ -20,5 +20,5 @@ class EvaluateSection(Section):
     bootstrap_samples: PositiveInt = 1000
 
     def resampling(self, groups: "list[str] | tuple[str, ...]") -> Resampling:
-        """Return the resampled test sets of videos in these groups."""
+        """Return the resampled test sets for the group of each video."""
         return Resampling(groups, self.bootstrap_samples, self.confidence, _SEED)

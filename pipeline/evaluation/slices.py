@@ -1,7 +1,4 @@
-"""Scores of test videos that have something in common: their length, codec, camera.
-
-A slice of a few videos shows nothing, so values that few videos have are merged.
-"""
+"""Scores of slices: test videos with a common property, such as length, codec or camera."""
 
 import math
 from collections import Counter
@@ -21,10 +18,10 @@ MIN_VIDEOS = 10  # of a slice
 
 _UNKNOWN = "not known"
 _MAX_RANGES = 4
-_MAX_NUMBERS = 8  # a quantity with at most so many values is not cut into ranges
-_MAX_SIZES = 8  # of pictures; with more, their numbers of pixels are cut into ranges
+_MAX_NUMBERS = 8  # more different numbers are cut into ranges
+_MAX_SIZES = 8  # for more picture sizes, numbers of pixels are cut into ranges
 
-# One value a video. Numbers are cut into ranges, texts are slices. None and NaN: unknown.
+# One value a video. Numbers are cut into ranges, each text is a slice. None and NaN: unknown.
 Values = Sequence[float | None] | Sequence[str | None]
 
 
@@ -65,7 +62,7 @@ def find_slices(
 
 
 def video_properties(records: Sequence[VideoRecord], masks: NDArray[np.bool_]) -> dict[str, Values]:
-    """Return the values that slices are formed by, of each video.
+    """Return property -> value of each video, by which slices are formed.
 
     To slice by another field of the decode index, add a line here.
 
@@ -73,11 +70,14 @@ def video_properties(records: Sequence[VideoRecord], masks: NDArray[np.bool_]) -
         records: N, with facts.
         masks: bool [N, T], True for a real frame.
     """
+    padding = 1 - masks.mean(axis=1)
     facts = [record.facts or DecodeFacts(key="") for record in records]
     extra = records[0].extra if records else {}
     return {
         "clip_frames": [float(count) for count in masks.sum(axis=1)],
-        "padding_share": [_padding(float(share)) for share in 1 - masks.mean(axis=1)],
+        "padding_share": np.select(
+            [padding == 0, padding <= 0.5], ["none", "up to half"], "more than half"
+        ).tolist(),
         "source_fps": [fact.source_fps for fact in facts],
         "resolution": _resolutions([fact.upright_size for fact in facts]),
         "duration_seconds": [record.seconds for record in records],
@@ -98,13 +98,11 @@ def score_slices(
 ) -> list[Slice]:
     """Score each slice, worst first.
 
-    The worst is the one with the lowest upper end of its interval: even at best it is poor. By
-    the lower end or by the score, the smallest slices would be first, which are the least
-    certain. Slices that stay too small in spite of merging are last. A property with one value
-    for all videos gives no slice.
+    Slices are sorted by the upper end of their interval: the first one is poor even at best. By
+    the lower end or the score, the smallest and least certain slices would be first. Slices with
+    fewer than ``min_videos`` are last. A property with one value for all videos gives no slice.
 
-    Groups are resampled out of all videos, as for the scores. The interval is one point when
-    all videos of a slice have the same score.
+    Groups are resampled out of all videos, as for the scores.
 
     Args:
         properties: name -> value of each predicted video.
@@ -138,9 +136,9 @@ def score_slices(
 def slice_names(values: Values, *, min_videos: int) -> list[str]:
     """Return the name of the slice of each video.
 
-    Numbers: up to eight different ones are slices, more are cut into up to four ranges of about
+    Up to eight different numbers are a slice each, more are cut into up to four ranges of about
     equal size; neighbours are merged until each slice has ``min_videos``. Texts with fewer videos
-    are merged as others.
+    are merged as ``others``.
 
     >>> slice_names([1.0, 1.0, 2.0, 3.0], min_videos=2)
     ['1', '1', '2 to 3', '2 to 3']
@@ -172,7 +170,7 @@ def write_slices_csv(path: Path, slices: Sequence[Slice]) -> None:
 
 
 def _ranges(numbers: NDArray[np.float64], min_videos: int) -> list[str]:
-    """Cut between values so that each range has enough videos; the last one takes the rest."""
+    """Cut numbers into ranges that each have enough videos; the last one takes the rest."""
     known = numbers[~np.isnan(numbers)]
     if not known.size:
         return [_UNKNOWN] * len(numbers)
@@ -200,12 +198,6 @@ def _ranges(numbers: NDArray[np.float64], min_videos: int) -> list[str]:
         _UNKNOWN if math.isnan(number) else names[index]
         for number, index in zip(numbers, range_of_video, strict=True)
     ]
-
-
-def _padding(share: float) -> str:
-    if share == 0:
-        return "none"
-    return "up to half" if share <= 0.5 else "more than half"
 
 
 def _resolutions(sizes: Sequence[tuple[int, int] | None]) -> Values:

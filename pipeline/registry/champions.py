@@ -15,28 +15,26 @@ import json
 import logging
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_json
 from pipeline.common.tables import align_columns
-from pipeline.registry.versions import CHAMPION, version_with_alias
+from pipeline.registry.versions import CHAMPION, if_exists, version_with_alias
 from pipeline.tracking.provenance import UNKNOWN
-from pipeline.tracking.store import MISSING, connect, mlflow_errors, shown_uri, store_uri
+from pipeline.tracking.store import connect, mlflow_errors, shown_uri, store_uri
 
 logger = logging.getLogger(__name__)
 
 Action = Literal["promoted", "rolled back"]
-Step = Literal["gate", "champion"]
 
 # Printed after a promotion and a rollback.
 RESTART_SERVERS = (
@@ -45,10 +43,6 @@ RESTART_SERVERS = (
 
 _TAG_PREFIX = "champion."
 _MAX_REASON = 1000  # characters; PostgreSQL and MySQL keep 5,000 of a tag
-_WAITING: dict[Step, str] = {
-    "gate": "Another promotion of %s is running; waiting for it.",
-    "champion": "The champion of %s is being changed; waiting.",
-}
 
 
 class _OtherChampionError(PipelineError):
@@ -79,74 +73,51 @@ class Record:
         return key, json.dumps(asdict(self), ensure_ascii=False)
 
 
-def records_in(tags: Mapping[str, str]) -> list[Record]:
-    """Return the records among the tags of a registered model, the oldest first."""
-    keys = sorted(key for key in tags if key.startswith(_TAG_PREFIX))
-    return [Record(**json.loads(tags[key])) for key in keys]
+class History(NamedTuple):
+    """The history of champions.
+
+    records: those whose move happened, the oldest first.
+    succession: versions that rollbacks go back through; the last one is the champion or, when
+        there is none now, the last champion.
+    rolled_back: version -> when and why, such as "on 2026-01-02: it was slow"; without those
+        that became champion again.
+    """
+
+    records: list[Record]
+    succession: list[int]
+    rolled_back: dict[int, str]
 
 
-def effective(records: Sequence[Record], champion: int | None) -> list[Record]:
-    """Return the records whose move happened, in their order.
+def champion_history(records: Sequence[Record], champion: int | None) -> History:
+    """Combine records of changes to the history.
+
+    A rollback removes the versions that it leaves from the succession, so that the next one
+    goes further back. A champion that was set by hand counts as promoted.
 
     Args:
         records: the oldest first.
         champion: the version that has the alias now.
     """
     champions_after = [*(record.previous for record in records), champion][1:]
-    return [
-        record
-        for record, after in zip(records, champions_after, strict=True)
-        if after != record.previous
-    ]
+    history = History([], [], {})
+    _, succession, rolled_back = history
 
+    def append(version: int | None) -> None:
+        if version is not None and succession[-1:] != [version]:
+            succession.append(version)
 
-def succession(records: Sequence[Record], champion: int | None) -> list[int]:
-    """Return the versions that rollbacks go back through; the last one is the champion.
-
-    A rollback removes the versions that it leaves, so that the next one goes further back. A
-    champion that was set by hand counts as promoted.
-
-    Args:
-        records, champion: as for ``effective``. Without a champion now, the last version is
-            the last champion.
-    """
-    line: list[int] = []
-    for record in effective(records, champion):
-        _apply(line, record)
-    _append(line, champion)
-    return line
-
-
-def rolled_back(records: Sequence[Record], champion: int | None, version: int) -> str:
-    """Return when and why ``version`` was rolled back; "" if it was not, or returned since.
-
-    A rollback over several champions rolls all of them back.
-    """
-    reason = ""
-    line: list[int] = []
-    for record in effective(records, champion):
-        removed = _apply(line, record)
-        if record.version == version:
-            reason = ""
-        elif version in removed:
-            reason = f"on {record.time[:10]}: {record.reason}"
-    return reason
-
-
-def _append(line: list[int], version: int | None) -> None:
-    if version is not None and line[-1:] != [version]:
-        line.append(version)
-
-
-def _apply(line: list[int], record: Record) -> list[int]:
-    """Change the succession by one record; return the versions that a rollback removed."""
-    _append(line, record.previous)
-    removed = []
-    if record.action == "rolled back":
-        while line and line[-1] != record.version:
-            removed.append(line.pop())
-    _append(line, record.version)
-    return removed
+    for record, after in zip(records, champions_after, strict=True):
+        if after == record.previous:
+            continue  # the move did not happen
+        history.records.append(record)
+        append(record.previous)
+        if record.action == "rolled back":
+            while succession and succession[-1] != record.version:
+                rolled_back[succession.pop()] = f"on {record.time[:10]}: {record.reason}"
+        append(record.version)
+        rolled_back.pop(record.version, None)
+    append(champion)
+    return history
 
 
 def champion_number(name: str) -> int | None:
@@ -156,19 +127,11 @@ def champion_number(name: str) -> int | None:
 
 
 def read_records(name: str) -> list[Record]:
-    """Return all records of a registered model, the oldest first.
-
-    Raises:
-        PipelineError: the store cannot be read.
-    """
-    client = connect()
-    with mlflow_errors():
-        try:
-            return records_in(client.get_registered_model(name).tags)
-        except MlflowException as error:
-            if error.error_code not in MISSING:
-                raise
-            return []
+    """Return all records of a registered model, the oldest first."""
+    model = if_exists(lambda client: client.get_registered_model(name))
+    tags = {} if model is None else model.tags
+    keys = sorted(key for key in tags if key.startswith(_TAG_PREFIX))
+    return [Record(**json.loads(tags[key])) for key in keys]
 
 
 def history_lines(name: str) -> list[str]:
@@ -183,7 +146,7 @@ def history_lines(name: str) -> list[str]:
             f"after {version_text(record.previous)}",
             record.reason,
         )
-        for record in effective(read_records(name), champion)
+        for record in champion_history(read_records(name), champion).records
     ]
     table = align_columns(rows, "<<<<<<") if rows else []
     return [f"{name}: {version_text(champion)} is champion", *table]
@@ -201,9 +164,7 @@ def set_champion(
 
     Args:
         name: of the registered model.
-        version: the new champion.
         expected: the champion that the decision was made against.
-        action, reason: are recorded.
 
     Raises:
         PipelineError: the champion is not ``expected`` any more, or another process changed it
@@ -236,21 +197,16 @@ def set_champion(
         except PipelineError as error:  # the champion matters more
             logger.warning("Delete the tag %s of %s: %s", key, name, error)
         raise
-    return _record_again_if_not_last(name, record)
 
-
-def _record_again_if_not_last(name: str, record: Record) -> Record:
-    """Repeat the record if another machine recorded after it but moved the alias before."""
-    if champion_number(name) != record.version:
+    # Record again if another machine recorded after this one but moved the alias before.
+    if champion_number(name) != number:
         return record  # it has a successor already
     records = read_records(name)
-    last = effective(records, record.version)[-1]
-    if last.version == record.version:
-        return record
-    record = replace(record, time=_time_after(records), previous=last.version)
-    client = connect()
-    with mlflow_errors():
-        client.set_registered_model_tag(name, *record.to_tag())
+    last = champion_history(records, number).records[-1]
+    if last.version != number:
+        record = replace(record, time=_time_after(records), previous=last.version)
+        with mlflow_errors():
+            client.set_registered_model_tag(name, *record.to_tag())
     return record
 
 
@@ -273,22 +229,18 @@ def _check_champion(name: str, expected: int | None, *, wanted: int) -> None:
 
 
 @contextmanager
-def one_at_a_time(name: str, step: Step) -> Iterator[None]:
+def one_at_a_time(name: str, step: Literal["gate", "champion"]) -> Iterator[None]:
     """Run the block in one process of this user on this machine at a time; others wait.
 
-    Promotions wait for each other throughout, so that none is judged against a champion that
-    another is about to replace. A rollback waits only while the alias moves.
-
-    Args:
-        name: of the registered model.
-        step: ``gate`` (judging) or ``champion`` (moving the alias).
+    Promotions wait for each other throughout (``gate``), so that none is judged against a champion
+    that another is about to replace. A rollback waits only while the alias moves (``champion``).
     """
     digest = sha256_of_json([store_uri(), name, getpass.getuser()])[:16]
     lock = FileLock(Path(tempfile.gettempdir()) / f"{step}-{digest}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info(_WAITING[step], name)
+        logger.info("Waiting for another promotion or rollback of %s to end.", name)
         lock.acquire()
     try:
         yield

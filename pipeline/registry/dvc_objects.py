@@ -17,12 +17,10 @@ from dvc_objects.fs.errors import AuthError, ConfigError, RemoteMissingDepsError
 
 from pipeline.common.errors import PipelineError
 
-_FOLDER_SUFFIX = ".dir"
-_MD5_LENGTH = 32  # hexadecimal digits
-_FAILURES = (AuthError, ConfigError, DvcException, OSError, RemoteMissingDepsError)
+_FAILURES = (AuthError, ConfigError, DvcException, OSError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class DataFile:
     """A file of an output: its path relative to the output, or its name, and its MD5."""
 
@@ -33,19 +31,14 @@ class DataFile:
 class DvcObjects:
     """Reads objects by digest, without touching the working tree.
 
-    >>> with open_objects() as objects:
-    ...     files = objects.files("9327eb6250aeef08734bc939f9573490.dir", Path("data/frames"))
+    Attributes:
+        places: pairs of a name for messages and a function that opens the place.
+        failures: why places could not be read.
     """
 
     def __init__(self, places: Sequence[tuple[str, Callable[[], HashFileDB]]]) -> None:
-        """Search ``places``, pairs of a name for messages and a function that opens it."""
-        self._places = places
-        self._failures: list[str] = []
-
-    @property
-    def failures(self) -> str:
-        """Why places could not be read, as text; empty when all could."""
-        return "; ".join(dict.fromkeys(self._failures))
+        self.places = places
+        self.failures: list[str] = []
 
     def files(self, digest: str, path: Path) -> list[DataFile] | None:
         """Return the files of an output, by path; None when their list is unavailable.
@@ -54,24 +47,30 @@ class DvcObjects:
             digest: as in dvc.lock; ends with ``.dir`` for a folder.
             path: of the output.
         """
-        if not digest.endswith(_FOLDER_SUFFIX):
-            return [DataFile(path.name, digest)] if len(digest) == _MD5_LENGTH else None
+        if not digest.endswith(".dir"):
+            return [DataFile(path.name, digest)]
         content = self.content(digest)
         if content is None:
             return None
-        files = [DataFile(entry["relpath"], entry["md5"]) for entry in json.loads(content)]
-        return sorted(files, key=lambda file: file.path)
+        return sorted(DataFile(entry["relpath"], entry["md5"]) for entry in json.loads(content))
 
     def content(self, digest: str) -> bytes | None:
         """Return the bytes of an object; None when no place has it."""
-        for name, open_place in self._places:
+        for name, open_place in self.places:
             try:
                 database = open_place()
                 path = database.oid_to_path(digest)
                 if database.fs.exists(path):
                     return bytes(database.fs.cat_file(path))
+            except RemoteMissingDepsError as error:
+                reason = f"{error.url}: the package dvc-{error.protocol} is not installed"
             except _FAILURES as error:
-                self._failures.append(f"{name}: {_reason(error)}")
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                reason = lines[0].split(" in <Repo")[0].rstrip(".")
+            else:
+                continue
+            if (failure := f"{name}: {reason}") not in self.failures:
+                self.failures.append(failure)
         return None
 
 
@@ -95,10 +94,3 @@ def open_objects(root: Path = Path()) -> Iterator[DvcObjects]:
                 ("DVC remote", lambda: repo.cloud.get_remote_odb(command="pull")),
             ]
         )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RemoteMissingDepsError):
-        return f"{error.url}: the package dvc-{error.protocol} is not installed"
-    lines = str(error).strip().splitlines()
-    return lines[0].split(" in <Repo")[0].rstrip(".") if lines else type(error).__name__

@@ -1,12 +1,21 @@
 """The evidence of the gate: what champion and challenger answer for the test videos.
 
 Versions get the files, not clips: each answers as it would be served, with its own frame size,
-frame rate and clip length.
+frame rate and clip length. Each has a process of its own (worker.py), which keeps a video that
+hangs or crashes one version from ending the promotion, and the code of two versions apart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
@@ -17,68 +26,53 @@ from pipeline.common.records import VideoRecord
 from pipeline.dataset.catalog import content_hashes
 from pipeline.evaluation.predictions import Predictions
 from pipeline.registry.gate import Contender
-from pipeline.registry.model_process import Answer, ModelProcess
 from pipeline.registry.versions import trained_on, version_uri
 from pipeline.tasks.task import Task
+from pipeline.tracking.store import store_uri
 
-_NO_FILE = Answer(None, error="there was no such file when the catalog was built")
+_WORKER = Path(__file__).with_name("worker.py")
+_START_SECONDS = 600  # TensorFlow takes seconds, the download of a large model more
+_GRACE_SECONDS = 30.0  # the model watches the time limit itself
+_MAX_LOSSES = 5  # of processes, before the model is considered broken
 
-# Starts the process of a version: model_process.ModelProcess.
-StartModel = Callable[..., ModelProcess]
 
+@dataclass(frozen=True)
+class Answer:
+    """The served answer of a version for one video, by field; or why there is none."""
 
-def read_test_videos(catalog: Sequence[VideoRecord], folder: Path) -> list[VideoRecord]:
-    """Return the test videos of the catalog, in its order.
-
-    Args:
-        folder: of the videos: ``data.videos``.
-
-    Raises:
-        PipelineError: there are none, or a file was added, changed or deleted after the catalog
-            was built.
-    """
-    records = [record for record in catalog if record.split == "test"]
-    if not records:
-        raise PipelineError("Expected test videos in the catalog. Received none. Run: dvc repro")
-    paths = sorted({folder / record.video for record in records})
-    hashes = dict(zip(paths, content_hashes(paths), strict=True))
-    changed = [
-        folder / record.video
-        for record in records
-        if hashes[folder / record.video] != record.sha256
-    ]
-    if changed:
-        raise PipelineError(
-            f"{changed[0]}: expected the file that the catalog was built from; it is missing or "
-            f"another one ({len(changed)} of {len(records)} test videos). Get the videos of this "
-            "catalog (dvc pull, if DVC keeps them), or run: dvc repro"
-        )
-    return records
+    row: dict[str, Any] | None = None
+    milliseconds: float | None = None
+    error: str = ""
 
 
 def gather(
     versions: Sequence[ModelVersion],
-    records: Sequence[VideoRecord],
+    catalog: Sequence[VideoRecord],
     *,
     task: type[Task],
     folder: Path,
     timeout_seconds: float,
-    start: StartModel = ModelProcess,
+    start: "Callable[..., ModelProcess] | None" = None,
 ) -> list[Contender]:
-    """Return what each version answers for the videos, read from their files.
+    """Return what each version answers for the test videos of the catalog.
 
     The versions take turns at every video, so that a machine that slows down affects the
     latency of all of them.
 
     Args:
-        task: of the answers.
-        folder: of the videos.
+        folder: of the videos: ``data.videos``.
         timeout_seconds: for a video.
-        start: starts the process of a version.
+        start: starts the process of a version, in place of ``ModelProcess``.
 
     Raises:
-        PipelineError: a version cannot be loaded, or its process dies again and again.
+        PipelineError: there are no test videos, a file was added, changed or deleted after the
+            catalog was built, a version cannot be loaded, or its process dies again and again.
     """
+    records = [record for record in catalog if record.split == "test"]
+    if not records:
+        raise PipelineError("Expected test videos in the catalog. Received none. Run: dvc repro")
+    _check_files(records, folder)
+    start = start or ModelProcess
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
@@ -88,8 +82,9 @@ def gather(
         ]
         for process in processes:  # all of them, before any latency is measured
             process.wait_until_ready()
+        no_file = Answer(error="there was no such file when the catalog was built")
         rows = [
-            [process.answer(record) if record.sha256 else _NO_FILE for process in processes]
+            [process.answer(record) if record.sha256 else no_file for process in processes]
             for record in tqdm(records, desc="judge", unit="video", disable=None)
         ]
     return [
@@ -98,15 +93,47 @@ def gather(
     ]
 
 
+def _check_files(records: Sequence[VideoRecord], folder: Path) -> None:
+    """Refuse videos other than those that the catalog was built from."""
+    paths = sorted({folder / record.video for record in records})
+    hashes = dict(zip(paths, content_hashes(paths), strict=True))
+    all_paths = [(folder / record.video, record.sha256) for record in records]
+    changed = [path for path, sha256 in all_paths if hashes[path] != sha256]
+    if changed:
+        raise PipelineError(
+            f"{changed[0]}: expected the file that the catalog was built from; it is missing or "
+            f"another one ({len(changed)} of {len(records)} test videos). Get the videos of this "
+            "catalog (dvc pull, if DVC keeps them), or run: dvc repro"
+        )
+
+
 def contender(
     version: ModelVersion, answers: Sequence[tuple[VideoRecord, Answer]], *, task: type[Task]
 ) -> Contender:
-    """Combine the answers of a version with the videos that it was trained on, by content."""
-    trained = trained_on(version, ("train", "val"))
+    """Combine the answers of a version with the videos that it was trained on, by content.
+
+    Raises:
+        PipelineError: the answers are not valid outputs, such as NaN.
+    """
+    trained = trained_on(version)
     read = [(record, answer.row) for record, answer in answers if answer.row is not None]
+    predictions = None
+    if read:
+        targets = tuple(record.target for record, _ in read)
+        try:
+            learnt, outputs = task.outputs_from_answers([row for _, row in read], targets)
+            predictions = Predictions(
+                videos=tuple(record.name for record, _ in read),
+                groups=tuple(record.group for record, _ in read),
+                targets=targets,
+                outputs=outputs,
+                task=learnt,
+            )
+        except PipelineError as error:
+            raise PipelineError(f"{version_uri(version)}: {error}") from None
     return Contender(
         version=int(version.version),
-        predictions=_predictions(version, read, task) if read else None,
+        predictions=predictions,
         milliseconds=np.array(
             [answer.milliseconds for _, answer in answers if answer.milliseconds is not None]
         ),
@@ -117,20 +144,125 @@ def contender(
     )
 
 
-def _predictions(
-    version: ModelVersion,
-    answers: Sequence[tuple[VideoRecord, Mapping[str, object]]],
-    task: type[Task],
-) -> Predictions:
-    targets = tuple(record.target for record, _ in answers)
-    try:
-        learnt, outputs = task.outputs_from_answers([row for _, row in answers], targets)
-        return Predictions(
-            videos=tuple(record.name for record, _ in answers),
-            groups=tuple(record.group for record, _ in answers),
-            targets=targets,
-            outputs=outputs,
-            task=learnt,
+class _LostError(Exception):
+    """The process died or does not answer; the message says which."""
+
+
+class ModelProcess:
+    """A registered version in a process with its own code. Use it as a context manager.
+
+    A process that hangs or dies on a video is replaced, and the video counts as unreadable.
+
+    Args:
+        uri: such as models:/video-classifier/3.
+        timeout_seconds: for a video; the process is killed ``grace_seconds`` later.
+        worker: script that the process runs.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        folder: Path,
+        timeout_seconds: float,
+        grace_seconds: float = _GRACE_SECONDS,
+        worker: Path = _WORKER,
+    ) -> None:
+        self._uri = uri
+        self._folder = folder
+        self._patience_seconds = timeout_seconds + grace_seconds
+        self._command = [sys.executable, "-P", str(worker), uri, str(timeout_seconds)]
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
+        self._losses = 0
+        self._is_ready = False
+        # Started without waiting, so that several versions load at the same time.
+        self._process: subprocess.Popen[str] | None = self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._stderr.close()
+
+    def wait_until_ready(self) -> subprocess.Popen[str]:
+        """Return the process once the model is loaded; start one in place of a lost one.
+
+        Raises:
+            PipelineError: the model cannot be loaded.
+        """
+        self._process = process = self._process or self._start()
+        if not self._is_ready:
+            try:
+                _receive(process, _START_SECONDS)
+            except _LostError as lost:
+                raise PipelineError(
+                    f"{self._uri} cannot be loaded: {lost}. {self._last_line()}"
+                ) from None
+            self._is_ready = True
+        return process
+
+    def answer(self, record: VideoRecord) -> Answer:
+        """Return the answer for a video or a segment of one.
+
+        Raises:
+            PipelineError: the model cannot be loaded, or its process dies again and again.
+        """
+        process = self.wait_until_ready()
+        request = {
+            "path": str(self._folder / record.video),
+            "start_seconds": record.start_seconds,
+            "end_seconds": record.end_seconds,
+        }
+        assert process.stdin is not None
+        try:
+            with suppress(BrokenPipeError):  # it died; no answer comes
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+            return Answer(**_receive(process, self._patience_seconds))
+        except _LostError as lost:
+            self._stop()
+            self._losses += 1
+            if self._losses == _MAX_LOSSES:
+                raise PipelineError(
+                    f"{self._uri}: its process was lost {_MAX_LOSSES} times, the last time on "
+                    f"{record.name}: {lost}. {self._last_line()}"
+                ) from None
+            return Answer(error=str(lost))
+
+    def _start(self) -> subprocess.Popen[str]:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": store_uri()}
+        environment.pop("PYTHONPATH", None)  # it may lead to the checkout
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+            text=True,
+            encoding="utf-8",
         )
-    except PipelineError as error:  # the answers are not valid outputs, such as NaN
-        raise PipelineError(f"{version_uri(version)}: {error}") from None
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        self._process, self._is_ready = None, False
+
+    def _last_line(self) -> str:
+        """Return the last line that the process wrote to stderr."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "No output.")
+
+
+def _receive(process: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
+    """Return the next line of the process; raise _LostError if it does not come in time."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], seconds)[0]:
+        raise _LostError(f"no answer after {seconds:g} s")
+    line = process.stdout.readline()
+    if not line:
+        raise _LostError(f"the process died (exit code {process.wait()})")
+    response: dict[str, Any] = json.loads(line)
+    return response

@@ -1,12 +1,12 @@
 """The gate: may the challenger replace the champion?
 
 Pure functions of the outputs of both for the test videos; nothing here opens a file or a store.
-To add a rule: write a function that returns a ``Finding`` and call it in ``decide``.
+To add a rule: yield one more check from ``_check_alone`` or ``_check_against``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ RULES = "gate.rules"  # digest; written last
 
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
+# Name, whether it passed, sentence, measured value, limit: see Finding.
+Check = tuple[str, bool, str, float | None, float | None]
+
 RIGHT = 0.5  # video score from which on an output counts as right
 _ROUNDING = 1e-9  # of sums of logarithms in another order
 
@@ -49,8 +52,8 @@ class GateRules:
 
     @property
     def digest(self) -> str:
-        """Return 16 hex digits that are equal for equal rules."""
-        rules: dict[str, Any] = {
+        """16 hex digits that are equal for equal rules."""
+        rules = {
             "promote": self.promote.model_dump(mode="json"),
             "evaluate": self.evaluate.model_dump(mode="json"),
             "max_bad_fraction": self.max_bad_fraction,
@@ -92,17 +95,19 @@ class Contender:
         """The predictions of videos that it was not trained on, as far as known."""
         return without(self.predictions, self.seen or ())
 
+    def first_unreadable(self, videos: Collection[str]) -> str:
+        """Return the first of these unreadable videos with its reason."""
+        return f"The first is {min(videos)}: {self.unreadable[min(videos)]}"
+
 
 @dataclass(frozen=True)
 class Gain:
     """How much better the challenger is than the champion; positive is better for every metric.
 
     Attributes:
-        champion, challenger: their scores.
-        gain, low, high: with its bootstrap interval.
+        low, high: bootstrap interval of ``gain``.
         videos, groups: number that both are scored on.
-        fixed: videos that only the challenger has right.
-        broken: videos that only the champion has right.
+        fixed, broken: videos that only the challenger, and only the champion, has right.
     """
 
     metric: str
@@ -143,10 +148,9 @@ def check_gate_settings(promote: PromoteSection, task: type[Task]) -> None:
             f"params.yaml: promote.metric must be one of {', '.join(task.compared_metrics)}, the "
             f"scores of the task {task.type}. Received: {promote.metric}"
         )
-    unknown = sorted(promote.limits.keys() - task.limits.keys())
-    if unknown:
+    for name in sorted(promote.limits.keys() - task.limits.keys()):
         raise PipelineError(
-            f"params.yaml: promote.limits.{unknown[0]}: the task {task.type} has no such limit. "
+            f"params.yaml: promote.limits.{name}: the task {task.type} has no such limit. "
             f"Expected: {', '.join(task.limits) or 'none'}"
         )
 
@@ -157,126 +161,115 @@ def decide(champion: Contender | None, challenger: Contender, rules: GateRules) 
     Absolute checks hold for a first champion too, because it will be served. They use all test
     videos that the challenger was not trained on. The gain uses those that neither was trained
     on and both can read.
+
+    Raises:
+        PipelineError: the task does not have the metric or a limit of the rules.
     """
-    findings = [_check_lineage(challenger)]
-    unseen = challenger.unseen
-    if unseen is None:
-        findings.append(_finding("videos", False, "No test video is left to judge the challenger."))
-    else:
-        findings += _check_limits(unseen, rules.promote.limits)
-        findings.append(_check_latency(challenger.latency_ms, rules.promote.max_latency_ms))
-
+    if challenger.predictions is not None:
+        check_gate_settings(rules.promote, type(challenger.predictions.task))
+    checks = [*_check_alone(challenger, rules, is_first=champion is None)]
     gain = None
-    if champion is None:
-        findings.append(_check_reading_alone(challenger, rules.max_bad_fraction))
-        if unseen is not None:
-            n_groups = len(set(unseen.resampling_groups))
-            findings.append(_check_groups(n_groups, rules.promote.min_groups))
-    else:
-        findings.append(_check_reading(champion, challenger))
+    if champion is not None:
         gain = _measure_gain(champion, challenger, rules)
-        findings.append(_check_gain(gain, rules))
-        if gain is not None:
-            findings.append(_check_groups(gain.groups, rules.promote.min_groups))
-
+        checks += _check_against(champion, challenger, gain, rules)
+    findings = tuple(
+        Finding(name, "ok" if is_ok else "fail", sentence, value, limit)
+        for name, is_ok, sentence, value, limit in checks
+    )
     passed: Outcome = "first champion" if champion is None else "promoted"
     return Decision(
         outcome=passed if all(finding.is_ok for finding in findings) else "refused",
-        findings=tuple(findings),
+        findings=findings,
         notes=tuple(_notes(champion, challenger)),
         gain=gain,
     )
 
 
-def refuse_rolled_back(version: int, rolled_back: str) -> Decision:
-    """Refuse a version that was champion before, whatever its scores: people rolled it back.
+def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> Iterator[Check]:
+    """Check the challenger without a comparison."""
+    sentence = "The training videos of the challenger are known."
+    if challenger.seen is None:
+        sentence = (
+            "The training videos of the challenger are unknown, because its run has no catalog. "
+            "Log the catalog on disk with: dvc repro --force --single-item register"
+        )
+    yield ("lineage", challenger.seen is not None, sentence, None, None)
 
-    Args:
-        rolled_back: when and why, such as "on 2026-01-02: it was slow".
-    """
-    sentence = (
-        f"Version {version} was champion and was rolled back {rolled_back}. Judge it anyway "
-        f"with: vidpipe promote {version} --again"
-    )
-    return Decision("refused", (_finding("history", False, sentence),))
+    unseen = challenger.unseen
+    if unseen is None:
+        yield ("videos", False, "No test video is left to judge the challenger.", None, None)
+    else:
+        values = unseen.task.limited_values(unseen.targets, unseen.outputs)
+        for name, kind in unseen.task.limits.items():
+            if (limit := rules.promote.limits.get(name)) is None:
+                continue
+            value = values[name].value  # None fails any limit but a lowest of 0
+            is_ok = value is not None and (value >= limit if kind == "min" else value <= limit)
+            sentence = (
+                f"{values[name].sentence} The {'lowest' if kind == 'min' else 'highest'} allowed "
+                f"is {limit:g} (promote.limits.{name})."
+            )
+            yield (name, is_ok or (kind == "min" and limit == 0), sentence, value, limit)
+        milliseconds, limit = challenger.latency_ms, rules.promote.max_latency_ms
+        sentence = (
+            f"A video takes {milliseconds:.0f} ms (median); the most allowed is {limit:g} ms "
+            "(promote.max_latency_ms)."
+        )
+        yield ("latency", milliseconds <= limit, sentence, milliseconds, limit)
 
-
-def _finding(
-    name: str,
-    is_ok: bool,
-    sentence: str,
-    value: float | None = None,
-    threshold: float | None = None,
-) -> Finding:
-    return Finding(name, "ok" if is_ok else "fail", sentence, value, threshold)
-
-
-def _check_lineage(challenger: Contender) -> Finding:
-    if challenger.seen is not None:
-        return _finding("lineage", True, "The training videos of the challenger are known.")
-    return _finding(
-        "lineage",
-        False,
-        "The training videos of the challenger are unknown, because its run has no catalog. Log "
-        "the catalog on disk with: dvc repro --force --single-item register",
-    )
-
-
-def _check_limits(unseen: Predictions, limits: Mapping[str, float]) -> Iterator[Finding]:
-    """Compare the limited values of the task; a value that is unknown fails its limit."""
-    values = unseen.task.limited_values(unseen.targets, unseen.outputs)
-    for name, kind in unseen.task.limits.items():
-        if name not in limits:
-            continue
-        value, limit = values[name].value, limits[name]
-        if kind == "min":
-            is_ok = limit == 0 or (value is not None and value >= limit)
-            rule = f"The lowest allowed is {limit:g}"
-        else:
-            is_ok = value is not None and value <= limit
-            rule = f"The highest allowed is {limit:g}"
-        sentence = f"{values[name].sentence} {rule} (promote.limits.{name})."
-        yield _finding(name, is_ok, sentence, value, limit)
+    if is_first:
+        unreadable, total = challenger.unreadable, challenger.n_videos
+        limit = rules.max_bad_fraction
+        example = f" {challenger.first_unreadable(unreadable)}" if unreadable else ""
+        sentence = (
+            f"The challenger cannot read {len(unreadable)} of {total} test videos; the largest "
+            f"fraction allowed is {limit:g} (decode.max_bad_fraction).{example}"
+        )
+        is_ok = len(unreadable) <= limit * total
+        yield ("reading", is_ok, sentence, len(unreadable) / total, limit)
+        if unseen is not None:
+            yield _check_groups(len(set(unseen.resampling_groups)), rules)
 
 
-def _check_latency(milliseconds: float, limit: float) -> Finding:
-    sentence = (
-        f"A video takes {milliseconds:.0f} ms (median); the most allowed is {limit:g} ms "
-        "(promote.max_latency_ms)."
-    )
-    return _finding("latency", milliseconds <= limit, sentence, milliseconds, limit)
-
-
-def _check_reading_alone(challenger: Contender, max_bad_fraction: float) -> Finding:
-    unreadable, total = challenger.unreadable, challenger.n_videos
-    example = ""
-    if unreadable:
-        first = min(unreadable)
-        example = f". The first is {first}: {unreadable[first]}"
-    sentence = (
-        f"The challenger cannot read {len(unreadable)} of {total} test videos; the largest "
-        f"fraction allowed is {max_bad_fraction:g} (decode.max_bad_fraction){example}"
-    )
-    return _finding(
-        "reading",
-        len(unreadable) <= max_bad_fraction * total,
-        sentence if unreadable else f"{sentence}.",
-        len(unreadable) / total,
-        max_bad_fraction,
-    )
-
-
-def _check_reading(champion: Contender, challenger: Contender) -> Finding:
+def _check_against(
+    champion: Contender, challenger: Contender, gain: Gain | None, rules: GateRules
+) -> Iterator[Check]:
+    """Compare the challenger with the champion."""
     lost = challenger.unreadable.keys() - champion.unreadable.keys()
-    if not lost:
-        sentence = "The challenger reads every test video that the champion reads."
-        return _finding("reading", True, sentence, 0, 0)
-    first = min(lost)
+    sentence = "The challenger reads every test video that the champion reads."
+    if lost:
+        sentence = (
+            f"The challenger cannot read {count_of(len(lost), 'test video')} that the champion "
+            f"reads. {challenger.first_unreadable(lost)}"
+        )
+    yield ("reading", not lost, sentence, len(lost), 0)
+
+    min_gain = rules.promote.min_gain
+    if gain is None:
+        sentence = (
+            "No test video is left that neither version was trained on and both can read, so "
+            "nothing shows that the challenger is better."
+        )
+        yield ("gain", False, sentence, None, min_gain)
+        return
     sentence = (
-        f"The challenger cannot read {count_of(len(lost), 'test video')} that the champion reads. "
-        f"The first is {first}: {challenger.unreadable[first]}"
+        f"{gain.metric}: {gain.champion:.3f} (champion), {gain.challenger:.3f} (challenger) on "
+        f"{count_of(gain.videos, 'video')}, a gain of {gain.gain:+.3f} [{gain.low:+.3f}, "
+        f"{gain.high:+.3f}] at {rules.evaluate.confidence:.0%}; its lower end must be "
+        f"{min_gain:+g} or more (promote.min_gain)."
     )
-    return _finding("reading", False, sentence, len(lost), 0)
+    yield ("gain", gain.low >= min_gain - _ROUNDING, sentence, gain.low, min_gain)
+    yield _check_groups(gain.groups, rules)
+
+
+def _check_groups(groups: int, rules: GateRules) -> Check:
+    """Refuse a decision from a handful of groups: any interval of them is too narrow."""
+    limit = rules.promote.min_groups
+    sentence = (
+        f"Groups of test videos to judge by: {groups}; the fewest allowed are {limit} "
+        "(promote.min_groups; a video without a group is one)."
+    )
+    return "groups", groups >= limit, sentence, groups, limit
 
 
 def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) -> Gain | None:
@@ -307,32 +300,6 @@ def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) 
     )
 
 
-def _check_gain(gain: Gain | None, rules: GateRules) -> Finding:
-    min_gain = rules.promote.min_gain
-    if gain is None:
-        sentence = (
-            "No test video is left that neither version was trained on and both can read, so "
-            "nothing shows that the challenger is better."
-        )
-        return _finding("gain", False, sentence, None, min_gain)
-    sentence = (
-        f"{gain.metric}: {gain.champion:.3f} (champion), {gain.challenger:.3f} (challenger) on "
-        f"{count_of(gain.videos, 'video')}, a gain of {gain.gain:+.3f} [{gain.low:+.3f}, "
-        f"{gain.high:+.3f}] at {rules.evaluate.confidence:.0%}; its lower end must be "
-        f"{min_gain:+g} or more (promote.min_gain)."
-    )
-    return _finding("gain", gain.low >= min_gain - _ROUNDING, sentence, gain.low, min_gain)
-
-
-def _check_groups(groups: int, min_groups: int) -> Finding:
-    """Refuse a decision from a handful of groups: any interval of them is too narrow."""
-    sentence = (
-        f"Groups of test videos to judge by: {groups}; the fewest allowed are {min_groups} "
-        "(promote.min_groups; a video without a group is one)."
-    )
-    return _finding("groups", groups >= min_groups, sentence, groups, min_groups)
-
-
 def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
     """Yield what is left out and what is unknown."""
     for role, contender in (("champion", champion), ("challenger", challenger)):
@@ -348,8 +315,7 @@ def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
         )
     role, reader = ("challenger", challenger) if champion is None else ("champion", champion)
     if reader.unreadable:
-        first = min(reader.unreadable)
         yield (
             f"The {role} cannot read {len(reader.unreadable)} of {reader.n_videos} test videos. "
-            f"They are left out. The first is {first}: {reader.unreadable[first]}"
+            f"They are left out. {reader.first_unreadable(reader.unreadable)}"
         )

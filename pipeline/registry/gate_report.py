@@ -4,22 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlflow.entities.model_registry import ModelVersion
+
 from pipeline.common.files import read_json, replacing_file, write_json
 from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
 from pipeline.common.tables import markdown_code, markdown_escape, markdown_table, shorten_list
 from pipeline.registry.champions import RESTART_SERVERS
 from pipeline.registry.gate import OUTCOME, Contender, Decision, GateRules
+from pipeline.tracking.provenance import UNKNOWN
 
 _SHOWN_VIDEOS = 20  # of a list
 _MAX_TAG = 4000  # characters; PostgreSQL and MySQL keep 5,000
-
-
-@dataclass(frozen=True)
-class Side:
-    """A version and the commit of its training."""
-
-    version: int
-    git_commit: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +30,8 @@ class GateReport:
     name: str
     time: str
     rules: GateRules
-    challenger: Side
-    champion: Side | None
+    challenger: ModelVersion
+    champion: ModelVersion | None
     decision: Decision
     contenders: Sequence[Contender] = ()
 
@@ -45,15 +40,16 @@ class GateReport:
 
         Files that already report how this version became champion are kept.
         """
-        if self.decision.outcome == "already champion" and PROMOTION.exists():
+        content = self.to_json()
+        if content["outcome"] == "already champion" and PROMOTION.exists():
             written = read_json(PROMOTION)
             is_same = (written["name"], written["challenger"]["version"]) == (
                 self.name,
-                self.challenger.version,
+                content["challenger"]["version"],
             )
             if is_same and written["outcome"] != "refused":
                 return
-        write_json(PROMOTION, self.to_json())
+        write_json(PROMOTION, content)
         with replacing_file(PROMOTION_REPORT) as temporary:
             temporary.write_text(self.markdown(), encoding="utf-8")
 
@@ -65,11 +61,14 @@ class GateReport:
             "time": self.time,
             "outcome": decision.outcome,
             "reasons": list(decision.reasons),
-            "challenger": asdict(self.challenger),
-            "champion": None if self.champion is None else asdict(self.champion),
+            **{
+                role: version
+                and {"version": int(version.version), "git_commit": _commit_of(version)}
+                for role, version in (("challenger", self.challenger), ("champion", self.champion))
+            },
             "findings": [asdict(finding) for finding in decision.findings],
             "notes": list(decision.notes),
-            "gain": None if decision.gain is None else asdict(decision.gain),
+            "gain": decision.gain and asdict(decision.gain),
             "latency_ms": {
                 str(contender.version): round(contender.latency_ms, 1)
                 for contender in self.contenders
@@ -91,7 +90,7 @@ class GateReport:
             OUTCOME: self.decision.outcome,
             "gate.time": self.time,
             "gate.reasons": " ".join(self.decision.reasons)[:_MAX_TAG],
-            "gate.champion": "" if self.champion is None else str(self.champion.version),
+            "gate.champion": str(self.champion.version) if self.champion else "",
         }
         if gain is not None:
             tags |= {
@@ -106,7 +105,7 @@ class GateReport:
     def sentence(self) -> str:
         """Return the outcome in a sentence."""
         version = f"{self.name} version {self.challenger.version}"
-        old = "" if self.champion is None else f"version {self.champion.version}"
+        old = f"version {self.champion.version}" if self.champion else ""
         return {
             "promoted": f"{version} is promoted: it replaces {old} as champion.",
             "passed": f"{version} passes the gate. It is not champion yet. Promote it with: "
@@ -132,37 +131,36 @@ class GateReport:
         return "\n".join(self._markdown_lines()) + "\n"
 
     def _markdown_lines(self) -> Iterator[str]:
-        yield f"# {self.sentence()}"
-        yield ""
-        sides = [("Challenger", self.challenger), ("champion", self.champion)]
-        versions = [
-            f"{role}: version {side.version}, commit {markdown_code(side.git_commit[:10])}"
-            for role, side in sides
-            if side is not None
-        ]
-        yield f"{self.time}. {', '.join(versions)}."
+        versions = ", ".join(
+            f"{role}: version {version.version}, commit {markdown_code(_commit_of(version)[:10])}"
+            for role, version in (("Challenger", self.challenger), ("champion", self.champion))
+            if version is not None
+        )
+        yield from (f"# {self.sentence()}", "", f"{self.time}. {versions}.")
         if self.decision.findings:
-            yield ""
-            yield from markdown_table(
-                ("result", "check", "finding"),
+            rows = [
                 [
-                    (
-                        "passed" if finding.is_ok else "**refused**",
-                        markdown_escape(finding.name),
-                        markdown_escape(finding.sentence),
-                    )
-                    for finding in self.decision.findings
-                ],
-            )
+                    "passed" if finding.is_ok else "**refused**",
+                    *map(markdown_escape, (finding.name, finding.sentence)),
+                ]
+                for finding in self.decision.findings
+            ]
+            yield from ("", *markdown_table(("result", "check", "finding"), rows))
         for note in self.decision.notes:
             yield from ("", f"> {markdown_escape(note)}")
-        if (gain := self.decision.gain) is not None:
-            yield from _video_list("Right now, wrong before", gain.fixed)
-            yield from _video_list("Wrong now, right before", gain.broken)
+        if gain := self.decision.gain:
+            for title, videos in (
+                ("Right now, wrong before", gain.fixed),
+                ("Wrong now, right before", gain.broken),
+            ):
+                yield from ("", f"## {title}: {len(videos)}", "")
+                if videos:
+                    items = [f"- {markdown_code(video)}" for video in videos]
+                    yield shorten_list(items, shown=_SHOWN_VIDEOS, separator="\n")
         for contender in self.contenders:
-            yield from self._tables(contender)
+            yield from self._task_tables(contender)
 
-    def _tables(self, contender: Contender) -> Iterator[str]:
+    def _task_tables(self, contender: Contender) -> Iterator[str]:
         """Yield the tables of the task on the videos that a version was not trained on."""
         unseen = contender.unseen
         if unseen is None:
@@ -176,8 +174,5 @@ class GateReport:
                 yield from markdown_table(columns, rows)
 
 
-def _video_list(title: str, videos: Sequence[str]) -> Iterator[str]:
-    yield from ("", f"## {title}: {len(videos)}", "")
-    names = [f"- {markdown_code(video)}" for video in videos]
-    if names:
-        yield shorten_list(names, shown=_SHOWN_VIDEOS, separator="\n")
+def _commit_of(version: ModelVersion) -> str:
+    return str(version.tags.get("git.commit", UNKNOWN))

@@ -3,26 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.findings import Finding
 from pipeline.common.paths import CATALOG
 from pipeline.common.records import read_catalog
 from pipeline.params import Params
 from pipeline.registry.champions import (
     Record,
+    champion_history,
     champion_number,
     one_at_a_time,
     read_records,
-    rolled_back,
     set_champion,
-    succession,
     version_text,
 )
-from pipeline.registry.evidence import gather, read_test_videos
+from pipeline.registry.evidence import gather
 from pipeline.registry.gate import (
     RULES,
     Contender,
@@ -30,9 +29,8 @@ from pipeline.registry.gate import (
     GateRules,
     check_gate_settings,
     decide,
-    refuse_rolled_back,
 )
-from pipeline.registry.gate_report import GateReport, Side
+from pipeline.registry.gate_report import GateReport
 from pipeline.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -41,7 +39,6 @@ from pipeline.registry.versions import (
     version_with_alias,
 )
 from pipeline.tasks.task import task_class
-from pipeline.tracking.provenance import UNKNOWN
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
 # Returns what versions answer for the current test videos, in their order.
@@ -76,119 +73,95 @@ def promote(
         PipelineError: there is no such version, a model cannot be loaded, or the champion
             changes meanwhile.
     """
-    check_gate_settings(params.promote, task_class(params.task.type))
-    name, rules = params.register_.name, gate_rules(params)
-    judge = judge or partial(_judge_test_videos, params)
+    name, rules, task = params.register_.name, gate_rules(params), task_class(params.task.type)
+    check_gate_settings(params.promote, task)
+
+    def judge_test_videos(versions: Sequence[ModelVersion]) -> Sequence[Contender]:
+        return gather(
+            versions,
+            read_catalog(CATALOG),
+            task=task,
+            folder=Path(params.data.videos),
+            timeout_seconds=params.decode.timeout_seconds,
+        )
 
     with one_at_a_time(name, "gate"):
-        challenger = _find_challenger(name, version)
-        champion = version_with_alias(name, CHAMPION)
+        text = version or f"@{CHALLENGER}"
+        challenger = existing_version(name, version_number(text, name=name))
+        if challenger is None:
+            raise PipelineError(
+                f"MLflow at {shown_uri()}: {name} has no version {text}, or its files were "
+                f"deleted. Register one with: vidpipe repro. {RESTORE}"
+            )
         report = GateReport(
             name=name,
             time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             rules=rules,
-            challenger=_side(challenger),
-            champion=None if champion is None else _side(champion),
+            challenger=challenger,
+            champion=version_with_alias(name, CHAMPION),
             decision=Decision("already champion"),
         )
-        if champion is None or champion.version != challenger.version:
-            report = _decide(report, challenger, champion, judge, again=again)
-            report = _apply(report, challenger, dry_run=dry_run)
+        if report.champion is None or report.champion.version != challenger.version:
+            report = _decide(report, judge or judge_test_videos, again=again)
+            report = _apply(report, dry_run=dry_run)
             _tag(challenger, {RULES: rules.digest})
     report.write()
     return report
 
 
-def _find_challenger(name: str, version: str | None) -> ModelVersion:
-    if version is None:
-        newest = version_with_alias(name, CHALLENGER)
-        number = None if newest is None else int(newest.version)
-    else:
-        number = version_number(version, name=name)
-    challenger = None if number is None else existing_version(name, number)
-    if challenger is None:
-        raise PipelineError(
-            f"MLflow at {shown_uri()}: {name} has no version {version or f'@{CHALLENGER}'}, or its "
-            f"files were deleted. Register one with: vidpipe repro. {RESTORE}"
-        )
-    return challenger
-
-
-def _decide(
-    report: GateReport,
-    challenger: ModelVersion,
-    champion: ModelVersion | None,
-    judge: Judge,
-    *,
-    again: bool,
-) -> GateReport:
+def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
     """Return the report with the decision and its evidence."""
-    name, number = report.name, report.challenger.version
-    champion_now = None if report.champion is None else report.champion.version
-    records = read_records(name)
-    reason = rolled_back(records, champion_now, number)
-    if reason and not again:
-        return replace(report, decision=refuse_rolled_back(number, reason))
-    if champion is None:
-        contenders = judge([challenger])
-        decision = decide(None, contenders[0], report.rules)
-        return replace(report, decision=decision, contenders=contenders)
-    if existing_version(name, int(champion.version)) is None:
-        has_earlier = len(succession(records, champion_now)) > 1
+    name, champion, challenger = report.name, report.champion, report.challenger
+    number = None if champion is None else int(champion.version)
+    history = champion_history(read_records(name), number)
+    when_and_why = history.rolled_back.get(int(challenger.version))
+    if when_and_why and not again:
+        sentence = (
+            f"Version {challenger.version} was champion and was rolled back {when_and_why}. "
+            f"Judge it anyway with: vidpipe promote {challenger.version} --again"
+        )
+        decision = Decision("refused", (Finding("history", "fail", sentence),))
+        return replace(report, decision=decision)
+    if number is not None and existing_version(name, number) is None:
         remedy = (
             "go back to the champion before with: vidpipe rollback"
-            if has_earlier
+            if len(history.succession) > 1
             else f"remove the alias {CHAMPION} from it with: make ui"
         )
         raise PipelineError(
-            f"MLflow at {shown_uri()}: version {champion.version} of {name} is champion, but its "
-            f"files are gone, so nothing can be compared with it. Restore them, or {remedy}"
+            f"MLflow at {shown_uri()}: version {number} of {name} is champion, but its files are "
+            f"gone, so nothing can be compared with it. Restore them, or {remedy}"
         )
-    contenders = judge([champion, challenger])
-    decision = decide(contenders[0], contenders[1], report.rules)
+    contenders = judge([challenger] if champion is None else [champion, challenger])
+    decision = decide(None if champion is None else contenders[0], contenders[-1], report.rules)
     return replace(report, decision=decision, contenders=contenders)
 
 
-def _judge_test_videos(params: Params, versions: Sequence[ModelVersion]) -> Sequence[Contender]:
-    folder = Path(params.data.videos)
-    return gather(
-        versions,
-        read_test_videos(read_catalog(CATALOG), folder),
-        task=task_class(params.task.type),
-        folder=folder,
-        timeout_seconds=params.decode.timeout_seconds,
-    )
-
-
-def _apply(report: GateReport, challenger: ModelVersion, *, dry_run: bool) -> GateReport:
+def _apply(report: GateReport, *, dry_run: bool) -> GateReport:
     """Tag the version with the decision, and make it champion if it passed.
 
     ``passed`` is written before the alias moves, so that a command that is killed in between
     leaves a champion with its reasons.
     """
-    decision = report.decision
-    is_refused = decision.outcome == "refused"
-    waiting = report
-    if not is_refused:
-        waiting = replace(report, decision=replace(decision, outcome="passed"))
-    _tag(challenger, waiting.tags())
-    if is_refused or dry_run:
-        return waiting
+    decision, challenger = report.decision, report.challenger
+    if decision.outcome == "refused":
+        _tag(challenger, report.tags())
+        return report
+    passed = replace(report, decision=replace(decision, outcome="passed"))
+    _tag(challenger, passed.tags())
+    if dry_run:
+        return passed
     sentences = {finding.name: finding.sentence for finding in decision.findings}
     with one_at_a_time(report.name, "champion"):
         set_champion(
             report.name,
             challenger,
-            expected=None if report.champion is None else report.champion.version,
+            expected=None if report.champion is None else int(report.champion.version),
             action="promoted",
             reason=sentences.get("gain", "The first champion; it passed every check."),
         )
     _tag(challenger, report.tags())
     return report
-
-
-def _side(version: ModelVersion) -> Side:
-    return Side(int(version.version), version.tags.get("git.commit", UNKNOWN))
 
 
 def _tag(version: ModelVersion, tags: Mapping[str, str]) -> None:
@@ -203,7 +176,6 @@ def roll_back(name: str, *, reason: str, version: str | None = None) -> Record:
 
     Args:
         name: of the registered model.
-        reason: is recorded.
         version: an earlier champion; None for the one before the present champion.
 
     Raises:
@@ -212,8 +184,8 @@ def roll_back(name: str, *, reason: str, version: str | None = None) -> Record:
     """
     with one_at_a_time(name, "champion"):
         champion = champion_number(name)
-        line = succession(read_records(name), champion)
-        earlier = line if champion is None else line[:-1]
+        succession = champion_history(read_records(name), champion).succession
+        earlier = succession if champion is None else succession[:-1]
         if not earlier:
             raise PipelineError(
                 f"MLflow at {shown_uri()}: there is nothing to roll back to. "
@@ -224,22 +196,13 @@ def roll_back(name: str, *, reason: str, version: str | None = None) -> Record:
                 )
             )
         number = earlier[-1] if version is None else version_number(version, name=name)
-        choices = sorted({*earlier} - {number})
-        others = (
-            f"Other earlier champions: {', '.join(map(str, choices))}. Go back to one with: "
-            f"vidpipe rollback {choices[-1]}"
-            if choices
-            else "There is no other earlier champion."
-        )
-        if number not in earlier:
-            raise PipelineError(
-                f"Expected a version of {name} that was champion before "
-                f"{version_text(champion)}. Received: {number}. {others}"
-            )
-        target = existing_version(name, number)
+        target = existing_version(name, number) if number in earlier else None
         if target is None:
+            others = [str(one) for one in sorted({*earlier} - {number})]
+            remedy = f"Go back to one with: vidpipe rollback {others[-1]}" if others else ""
             raise PipelineError(
-                f"{name} version {number} was champion before, but the version or its files were "
-                f"deleted. {others}"
+                f"Expected a version of {name} that was champion before {version_text(champion)} "
+                f"and whose files exist. Received: {number}. Other earlier champions: "
+                f"{', '.join(others) or 'none'}. {remedy}".rstrip()
             )
         return set_champion(name, target, expected=champion, action="rolled back", reason=reason)

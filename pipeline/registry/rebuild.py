@@ -5,13 +5,11 @@ the result. DVC provides the data by the digests that the run recorded.
 """
 
 import io
-import logging
 import math
 import socket
-import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,18 +33,13 @@ from pipeline.registry.versions import version_uri
 from pipeline.tracking.provenance import UNKNOWN, git_output
 from pipeline.tracking.store import connect, mlflow_errors
 
-logger = logging.getLogger(__name__)
-
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6  # tolerance of metrics: another processor rounds differently
 # Variables that belong to another store, or to the repository that this runs in.
 _NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT")
 
 
 class WeightsComparison(NamedTuple):
-    """Number of weight arrays of two models, of these equal to the last bit, and the distance.
-
-    largest_difference: of two arrays; infinite when one has no counterpart.
-    """
+    """Weight arrays of two models: number, equal to the last bit, largest difference (or inf)."""
 
     arrays: int
     same: int
@@ -59,7 +52,6 @@ class Rebuilt:
 
     Attributes:
         metrics: name -> (registered, rebuilt), of those that both have.
-        weights: as ``compare_weights``.
         is_same_machine: whether equal weights are expected.
     """
 
@@ -73,8 +65,8 @@ class Rebuilt:
     def different_metrics(self) -> list[str]:
         return [
             name
-            for name, (registered, rebuilt) in self.metrics.items()
-            if not math.isclose(registered, rebuilt, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+            for name, pair in self.metrics.items()
+            if not math.isclose(*pair, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
         ]
 
     @property
@@ -86,31 +78,29 @@ class Rebuilt:
 
     def lines(self) -> list[str]:
         """Return the result as text."""
-        equal = len(self.metrics) - len(self.different_metrics)
-        lines = [f"{self.title}: {'the same' if self.is_same else 'DIFFERENT'} when rebuilt."]
-        lines += [f"  {remark}" for remark in self.remarks]
-        lines.append(f"  Metrics: {equal} of {len(self.metrics)} equal.")
-        for name in self.different_metrics:
-            registered, rebuilt = self.metrics[name]
-            lines.append(f"    {name}: {registered:.6g} registered, {rebuilt:.6g} rebuilt")
-        machine = "" if self.is_same_machine else " Another machine trained the version."
-        lines.append(
-            f"  Weights: {self.weights.same} of {self.weights.arrays} arrays equal to the last bit "
-            f"(largest difference {self.weights.largest_difference:.3g}).{machine}"
-        )
-        return lines
+        different, weights = self.different_metrics, self.weights
+        return [
+            f"{self.title}: {'the same' if self.is_same else 'DIFFERENT'} when rebuilt.",
+            *(f"  {remark}" for remark in self.remarks),
+            f"  Metrics: {len(self.metrics) - len(different)} of {len(self.metrics)} equal.",
+            *(
+                "    {}: {:.6g} registered, {:.6g} rebuilt".format(name, *self.metrics[name])
+                for name in different
+            ),
+            f"  Weights: {weights.same} of {weights.arrays} arrays equal to the last bit (largest "
+            f"difference {weights.largest_difference:.3g})."
+            + ("" if self.is_same_machine else " Another machine trained the version."),
+        ]
 
 
 def rebuild(version: ModelVersion, *, keep: Path | None = None) -> Rebuilt:
     """Train and evaluate a version again in a worktree at its commit, and compare.
 
     Args:
-        version: of a registered model.
         keep: new folder for the worktree, which stays; None for a temporary one.
 
     Raises:
-        PipelineError: the commit or the data is unavailable, a stage fails, or the registered
-            model cannot be read.
+        PipelineError: the commit or the data is unavailable, or a stage fails.
     """
     origin = trace(version)
     if origin.git_commit == UNKNOWN:
@@ -131,10 +121,10 @@ def rebuild(version: ModelVersion, *, keep: Path | None = None) -> Rebuilt:
         metrics = read_json(root / METRICS)
         if unmatched := sorted(metrics.keys() ^ origin.metrics.keys()):
             remarks.append(f"Metrics of one side only, not compared: {', '.join(unmatched)}.")
-        models = [
+        common = sorted(metrics.keys() & origin.metrics.keys())
+        models = [  # older code may have saved it under another name
             next(place.rglob(f"*{MODEL.suffix}")) for place in (Path(folder), root / MODEL.parent)
         ]
-        common = sorted(metrics.keys() & origin.metrics.keys())
         return Rebuilt(
             title=f"{origin.title} at commit {origin.git_commit[:10]}",
             metrics={name: (origin.metrics[name], metrics[name]) for name in common},
@@ -154,7 +144,8 @@ def worktree_at(commit: str, *, keep: Path | None = None) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory(prefix="rebuild-") as temporary:
         root = (keep or Path(temporary, "repo")).absolute()
-        _git("worktree", "add", "--quiet", "--detach", str(root), commit)
+        if git_output("worktree", "add", "--quiet", "--detach", str(root), commit) is None:
+            raise PipelineError(f"{root}: git cannot add a worktree there. Expected a new folder.")
         try:
             with (
                 closing(Repo()) as here,
@@ -169,7 +160,7 @@ def worktree_at(commit: str, *, keep: Path | None = None) -> Iterator[Path]:
             yield root
         finally:
             if keep is None:
-                _git("worktree", "remove", "--force", str(root))
+                git_output("worktree", "remove", "--force", str(root))
 
 
 def restore_params(root: Path, recorded: Mapping[str, str]) -> list[str]:
@@ -178,19 +169,20 @@ def restore_params(root: Path, recorded: Mapping[str, str]) -> list[str]:
     A run knows what it was trained with, also where that was never committed
     (``dvc exp run -S``). Values are compared, not texts: a run has 10.0 for 10.
     """
-    params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
-    committed = {key: value_from_text(text) for key, text in flatten_as_text(params).items()}
-    values = {key: value_from_text(text) for key, text in recorded.items() if key in committed}
-    changed = [key for key, value in values.items() if value != committed[key]]
-    for key in changed:
-        *sections, last = key.split(".")
-        section = params
-        for part in sections:
-            section = section[part]
-        section[last] = values[key]
+    path = root / PARAMS
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    changed = []
+    for key, committed in flatten_as_text(params).items():
+        value = value_from_text(recorded.get(key, committed))
+        if value != value_from_text(committed):
+            *parents, last = key.split(".")
+            section = params
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+            changed.append(key)
     if changed:
-        text = yaml.safe_dump(params, sort_keys=False)
-        (root / PARAMS).write_text(text, encoding="utf-8")
+        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     return changed
 
 
@@ -206,13 +198,13 @@ def _restore_data(root: Path, origin: Trace) -> str:
             out = {"path": data[name].path, "hash": "md5", "md5": data[name].digest}
             stages[stage] = {"cmd": f"python -m pipeline.stages.{stage}", "outs": [out]}
         lock.write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}), encoding="utf-8")
-        _dvc(root, get, "--allow-missing", *stages, must_succeed=False)
+        _dvc(root, get, "--allow-missing", *stages, accept=range(256))
         if all((root / output.path).exists() for output in data.values()):
             return "Data: the recorded catalog, frames and clips, from DVC."
-        lock.unlink()
+    lock.unlink(missing_ok=True)
     if committed is not None:
         lock.write_bytes(committed)
-    _dvc(root, get, "--allow-missing", must_succeed=False)
+    _dvc(root, get, "--allow-missing", accept=range(256))
     _dvc(root, "repro", DATA_STAGES["clips"])
     built = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
     other = [
@@ -220,23 +212,25 @@ def _restore_data(root: Path, origin: Trace) -> str:
         for name, stage in DATA_STAGES.items()
         if data[name].digest not in str(built[stage]["outs"])
     ]
-    if other:
-        return f"Data: built from the videos, DIFFERENT from the record: {', '.join(other)}."
-    return "Data: built from the videos, equal to the record."
+    result = f"DIFFERENT from the record: {', '.join(other)}" if other else "equal to the record"
+    return f"Data: built from the videos, {result}."
+
+
+def _dvc(root: Path, *arguments: str, accept: Collection[int] = (0,)) -> None:
+    run_python("dvc", *arguments, cwd=root, accept=accept, without=_NOT_INHERITED)
 
 
 def compare_weights(registered: Path, rebuilt: Path) -> WeightsComparison:
     """Compare the weights of two .keras files array by array."""
     a, b = _read_weights(registered), _read_weights(rebuilt)
-    names = a.keys() | b.keys()
     differences = [
         np.abs(a[name].astype(float) - b[name]).max(initial=0)
         if name in a and name in b and a[name].shape == b[name].shape
         else math.inf
-        for name in names
+        for name in a.keys() | b.keys()
     ]
-    same = sum(name in a and name in b and np.array_equal(a[name], b[name]) for name in names)
-    return WeightsComparison(len(names), same, float(max(differences, default=0)))
+    same = sum(np.array_equal(a[name], b[name]) for name in a.keys() & b.keys())
+    return WeightsComparison(len(differences), same, float(max(differences, default=0)))
 
 
 def _read_weights(path: Path) -> dict[str, NDArray[Any]]:
@@ -247,19 +241,9 @@ def _read_weights(path: Path) -> dict[str, NDArray[Any]]:
         if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
             arrays[name] = item[()]
 
-    with zipfile.ZipFile(path) as archive:
-        content = io.BytesIO(archive.read("model.weights.h5"))
-    with h5py.File(content, "r") as weights:
+    with (
+        zipfile.ZipFile(path) as archive,
+        h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as weights,
+    ):
         weights.visititems(collect)
     return arrays
-
-
-def _dvc(root: Path, *arguments: str, must_succeed: bool = True) -> None:
-    accepted = (0,) if must_succeed else range(256)
-    run_python("dvc", *arguments, cwd=root, accept=accepted, without=_NOT_INHERITED)
-
-
-def _git(*arguments: str) -> None:
-    process = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if process.returncode:
-        raise PipelineError(f"git {arguments[0]}: {process.stderr.strip()}")

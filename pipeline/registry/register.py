@@ -22,7 +22,7 @@ from mlflow.models import Model
 import pipeline
 from pipeline.common.files import sha256_of_file, sha256_of_json
 from pipeline.model.saving import ModelMetadata
-from pipeline.registry.versions import CHALLENGER
+from pipeline.registry.versions import CHALLENGER, version_uri
 from pipeline.serving import pyfunc
 from pipeline.serving.request import ServingConfig
 from pipeline.tracking.provenance import UNKNOWN
@@ -34,22 +34,12 @@ logger = logging.getLogger(__name__)
 # The packages of pipeline/ that serve a model.
 TRAVELLING_PACKAGES = ("clips", "common", "model", "serving", "tasks", "video")
 # What they import when they serve, other than the standard library.
-INFERENCE_MODULES = (
-    "av",
-    "cv2",
-    "keras",
-    "mlflow",
-    "numpy",
-    "pandas",
-    "pebble",
-    "pydantic",
-    "tensorflow",
-)
+INFERENCE_MODULES = ("av", "cv2", "keras", "mlflow", "numpy", "pandas", "pydantic", "tensorflow")
 
 _CODE_SHA256 = "code.sha256"
 _TEST_DATA = "dvc.catalog"  # tag with the digest of the catalog: of the evaluation's test videos
 _LOGGED_NAME = "model"  # of the model within its run
-_ROOT = Path(pipeline.__file__).parent
+_PACKAGE = Path(pipeline.__file__).parent
 
 
 def register_model(
@@ -70,28 +60,25 @@ def register_model(
     registered with, and the run has those of every later one.
 
     Args:
-        run_id: of the training.
-        model_sha256: digest of the model; becomes the tag ``model.sha256``.
+        model_sha256: ``model.saving.model_digest`` of the model.
         model_path: file of ``save_model``.
         metadata_path: file of ``ModelMetadata.write``.
         example_video: bytes of a small video file, stored as the input example.
         tags: of the version: commit, data, scores.
         config: how the model is served by default.
-
-    Raises:
-        PipelineError: the store cannot be opened or written.
     """
     client = connect()
-    code_sha256 = _code_digest()
+    files = _code_files()
+    code_sha256 = sha256_of_json([[str(file), sha256_of_file(_PACKAGE / file)] for file in files])
+    identity = {MODEL_SHA256: model_sha256, _CODE_SHA256: code_sha256}
     with mlflow_errors():
-        version = _find_registered(client, name, model_sha256, code_sha256)
+        version = _find_registered(client, name, identity)
         if version is None:
             model_id = _find_logged(client, run_id, code_sha256) or _log_model(
                 client,
                 run_id,
                 code_sha256=code_sha256,
-                model_path=model_path,
-                metadata_path=metadata_path,
+                artifacts={"model": str(model_path), "metadata": str(metadata_path)},
                 example_video=example_video,
                 config=config or ServingConfig(),
             )
@@ -105,7 +92,6 @@ def register_model(
                 version.version,
             )
         else:
-            identity = {MODEL_SHA256: model_sha256, _CODE_SHA256: code_sha256}
             for key, value in {**tags, **identity}.items():
                 client.set_model_version_tag(name, version.version, key, value)
         client.set_registered_model_alias(name, CHALLENGER, version.version)
@@ -121,26 +107,18 @@ def inference_requirements() -> list[str]:
 
 def _code_files() -> list[Path]:
     """Return the Python files that travel with a model, relative to ``pipeline/``."""
-    folders = [_ROOT / package for package in TRAVELLING_PACKAGES]
-    files = [file for folder in folders for file in folder.rglob("*.py")]
-    return sorted(file.relative_to(_ROOT) for file in [_ROOT / "__init__.py", *files])
-
-
-def _code_digest() -> str:
-    """Return the SHA-256 of the code that travels with a model."""
-    return sha256_of_json([[str(file), sha256_of_file(_ROOT / file)] for file in _code_files()])
+    files = [file for name in TRAVELLING_PACKAGES for file in (_PACKAGE / name).rglob("*.py")]
+    return sorted(file.relative_to(_PACKAGE) for file in [_PACKAGE / "__init__.py", *files])
 
 
 def _find_registered(
-    client: MlflowClient, name: str, model_sha256: str, code_sha256: str
+    client: MlflowClient, name: str, identity: Mapping[str, str]
 ) -> ModelVersion | None:
-    """Return the newest version of this model and code whose files exist."""
-    versions = client.search_model_versions(
-        f"name = '{name}' AND tags.`{MODEL_SHA256}` = '{model_sha256}' "
-        f"AND tags.`{_CODE_SHA256}` = '{code_sha256}'"
-    )
+    """Return the newest version with these tags whose files exist."""
+    tags = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+    versions = client.search_model_versions(f"name = '{name}' AND {tags}")
     for version in sorted(versions, key=lambda version: int(version.version), reverse=True):
-        if mlflow.artifacts.list_artifacts(f"models:/{name}/{version.version}"):
+        if mlflow.artifacts.list_artifacts(version_uri(version)):
             return version
     return None
 
@@ -152,11 +130,9 @@ def _find_logged(client: MlflowClient, run_id: str, code_sha256: str) -> str | N
         [run.info.experiment_id], f"source_run_id = '{run_id}' AND name = '{_LOGGED_NAME}'"
     )
     for model in logged:
-        if (
-            model.status == LoggedModelStatus.READY
-            and model.tags.get(_CODE_SHA256) == code_sha256
-            and mlflow.artifacts.list_artifacts(model.model_uri)
-        ):
+        has_code = model.tags.get(_CODE_SHA256) == code_sha256
+        is_complete = model.status == LoggedModelStatus.READY
+        if has_code and is_complete and mlflow.artifacts.list_artifacts(model.model_uri):
             return str(model.model_id)
     return None
 
@@ -166,8 +142,7 @@ def _log_model(
     run_id: str,
     *,
     code_sha256: str,
-    model_path: Path,
-    metadata_path: Path,
+    artifacts: dict[str, str],
     example_video: bytes,
     config: ServingConfig,
 ) -> str:
@@ -187,7 +162,7 @@ def _log_model(
         code = Path(folder, "pipeline")
         for file in _code_files():
             (code / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(_ROOT / file, code / file)
+            shutil.copy(_PACKAGE / file, code / file)
         Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,
@@ -195,9 +170,9 @@ def _log_model(
             model_id=model.model_id,
             python_model=pyfunc.__file__,
             code_paths=[str(code)],
-            artifacts={"model": str(model_path), "metadata": str(metadata_path)},
+            artifacts=artifacts,
             model_config=config.to_json(),
-            signature=pyfunc.signature_of(ModelMetadata.read(metadata_path).task),
+            signature=pyfunc.signature_of(ModelMetadata.read(Path(artifacts["metadata"])).task),
             input_example=pd.DataFrame({"video": [example_video]}),
             pip_requirements=inference_requirements(),
         )

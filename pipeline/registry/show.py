@@ -1,7 +1,7 @@
 """What a registered version was trained from: commit, params, scores, and data to the file."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.common.records import SPLITS, VideoRecord
+from pipeline.common.records import SPLITS
 from pipeline.common.tables import align_columns, count_of
 from pipeline.registry.dvc_objects import DataFile, DvcObjects, open_objects
 from pipeline.registry.versions import recorded_records, version_title
@@ -44,14 +44,11 @@ class Trace:
     """Where a version comes from. Commit, params and data are those of its training.
 
     Attributes:
-        title: name, number and aliases.
         registered: time, UTC.
         git_dirty: ``true`` when files differed from the commit; ``unknown`` without a record.
         is_recreated: the run was created from files later, so the commit may be a later one.
-        host: that trained it.
         params: dotted key -> value as JSON, with ``evaluate.*`` of its evaluation.
         metrics: that it was registered with, named as in eval/metrics.json.
-        data: catalog, frames, clips.
         videos: split -> stratum (such as the class) -> number of rows of the catalog; None
             when the catalog is not recorded.
     """
@@ -77,25 +74,23 @@ class Trace:
 
 
 def trace(version: ModelVersion) -> Trace:
-    """Collect what the registry, the run and DVC record of a version.
-
-    Raises:
-        PipelineError: the store cannot be read.
-    """
+    """Collect what the registry, the run and DVC record of a version."""
     run = existing_run(version.run_id)
     run_tags = run.data.tags if run else {}
     tags = {**version.tags, **run_tags}
     # The version keeps those of its registration, the run has those of its last evaluation.
     settings = _with_prefix(version.tags, SETTINGS) or _with_prefix(run_tags, SETTINGS)
-    params = {**(run.data.params if run else {}), **settings}
+    params = (run.data.params if run else {}) | {
+        SETTINGS + key: value for key, value in settings.items()
+    }
     scores = _with_prefix(version.tags, SCORES)
-    metrics = {name.removeprefix(SCORES): float(text) for name, text in scores.items()}
-    if not metrics and run:
-        logged = _with_prefix(run.data.metrics, "test/")
-        metrics = {name.removeprefix("test/"): value for name, value in logged.items()}
-    records = recorded_records(version)
+    if not scores and run:
+        scores = _with_prefix(run.data.metrics, "test/")
     with open_objects() as objects:
-        data = {name: _trace_data(tags, stage, objects) for name, stage in DATA_STAGES.items()}
+        data = {
+            name: _trace_data(tags.get(f"dvc.{stage}"), objects)
+            for name, stage in DATA_STAGES.items()
+        }
     return Trace(
         title=version_title(version),
         name=version.name,
@@ -111,74 +106,69 @@ def trace(version: ModelVersion) -> Trace:
         is_recreated=tags.get(RECREATED) == "true",
         host=tags.get("process.host", UNKNOWN),
         params=dict(sorted(params.items())),
-        metrics=dict(sorted(metrics.items())),
+        metrics={name: float(value) for name, value in sorted(scores.items())},
         data=data,
-        videos=None if records is None else _count_videos(records, params.get("task.type")),
+        videos=_count_videos(version, params.get("task.type", TaskSection().type)),
     )
 
 
 def _with_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key.startswith(prefix)}
+    """Return the values whose key has the prefix, by the rest of the key."""
+    return {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
 
 
-def _trace_data(tags: Mapping[str, str], stage: str, objects: DvcObjects) -> TracedData:
-    recorded = tags.get(f"dvc.{stage}")
+def _trace_data(recorded: str | None, objects: DvcObjects) -> TracedData:
     if recorded is None:
         return TracedData("", UNKNOWN, None, "neither the run nor the version recorded them")
     path, _, digest = recorded.rpartition(" ")
     if digest == UNKNOWN:
         return TracedData(path, UNKNOWN, None, "DVC did not run the stage")
     files = objects.files(digest, Path(path))
-    reason = ""
-    if files is None:
-        reason = objects.failures or "neither the DVC cache nor the DVC remote has the list"
-    return TracedData(path, digest, files, reason)
+    if files is not None:
+        return TracedData(path, digest, files)
+    reason = "; ".join(objects.failures)
+    reason = reason or "neither the DVC cache nor the DVC remote has the list"
+    return TracedData(path, digest, None, reason)
 
 
-def _count_videos(
-    records: Sequence[VideoRecord], task_type: str | None
-) -> dict[str, dict[str, int]]:
-    targets = targets_of(task_type or TaskSection().type)
-    strata = targets.strata([record.target for record in records])
+def _count_videos(version: ModelVersion, task_type: str) -> dict[str, dict[str, int]] | None:
+    records = recorded_records(version)
+    if records is None:
+        return None
+    strata = targets_of(task_type).strata([record.target for record in records])
     counts = Counter(zip((record.split for record in records), strata, strict=True))
-    return {
-        split: {stratum: counts[split, stratum] for stratum in sorted(set(strata))}
-        for split in SPLITS
-    }
+    names = sorted(set(strata))
+    return {split: {name: counts[split, name] for name in names} for split in SPLITS}
 
 
 def trace_lines(trace: Trace, *, all_files: bool = False) -> list[str]:
     """Return a trace as text, with the first files of each output or all of them."""
-    return list(_trace_lines(trace, all_files=all_files))
-
-
-def _trace_lines(trace: Trace, *, all_files: bool) -> Iterator[str]:
-    uncommitted = {"true": ", with uncommitted changes", "false": ""}
-    yield f"{trace.title}, registered {trace.registered}"
-    yield f"  run     {trace.run_id} on {trace.host}{' (recreated)' if trace.is_recreated else ''}"
-    yield f"  model   sha256 {trace.model_sha256}"
-    yield (
-        f"  commit  {trace.git_commit} on {trace.git_branch}"
-        + uncommitted.get(trace.git_dirty, ", uncommitted changes unknown")
+    uncommitted = {"true": ", with uncommitted changes", "false": ""}.get(
+        trace.git_dirty, ", uncommitted changes unknown"
     )
+    lines = [
+        f"{trace.title}, registered {trace.registered}",
+        f"  run     {trace.run_id} on {trace.host}{' (recreated)' if trace.is_recreated else ''}",
+        f"  model   sha256 {trace.model_sha256}",
+        f"  commit  {trace.git_commit} on {trace.git_branch}{uncommitted}",
+    ]
     scores = {name: f"{value:.6g}" for name, value in trace.metrics.items()}
     for title, values in (("params", trace.params), ("test scores", scores)):
-        yield title
-        yield from align_columns(list(values.items()), "<<") if values else ["  not recorded"]
-    yield "data"
+        lines.append(title)
+        lines += align_columns(list(values.items()), "<<") if values else ["  not recorded"]
+    lines.append("data")
     for name, data in trace.data.items():
-        files = data.files
-        count = f"files unknown: {data.reason}" if files is None else count_of(len(files), "file")
-        yield f"  {name:<8}{data.path} {data.digest}, {count}"
-        if files is None or len(files) == 1:
-            continue
-        shown = len(files) if all_files else _SHOWN_FILES
-        yield from (f"          {file.md5}  {file.path}" for file in files[:shown])
-        if len(files) > shown:
-            yield f"          and {len(files) - shown} more (--files lists them)"
+        files = data.files or ()
+        count = f"files unknown: {data.reason}" if data.reason else count_of(len(files), "file")
+        lines.append(f"  {name:<8}{data.path} {data.digest}, {count}")
+        if len(files) > 1:
+            shown = len(files) if all_files else _SHOWN_FILES
+            lines += [f"          {file.md5}  {file.path}" for file in files[:shown]]
+            if len(files) > shown:
+                lines.append(f"          and {len(files) - shown} more (--files lists them)")
     if trace.videos is None:
-        yield "  videos  not recorded"
-        return
+        return [*lines, "  videos  not recorded"]
     for split, counts in trace.videos.items():
         by_stratum = ", ".join(f"{stratum} {count}" for stratum, count in counts.items())
-        yield f"  {split:<8}{count_of(sum(counts.values()), 'video')}: {by_stratum}"
+        lines.append(f"  {split:<8}{count_of(sum(counts.values()), 'video')}: {by_stratum}")
+    return lines

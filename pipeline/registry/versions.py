@@ -3,26 +3,30 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, replacing_folder
 from pipeline.common.paths import MODEL, MODEL_METADATA
-from pipeline.common.records import Split, VideoRecord, read_catalog, read_decoded
+from pipeline.common.records import VideoRecord, read_catalog, read_decoded
+from pipeline.common.tables import shorten_list
 from pipeline.tracking.results import CATALOG, DATA, DECODE_INDEX, has_data
 from pipeline.tracking.store import MISSING, RESTORE, connect, mlflow_errors, shown_uri
+
+T = TypeVar("T")
 
 CHALLENGER = "challenger"  # alias of the version that was registered last
 CHAMPION = "champion"  # alias of the version that passed the gate: docs/promotion.md
 
 _SHORT_NAME = re.compile(r"(?P<number>\d+)|@(?P<alias>[^/:@]+)")
 _LONG_NAME = re.compile(r"(?:models:/)?(?P<name>[^/:@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/:@]+))")
-_TRAINING: tuple[Split, ...] = ("train",)
 _SAVED_MODEL = "saved_model"
 _EXPORTED = sorted([MODEL.name, MODEL_METADATA.name, _SAVED_MODEL])
 
@@ -35,18 +39,26 @@ def find_version(text: str, *, name: str) -> ModelVersion:
         name: of the registered model, for a ``text`` that leaves it out.
 
     Raises:
-        PipelineError: ``text`` is not the name of a version, there is no such version, or the
-            store cannot be read.
+        PipelineError: there is no such version; lists those that exist.
     """
     version = lookup_version(text, name=name)
     if version is not None:
         return version
-    remedy = f"vidpipe repro. {RESTORE}"
-    if text.endswith(f"@{CHAMPION}"):
-        remedy = "vidpipe promote"
+    client = connect()
+    with mlflow_errors():
+        versions = client.search_model_versions(f"name = '{name}'")
+    numbers = sorted((int(version.version) for version in versions), reverse=True)
+    if numbers:
+        aliases = if_exists(lambda client: client.get_registered_model(name).aliases) or {}
+        listed = f"{name} has the versions {shorten_list([*map(str, numbers)], shown=10)}"
+        listed += f"; aliases: {', '.join(f'@{alias}' for alias in sorted(aliases)) or 'none'}."
+        if text.endswith(f"@{CHAMPION}"):
+            listed += " Make one champion with: vidpipe promote"
+    else:
+        listed = f"{name} has no versions. Register one with: vidpipe repro. {RESTORE}"
     raise PipelineError(
         f"MLflow at {shown_uri()} has no version {text!r}. Expected a version such as 3, "
-        f"@{CHAMPION}, {name}@{CHAMPION}, {name}/3 or models:/{name}/3. Get one with: {remedy}"
+        f"@{CHAMPION}, {name}@{CHAMPION}, {name}/3 or models:/{name}/3. {listed}"
     )
 
 
@@ -72,30 +84,12 @@ def lookup_version(text: str, *, name: str) -> ModelVersion | None:
     name = parts.groupdict().get("name") or name
     if parts["alias"]:
         return version_with_alias(name, parts["alias"])
-    client = connect()
-    with mlflow_errors():
-        try:
-            return client.get_model_version(name, parts["number"])
-        except MlflowException as error:
-            if error.error_code not in MISSING:
-                raise
-            return None
+    return if_exists(lambda client: client.get_model_version(name, parts["number"]))
 
 
 def version_with_alias(name: str, alias: str) -> ModelVersion | None:
-    """Return the version of the registered model with this alias; None if there is none.
-
-    Raises:
-        PipelineError: the store cannot be read.
-    """
-    client = connect()
-    with mlflow_errors():
-        try:
-            return client.get_model_version_by_alias(name, alias)
-        except MlflowException as error:
-            if error.error_code not in MISSING:
-                raise
-            return None
+    """Return the version of the registered model with this alias; None if there is none."""
+    return if_exists(lambda client: client.get_model_version_by_alias(name, alias))
 
 
 def existing_version(name: str, number: int) -> ModelVersion | None:
@@ -105,6 +99,18 @@ def existing_version(name: str, number: int) -> ModelVersion | None:
         return None
     with mlflow_errors():
         return version if mlflow.artifacts.list_artifacts(version_uri(version)) else None
+
+
+def if_exists(read: Callable[[MlflowClient], T]) -> T | None:
+    """Return what ``read`` returns; None when the store has no such model, version or alias."""
+    client = connect()
+    with mlflow_errors():
+        try:
+            return read(client)
+        except MlflowException as error:
+            if error.error_code not in MISSING:
+                raise
+            return None
 
 
 def version_uri(version: ModelVersion) -> str:
@@ -122,7 +128,7 @@ def version_file(version: ModelVersion, filename: str) -> Path:
     """Return the path of a file of a version, such as ``model.keras``.
 
     Raises:
-        PipelineError: the version has no such file, or the store cannot be read.
+        PipelineError: the version has no such file.
     """
     uri = f"{version_uri(version)}/artifacts"
     connect()
@@ -139,12 +145,7 @@ def version_file(version: ModelVersion, filename: str) -> Path:
 def recorded_records(version: ModelVersion) -> list[VideoRecord] | None:
     """Return the catalog and the decode facts that the run of a version recorded.
 
-    Returns:
-        None when the run has no catalog or is gone. Facts are None when the run has no decode
-        index.
-
-    Raises:
-        PipelineError: the store cannot be read.
+    None when the run has no catalog or is gone. Facts are None when it has no decode index.
     """
     with tempfile.TemporaryDirectory() as folder:
         catalog = _recorded_file(version, CATALOG, Path(folder))
@@ -154,28 +155,18 @@ def recorded_records(version: ModelVersion) -> list[VideoRecord] | None:
         return read_catalog(catalog) if index is None else read_decoded(catalog, index)
 
 
-def trained_on(
-    version: ModelVersion, splits: Collection[Split] = _TRAINING
-) -> frozenset[str] | None:
+def trained_on(version: ModelVersion) -> frozenset[str] | None:
     """Return the content hashes (SHA-256) of the videos that a version was trained on.
 
-    Args:
-        version: of a registered model.
-        splits: at the time of training. ``val`` chose the epoch and the calibration.
-
-    Returns:
-        None when its run has no catalog or is gone. Quarantined videos are included, although
-        the model was shown no frame of them.
-
-    Raises:
-        PipelineError: the store cannot be read.
+    Videos of the validation split are included, because they chose the epoch and the
+    calibration; quarantined videos too. None when its run has no catalog or is gone.
     """
     with tempfile.TemporaryDirectory() as folder:
         catalog = _recorded_file(version, CATALOG, Path(folder))
         if catalog is None:
             return None
-        rows = read_csv(catalog)
-    return frozenset(row["sha256"] for row in rows if row["split"] in splits and row["sha256"])
+        rows = [row for row in read_csv(catalog) if row["split"] in ("train", "val")]
+    return frozenset(row["sha256"] for row in rows if row["sha256"])
 
 
 def _recorded_file(version: ModelVersion, filename: str, folder: Path) -> Path | None:
@@ -192,12 +183,9 @@ def _recorded_file(version: ModelVersion, filename: str, folder: Path) -> Path |
 def export_version(version: ModelVersion, folder: Path) -> None:
     """Write a version as files that need no MLflow: Keras model, metadata and SavedModel.
 
-    Args:
-        version: of a registered model.
-        folder: is replaced.
-
     Raises:
-        PipelineError: ``folder`` is a file, or holds anything but an earlier export.
+        PipelineError: ``folder`` is a file, or holds anything but an earlier export, which is
+            replaced.
     """
     content = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if (folder.exists() and not folder.is_dir()) or content not in ([], _EXPORTED):

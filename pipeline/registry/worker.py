@@ -1,10 +1,8 @@
 """Answer videos with one registered version, in a process that imports nothing of the checkout.
 
-model_process.py starts this file by its path. MLflow puts the code that travels with the version
-on the import path. In one process with another version or with the checkout, the modules named
-``pipeline`` would be those that were imported first.
-
-One JSON line comes in for each video, one goes out: see ``_answer``.
+evidence.py starts this file by its path, and MLflow imports the code that travels with the
+version. In one process with the checkout or another version, the modules named ``pipeline`` would
+be those that were imported first. One JSON line comes in for each video, one goes out.
 """
 
 import json

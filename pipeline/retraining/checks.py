@@ -1,6 +1,6 @@
 """Checks before a run: of params.yaml, and of the data against that of the champion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,70 +10,49 @@ from pipeline.common.findings import Finding
 from pipeline.common.paths import CATALOG, DATA_CHECK, DECODE_INDEX
 from pipeline.common.records import read_decoded
 from pipeline.common.tables import align_columns
-from pipeline.dataset.settings import DataSection
 from pipeline.params import Params, load_params
 
 _DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
 _MARKS = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}
 
 
-def check_settings() -> Params:
+def check_settings() -> None:
     """Check params.yaml before anything runs, so that a typo costs a second and not an hour.
 
     Raises:
         PipelineError: a setting is not valid, a path does not exist, the gate has no such
             metric or limit, or the model cannot be built.
     """
-    params = load_params()
-    _check_paths(params.data)
-    _check_gate(params)
-    _check_model(params)
-    return params
-
-
-def _check_paths(data: DataSection) -> None:
-    videos = Path(data.videos)
-    if videos.is_relative_to(_DEMO):
-        return
-    if not videos.exists():
-        raise PipelineError(
-            f"params.yaml: data.videos: no such folder. Received: {videos} (relative to the root "
-            "of the repository, or absolute)"
-        )
-    if data.labels and not (videos / data.labels).exists():
-        raise PipelineError(
-            f"params.yaml: data.labels: no such file. Received: {data.labels} (relative to "
-            f"data.videos, {videos})"
-        )
-
-
-def _check_gate(params: Params) -> None:
     from pipeline.registry.gate import check_gate_settings
     from pipeline.tasks.task import task_class
 
+    params = load_params()
+    videos, labels, cnn = Path(params.data.videos), params.data.labels, params.model.cnn
+    if not videos.is_relative_to(_DEMO):
+        if not videos.exists():
+            raise PipelineError(
+                f"params.yaml: data.videos: no such folder. Received: {videos} (relative to the "
+                "root of the repository, or absolute)"
+            )
+        if labels and not (videos / labels).exists():
+            raise PipelineError(
+                f"params.yaml: data.labels: no such file. Received: {labels} (relative to "
+                f"data.videos, {videos})"
+            )
     check_gate_settings(params.promote, task_class(params.task.type))
-
-
-def _check_model(params: Params) -> None:
-    cnn = params.model.cnn
     is_counted = isinstance(cnn.trainable, int)
-    if cnn.backbone == "small_cnn" and cnn.weights == "none" and not is_counted:
-        return  # always valid, and Keras takes seconds to import
-    from pipeline.model.network import check_model
+    if cnn.backbone != "small_cnn" or cnn.weights != "none" or is_counted:
+        # Any other model is valid, and Keras takes seconds to import.
+        from pipeline.model.network import check_model
 
-    check_model(params.model, frame_shape=(params.decode.height, params.decode.width, 3))
+        check_model(params.model, frame_shape=(params.decode.height, params.decode.width, 3))
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """The findings of the data check.
+    """The findings of the data check."""
 
-    Attributes:
-        compared_with: sentence that names the data compared with.
-        findings: of all checks, in the order of the table.
-    """
-
-    compared_with: str
+    compared_with: str  # a sentence
     findings: Sequence[Finding]
 
     @property
@@ -92,11 +71,10 @@ class DataCheck:
             )
             for finding in self.findings
         ]
-        return [self.compared_with, *align_columns(rows, "<<><"), *self._verdict()]
-
-    def _verdict(self) -> Iterator[str]:
+        lines = [self.compared_with, *align_columns(rows, "<<><")]
         if self.failed:
-            yield f"The data is not fit to train on: {', '.join(self.failed)}."
+            lines.append(f"The data is not fit to train on: {', '.join(self.failed)}.")
+        return lines
 
 
 def check_data_set(params: Params) -> DataCheck:

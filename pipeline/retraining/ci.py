@@ -14,7 +14,8 @@ from pipeline.params import Params
 from pipeline.registry.promotion import gate_rules
 from pipeline.retraining import dvc_data
 from pipeline.retraining.report import without_pictures
-from pipeline.retraining.retrain import last_state, read_registration, standing
+from pipeline.retraining.repro import read_registration
+from pipeline.retraining.retrain import last_state, standing
 from pipeline.tracking.provenance import git_output
 
 # GitHub and GitLab start no pipeline for a commit with this in its message.
@@ -25,11 +26,7 @@ _NAME, _EMAIL = "Retraining", "retraining@users.noreply.github.com"
 
 
 def pull_videos(params: Params) -> str:
-    """Get the videos and their catalog from DVC's remote, without frames; return a sentence.
-
-    Raises:
-        PipelineError: as ``dvc_data.pull``.
-    """
+    """Get the videos and their catalog from DVC's remote, without frames; return a sentence."""
     if not dvc_data.has_remote():
         return "DVC has no default remote: nothing is pulled."
     dvc_data.pull(only=[CATALOG, Path(params.data.videos)])
@@ -42,17 +39,13 @@ def commit_results(branch: str, *, remote: str = "origin") -> str:
     If the branch has moved meanwhile, the commit is rebased: dvc.lock records what the results
     were computed from.
 
-    Args:
-        branch: on the remote.
-        remote: its name, or a URL.
-
     Returns:
         A sentence.
 
     Raises:
         PipelineError: git fails. After a conflict the commit is kept for people to resolve.
     """
-    _git("add", "--all", "--", *_COMMITTED)
+    _run("git", "add", "--all", "--", *_COMMITTED)
     if git_output("diff", "--cached", "--quiet") is not None:
         return "Nothing to commit."
     headline = "Retrained"
@@ -65,17 +58,17 @@ def commit_results(branch: str, *, remote: str = "origin") -> str:
         for role in ("AUTHOR", "COMMITTER")
         for field, value in (("NAME", _NAME), ("EMAIL", _EMAIL))
     }
-    _git("commit", "--quiet", "--message", message, environment=identity)
-    push = ("push", "--quiet", remote, f"HEAD:refs/heads/{branch}")
+    push = ("git", "push", "--quiet", remote, f"HEAD:refs/heads/{branch}")
+    _run("git", "commit", "--quiet", "--message", message, **identity)
     try:
-        _git(*push)
+        _run(*push)
     except PipelineError:
         try:
-            _git("pull", "--quiet", "--rebase", remote, branch, environment=identity)
+            _run("git", "pull", "--quiet", "--rebase", remote, branch, **identity)
         except PipelineError:
             git_output("rebase", "--abort")
             raise
-        _git(*push)
+        _run(*push)
     return f"Committed and pushed to {branch}: {message}"
 
 
@@ -91,9 +84,6 @@ def post_report(environment: Mapping[str, str]) -> list[str]:
 
     Returns:
         A sentence for each place.
-
-    Raises:
-        PipelineError: the comment fails.
     """
     state = last_state()
     if state in (None, "nothing"):
@@ -135,18 +125,14 @@ def _comment(number: str, text: str, *, has_pictures: bool) -> str:
             command = ["gh", "pr", "comment", number, "--body-file", str(path)]
         else:
             return "No comment: neither cml nor gh is installed."
-        _run(command)
+        _run(*command)
     return f"The report is a comment on {number}, posted by {command[0]}."
 
 
-def _git(*arguments: str, environment: Mapping[str, str] | None = None) -> None:
-    _run(["git", *arguments], environment or {})
-
-
-def _run(command: list[str], environment: Mapping[str, str] | None = None) -> None:
+def _run(*command: str, **environment: str) -> None:
     process = subprocess.run(
         command,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -26,12 +26,7 @@ from pipeline.common.files import write_csv, write_json
 from pipeline.common.paths import CLIPS, CROSSVAL, FEATURES
 from pipeline.common.records import SPLITS
 from pipeline.common.tables import align_columns
-from pipeline.evaluation.audits import (
-    DoubtfulLabel,
-    find_doubtful_labels,
-    labels_audit,
-    write_doubtful_labels_csv,
-)
+from pipeline.evaluation.audits import find_doubtful_labels, labels_audit, write_doubtful_labels_csv
 from pipeline.evaluation.predictions import Predictions, pool, predict_videos
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
@@ -49,12 +44,11 @@ _SHOWN_DOUBTFUL = 20
 
 @dataclass(frozen=True)
 class FoldTask:
-    """The work of the process of one fold. ``number`` counts from 1."""
+    """The work of the process of one fold."""
 
-    number: int
-    n_folds: int
-    seed: int  # of the folds, not of the training
+    title: str
     fold: Fold
+    settings: Mapping[str, int]  # folds, seed of the folds, and fold, which counts from 1
     params: Params
     parent_run: str
 
@@ -66,9 +60,7 @@ class FoldResult:
     Attributes:
         predictions: of the test videos.
         scores: headline metrics of the task on the test videos, and ``val_<training metric>``
-            of the best epoch.
-        epochs: number trained.
-        best_epoch: the epoch whose weights were tested.
+            of the best epoch, whose weights were tested.
         seconds: of training.
     """
 
@@ -94,11 +86,6 @@ class FoldResult:
 def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
     """Train and test each fold; write eval/crossval/; log one MLflow run with a run each fold.
 
-    Args:
-        params: the recipe.
-        n_folds: at least 2.
-        seed: of the folds.
-
     Returns:
         Lines for a terminal.
 
@@ -113,28 +100,41 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
         val_share=params.catalog.val_share,
         seed=seed,
     )
+    settings = {"folds": n_folds, "seed": seed}
     run = training_run(
-        params=_run_params(params, n_folds=n_folds, seed=seed),
+        params=_run_params(params, settings),
         dataset=params.data.videos,
         name=f"crossval of {n_folds} folds, seed {seed}",
     )
     with run as run_id:
         tasks = [
-            FoldTask(number, n_folds, seed, fold, params, parent_run=run_id)
+            FoldTask(
+                f"fold {number} of {n_folds}", fold, {**settings, "fold": number}, params, run_id
+            )
             for number, fold in enumerate(folds, start=1)
         ]
         results = list(tqdm(_run_each(tasks), total=n_folds, unit="fold", disable=None))
         pooled = pool([result.predictions for result in results])
         scores = score_predictions(pooled, params.evaluate)
         summary = summarise(results, pooled, scores, confidence=params.evaluate.confidence)
-        files = _write_results(results, pooled, summary)
+        rows = [result.cells() for result in results]
+        files = [CROSSVAL / name for name in ("folds.csv", "predictions.csv", "summary.json")]
+        write_csv(files[0], list(rows[0]), rows)
+        pooled.write_csv(files[1])
+        write_json(files[2], summary)
         audit_lines, audit_files = _audit_labels(pooled, clips)
-        files += audit_files
         with warned(f"MLflow lacks results that are in {CROSSVAL}"):
-            intervals = {name: score.interval for name, score in scores.items() if score.interval}
-            log_scores(run_id, _logged_scores(summary, pooled.task), intervals)
-            log_files(run_id, files)
-    return [*_lines(results, summary, pooled.task), *audit_lines]
+            over_folds = {
+                f"{name}_{kind}": summary[kind][name]
+                for kind in ("mean", "spread")
+                for name in pooled.task.headline_metrics
+            }
+            log_scores(run_id, {**summary["pooled"], **over_folds}, summary["interval"])
+            log_files(run_id, [*files, *audit_files])
+    table = align_columns(
+        [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
+    )
+    return [*table, *_score_lines(summary, pooled.task), *audit_lines]
 
 
 def summarise(
@@ -170,9 +170,9 @@ def _all_clips() -> ClipArrays:
     return ClipArrays(*(CLIPS / split for split in SPLITS))
 
 
-def _run_params(params: Params, *, n_folds: int, seed: int, **fold: int) -> dict[str, Any]:
+def _run_params(params: Params, settings: Mapping[str, int]) -> dict[str, Any]:
     """Return what a run logs: params.yaml and how the folds were drawn."""
-    return params.model_dump(by_alias=True) | {"crossval": {"folds": n_folds, "seed": seed, **fold}}
+    return {**params.model_dump(by_alias=True), "crossval": settings}
 
 
 def _run_each(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
@@ -187,7 +187,7 @@ def _run_each(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
             yield processes.schedule(run_fold, args=(task,)).result()
     except ProcessExpired as error:
         raise PipelineError(
-            f"The process of fold {task.number} died with exit code {error.exitcode}. The usual "
+            f"The process of {task.title} died with exit code {error.exitcode}. The usual "
             "reason is too little memory: lower train.batch_size or extract.frames."
         ) from None
     finally:
@@ -199,82 +199,57 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
     """Train and test one fold as a nested MLflow run. Call it once a process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # Here, because the process that starts the folds needs no TensorFlow.
-    from pipeline.model.fitting import make_deterministic
-
-    params = fold_task.params
-    make_deterministic(params.train.seed, params.train.threads)
-    run = training_run(
-        params=_run_params(
-            params, n_folds=fold_task.n_folds, seed=fold_task.seed, fold=fold_task.number
-        ),
-        dataset=params.data.videos,
-        name=f"fold {fold_task.number} of {fold_task.n_folds}",
-        parent=fold_task.parent_run,
-    )
-    with run as run_id:
-        result, scores = _train_and_test(fold_task, run_id)
-        with warned(f"The run of fold {fold_task.number} lacks its scores"):
-            log_scores(run_id, scores)
-    return result
-
-
-def _train_and_test(fold_task: FoldTask, run_id: str) -> tuple[FoldResult, dict[str, float]]:
-    """Return the result of a fold and all scores of its test videos."""
-    from pipeline.model.fitting import calibrate, fit
+    from pipeline.model.fitting import calibrate, fit, make_deterministic
     from pipeline.model.network import build_model
     from pipeline.tracking.epochs import EpochMetrics
 
     params, fold, clips = fold_task.params, fold_task.fold, _all_clips()
-    train, val, test = (clips.chosen(part) for part in (fold.train, fold.val, fold.test))
-    task = task_class(params.task.type).learn(train.targets, params.task)
-    task.check_mirror(params.train.augmentation.flip_swaps)
-    model = build_model(
-        params.model,
-        task,
-        frame_shape=clips.frames(0).shape[1:],
-        precision=params.train.precision,
+    make_deterministic(params.train.seed, params.train.threads)
+    run = training_run(
+        params=_run_params(params, fold_task.settings),
+        dataset=params.data.videos,
+        name=fold_task.title,
+        parent=fold_task.parent_run,
     )
-    started = time.perf_counter()
-    fitted = fit(
-        model,
-        task,
-        train,
-        val,
-        params.train,
-        callbacks=[EpochMetrics(run_id)],
-        features_folder=FEATURES,
-    )
-    task = calibrate(model, task, val)
-    seconds = time.perf_counter() - started
-    predictions = predict_videos(model, test, task)
-    scores = {
-        name: score.value for name, score in score_predictions(predictions, params.evaluate).items()
-    }
+    with run as run_id:
+        train, val, test = (clips.chosen(part) for part in (fold.train, fold.val, fold.test))
+        task = task_class(params.task.type).learn(train.targets, params.task)
+        task.check_mirror(params.train.augmentation.flip_swaps)
+        model = build_model(
+            params.model,
+            task,
+            frame_shape=clips.frames(0).shape[1:],
+            precision=params.train.precision,
+        )
+        started = time.perf_counter()
+        fitted = fit(
+            model,
+            task,
+            train,
+            val,
+            params.train,
+            callbacks=[EpochMetrics(run_id)],
+            features_folder=FEATURES,
+        )
+        task = calibrate(model, task, val)
+        seconds = time.perf_counter() - started
+        predictions = predict_videos(model, test, task)
+        scored = score_predictions(predictions, params.evaluate)
+        scores = {name: score.value for name, score in scored.items()}
+        with warned(f"The run of {fold_task.title} lacks its scores"):
+            log_scores(run_id, scores)
     validation = f"val_{task.training_metric}"
-    best = fitted.history[fitted.best_epoch - 1]
-    result = FoldResult(
-        number=fold_task.number,
+    return FoldResult(
+        number=fold_task.settings["fold"],
         predictions=predictions,
         scores={
             **{name: scores[name] for name in task.headline_metrics},
-            validation: best[validation],
+            validation: fitted.history[fitted.best_epoch - 1][validation],
         },
         epochs=len(fitted.history),
         best_epoch=fitted.best_epoch,
         seconds=seconds,
     )
-    return result, scores
-
-
-def _write_results(
-    results: Sequence[FoldResult], pooled: Predictions, summary: Mapping[str, Any]
-) -> list[Path]:
-    paths = [CROSSVAL / name for name in ("folds.csv", "predictions.csv", "summary.json")]
-    rows = [result.cells() for result in results]
-    write_csv(paths[0], list(rows[0]), rows)
-    pooled.write_csv(paths[1])
-    write_json(paths[2], summary)
-    return paths
 
 
 def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], list[Path]]:
@@ -287,62 +262,37 @@ def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], li
     source = "predictions of models that were not trained on these videos"
     audit = labels_audit(doubtful, pooled, source=source, table=_DOUBTFUL_LABELS)
     lines = ["", f"labels: {audit.sentence}"]
-    files = [_DOUBTFUL_LABELS]
     picture = _DOUBTFUL_LABELS.with_suffix(".png")
     picture.unlink(missing_ok=True)
-    if doubtful:
-        rows = [
-            (row.video, row.split, row.target, row.suggested, f"{row.quality:.3f}")
-            for row in doubtful[:_SHOWN_DOUBTFUL]
-        ]
-        header = ("video", "split", "target", "suggested", "quality")
-        lines += align_columns([header, *rows], "<<<<>")
-        _draw_doubtful(picture, doubtful[:_SHOWN_DOUBTFUL], clips)
-        lines.append(f"Film strips: {picture}")
-        files.append(picture)
-    return lines, files
-
-
-def _draw_doubtful(picture: Path, doubtful: Sequence[DoubtfulLabel], clips: ClipArrays) -> None:
+    if not doubtful:
+        return lines, [_DOUBTFUL_LABELS]
     from pipeline.review.film_strips import write_preview
 
     first = {clips.names[index]: index for index in clips.first_of_videos()}
-    strips = []
-    for row in doubtful:
-        index = first[row.video]
-        heading = f"{row.video}: {row.target}, or {row.suggested}? Quality {row.quality:.3f}"
+    rows, strips = [("video", "split", "target", "suggested", "quality")], []
+    for label in doubtful[:_SHOWN_DOUBTFUL]:
+        quality = f"{label.quality:.3f}"
+        rows.append((label.video, label.split, label.target, label.suggested, quality))
+        index = first[label.video]
+        heading = f"{label.video}: {label.target}, or {label.suggested}? Quality {quality}"
         strips.append((heading, [Clip(clips.frames(index), clips.mask(index))]))
     write_preview(picture, strips)
+    lines += [*align_columns(rows, "<<<<>"), f"Film strips: {picture}"]
+    return lines, [_DOUBTFUL_LABELS, picture]
 
 
-def _logged_scores(summary: Mapping[str, Any], task: Task) -> dict[str, float]:
-    """Return the pooled scores, and ``accuracy_mean``, ``accuracy_spread`` and so on."""
-    over_folds = {
-        f"{name}_{kind}": summary[kind][name]
-        for kind in ("mean", "spread")
-        for name in task.headline_metrics
-    }
-    return {**summary["pooled"], **over_folds}
-
-
-def _lines(results: Sequence[FoldResult], summary: Mapping[str, Any], task: Task) -> list[str]:
-    """Return the table of folds, then mean, spread and the pooled scores with intervals."""
-    rows = [result.cells() for result in results]
-    table = align_columns(
-        [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
-    )
-    lines = []
+def _score_lines(summary: Mapping[str, Any], task: Task) -> Iterator[str]:
+    """Yield mean, spread and the pooled score with its interval, for each headline metric."""
     for name in task.headline_metrics:
         low, high = summary["interval"][name]
-        lines.append(
+        yield (
             f"{name.replace('_', ' ')}: mean {summary['mean'][name]:.3f}, "
             f"spread {summary['spread'][name]:.3f}; pooled {summary['pooled'][name]:.3f} "
             f"[{low:.3f}, {high:.3f}] at {summary['confidence']:.0%}, "
             f"{summary['videos']} videos in {summary['groups']} groups"
         )
     validation = f"val_{task.training_metric}"
-    lines.append(
+    yield (
         f"validation {task.training_metric.replace('_', ' ')}, to choose settings by: "
         f"mean {summary['mean'][validation]:.3f}, spread {summary['spread'][validation]:.3f}"
     )
-    return [*table, *lines]

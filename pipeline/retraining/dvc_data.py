@@ -123,7 +123,12 @@ def pull(*, only: Collection[Path] | None = None) -> None:
         )
         sources = [out for out in outs if out.stage.is_data_source]
         for source in sources:
-            _refuse_unsaved_files(source)
+            if unsaved := list(_unsaved_files(source)):  # before DVC suggests --force
+                raise PipelineError(
+                    f"{source}: {len(unsaved)} of its files are not in DVC, the first is "
+                    f"{unsaved[0]}. Add and commit them: dvc add {source} && git add {source}.dvc "
+                    "&& git commit"
+                )
         missing = [
             str(out)
             for out in outs
@@ -144,28 +149,12 @@ def push() -> None:
     run_python("dvc", "push", "--run-cache")
 
 
-def _refuse_unsaved_files(source: Any) -> None:
-    """Refuse to replace files that only this folder has, before DVC suggests --force."""
-    unsaved = list(_unsaved_files(source))
-    if unsaved:
-        raise PipelineError(
-            f"{source}: {len(unsaved)} of its files are not in DVC, the first is {unsaved[0]}. Add "
-            f"and commit them: dvc add {source} && git add {source}.dvc && git commit"
-        )
-
-
 def _unsaved_files(source: Any) -> Iterator[str]:
     """Yield the files of a data source on disk whose content is not in DVC's cache."""
     if not source.exists:
         return
-    _, _, on_disk = build(
-        source.cache,
-        source.fs_path,
-        source.fs,
-        source.hash_name,
-        ignore=source.dvcignore,
-        dry_run=True,
-    )
+    place = (source.cache, source.fs_path, source.fs, source.hash_name)
+    _, _, on_disk = build(*place, ignore=source.dvcignore, dry_run=True)
     if on_disk.hash_info == source.hash_info:
         return
     entries = on_disk if isinstance(on_disk, Tree) else [((), None, on_disk.hash_info)]
@@ -176,14 +165,10 @@ def _unsaved_files(source: Any) -> Iterator[str]:
 
 def changed_stages() -> list[str]:
     """Return the stages whose entry in dvc.lock differs from HEAD, in the order of dvc.lock."""
-    here = _locked_stages(DVC_LOCK.read_text(encoding="utf-8") if DVC_LOCK.exists() else "")
-    committed = _locked_stages(git_output("show", f"HEAD:./{DVC_LOCK}") or "")
-    return [name for name, entry in here.items() if committed.get(name) != entry]
-
-
-def _locked_stages(lock: str) -> dict[str, Any]:
-    content = yaml.safe_load(lock) or {}
-    return dict(content.get("stages", {}))
+    here = DVC_LOCK.read_text(encoding="utf-8") if DVC_LOCK.exists() else ""
+    committed = git_output("show", f"HEAD:./{DVC_LOCK}") or ""
+    now, before = ((yaml.safe_load(lock) or {}).get("stages", {}) for lock in (here, committed))
+    return [name for name, entry in now.items() if before.get(name) != entry]
 
 
 def committed_catalog() -> list[VideoRecord] | None:
@@ -214,9 +199,9 @@ def committed_metrics() -> dict[str, float]:
 def restore_outputs() -> tuple[list[str], list[str]]:
     """Check out the last good outputs of stages that failed or did not run.
 
-    A stage deletes its outputs before it runs. DVC's cache has the last good ones, metrics and
-    tables that git tracks included. Outputs that match dvc.lock and outputs of stages with
-    ``persist`` (decode continues from its own) stay as they are.
+    A stage deletes its outputs before it runs. DVC's cache has the last good ones, metrics that
+    git tracks included. Outputs that match dvc.lock and outputs with ``persist`` (decode continues
+    from its own) stay as they are.
 
     Returns:
         Paths that were restored, and paths that were missing and could not be. Both are empty

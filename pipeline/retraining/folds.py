@@ -23,12 +23,7 @@ class Fold:
 
 
 def make_folds(
-    strata: Sequence[str],
-    groups: Sequence[str],
-    *,
-    n_folds: int,
-    val_share: float,
-    seed: int,
+    strata: Sequence[str], groups: Sequence[str], *, n_folds: int, val_share: float, seed: int
 ) -> list[Fold]:
     """Draw the folds: every clip is tested once, and groups are never split.
 
@@ -62,7 +57,15 @@ def make_folds(
         val = _validation_part(rest, strata, groups, share=share, seed=seed)
         train = np.setdiff1d(rest, val)
         folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
-    _check_every_stratum_everywhere(folds, strata)
+    for number, fold in enumerate(folds, start=1):
+        for name in ("train", "val", "test"):
+            missing = set(strata) - {strata[index] for index in getattr(fold, name)}
+            if missing:
+                raise PipelineError(
+                    f"Fold {number} of {n_folds}: no {name} clip of "
+                    f"{', '.join(map(repr, sorted(missing)))}, because the groups are few or "
+                    "uneven. Try another --seed or fewer --folds."
+                )
     return folds
 
 
@@ -114,15 +117,3 @@ def _groups_by_stratum(strata: Sequence[str], groups: Sequence[str]) -> dict[str
     for stratum, group in zip(strata, groups, strict=True):
         by_stratum[stratum].add(group)
     return dict(sorted(by_stratum.items()))
-
-
-def _check_every_stratum_everywhere(folds: Sequence[Fold], strata: Sequence[str]) -> None:
-    for number, fold in enumerate(folds, start=1):
-        for name in ("train", "val", "test"):
-            missing = set(strata) - {strata[index] for index in getattr(fold, name)}
-            if missing:
-                raise PipelineError(
-                    f"Fold {number} of {len(folds)}: no {name} clip of "
-                    f"{', '.join(map(repr, sorted(missing)))}, because the groups are few or "
-                    "uneven. Try another --seed or fewer --folds."
-                )

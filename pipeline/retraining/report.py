@@ -26,10 +26,10 @@ class DataChanges:
         by_stratum: stratum (for classes: the class) -> added, removed, changed, now.
     """
 
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: dict[str, str]
-    by_stratum: dict[str, tuple[int, int, int, int]]
+    added: Sequence[str]
+    removed: Sequence[str]
+    changed: Mapping[str, str]
+    by_stratum: Mapping[str, Sequence[int]]
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
@@ -46,45 +46,28 @@ def data_changes(
     new = {record.name: record for record in now}
     added = sorted(new.keys() - old.keys())
     removed = sorted(old.keys() - new.keys())
-    changed = {
-        name: difference
-        for name in sorted(new.keys() & old.keys())
-        if (difference := _difference(old[name], new[name]))
-    }
+    changed = {}
+    for name in sorted(new.keys() & old.keys()):
+        parts = ["content"] if old[name].sha256 != new[name].sha256 else []
+        for field in ("target", "split", "group"):
+            values = getattr(old[name], field), getattr(new[name], field)
+            if values[0] != values[1]:
+                parts.append(f"{field} {values[0]} -> {values[1]}")
+        if parts:
+            changed[name] = ", ".join(parts)
 
     def count(records: Sequence[VideoRecord]) -> Counter[str]:
         return Counter(targets.strata([record.target for record in records]))
 
-    counts = (
+    counts = [
         count([new[name] for name in added]),
         count([old[name] for name in removed]),
         count([new[name] for name in changed]),
         count(now),
-    )
-    return DataChanges(
-        added=tuple(added),
-        removed=tuple(removed),
-        changed=changed,
-        by_stratum={
-            stratum: (
-                counts[0][stratum],
-                counts[1][stratum],
-                counts[2][stratum],
-                counts[3][stratum],
-            )
-            for stratum in sorted({*count(before), *counts[3]})
-        },
-    )
-
-
-def _difference(old: VideoRecord, new: VideoRecord) -> str:
-    parts = ["content"] if old.sha256 != new.sha256 else []
-    parts += [
-        f"{field} {before} -> {now}"
-        for field in ("target", "split", "group")
-        if (before := getattr(old, field)) != (now := getattr(new, field))
     ]
-    return ", ".join(parts)
+    strata = sorted({*count(before), *counts[3]})
+    by_stratum = {stratum: [counter[stratum] for counter in counts] for stratum in strata}
+    return DataChanges(added, removed, changed, by_stratum)
 
 
 @dataclass(frozen=True)
@@ -121,12 +104,9 @@ class RetrainReport:
         return "\n".join(self._lines()) + "\n"
 
     def _lines(self) -> Iterator[str]:
-        yield f"# {markdown_escape(self.headline)}"
-        yield ""
-        yield (
-            f"From commit {markdown_code(self.commit)}. Stages with another result: "
-            f"{', '.join(self.ran) or 'none'}. {self.pushed}"
-        ).rstrip()
+        stages = ", ".join(self.ran) or "none"
+        start = f"From commit {markdown_code(self.commit)}. Stages with another result: {stages}."
+        yield from (f"# {markdown_escape(self.headline)}", "", f"{start} {self.pushed}".rstrip())
         yield from self._data()
         if self.findings:
             yield from ("", "## Data check", "")
@@ -135,7 +115,14 @@ class RetrainReport:
                 for finding in self.findings
             ]
             yield from markdown_table(("", "check", ""), rows)
-        yield from self._metrics()
+        if self.metrics:
+            metric_rows = []
+            for name, now in self.metrics.items():
+                old = self.committed_metrics.get(name)
+                cells = ("", "") if old is None else (f"{old:.4g}", f"{now - old:+.4g}")
+                metric_rows.append((name.replace("_", " "), cells[0], f"{now:.4g}", cells[1]))
+            yield from ("", "## Test videos", "")
+            yield from markdown_table(("metric", "at the commit", "now", "change"), metric_rows)
         if self.gate:
             # Its headings become two levels smaller.
             lines = [f"##{line}" if line[:1] == "#" else line for line in self.gate.splitlines()]
@@ -156,39 +143,23 @@ class RetrainReport:
             for stratum, counts in self.data.by_stratum.items()
         ]
         yield from markdown_table(("target", "added", "removed", "changed", "now"), rows)
-        yield from _details("Added", [markdown_code(name) for name in self.data.added])
-        yield from _details("Removed", [markdown_code(name) for name in self.data.removed])
-        changed = self.data.changed.items()
-        yield from _details(
-            "Changed",
-            [
+        lists = {
+            "Added": [markdown_code(name) for name in self.data.added],
+            "Removed": [markdown_code(name) for name in self.data.removed],
+            "Changed": [
                 f"{markdown_code(name)}: {markdown_escape(difference)}"
-                for name, difference in changed
+                for name, difference in self.data.changed.items()
             ],
-        )
-
-    def _metrics(self) -> Iterator[str]:
-        if not self.metrics:
-            return
-        rows = []
-        for name, now in self.metrics.items():
-            before = self.committed_metrics.get(name)
-            cells = ("", "") if before is None else (f"{before:.4g}", f"{now - before:+.4g}")
-            rows.append((name.replace("_", " "), cells[0], f"{now:.4g}", cells[1]))
-        yield from ("", "## Test videos", "")
-        yield from markdown_table(("metric", "at the commit", "now", "change"), rows)
+        }
+        for title, items in lists.items():
+            if items:
+                yield from ("", f"<details><summary>{title}: {len(items)}</summary>", "")
+                yield from (f"- {item}" for item in items[:_SHOWN])
+                if len(items) > _SHOWN:
+                    yield f"- and {len(items) - _SHOWN} more"
+                yield from ("", "</details>")
 
 
 def without_pictures(markdown: str) -> str:
     """Replace the pictures of a report by their paths, for places that cannot show them."""
     return _PICTURE.sub(r"`eval/\2`, in the artifact of the job.", markdown)
-
-
-def _details(title: str, items: Sequence[str]) -> Iterator[str]:
-    if not items:
-        return
-    yield from ("", f"<details><summary>{title}: {len(items)}</summary>", "")
-    yield from (f"- {item}" for item in items[:_SHOWN])
-    if len(items) > _SHOWN:
-        yield f"- and {len(items) - _SHOWN} more"
-    yield from ("", "</details>")

@@ -1,11 +1,13 @@
-"""``vidpipe repro``: check, run what is out of date, restore outputs after a failure, summarise."""
+"""``vidpipe repro``: check, run outdated stages, restore outputs after a failure, summarise."""
 
 import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.common.command import run_python
 from pipeline.common.errors import PipelineError
@@ -24,11 +26,32 @@ from pipeline.common.tables import align_columns, shorten_list
 from pipeline.params import Params
 from pipeline.retraining.checks import check_settings
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 _ANY_CODE = range(-64, 256)  # negative: DVC was killed by a signal
 _SHOWN_PATHS = 8
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The content of eval/registration.json."""
+
+    name: str
+    version: int
+    alias: str
+    model_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+def read_registration() -> Registration | None:
+    """Return what the register stage wrote; None if it never ran."""
+    return Registration(**read_json(REGISTRATION)) if REGISTRATION.exists() else None
 
 
 def reproduce(
@@ -37,7 +60,8 @@ def reproduce(
     """Check params.yaml and run ``dvc repro``.
 
     When a stage fails, the last good outputs of it and of the stages after it are checked out
-    again, and the log says which. Outputs of stages that succeeded stay.
+    again, and the log says which. Outputs of stages that succeeded stay. A model that DVC has and
+    the MLflow store does not (a new server, a deleted store) is registered again.
 
     Args:
         targets: stages; all by default.
@@ -56,7 +80,40 @@ def reproduce(
         code = run_python("dvc", "repro", *options, *targets, accept=_ANY_CODE)
     if code:
         _restore()
-    return INTERRUPTED if interrupts else code if code >= 0 else 128 - code
+    if interrupts:
+        return INTERRUPTED
+    if code == 0 and not single_item and (not targets or "register" in targets):
+        return _register_if_missing()
+    return code if code >= 0 else 128 - code
+
+
+def registered_version(registration: Registration) -> "ModelVersion | None":
+    """Return the version in the registry; None if the store lacks it, or has another model there.
+
+    Raises:
+        PipelineError: the store cannot be read.
+    """
+    from pipeline.registry.versions import existing_version
+    from pipeline.tracking.runs import MODEL_SHA256
+
+    version = existing_version(registration.name, registration.version)
+    has_model = version and version.tags.get(MODEL_SHA256) == registration.model_sha256
+    return version if has_model else None
+
+
+def _register_if_missing() -> int:
+    """Register the model again when the store does not have its version; return the exit code."""
+    from pipeline.tracking.store import shown_uri
+
+    registration = read_registration()
+    try:
+        if registration is None or registered_version(registration) is not None:
+            return 0
+    except PipelineError as error:
+        logger.warning("%s was not looked up. %s", registration, error)
+        return 0
+    logger.info("MLflow at %s does not have %s: registering again.", shown_uri(), registration)
+    return reproduce(["register"], force=True, single_item=True)
 
 
 @contextmanager
@@ -123,7 +180,7 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
     index = read_csv(DECODE_INDEX)
     quarantined = sum(row["status"] == "quarantined" for row in index)
     clips = {split: len(read_csv(CLIPS / split / CLIPS_INDEX)) for split in SPLITS}
-    metrics, intervals, registration = map(read_json, (METRICS, INTERVALS, REGISTRATION))
+    metrics, intervals = read_json(METRICS), read_json(INTERVALS)
     yield "videos", str(len(index))
     yield "quarantined", f"{quarantined} (see {DECODE_INDEX})" if quarantined else "0"
     yield "clips", ", ".join(f"{count} {split}" for split, count in clips.items())
@@ -140,7 +197,5 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
     ):
         if name in metrics:
             yield title, f"{metrics[name]:.3f} {score.replace('_', ' ')}"
-    yield (
-        "registered",
-        f"{registration['name']} version {registration['version']}, @{registration['alias']}",
-    )
+    if registration := read_registration():
+        yield "registered", f"{registration}, @{registration.alias}"

@@ -6,24 +6,17 @@ retraining killed between training and the gate would look finished.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from filelock import FileLock, Timeout
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json, replacing_file
-from pipeline.common.paths import (
-    CATALOG,
-    METRICS,
-    PLOTS,
-    PROMOTION_REPORT,
-    REGISTRATION,
-    RETRAIN_REPORT,
-)
+from pipeline.common.paths import CATALOG, METRICS, PLOTS, PROMOTION_REPORT, RETRAIN_REPORT
 from pipeline.common.records import read_catalog
 from pipeline.params import Params, load_params
 from pipeline.registry.champions import champion_number
@@ -31,14 +24,18 @@ from pipeline.registry.gate import OUTCOME, RULES, GateRules
 from pipeline.registry.gate_report import GateReport
 from pipeline.registry.promotion import gate_rules
 from pipeline.registry.promotion import promote as promote_version
-from pipeline.registry.versions import existing_version
 from pipeline.retraining import dvc_data
 from pipeline.retraining.checks import DataCheck, check_data_set
 from pipeline.retraining.report import RetrainReport, data_changes
-from pipeline.retraining.repro import INTERRUPTED, reproduce
+from pipeline.retraining.repro import (
+    INTERRUPTED,
+    Registration,
+    read_registration,
+    registered_version,
+    reproduce,
+)
 from pipeline.tasks.targets import targets_of
 from pipeline.tracking.provenance import UNKNOWN, git_output
-from pipeline.tracking.runs import MODEL_SHA256
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +54,7 @@ _CHARTS = {"Confusion": "confusion.png", "Training": "training.png"}
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """The result of a retraining, also as a sentence."""
+    """The outcome, and the sentence for a terminal."""
 
     outcome: Outcome
     sentence: str
@@ -76,24 +73,19 @@ class Steps:
     promote: Callable[..., GateReport] = promote_version
 
 
-@dataclass(frozen=True)
-class Registration:
-    """The content of eval/registration.json."""
-
-    name: str
-    version: int
-    model_sha256: str
-
-    def __str__(self) -> str:
-        return f"{self.name} version {self.version}"
-
-
-def retrain(*, promote: bool, wait: bool = False, steps: Steps | None = None) -> RetrainResult:
+def retrain(
+    *,
+    promote: bool,
+    wait: bool = False,
+    ignore_data_check: bool = False,
+    steps: Steps | None = None,
+) -> RetrainResult:
     """Run all steps of a retraining and write ``eval/retrain.md``.
 
     Args:
         promote: make the version champion if it passes; otherwise it is only judged.
         wait: for another retraining in this folder.
+        ignore_data_check: report data checks that fail, and continue.
         steps: in place of the real ones.
 
     Raises:
@@ -111,52 +103,44 @@ def retrain(*, promote: bool, wait: bool = False, steps: Steps | None = None) ->
             note("nothing")
             return RetrainResult("nothing to do", sentence)
         note("working")
-        return _run_steps(steps, params, rules, promote=promote)
+        is_shared = steps.has_remote()
+        if is_shared:
+            steps.pull()
+        else:
+            logger.info("DVC has no default remote: nothing is pulled or pushed.")
+
+        _reproduce(steps, "decode")
+        data_check = steps.check_data_set(params)
+        logger.info("%s", "\n".join(data_check.lines()))
+        if data_check.failed and not ignore_data_check:
+            sentence = "The data check failed: nothing is trained or judged."
+            return _finish("unfit data", sentence, params, data_check)
+        if data_check.failed:
+            logger.warning("--ignore-data-check: the retraining continues.")
+
+        _reproduce(steps)
+        registration = read_registration()
+        assert registration is not None  # the register stage has run
+        pushed = "DVC has no remote: nothing was pushed."
+        if is_shared:
+            steps.push()  # before the gate, so that everybody can get the data of a champion
+            pushed = "Data is pushed."
+
+        report = steps.promote(params, version=str(registration.version), dry_run=not promote)
+        logger.info("%s", "\n".join(report.lines()))
+        outcome: Outcome = "refused" if report.decision.outcome == "refused" else "passed"
+        meaning = {"refused": "is refused by the gate", "passed": "passes the gate"}
+        sentence = f"{registration} {meaning.get(report.decision.outcome, 'is champion')}."
+        return _finish(outcome, sentence, params, data_check, pushed)
 
 
-def _run_steps(steps: Steps, params: Params, rules: GateRules, *, promote: bool) -> RetrainResult:
-    is_shared = steps.has_remote()
-    if is_shared:
-        steps.pull()
-    else:
-        logger.info("DVC has no default remote: nothing is pulled or pushed.")
-
-    _reproduce(steps, ["decode"])
-    data_check = steps.check_data_set(params)
-    logger.info("%s", "\n".join(data_check.lines()))
-    if data_check.failed:
-        sentence = "The data check failed: nothing is trained or judged."
-        return _finish("unfit data", sentence, params, data_check)
-
-    _reproduce(steps, [])
-    if standing(read_registration(), rules) == "not registered":
-        # DVC has the model and this store does not.
-        _reproduce(steps, ["register"], force=True, single_item=True)
-    registration = read_registration()
-    assert registration is not None  # the register stage has run
-
-    pushed = "DVC has no remote: nothing was pushed."
-    if is_shared:
-        steps.push()  # before the gate, so that everybody can get the data of a champion
-        pushed = "Data is pushed."
-
-    report = steps.promote(params, version=str(registration.version), dry_run=not promote)
-    logger.info("%s", "\n".join(report.lines()))
-    if report.decision.outcome == "refused":
-        sentence = f"{registration} is refused by the gate."
-        return _finish("refused", sentence, params, data_check, pushed)
-    is_champion = report.decision.outcome != "passed"
-    sentence = f"{registration} {'is champion' if is_champion else 'passes the gate'}."
-    return _finish("passed", sentence, params, data_check, pushed)
-
-
-def _reproduce(steps: Steps, targets: Sequence[str], **options: bool) -> None:
-    code = steps.reproduce(targets, **options)
+def _reproduce(steps: Steps, *targets: str) -> None:
+    code = steps.reproduce(targets)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
         raise PipelineError(
-            f"dvc repro {' '.join(targets)}".rstrip()
+            f"vidpipe repro {' '.join(targets)}".rstrip()
             + f" failed with exit code {code}. The lines above say why."
         )
 
@@ -166,41 +150,29 @@ def _nothing_to_do(steps: Steps, rules: GateRules, *, promote: bool) -> str:
     if steps.outdated_stages():
         return ""
     registration = read_registration()
-    now = standing(registration, rules)
-    settled = {"champion", "replaced", "refused"} | (set() if promote else {"passed"})
-    if registration is None or now not in settled:
-        return ""
     meaning = {
-        "passed": f"passed the gate and waits for: vidpipe promote {registration.version}",
         "refused": "was refused by the gate.",
         "champion": "is champion.",
         "replaced": "was champion, and another version is now.",
-    }[now]
-    return f"Nothing has changed since this model was trained and judged. {registration} {meaning}"
-
-
-def read_registration() -> Registration | None:
-    """Return what the register stage wrote; None if it never ran."""
-    if not REGISTRATION.exists():
-        return None
-    content = read_json(REGISTRATION)
-    return Registration(content["name"], int(content["version"]), content["model_sha256"])
+    }
+    if registration is not None and not promote:
+        meaning["passed"] = f"passed the gate and waits for: vidpipe promote {registration.version}"
+    sentence = meaning.get(standing(registration, rules))
+    if sentence is None:
+        return ""
+    return f"Nothing has changed since this model was trained and judged. {registration} {sentence}"
 
 
 def standing(registration: Registration | None, rules: GateRules) -> Standing:
     """Return where the model on disk stands in the registry.
 
-    ``not registered`` includes a store that has another model under this number: it is another
-    store, or was deleted. ``not judged`` includes a version that was judged by other rules and
-    is not champion.
+    ``not judged`` includes a version that was judged by other rules and is not champion.
 
     Raises:
         PipelineError: the store cannot be read.
     """
-    if registration is None:
-        return "not registered"
-    version = existing_version(registration.name, registration.version)
-    if version is None or version.tags.get(MODEL_SHA256) != registration.model_sha256:
+    version = None if registration is None else registered_version(registration)
+    if registration is None or version is None:
         return "not registered"
     if champion_number(registration.name) == registration.version:
         return "champion"
@@ -212,15 +184,16 @@ def standing(registration: Registration | None, rules: GateRules) -> Standing:
 
 
 def _finish(
-    outcome: Outcome,
-    sentence: str,
-    params: Params,
-    data_check: DataCheck,
-    pushed: str = "",
+    outcome: Outcome, sentence: str, params: Params, data_check: DataCheck, pushed: str = ""
 ) -> RetrainResult:
+    """Write the report and record that the retraining has ended."""
     is_trained = outcome != "unfit data"
     before = dvc_data.committed_catalog()
-    charts = {title: PLOTS / name for title, name in _CHARTS.items()} if is_trained else {}
+    pictures = {
+        title: (PLOTS / name).relative_to(RETRAIN_REPORT.parent)
+        for title, name in _CHARTS.items()
+        if is_trained and (PLOTS / name).exists()
+    }
     report = RetrainReport(
         headline=sentence,
         commit=git_output("rev-parse", "--short", "HEAD") or UNKNOWN,
@@ -231,11 +204,7 @@ def _finish(
         metrics=read_json(METRICS) if is_trained else {},
         committed_metrics=dvc_data.committed_metrics(),
         gate=PROMOTION_REPORT.read_text(encoding="utf-8") if is_trained else "",
-        pictures={
-            title: path.relative_to(RETRAIN_REPORT.parent)
-            for title, path in charts.items()
-            if path.exists()
-        },
+        pictures=pictures,
         pushed=pushed,
     )
     with replacing_file(RETRAIN_REPORT) as temporary:
@@ -278,4 +247,4 @@ def note(state: State) -> None:
 def last_state() -> State | None:
     """Return how far the last retraining in this folder came; None if there was none."""
     text = _STATE.read_text(encoding="utf-8") if _STATE.exists() else ""
-    return next((state for state in get_args(State) if state == text), None)
+    return cast(State, text) if text in get_args(State) else None

@@ -1,4 +1,4 @@
-"""Charts that do not depend on the task: scores of slices, and how alike the splits are."""
+"""Charts that do not depend on the task: scores of slices, balance of the splits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ Shares = Mapping[str, Mapping[str, float]]  # stratum -> split -> its share of t
 
 
 def slices_chart(slices: Sequence[Slice], *, overall: Score, score_name: str) -> Chart | None:
-    """Chart the scores of the worst slices, in the order given; None without slices.
+    """Chart the scores of the worst slices; None without slices.
 
     Args:
         slices: worst first.
@@ -46,15 +46,15 @@ def slices_chart(slices: Sequence[Slice], *, overall: Score, score_name: str) ->
         title=f"{name} of slices",
         alt=f"{name} of {len(slices)} slices. The worst is {words(worst.slice_by)} "
         f"{worst.slice}: {worst.score:.3f} of {count_of(worst.videos, 'video')}.",
-        caption=f"A dot is the {words(score_name)} of the test videos of a slice, with its "
-        f"interval. The dashed line is the {words(score_name)} of all. The worst is at the "
-        f"top.{cut}",
+        caption=f"Dots and lines: {words(score_name)} of the test videos of a slice and its "
+        f"interval. Dashed line: {words(score_name)} of all test videos. The worst slice is at "
+        f"the top.{cut}",
         draw=lambda: _draw_slices(drawn, overall, name),
     )
 
 
 def splits_chart(records: Sequence[VideoRecord], strata: Sequence[str]) -> Chart:
-    """Chart how the strata of the targets and the durations are distributed over the splits.
+    """Chart the strata of the targets and the durations in each split.
 
     Args:
         records: usable videos, with facts and split, at least one.
@@ -83,7 +83,7 @@ def splits_chart(records: Sequence[VideoRecord], strata: Sequence[str]) -> Chart
 
 
 def stratum_shares(records: Sequence[VideoRecord], strata: Sequence[str]) -> Shares:
-    """Return the share of each stratum in each split that has a video."""
+    """Return the share of each stratum in each split that is not empty."""
     pairs = list(zip(records, strata, strict=True))
     counts = {
         split: Counter(stratum for record, stratum in pairs if record.split == split)

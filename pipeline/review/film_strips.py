@@ -44,7 +44,7 @@ _LAST_FRAME_MILLISECONDS = 600  # shows where the loop restarts
 
 @dataclass(frozen=True, eq=False)
 class SeenClip:
-    """A clip as the model sees it, with its explanations.
+    """A clip of the model's input, with its explanations.
 
     Attributes:
         frames: uint8 [T, H, W, 3], RGB.
@@ -61,11 +61,11 @@ class SeenClip:
 
 @dataclass(frozen=True)
 class Preview:
-    """A clip as WebP.
+    """A clip as WebP pictures.
 
     Attributes:
-        animation: loops for ever; None for a clip of one frame.
-        still: its middle frame.
+        animation: an endless loop; None for a clip of one frame.
+        still: the middle frame.
         width, height: in pixels.
     """
 
@@ -78,10 +78,10 @@ class Preview:
 def film_strip(clip: SeenClip) -> Image.Image:
     """Draw the frames in lines of ten, with Grad-CAM and attention below each line.
 
-    Colours of Grad-CAM are scaled within each frame; the blue bar below compares the frame's
-    maximum with the strongest frame of the clip. Frames below a hundredth of it stay grey.
-    Orange bars are attention weights. Padding is an empty, crossed frame. Of more than twenty
-    frames, twenty are drawn, evenly spread. The background is transparent.
+    Grad-CAM is scaled within each frame; the blue bar below is the maximum of the frame, relative
+    to the clip. A frame with a maximum below 0.01 stays grey. Orange bars are attention weights.
+    Padding is a crossed frame. Of more than twenty frames, twenty are drawn, evenly spread. The
+    background is transparent.
     """
     indices = frames_in_strip(len(clip.mask))
     height, width = clip.frames.shape[1:3]
@@ -100,7 +100,7 @@ def film_strip(clip: SeenClip) -> Image.Image:
 
 
 def frames_in_strip(n_frames: int) -> list[int]:
-    """Return which of ``n_frames`` frames a strip shows."""
+    """Return the indices of the frames that a strip shows, evenly spread."""
     chosen = np.linspace(0, n_frames - 1, min(n_frames, _STRIP_FRAMES))
     frames: list[int] = np.round(chosen).astype(int).tolist()
     return frames
@@ -121,7 +121,7 @@ def strip_alt(clip: SeenClip) -> str:
 
 
 def strip_sheet(strips: Sequence[Image.Image], headings: Sequence[str]) -> Image.Image:
-    """Put strips below each other on white, each with its heading; at least one."""
+    """Put strips, at least one, below each other on white, each with its heading."""
     font = ImageFont.truetype(findfont("DejaVu Sans"), _TEXT_SIZE)
     widest = max(
         *(strip.width for strip in strips), *(int(font.getlength(text)) for text in headings)
@@ -138,14 +138,14 @@ def strip_sheet(strips: Sequence[Image.Image], headings: Sequence[str]) -> Image
 
 
 def write_preview(path: Path, videos: Sequence[tuple[str, Sequence[Clip]]]) -> None:
-    """Write one PNG with a film strip of each clip; log a warning about videos left out.
+    """Write one PNG with a film strip of each clip; warn about videos that are left out.
 
     Args:
         path: of the PNG file.
         videos: heading and clips of each video; the first fifty are drawn.
     """
     if not videos:
-        logger.warning("%s is not written: there is no clip to draw.", path)
+        logger.warning("%s is not written: no video has a clip.", path)
         return
     if len(videos) > _SHEET_VIDEOS:
         logger.warning("%s shows the first %d of %d videos.", path, _SHEET_VIDEOS, len(videos))
@@ -161,9 +161,9 @@ def write_preview(path: Path, videos: Sequence[tuple[str, Sequence[Clip]]]) -> N
 
 
 def preview(frames: NDArray[np.uint8], *, fps: float) -> Preview:
-    """Encode frames as an animation at their own speed.
+    """Encode frames as an animation at the speed of the video.
 
-    Of more than forty frames, forty are kept, evenly spread and shown longer.
+    Of more than forty frames, forty are kept, evenly spread, and shown for longer.
 
     Args:
         frames: uint8 [N, H, W, 3], RGB, at least one.
@@ -254,7 +254,7 @@ def _heat_overlay(frame: Image.Image, heat: NDArray[np.float32] | None) -> Image
 
 def _line_height(clip: SeenClip, line: Sequence[int], frame_height: int) -> int:
     height = frame_height
-    if not clip.mask[line[0]]:  # nothing but padding
+    if not clip.mask[line[0]]:  # the line is padding
         return height
     if clip.heat is not None:
         height += frame_height + _STRENGTH_HEIGHT + 2 * _GAP

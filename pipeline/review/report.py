@@ -28,11 +28,7 @@ _PAIR_SIDE = 144  # pixels of a near-duplicate, the longer side
 
 @dataclass(frozen=True)
 class ShownPair:
-    """Two frames of videos in different splits, side by side.
-
-    Attributes:
-        frames: WebP.
-    """
+    """Two near-duplicates and their most similar frames, as WebP."""
 
     pair: NearDuplicate
     frames: tuple[bytes, bytes]
@@ -53,9 +49,10 @@ class Review:
     Attributes:
         facts: pairs of name and value, shown below the heading.
         scores: by name, as in ``eval/metrics.json``.
-        confidence: probability content of the intervals.
+        confidence: coverage probability of the intervals.
         tables, charts: of the task.
-        near_duplicates, doubtful_labels: the first of them; the counts are of all.
+        near_duplicates, doubtful_labels: the first ones, which the page shows.
+        n_near_duplicates, n_doubtful_labels: number of all.
         slices_chart: None without slices.
     """
 
@@ -76,14 +73,9 @@ class Review:
     training_chart: Chart
     splits_chart: Chart
 
-    @property
-    def all_charts(self) -> list[Chart]:
-        slices = [] if self.slices_chart is None else [self.slices_chart]
-        return [*self.charts, *slices, self.training_chart, self.splits_chart]
-
 
 def show_near_duplicates(pairs: Sequence[NearDuplicate], frames: StoredFrames) -> list[ShownPair]:
-    """Load the frames of the first pairs."""
+    """Add frames to the first pairs."""
 
     def encoded(video: str, seconds: float) -> bytes:
         return webp(thumbnail(frames.frame_at(video, seconds), _PAIR_SIDE))
@@ -97,7 +89,7 @@ def show_near_duplicates(pairs: Sequence[NearDuplicate], frames: StoredFrames) -
 
 
 def show_doubtful_labels(labels: Sequence[DoubtfulLabel], frames: StoredFrames) -> list[ShownLabel]:
-    """Load the frames of the first videos with doubtful labels."""
+    """Add previews to the first doubtful labels."""
     return [
         ShownLabel(label, preview(frames.frames(label.video), fps=frames.fps))
         for label in labels[:_MAX_SUSPECTS]
@@ -105,13 +97,9 @@ def show_doubtful_labels(labels: Sequence[DoubtfulLabel], frames: StoredFrames) 
 
 
 def write_review(review: Review, folder: Path) -> None:
-    """Write ``report.html``, ``charts/<name>.png`` and ``strips/<kind>.png``.
-
-    Args:
-        review: the content.
-        folder: exists and is empty.
-    """
-    figures = {chart.name: chart.draw() for chart in review.all_charts}
+    """Write ``report.html``, ``charts/<name>.png`` and ``strips/<kind>.png`` to an empty folder."""
+    charts = [*review.charts, review.slices_chart, review.training_chart, review.splits_chart]
+    figures = {chart.name: chart.draw() for chart in charts if chart is not None}
     pngs = {name: png_bytes(figure) for name, figure in figures.items()}
     (folder / PAGE).write_text(_render(review, figures, pngs), encoding="utf-8")
     (folder / "charts").mkdir()

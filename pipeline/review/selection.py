@@ -1,4 +1,4 @@
-"""The test videos that a review shows as film strips, and what it says about each."""
+"""The test videos that the review shows as film strips, with their explanations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _VIDEOS_OF_EACH_KIND = 4
 
 @dataclass(frozen=True)
 class Selection:
-    """Test videos of one kind, by their rows in the predictions."""
+    """Test videos of one kind; ``rows`` are their rows in the predictions."""
 
     kind: Kind
     title: str
@@ -64,7 +64,7 @@ class ShownVideo:
 
     @property
     def heading(self) -> str:
-        """Video, target and best answer in one line."""
+        """Return video, target and best answer in one line."""
         if not self.guesses:
             return f"{self.video}: {self.target}"
         best = self.guesses[0]
@@ -72,16 +72,13 @@ class ShownVideo:
 
 
 @dataclass(frozen=True)
-class ShownSelection:
-    """The film strips of one selection."""
+class ShownSelection(Selection):
+    """A selection with the film strips of its videos."""
 
-    kind: Kind
-    title: str
-    explanation: str
     videos: Sequence[ShownVideo]
 
     def sheet(self) -> Image.Image:
-        """Put all strips into one picture; there must be a video."""
+        """Put all strips, at least one, into one picture."""
         return strip_sheet(
             [video.strip for video in self.videos], [video.heading for video in self.videos]
         )
@@ -90,9 +87,9 @@ class ShownSelection:
 def select_videos(predictions: Predictions, *, each: int = _VIDEOS_OF_EACH_KIND) -> list[Selection]:
     """Select the most confident mistakes, the least sure videos, and typical right ones.
 
-    A video is in one selection only. Least sure are those with the smallest margin, right or
-    wrong. Right ones are those of median confidence, of each stratum of the targets in turn, so
-    that no class fills the selection.
+    A video is in one selection only. The least sure videos, right or wrong, have the smallest
+    margins. The right ones have median confidence and come from each stratum of the targets in
+    turn.
 
     Args:
         predictions: of the test videos.
@@ -135,15 +132,15 @@ def select_videos(predictions: Predictions, *, each: int = _VIDEOS_OF_EACH_KIND)
 def see_clips(
     model: "keras.Model", clips: ClipArrays, predictions: Predictions, rows: Sequence[int]
 ) -> list[SeenClip]:
-    """Return one clip a row with its explanations.
+    """Return one clip with its explanations for each of ``rows``, at least one.
 
-    Of a video with several clips, it is the one with the largest value of the explained output.
+    Of a video with several clips, it is the clip with the largest value of the explained output.
 
     Args:
         model: of the predictions.
         clips: of the test split.
-        predictions: of the test videos.
-        rows: of the predictions, at least one.
+        predictions: for the test videos.
+        rows: of the predictions.
     """
     from pipeline.model.explanations import attention_weights, grad_cam, has_attention
     from pipeline.model.prediction import predict_clips
@@ -151,11 +148,10 @@ def see_clips(
     explained = predictions.task.explained_outputs(predictions.outputs[list(rows)]).tolist()
     chosen: list[Clip] = []
     for row, unit in zip(rows, explained, strict=True):
-        numbers = [
-            number for number, name in enumerate(clips.names) if name == predictions.videos[row]
-        ]
         candidates = [
-            Clip(np.array(clips.frames(number)), clips.mask(number)) for number in numbers
+            Clip(np.array(clips.frames(number)), clips.mask(number))
+            for number, name in enumerate(clips.names)
+            if name == predictions.videos[row]
         ]
         best = 0
         if len(candidates) > 1:
@@ -185,10 +181,10 @@ def draw_selections(
     """Draw the film strips of the selected videos.
 
     Args:
-        predictions: of the test videos.
-        selections: of ``select_videos``.
-        see: from rows of the predictions to clips with explanations; called once.
-        fps: of the stored frames.
+        predictions: for the test videos.
+        selections: the result of ``select_videos``.
+        see: returns a clip with explanations for each of some rows; called once.
+        fps: frames per second of the clips.
     """
     rows = [row for selection in selections for row in selection.rows]
     clips = dict(zip(rows, see(rows) if rows else [], strict=True))
@@ -207,12 +203,7 @@ def draw_selections(
         )
 
     return [
-        ShownSelection(
-            selection.kind,
-            selection.title,
-            selection.explanation,
-            [shown(row) for row in selection.rows],
-        )
+        ShownSelection(**vars(selection), videos=[shown(row) for row in selection.rows])
         for selection in selections
     ]
 
@@ -220,7 +211,7 @@ def draw_selections(
 def _typical_videos(
     is_wanted: NDArray[np.bool_], strata: NDArray[np.str_], confidence: NDArray[np.float64]
 ) -> list[int]:
-    """Return all wanted rows: of each stratum in turn the one closest to its median confidence."""
+    """Return the wanted rows, of each stratum in turn the closest to its median confidence."""
     queues = []
     for stratum in np.unique(strata):
         members = np.flatnonzero(is_wanted & (strata == stratum))

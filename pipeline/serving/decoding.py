@@ -5,22 +5,22 @@ the memory of the server, and decoder processes would copy every frame through a
 """
 
 import multiprocessing
-import os
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pebble import ProcessExpired, ProcessPool
 
 from pipeline.serving.request import VideoRequest
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
@@ -30,6 +30,9 @@ from pipeline.video.settings import DecodeSection
 
 # The decoder checks its time after each frame. A process that is this late is killed.
 _GRACE_SECONDS = 5
+_START_SECONDS = 60  # for a process to start and receive a job
+_MAX_STARTS = 2
+_POLL_SECONDS = 0.1
 
 
 class DecodeJob(NamedTuple):
@@ -98,12 +101,18 @@ class Decoder:
 
 
 class _DecoderPool:
-    """Decoder processes. A process that dies is replaced."""
+    """Decoder processes, each behind a pipe of its own that one thread serves.
+
+    The processes share no lock: a process that is killed while it holds a lock, as in a pebble
+    ``ProcessPool``, would stop the others for minutes, and their timeouts with them.
+    """
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
-        self._replacing = threading.Lock()
-        self._pool = self._new_pool()
+        self._jobs: SimpleQueue[tuple[DecodeJob, Future[int]]] = SimpleQueue()
+        for _ in range(processes):
+            process = _DecoderProcess()
+            threading.Thread(target=self._serve, args=[process], daemon=True).start()
 
     def write(self, jobs: Sequence[DecodeJob]) -> _FrameCounts:
         """Yield the result of ``write_raw_frames`` for each job, or its error.
@@ -112,49 +121,112 @@ class _DecoderPool:
         """
         futures: deque[Future[int]] = deque()
         try:
-            for number, job in enumerate(jobs):
+            for number in range(len(jobs)):
                 for later in jobs[number + len(futures) : number + self._processes + 1]:
-                    futures.append(self._schedule(later))
-                count = self._result(futures[0], job)
+                    futures.append(Future())
+                    self._jobs.put((later, futures[-1]))
+                try:
+                    count: int | VideoError = futures[0].result()
+                except VideoError as error:
+                    count = error
                 futures.popleft()
                 yield count
         finally:
             for future in futures:  # the caller stopped early
                 future.cancel()
 
-    def _result(self, future: "Future[int]", job: DecodeJob) -> int | VideoError:
-        name = job.request.name
+    def _serve(self, process: "_DecoderProcess") -> None:
+        while True:
+            job, future = self._jobs.get()
+            with suppress(InvalidStateError):  # the caller stopped early
+                try:
+                    future.set_result(process.run(job, is_cancelled=future.cancelled))
+                except Exception as error:  # noqa: BLE001  # it is raised in the caller
+                    future.set_exception(error)
+
+
+class _DecoderProcess:
+    """A decoder process. After a crash, a timeout or a cancelled job, the next job gets another."""
+
+    def __init__(self) -> None:
+        self._start()  # now, not when the first request waits
+
+    def run(self, job: DecodeJob, *, is_cancelled: Callable[[], bool]) -> int:
+        """Return the result of ``write_raw_frames``.
+
+        Raises:
+            VideoError: as ``write_raw_frames``, or the video crashed the process.
+            OSError: as ``write_raw_frames``, or no process starts.
+        """
+        self._send(job, is_cancelled)
+        if not self._wait(job.timeout_seconds + _GRACE_SECONDS, is_cancelled):
+            self._kill()
+            raise _too_slow(job.request.name, job.timeout_seconds)
         try:
+            result = self._connection.recv()
+        except (EOFError, ConnectionError):
+            reason = f"the video crashed the decoder (exit code {self._kill()})"
+            raise VideoError(job.request.name, reason) from None
+        if isinstance(result, Exception):
+            raise result
+        return int(result)
+
+    def _send(self, job: DecodeJob, is_cancelled: Callable[[], bool]) -> None:
+        """Send a job, to a new process if the present one was killed while it was idle."""
+        for _ in range(_MAX_STARTS):
+            if is_cancelled():
+                raise CancelledError
+            if self._connection.closed:
+                self._start()
             try:
-                return future.result()
-            except BrokenProcessPool:  # a process was killed while it was idle
-                return self._schedule(job).result()
-        except VideoError as error:
-            return error
-        except TimeoutError:
-            return _too_slow(name, job.timeout_seconds)
-        except ProcessExpired as error:
-            return VideoError(name, f"the video crashed the decoder (exit code {error.exitcode})")
+                self._connection.send(job)
+                if self._wait(_START_SECONDS, is_cancelled):
+                    self._connection.recv()  # the process has the job
+                    return
+            except (EOFError, ConnectionError):
+                pass
+            self._kill()
+        raise OSError(f"no decoder process started in {_START_SECONDS} s")
 
-    def _schedule(self, job: DecodeJob) -> "Future[int]":
-        with self._replacing:
-            if not self._pool.active:
-                self._pool = self._new_pool()
-            return self._pool.schedule(
-                write_raw_frames, args=job, timeout=job.timeout_seconds + _GRACE_SECONDS
-            )
+    def _wait(self, seconds: float, is_cancelled: Callable[[], bool]) -> bool:
+        """Return whether the process sends something in time, or dies."""
+        deadline = time.monotonic() + seconds
+        while not self._connection.poll(_POLL_SECONDS):
+            if is_cancelled() or time.monotonic() > deadline:
+                return False
+        return True
 
-    def _new_pool(self) -> ProcessPool:
-        # Forked processes would inherit threads and locks. The processes use every core already,
-        # so OpenCV gets one thread in each.
-        pool = ProcessPool(
-            self._processes,
-            initializer=cv2.setNumThreads,
-            initargs=[1],
-            context=multiprocessing.get_context("spawn"),
-        )
-        pool.schedule(os.getpid)  # start the processes now, not when the first request waits
-        return pool
+    def _start(self) -> None:
+        # Forked processes would inherit threads and locks. A daemon ends with this process.
+        context = multiprocessing.get_context("spawn")
+        connection, other_end = context.Pipe()
+        self._process = context.Process(target=_run_jobs, args=[other_end], daemon=True)
+        self._process.start()
+        other_end.close()
+        self._connection = connection
+
+    def _kill(self) -> int | None:
+        """End the process and return its exit code."""
+        self._connection.close()
+        self._process.join(_POLL_SECONDS)  # a process that crashed has an exit code of its own
+        self._process.kill()
+        self._process.join(_GRACE_SECONDS)
+        return self._process.exitcode
+
+
+def _run_jobs(connection: "Connection[object, DecodeJob]") -> None:
+    """Receive jobs until the server ends, and send None and the result for each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and with it this
+    cv2.setNumThreads(1)  # the processes use every core already
+    with suppress(EOFError, ConnectionError):
+        while True:
+            job = connection.recv()
+            connection.send(None)
+            try:
+                result: int | Exception = write_raw_frames(*job)
+            except Exception as error:  # noqa: BLE001  # it is raised in the server
+                result = error
+            connection.send(result)
 
 
 def _write_in_process(jobs: Sequence[DecodeJob]) -> _FrameCounts:

@@ -1,10 +1,9 @@
-"""Predict video files with a model on disk: which videos, their answers, and the output text."""
+"""Predict video files with a model on disk: names of videos, answers, output as text."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from glob import glob, has_magic
 from itertools import zip_longest
@@ -29,11 +28,11 @@ _EXPECTED = "Expected files with a suffix such as .mp4, .mkv or .webm."
 
 
 def named_videos(names: Iterable[str]) -> list[Path]:
-    """Return the videos that names stand for, each once, in the order of the names.
+    """Return the videos that the names select, each once, in the order of the names.
 
-    A name is a file, a folder (every video in it, at any depth, without hidden ones), or a
-    pattern with ``*``, ``?``, ``[...]`` or ``**``. A file that does not exist is returned: opening
-    it gives the error.
+    A name is a file, a folder (its videos at any depth, without hidden ones), or a pattern with
+    ``*``, ``?``, ``[...]`` or ``**``. A file that does not exist is returned, because opening it
+    gives the error.
 
     Raises:
         PipelineError: there is no name, a folder has no video, or a pattern matches none.
@@ -48,25 +47,11 @@ class LocalModel:
     """A model on disk that predicts video files in this process."""
 
     def __init__(self, folder: Path, config: ServingConfig) -> None:
-        """Load ``model.keras`` and ``model.json`` of ``folder``; start the decoder processes.
-
-        Raises:
-            PipelineError: a file is missing, or this code decodes other frames than the model
-                was trained on.
-        """
-        from pipeline.model.saving import ModelMetadata, load_model
-        from pipeline.serving.decoding import Decoder
+        """Load ``model.keras`` and ``model.json`` of ``folder``, as ``Scorer.load``."""
         from pipeline.serving.scorer import Scorer
 
-        metadata = ModelMetadata.read(folder / MODEL_METADATA.name)
-        self.task: Task = metadata.task
-        self._preprocessing = metadata.preprocessing
-        self._decoder = Decoder(
-            metadata.preprocessing.decode,
-            timeout_seconds=config.timeout_seconds,
-            processes=config.decoders,
-        )
-        self._scorer = Scorer(load_model(folder / MODEL.name), metadata, self._decoder)
+        self._scorer = Scorer.load(folder / MODEL.name, folder / MODEL_METADATA.name, config)
+        self.task: Task = self._scorer.task
 
     def predict(
         self, videos: Sequence[Path], options: RequestOptions | None = None
@@ -83,10 +68,10 @@ class LocalModel:
             ]
             try:
                 answers = self._scorer.score(requests, options)
-            except (OSError, BrokenProcessPool) as error:
+            except OSError as error:
                 raise PipelineError(
-                    f"Decoding failed: {error}. Frames are in TMPDIR while they are scored: make "
-                    "room there or set it to another folder."
+                    f"Decoding failed: {error}. If the disk is full, make room in TMPDIR, which "
+                    "holds the frames, or set it to another folder."
                 ) from error
             for answer in answers:
                 if answer["error"] is None:
@@ -94,19 +79,13 @@ class LocalModel:
                 yield answer
 
     def seen_clips(self, video: Path, options: RequestOptions | None = None) -> "list[Clip]":
-        """Return the clips of a video that the answer averages; [] when it is unusable."""
-        from pipeline.clips.sampling import make_clips
-        from pipeline.video.opening import VideoError
-
-        extract = self._preprocessing.extract
-        clips = (options or RequestOptions()).clips or extract.clips_per_video
-        extract = extract.model_copy(update={"clips_per_video": clips})
-        (frames,) = self._decoder.frames([VideoRequest(video, str(video))])
-        return [] if isinstance(frames, VideoError) else make_clips(frames, extract)
+        """Return the clips whose outputs the answer averages; [] for an unusable video."""
+        request = VideoRequest(video, str(video))
+        return self._scorer.averaged_clips(request, options or RequestOptions())
 
 
 def as_table(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:
-    """Return one line a video for a terminal, and one a timeline segment below its video.
+    """Return a line for each video, and one for each timeline segment below its video.
 
     ``unsure`` at the end of a line: the answer is below the model's confidence threshold.
     """
@@ -133,7 +112,7 @@ def as_table(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") ->
 
 
 def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:
-    """Return one row a video, and one a timeline segment below its video.
+    """Return a csv row for each video, and one for each timeline segment below its video.
 
     Columns: ``video``, ``start_seconds`` and ``end_seconds`` if there is a timeline, those of
     ``Task.answer_cells``, ``confident`` (true or false) if the model has a threshold, ``error``.
@@ -161,7 +140,7 @@ def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> s
 
 
 def as_json(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:  # noqa: ARG001
-    """Return a list with one object a video: the answer of a server, or ``error``."""
+    """Return a JSON list with an object for each video: the answer of a server, or ``error``."""
     rows = [{"video": str(video), **answer} for video, answer in zip(videos, answers, strict=True)]
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,13 +1,10 @@
-"""The model as MLflow serves it: rows of videos in, rows of answers out.
+"""The MLflow model: rows of videos in, rows of answers out.
 
 MLflow logs this file as the model ("models from code") and runs it wherever the model is loaded.
-The packages that it imports travel beside it.
 """
 
 import logging
 import os
-from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +18,11 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, Map, Object, Property
 
 from pipeline.common.errors import PipelineError
-from pipeline.model.saving import ModelMetadata, load_model
-from pipeline.serving.decoding import Decoder
 from pipeline.serving.request import RequestOptions, ServingConfig, request_from_row
 from pipeline.serving.scorer import Scorer
 from pipeline.tasks.task import ScalarType, Task
 
 logger = logging.getLogger(__name__)
-
-# Faults of the machine, not of the videos: a full disk, no memory, no processes.
-_MACHINE_ERRORS = (OSError, MemoryError, BrokenProcessPool)
 
 _TYPES: dict[ScalarType, DataType | Map] = {
     "string": DataType.string,
@@ -41,7 +33,7 @@ _TYPES: dict[ScalarType, DataType | Map] = {
 
 
 def signature_of(task: Task) -> ModelSignature:
-    """Return MLflow's signature of a model: columns of the request, of the answer, params."""
+    """Return MLflow's signature of a model: columns of requests and answers, params."""
     segment = Object(
         [
             Property("start_seconds", DataType.double),
@@ -78,25 +70,19 @@ def signature_of(task: Task) -> ModelSignature:
 
 
 class VideoModel(PythonModel):
-    """Predict video files through the preprocessing that the model carries.
+    """Predict video files with the preprocessing of the model's training.
 
     Input, one row a video: ``video`` (binary, the bytes of a video file) or ``path`` (string, a
     file below ``path_root``). ``start_seconds`` and ``end_seconds`` (double, since the first
-    frame) select a segment. Params: see RequestOptions. Output, one row a video: see
-    ``Scorer.score``. Config (``model_config``): see ServingConfig.
+    frame) select a segment. Params: RequestOptions. Output, one row a video:
+    ``Scorer.score``. ``model_config``: ServingConfig.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the artifacts ``model`` (.keras) and ``metadata`` (task, preprocessing)."""
         self._config = ServingConfig.from_json(context.model_config)
-        metadata = ModelMetadata.read(Path(context.artifacts["metadata"]))
-        decoder = Decoder(
-            metadata.preprocessing.decode,
-            timeout_seconds=self._config.timeout_seconds,
-            processes=self._config.decoders,
-        )
-        model = load_model(Path(context.artifacts["model"]))
-        self._scorer = Scorer(model, metadata, decoder)
+        model, metadata = (Path(context.artifacts[name]) for name in ("model", "metadata"))
+        self._scorer = Scorer.load(model, metadata, self._config)
         self._scorer.warm_up()
 
     def predict(
@@ -112,7 +98,9 @@ class VideoModel(PythonModel):
                 status 400), or the machine failed (500).
         """
         if len(model_input) == 0:  # MLflow drops unknown columns, and with the last one the rows
-            raise ServingError("Expected one row a video, with the column video or path.")
+            raise ServingError(
+                "Expected one row a video, with the column video or path. Received: no such row."
+            )
         try:
             options = RequestOptions.from_params(params)
             requests = [
@@ -122,20 +110,27 @@ class VideoModel(PythonModel):
             answers = self._scorer.score(requests, options)
         except PipelineError as error:
             raise ServingError(str(error)) from None
-        except _MACHINE_ERRORS as error:
-            logger.exception("the machine failed")
+        except (OSError, MemoryError) as error:  # a full disk, no memory, no process
+            logger.exception("the server failed, not the request")
+            number = error.errno if isinstance(error, OSError) else None
+            reason = os.strerror(number) if number else type(error).__name__  # without its paths
             raise ServingError(
-                f"The server failed, not the request: {_public_reason(error)}. See the log of the "
-                "server. Frames are in TMPDIR while they are scored.",
+                f"The server failed, not the request: {reason}. See the log of the server. It "
+                "needs memory, and room in TMPDIR for the frames of each request.",
                 error_code=INTERNAL_ERROR,
             ) from None
-        return _table(answers) if options.keep_going else pd.DataFrame(answers)
+        if not options.keep_going:
+            return pd.DataFrame(answers)
+        # pandas would fill missing fields with NaN, which is not valid JSON.
+        columns = list(dict.fromkeys(name for answer in answers for name in answer))
+        rows = [[answer.get(name) for name in columns] for answer in answers]
+        return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
 class ServingError(MlflowException):
-    """A message for the client, without the request.
+    """An error message for the client.
 
-    MLflow's server would put the request before the message: whole videos, in some formats.
+    MLflow's server would put the request, whole videos in some formats, before the message.
     """
 
     def __init__(self, message: str, *, error_code: int = INVALID_PARAMETER_VALUE) -> None:
@@ -146,23 +141,6 @@ class ServingError(MlflowException):
         """Return the body of the answer."""
         self.message = self._client_message
         return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
-
-
-def _public_reason(error: Exception) -> str:
-    """Return the kind of an error without paths of the machine."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return type(error).__name__
-
-
-def _table(answers: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return answers with different fields as a table.
-
-    Missing values are None. The default of pandas is NaN, which is not valid JSON.
-    """
-    columns = list(dict.fromkeys(name for answer in answers for name in answer))
-    rows = [[answer.get(name) for name in columns] for answer in answers]
-    return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
 mlflow.models.set_model(VideoModel())  # MLflow finds the model in this file by this call

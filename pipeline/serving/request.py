@@ -1,4 +1,4 @@
-"""A request: its videos, its options, and the configuration of the process that answers it."""
+"""A request: its videos and its options; the configuration of the process that answers it."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.video.opening import source_name
 from pipeline.video.reading import WHOLE_VIDEO, Segment
 
-MAX_CLIPS = 1000  # of one video: limits the memory of the server
+MAX_CLIPS = 1000  # of one video; limits the memory of the server
 
 
 class InvalidRequest(PipelineError):  # noqa: N818
@@ -52,11 +52,11 @@ class RequestOptions:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any] | None, *, prefix: str = "params.") -> Self:
-        """Read the params of a request. MLflow has checked their names and types.
+        """Read the params of a request, whose names and types MLflow has checked.
 
         Args:
             params: name -> value; None for the defaults.
-            prefix: of a param's name in messages.
+            prefix: of the name of a param in messages.
 
         Raises:
             InvalidRequest: top_k is negative, or clips is not from 0 to 1000.
@@ -64,31 +64,25 @@ class RequestOptions:
         options = cls(**(params or {}))
         if options.top_k < 0:
             raise InvalidRequest(
-                f"{prefix}top_k: expected a number from 0 (all classes) up. "
-                f"Received: {options.top_k}"
+                f"{prefix}top_k must be 0 (all classes) or more. Received: {options.top_k}"
             )
         if not 0 <= options.clips <= MAX_CLIPS:
             raise InvalidRequest(
-                f"{prefix}clips: expected a number from 0 (as in training) to {MAX_CLIPS}. "
+                f"{prefix}clips must be from 0 (as in training) to {MAX_CLIPS}. "
                 f"Received: {options.clips}"
             )
         return options
 
-    def to_params(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults, by name."""
-        defaults = asdict(RequestOptions())
-        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
-
 
 @dataclass(frozen=True)
 class ServingConfig:
-    """Configuration of a process that serves: MLflow's ``model_config``, SERVING_MODEL_CONFIG.
+    """Configuration of a serving process: MLflow's ``model_config`` or SERVING_MODEL_CONFIG.
 
     Attributes:
         path_root: folder below which requests may name files by path; empty: no paths.
         timeout_seconds: for decoding one video.
-        decoders: number of decoder processes, so that a video that crashes its decoder does
-            not stop the server; 0 decodes in the serving process.
+        decoders: number of decoder processes, which protect the server from a video that
+            crashes its decoder; 0 decodes in the serving process.
     """
 
     path_root: str = ""
@@ -101,7 +95,7 @@ class ServingConfig:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Self:
-        """Read the result of ``to_json``; missing keys have their defaults."""
+        """Read the result of ``to_json``; a missing key has its default."""
         return cls(**(value or {}))
 
 
@@ -110,9 +104,9 @@ def request_from_row(row: Mapping[str, Any], *, number: int, path_root: str) -> 
 
     Args:
         row: column -> value. None, NaN and empty values count as missing.
-        number: of the row, counted from 1, for messages.
-        path_root: folder that a path is relative to and must lie below after symbolic links
-            are resolved; empty: no path is read.
+        number: of the row in messages, counted from 1.
+        path_root: folder that a path is relative to and must be below, after symbolic links are
+            resolved; empty: no path is read.
 
     Raises:
         InvalidRequest: the row has neither or both columns, a path outside ``path_root``, or an
@@ -171,5 +165,7 @@ def _path_below(path_root: str, path: str, name: str) -> Path:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
         is_below = False
     if not is_below:
-        raise InvalidRequest(f"{name}: expected a path below the folder that this server reads")
+        raise InvalidRequest(
+            f"{name}: expected a path below the folder that this server reads. Name a file in it."
+        )
     return target

@@ -5,16 +5,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips.sampling import Clip, Window, clip_windows, make_clip, windows_over_time
+from pipeline.clips.sampling import (
+    Clip,
+    Window,
+    clip_windows,
+    make_clip,
+    make_clips,
+    windows_over_time,
+)
+from pipeline.clips.settings import ExtractSection
 from pipeline.model.prediction import predict_clips
-from pipeline.model.saving import ModelMetadata
+from pipeline.model.saving import ModelMetadata, load_model
 from pipeline.serving.decoding import Decoder
-from pipeline.serving.request import RequestOptions, VideoRequest
+from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 from pipeline.video.opening import VideoError
 
 if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
@@ -36,13 +45,29 @@ class Scorer:
 
     def __init__(self, model: "keras.Model", metadata: ModelMetadata, decoder: Decoder) -> None:
         self._model = model
-        self._task = metadata.task
+        self.task = metadata.task
         self._preprocessing = metadata.preprocessing
         self._decoder = decoder
         self._predicting = threading.Lock()
 
+    @classmethod
+    def load(cls, model: Path, metadata: Path, config: ServingConfig) -> Self:
+        """Load a ``.keras`` file and its metadata; start the decoder processes.
+
+        Raises:
+            PipelineError: a file is missing, or this code decodes other frames than the model
+                was trained on.
+        """
+        content = ModelMetadata.read(metadata)
+        decoder = Decoder(
+            content.preprocessing.decode,
+            timeout_seconds=config.timeout_seconds,
+            processes=config.decoders,
+        )
+        return cls(load_model(model), content, decoder)
+
     def warm_up(self) -> None:
-        """Build the graphs for one clip and for several before a client waits for them."""
+        """Build the graphs for one clip and for several clips before the first request."""
         decode = self._preprocessing.decode
         frame = np.zeros((1, decode.height, decode.width, 3), np.uint8)
         clip = make_clip(frame, self._preprocessing.extract)
@@ -56,9 +81,10 @@ class Scorer:
 
         Returns:
             The fields of ``Task.answer``; ``confident`` (bool) if the model has a threshold and
-            the clips are as many as in training, for which it was fitted; ``timeline`` if wanted:
-            ``start_seconds``, ``end_seconds`` and the ``Task.segment_fields`` of each segment.
-            With ``options.keep_going`` also ``error``: None, or the reason, alone.
+            the number of clips is that of training; with ``options.timeline`` a list
+            ``timeline``: ``start_seconds``, ``end_seconds`` and the ``Task.segment_fields`` of
+            each segment. With ``options.keep_going`` also ``error``, None; an unusable video has
+            only ``error``, the reason.
 
         Raises:
             VideoError: a video is unusable, and ``options.keep_going`` is off.
@@ -67,11 +93,24 @@ class Scorer:
         plans: list[_Plan | VideoError] = []
         with closing(self._decoder.frames(requests)) as videos:
             clips = self._clips(videos, options, plans)
-            outputs = iter(self._outputs(clips))
+            outputs: list[NDArray[np.float64]] = []
+            while batch := list(islice(clips, _BATCH_CLIPS)):  # few clips are in memory at a time
+                outputs.extend(self._predict(batch))
+        left = iter(outputs)
         return [
-            self._answer(plan, request, outputs, options)
+            self._answer(plan, request, left, options)
             for plan, request in zip(plans, requests, strict=True)
         ]
+
+    def averaged_clips(self, request: VideoRequest, options: RequestOptions) -> list[Clip]:
+        """Return the clips whose outputs an answer averages; [] for an unusable video."""
+        (frames,) = self._decoder.frames([request])
+        return [] if isinstance(frames, VideoError) else make_clips(frames, self._extract(options))
+
+    def _extract(self, options: RequestOptions) -> ExtractSection:
+        extract = self._preprocessing.extract
+        clips = options.clips or extract.clips_per_video
+        return extract.model_copy(update={"clips_per_video": clips})
 
     def _clips(
         self,
@@ -83,10 +122,7 @@ class Scorer:
 
         The clips of a video come first, then those of its timeline.
         """
-        extract = self._preprocessing.extract
-        cut = extract.model_copy(
-            update={"clips_per_video": options.clips or extract.clips_per_video}
-        )
+        extract = self._extract(options)
         for frames in videos:
             if isinstance(frames, VideoError):
                 if not options.keep_going:
@@ -94,17 +130,10 @@ class Scorer:
                 plans.append(frames)
                 continue
             timeline = windows_over_time(len(frames), extract) if options.timeline else []
-            plan = _Plan(clip_windows(len(frames), cut), timeline)
+            plan = _Plan(clip_windows(len(frames), extract), timeline)
             plans.append(plan)
             for window in (*plan.clips, *plan.timeline):
                 yield make_clip(frames[window.start : window.stop], extract)
-
-    def _outputs(self, clips: Iterator[Clip]) -> list[NDArray[np.float64]]:
-        """Return the output of each clip; few clips are in memory at a time."""
-        outputs: list[NDArray[np.float64]] = []
-        while batch := list(islice(clips, _BATCH_CLIPS)):
-            outputs.extend(self._predict(batch))
-        return outputs
 
     def _predict(self, clips: Sequence[Clip]) -> NDArray[np.float64]:
         with self._predicting:
@@ -122,34 +151,26 @@ class Scorer:
             return {"error": plan.reason}
         clip_outputs = np.stack(list(islice(outputs, len(plan.clips))))
         one_video = np.zeros(len(clip_outputs), np.int64)
-        output = self._task.combine_clips(clip_outputs, one_video)[0]
-        answer = self._task.answer(output, top_k=options.top_k)
+        output = self.task.combine_clips(clip_outputs, one_video)[0]
+        answer = self.task.answer(output, top_k=options.top_k)
         clips_in_training = self._preprocessing.extract.clips_per_video
         if options.clips in (0, clips_in_training):
-            confident = self._task.is_confident(output)
+            confident = self.task.is_confident(output)
             if confident is not None:
                 answer["confident"] = confident
         if options.timeline:
-            answer["timeline"] = [
-                self._segment_answer(window, request, next(outputs), options)
-                for window in plan.timeline
-            ]
+            fps = self._preprocessing.decode.fps
+            first = request.segment.start_seconds or 0.0
+            answer["timeline"] = []
+            for window in plan.timeline:
+                fields = self.task.answer(next(outputs), top_k=options.top_k)
+                answer["timeline"].append(
+                    {
+                        "start_seconds": first + window.start / fps,
+                        "end_seconds": first + window.stop / fps,
+                        **{name: fields[name] for name in self.task.segment_fields},
+                    }
+                )
         if options.keep_going:
             answer["error"] = None
         return answer
-
-    def _segment_answer(
-        self,
-        window: Window,
-        request: VideoRequest,
-        output: NDArray[np.float64],
-        options: RequestOptions,
-    ) -> dict[str, Any]:
-        fps = self._preprocessing.decode.fps
-        first = request.segment.start_seconds or 0.0
-        answer = self._task.answer(output, top_k=options.top_k)
-        return {
-            "start_seconds": first + window.start / fps,
-            "end_seconds": first + window.stop / fps,
-            **{name: answer[name] for name in self._task.segment_fields},
-        }

@@ -8,10 +8,10 @@ from pipeline.common import paths
 from pipeline.common.bootstrap import Score
 from pipeline.common.charts import save_png
 from pipeline.common.command import run_command
-from pipeline.common.files import read_csv, read_json, replacing_folder, write_csv, write_json
+from pipeline.common.files import read_json, replacing_folder, write_csv, write_json
 from pipeline.common.records import SPLITS, read_decoded
 from pipeline.evaluation import audits, near_duplicates
-from pipeline.evaluation.plots import training_chart
+from pipeline.evaluation.plots import read_history, training_chart
 from pipeline.evaluation.predictions import pool, predict_videos
 from pipeline.evaluation.scores import score_predictions, uncalibrated_scores, write_scores
 from pipeline.evaluation.slices import find_slices, write_slices_csv
@@ -80,9 +80,11 @@ def main() -> None:
         audits.write_doubtful_labels_csv(folder / paths.LABEL_ISSUES.name, doubtful or [])
         for table in task.tables(predictions.targets, predictions.outputs, resampling):
             write_csv(folder / f"{table.name}.csv", table.columns, table.rows)
-    history = [{key: float(cell) for key, cell in row.items()} for row in read_csv(paths.HISTORY)]
-    best_epoch = read_json(paths.TRAINING)["best_epoch"]
-    training = training_chart(history, best_epoch=best_epoch, metric=task.training_metric)
+    training = training_chart(
+        read_history(paths.HISTORY),
+        best_epoch=read_json(paths.TRAINING)["best_epoch"],
+        metric=task.training_metric,
+    )
     with replacing_folder(paths.PLOTS) as folder:
         for chart in (training, *task.charts(predictions.targets, predictions.outputs)):
             save_png(chart.draw(), folder / f"{chart.name}.png")

@@ -23,12 +23,14 @@ from pipeline.common.paths import (
 from pipeline.common.records import SPLITS
 from pipeline.common.settings import flatten_as_text
 from pipeline.model.saving import ModelMetadata, model_digest
-from pipeline.params import Params, load_params
+from pipeline.params import load_params
 from pipeline.registry.register import register_model
 from pipeline.registry.versions import CHALLENGER
 from pipeline.serving.request import ServingConfig
+from pipeline.tracking.notes import Results
 from pipeline.tracking.provenance import provenance_tags
 from pipeline.tracking.results import SCORES, SETTINGS, log_results
+from pipeline.tracking.runs import ensure_run
 from pipeline.video.writing import encode_mp4
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,28 @@ def main() -> None:
     metadata = ModelMetadata.read(MODEL_METADATA)
     model_sha256 = model_digest(MODEL, MODEL_METADATA)
     scores: dict[str, float] = read_json(METRICS)
-    run_id = _log_results(params, metadata, model_sha256, scores)
+    run_id = ensure_run(
+        model_sha256,
+        params=params.training_params(),
+        dataset=params.data.videos,
+        history=[{key: float(cell) for key, cell in row.items()} for row in read_csv(HISTORY)],
+    )
+    results = Results(
+        scores=scores,
+        intervals=read_json(INTERVALS),
+        audits=read_json(AUDITS),
+        settings=params.evaluate.model_dump(),
+        target_summary=metadata.task.summary(),
+        clips={split: len(ClipArrays(CLIPS / split)) for split in SPLITS},
+        headline=metadata.task.headline_metrics,
+    )
+    log_results(
+        run_id,
+        results,
+        catalog=CATALOG,
+        decode_index=DECODE_INDEX,
+        files=[TABLES, PLOTS, AUDITS, REVIEW],
+    )
     version = register_model(
         run_id,
         name=name,
@@ -50,8 +73,8 @@ def main() -> None:
         example_video=_example_video(metadata),
         tags={
             **provenance_tags(),
-            **{f"{SCORES}{name}": f"{value:.6g}" for name, value in scores.items()},
-            **flatten_as_text(params.evaluate.model_dump(), SETTINGS),
+            **{f"{SCORES}{key}": f"{value:.6g}" for key, value in scores.items()},
+            **flatten_as_text(results.settings, SETTINGS),
         },
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
@@ -60,29 +83,6 @@ def main() -> None:
         {"name": name, "version": version, "alias": CHALLENGER, "model_sha256": model_sha256},
     )
     logger.info("registered %s version %d as @%s", name, version, CHALLENGER)
-
-
-def _log_results(
-    params: Params, metadata: ModelMetadata, model_sha256: str, scores: dict[str, float]
-) -> str:
-    """Log the results of train, evaluate and review; return the id of the run."""
-    return log_results(
-        model_sha256=model_sha256,
-        params=params.training_params(),
-        dataset=params.data.videos,
-        history=[{key: float(cell) for key, cell in row.items()} for row in read_csv(HISTORY)],
-        catalog=CATALOG,
-        decode_index=DECODE_INDEX,
-        scores=scores,
-        intervals=read_json(INTERVALS),
-        settings=params.evaluate.model_dump(),
-        confidence=params.evaluate.confidence,
-        audits=read_json(AUDITS),
-        target_summary=metadata.task.summary(),
-        clips={split: len(ClipArrays(CLIPS / split)) for split in SPLITS},
-        headline=metadata.task.headline_metrics,
-        files=[TABLES, PLOTS, AUDITS, REVIEW],
-    )
 
 
 def _example_video(metadata: ModelMetadata) -> bytes:

@@ -26,8 +26,11 @@ from pipeline.common.paths import (
     TRAINING,
 )
 from pipeline.common.records import read_decoded
-from pipeline.evaluation.plots import training_chart
+from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.near_duplicates import NearDuplicate
+from pipeline.evaluation.plots import read_history, training_chart
 from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.slices import Slice
 from pipeline.model.saving import load_model, model_digest
 from pipeline.params import load_params
 from pipeline.review import inputs
@@ -46,9 +49,9 @@ def main() -> None:
     records = [record for record in read_decoded(CATALOG, DECODE_INDEX) if record.is_usable]
     frames = inputs.StoredFrames(FRAMES, records)
     scores = inputs.read_scores(METRICS, INTERVALS)
-    slices = inputs.read_slices(SLICES)
-    near_duplicates = inputs.read_near_duplicates(NEAR_DUPLICATES)
-    doubtful_labels = inputs.read_doubtful_labels(LABEL_ISSUES)
+    slices = inputs.read_rows(SLICES, Slice)
+    near_duplicates = inputs.read_rows(NEAR_DUPLICATES, NearDuplicate)
+    doubtful_labels = inputs.read_rows(LABEL_ISSUES, DoubtfulLabel)
     model, clips = load_model(MODEL), ClipArrays(CLIPS / "test")
     review = Review(
         task=task,
@@ -77,7 +80,7 @@ def main() -> None:
             fps=frames.fps,
         ),
         training_chart=training_chart(
-            inputs.read_history(HISTORY),
+            read_history(HISTORY),
             best_epoch=read_json(TRAINING)["best_epoch"],
             metric=task.training_metric,
         ),

@@ -47,7 +47,7 @@ def main() -> None:
     )
     run = training_run(params=params.training_params(), dataset=params.data.videos)
     with run as run_id:
-        with warned("The evaluate stage will log the catalog"):
+        with warned("The register stage will log the catalog"):
             results.log_data(run_id, CATALOG, name=results.CATALOG)
         if params.model.cnn.weights not in ("none", "imagenet"):
             tag_cnn_weights(run_id, Path(params.model.cnn.weights))

@@ -1,4 +1,4 @@
-"""The task of a model: targets, head, loss, scores, tables, charts, answer. One file a task.
+"""The task of a model: targets, head, loss, scores, tables, charts, served answer.
 
-Nothing outside this package knows which task it works on; ``task.py`` has the interface.
+Other packages use the interface in ``task.py`` and do not depend on the type of the task.
 """

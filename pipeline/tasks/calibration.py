@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
-# A fitted temperature at one of these bounds means a poor model or very few validation videos.
+from pipeline.tasks.task import mean_by_video
+
+# A fit ends at a bound with a poor model or very few validation videos.
 _LOWEST_TEMPERATURE = 0.05
 _HIGHEST_TEMPERATURE = 20.0
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -19,9 +21,9 @@ def fit_temperature(
 ) -> float:
     """Return the temperature with the lowest log loss of the videos, 0.05 to 20.
 
-    On a validation split without a mistake the lowest loss would be at temperature 0, where the
-    model is always certain. So the targets are smoothed: the actual class counts
-    (V + 1) / (V + 2), the other classes share the rest. Source: Platt, Probabilistic Outputs for
+    The targets are smoothed: the actual class counts (V + 1) / (V + 2), the other classes share
+    the rest. Otherwise, the lowest loss on a validation split without a mistake would be at
+    temperature 0, where every probability is 0 or 1. Source: Platt, Probabilistic Outputs for
     Support Vector Machines, 1999, section 2.2.
 
     Args:
@@ -32,12 +34,10 @@ def fit_temperature(
     n_videos, n_classes = len(labels), clip_probabilities.shape[1]
     targets = np.full((n_videos, n_classes), 1 / (n_videos + 2) / (n_classes - 1))
     targets[np.arange(n_videos), labels] = (n_videos + 1) / (n_videos + 2)
-    clips_per_video = np.bincount(videos)[:, None]
 
     def loss(log_temperature: float) -> float:
-        sums = np.zeros((n_videos, n_classes))
-        np.add.at(sums, videos, apply_temperature(clip_probabilities, math.exp(log_temperature)))
-        log_probabilities = np.log(np.maximum(sums / clips_per_video, _SMALLEST))
+        tempered = apply_temperature(clip_probabilities, math.exp(log_temperature))
+        log_probabilities = np.log(np.maximum(mean_by_video(tempered, videos), _SMALLEST))
         return float(-(targets * log_probabilities).sum(axis=1).mean())
 
     bounds = math.log(_LOWEST_TEMPERATURE), math.log(_HIGHEST_TEMPERATURE)
@@ -57,9 +57,9 @@ def apply_temperature(
 def fit_abstention(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], *, target_accuracy: float
 ) -> float | None:
-    """Return the lowest confidence from which on ``target_accuracy`` is reached, or None.
+    """Return the lowest confidence threshold that reaches ``target_accuracy``, or None.
 
-    Of all thresholds with that accuracy, it keeps the most videos.
+    The accuracy is that of the videos at or above the threshold.
 
     Args:
         probabilities: float64 [V, C], of videos that the model was not trained on.

@@ -1,7 +1,6 @@
 """Charts of a classifier: confusion matrix, precision-recall curves, reliability."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,8 +25,8 @@ from pipeline.tasks.class_scores import (
 )
 
 _POINTS_PER_INCH = 72
-_MIN_NUMBER_POINTS = 5.0  # a cell of the confusion matrix with a smaller number stays empty
-_MIN_CELL_INCHES = 0.16  # holds the three digits of 100 at that size
+_MIN_NUMBER_POINTS = 5.0  # font size; smaller numbers are not drawn
+_MIN_CELL_INCHES = 0.16  # fits the three digits of 100 at that font size
 
 _CURVE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
@@ -51,8 +50,8 @@ def confusion_chart(
 def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
     """Draw a confusion matrix twice: as counts, and as percentages of each actual class.
 
-    Works for 2 to 100 classes: cells shrink with their number, and numbers too small to read are
-    left out. Cells of 0 are empty; the row of a class without videos is grey in the percentages.
+    For 2 to 100 classes: more classes have smaller cells, and numbers too small to read are left
+    out. Cells of 0 are empty. In the percentages, the row of a class without videos is grey.
 
     Args:
         matrix: int64 [C, C], rows actual, columns predicted.
@@ -116,7 +115,7 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> F
 def precision_recall_chart(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
 ) -> Chart:
-    """Chart precision against recall of each class; the six worst are coloured and named."""
+    """Chart precision against recall of each class, the six worst in colour and named."""
     average = average_precisions(labels, probabilities)
     present = np.unique(labels).tolist()
     worst_first = sorted(present, key=lambda index: (average[index], index))
@@ -155,66 +154,36 @@ def precision_recall_chart(
         alt=f"Precision against recall for {len(present)} classes. Average precision ranges from "
         f"{average[worst]:.3f} ({class_names[worst]}) to {average[best]:.3f} "
         f"({class_names[best]}).",
-        caption="Each class against all others as the threshold on its probability falls; AP is "
+        caption="Each class against all others at every threshold on its probability; AP is "
         f"average precision. Up and to the right is better.{selection}",
         draw=draw,
     )
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Videos whose highest probability lies in one bin of (0, 1].
-
-    Attributes:
-        confidence: mean highest probability.
-    """
-
-    low: float
-    high: float
-    videos: int
-    confidence: float
-    accuracy: float
-
-
-def reliability_bins(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = CALIBRATION_BINS
-) -> list[ReliabilityBin]:
-    """Return the bins of the calibration error that hold videos."""
-    confidence = probabilities.max(axis=1)
-    is_correct = probabilities.argmax(axis=1) == labels
-    bin_of_video = calibration_bin(confidence, bins)
-    return [
-        ReliabilityBin(
-            low=index / bins,
-            high=(index + 1) / bins,
-            videos=int((bin_of_video == index).sum()),
-            confidence=float(confidence[bin_of_video == index].mean()),
-            accuracy=float(is_correct[bin_of_video == index].mean()),
-        )
-        for index in np.unique(bin_of_video).tolist()
-    ]
 
 
 def reliability_chart(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = CALIBRATION_BINS
 ) -> Chart:
     """Chart accuracy against confidence, and the number of videos in each bin."""
-    points = reliability_bins(labels, probabilities, bins)
-    largest = max(points, key=lambda point: point.videos * abs(point.accuracy - point.confidence))
-    gap = largest.accuracy - largest.confidence
+    confidences = probabilities.max(axis=1)
+    is_correct = probabilities.argmax(axis=1) == labels
+    bin_of_video = calibration_bin(confidences, bins)
+    members = [bin_of_video == index for index in np.unique(bin_of_video)]
+    confidence = np.array([confidences[is_member].mean() for is_member in members])
+    accuracy = np.array([is_correct[is_member].mean() for is_member in members])
+    videos = np.array([is_member.sum() for is_member in members])
+    gaps = accuracy - confidence
+    largest = int(np.argmax(videos * np.abs(gaps)))
 
     def draw() -> Figure:
         figure = Figure(figsize=(5.6, 4.8), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        confidence = [point.confidence for point in points]
-        accuracy = [point.accuracy for point in points]
         above.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", label="perfectly calibrated")
         above.plot(confidence, accuracy, color=PALETTE[0], marker="o", label="test videos")
         above.vlines(confidence, confidence, accuracy, color=PALETTE[1], linewidth=2, label="gap")
         above.set(ylabel="Accuracy", ylim=(-0.03, 1.05))
         above.legend(loc="upper left", frameon=False)
         counts, _, bars = below.hist(
-            probabilities.max(axis=1), bins=np.linspace(0, 1, bins + 1), color=PALETTE[0]
+            confidences, bins=np.linspace(0, 1, bins + 1), color=PALETTE[0]
         )
         below.bar_label(bars, labels=[f"{int(count)}" if count else "" for count in counts])
         below.margins(y=0.3)
@@ -227,10 +196,10 @@ def reliability_chart(
     return Chart(
         name="reliability",
         title="Reliability",
-        alt=f"Accuracy against confidence in {len(points)} of {bins} bins that hold videos. The "
-        f"gap that weighs most is at confidence {largest.confidence:.2f} ({largest.videos} "
-        f"videos), where accuracy is {abs(gap):.3f} {'higher' if gap > 0 else 'lower'} than "
-        "confidence.",
+        alt=f"Accuracy against confidence in the {len(members)} of {bins} bins with videos. The "
+        f"largest gap, weighted by videos, is at confidence {confidence[largest]:.2f} "
+        f"({videos[largest]} videos), where accuracy is {abs(gaps[largest]):.3f} "
+        f"{'higher' if gaps[largest] > 0 else 'lower'} than confidence.",
         caption="On the diagonal, 80 % of the videos predicted with 80 % confidence are correct. "
         "Below it the model is overconfident, above it underconfident. The bars count videos.",
         draw=draw,
@@ -243,7 +212,7 @@ def _write_numbers(
     text: Sequence[Sequence[str]],
     cell_inches: float,
 ) -> None:
-    """Write ``text`` into the cells if it is readable at four fifths of their width."""
+    """Write ``text`` into the cells, 80 % of their width, if it is then large enough to read."""
     widest = max(len(cell) for row in text for cell in row)
     points = min(11.0, 0.8 * cell_inches / (max(widest, 2) * _letter_inches(1)))
     if points < _MIN_NUMBER_POINTS:
@@ -265,7 +234,7 @@ def _readable_ink(background: NDArray[np.float64]) -> str:
 
 
 def _percent_text(percent: float) -> str:
-    """Round, but never to 0 for a rare mistake or to 100 for an almost perfect class."""
+    """Format a percentage; no mistake is rounded to 0 and no class with mistakes to 100."""
     if percent == 0:
         return ""
     if percent < 0.5:

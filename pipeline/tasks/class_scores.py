@@ -1,11 +1,14 @@
 """Scores of a single-label classifier.
 
-The scores of a test set are functions of sums over its videos: of correct answers, of losses, of
-counts by class, of calibration gaps by bin. ``score_terms`` gives the terms of each video,
-``scores_from_sums`` the scores, from one set of sums or from thousands of resampled ones. So a
-score and its interval have one definition. Average precision is not such a function and is
-resampled separately.
+Most scores are functions of sums over the videos: of correct answers, of losses, of counts by
+class, of calibration gaps by bin. ``score_terms`` returns the terms of each video.
+``scores_from_sums`` computes the scores from one set of sums or from thousands of resampled ones,
+so a score and its interval have one definition. Average precision is not a function of sums and
+is resampled separately.
 """
+
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,20 +85,38 @@ def scores_from_sums(
     log_loss: mean of -ln(probability of the actual class), in nats.
     calibration_error: expected calibration error; see ``calibration_bin``.
     """
-    ends = [_TOTALS + part * n_classes for part in range(4)]
-    totals, actual, predicted, both, gaps = np.split(sums, ends, axis=-1)
-    recall = np.divide(both, actual, where=actual > 0, out=np.zeros_like(both))
-    videos, correct, correct_in_top_k, loss = np.moveaxis(totals, -1, 0)
-    occurs = actual + predicted > 0
-    f1 = np.divide(2 * both, actual + predicted, where=occurs, out=np.zeros_like(both))
+    videos, correct, correct_in_top_k, loss = np.moveaxis(sums[..., :_TOTALS], -1, 0)
+    gaps = sums[..., _TOTALS + 3 * n_classes :]
+    by_class = class_scores_from_sums(sums, n_classes=n_classes)
     return {
         "accuracy": correct / videos,
-        "balanced_accuracy": recall.sum(axis=-1) / (actual > 0).sum(axis=-1),
-        "macro_f1": f1.sum(axis=-1) / occurs.sum(axis=-1),
+        "balanced_accuracy": np.nanmean(by_class["recall"], axis=-1),
+        "macro_f1": np.nanmean(by_class["f1"], axis=-1),
         "top_k_accuracy": correct_in_top_k / videos,
         "log_loss": loss / videos,
         "calibration_error": np.abs(gaps).sum(axis=-1) / videos,
     }
+
+
+def class_scores_from_sums(
+    sums: NDArray[np.float64], *, n_classes: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return precision, recall and F1 of each class, [..., C]; NaN where undefined.
+
+    Precision is undefined without a predicted video, recall without an actual one, F1 without
+    either.
+
+    Args:
+        sums: of terms, float64 [..., 4 + 3 C + B].
+    """
+    counts = sums[..., _TOTALS : _TOTALS + 3 * n_classes]
+    actual, predicted, both = np.split(counts, 3, axis=-1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return {
+            "precision": both / predicted,
+            "recall": both / actual,
+            "f1": 2 * both / (actual + predicted),
+        }
 
 
 def in_top_k(
@@ -139,8 +160,7 @@ def average_precisions(
 ) -> NDArray[np.float64]:
     """Return float64 [C]: the average precision of each class, NaN when it does not occur.
 
-    It is the area under the precision-recall curve, by steps: how well the probability of a class
-    ranks its own videos before others.
+    It is the area under the stepwise precision-recall curve.
     """
     return np.array(
         [
@@ -153,7 +173,20 @@ def average_precisions(
 def resampled_average_precisions(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64], resampling: Resampling
 ) -> NDArray[np.float64]:
-    """Return float64 [S, C]: ``average_precisions`` of each resampled test set."""
+    """Return float64 [S, C]: ``average_precisions`` of each resampled test set.
+
+    The last result is kept, because the scores and the table of an evaluation both need it.
+    """
+    hashable = replace(resampling, groups=tuple(resampling.groups))
+    return _resample_average_precisions(labels.tobytes(), probabilities.tobytes(), hashable)
+
+
+@lru_cache(maxsize=1)
+def _resample_average_precisions(
+    label_bytes: bytes, probability_bytes: bytes, resampling: Resampling
+) -> NDArray[np.float64]:
+    labels = np.frombuffer(label_bytes, np.int64)
+    probabilities = np.frombuffer(probability_bytes, np.float64).reshape(len(labels), -1)
     chunks = []
     for counts in resampling.video_counts():
         # float32 counts exactly up to 2 ** 24, in half the memory.
@@ -169,7 +202,7 @@ def resampled_average_precisions(
 def _weighted_average_precision(
     is_positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return float64 [S]: the sum of recall gained x precision, over falling thresholds.
+    """Return float64 [S]: sum of (gain of recall) x precision over falling thresholds.
 
     Args:
         is_positive: bool [N].

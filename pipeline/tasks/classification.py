@@ -1,12 +1,12 @@
 """Single-label classification: one class a video. Outputs are class probabilities [N, C].
 
-Modules that the served model does not need (charts, scores, calibration) are imported by the
-methods that use them, so that a server starts without matplotlib and scikit-learn.
+Methods that a served model does not call import what they need (charts, scores, calibration), so
+that a server starts without matplotlib and scikit-learn.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -28,7 +28,7 @@ from pipeline.tasks.task import (
     Task,
 )
 
-if TYPE_CHECKING:  # TensorFlow is imported by pipeline.model, with the settings of this project
+if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
@@ -36,15 +36,19 @@ if TYPE_CHECKING:  # TensorFlow is imported by pipeline.model, with the settings
 
 logger = logging.getLogger(__name__)
 
-# A softmax in float32 misses 1 by about 1e-7 times the square root of the number of classes.
+# The sum of a float32 softmax differs from 1 by about 1e-7 times the square root of C.
 _SUM_TOLERANCE = 1e-4
 
 _PROBABILITY_PREFIX = "p_"  # of the columns of predictions.csv with class probabilities
 _COLUMNS = ("label", "predicted", "probability", "correct")  # of predictions.csv
 
-_MAX_GUESSES = 3  # under a film strip, the actual class aside
+# k of the top-k accuracy: 2 for few classes, 5 for many.
+_FEW_CLASSES = 10
+_TOP_K, _TOP_K_OF_MANY = 2, 5
+
+_MAX_GUESSES = 3  # under a film strip, besides the actual class
 _MAX_FOLDS = 5  # of the length baseline
-_MIN_CLIPS_PER_LEAF = 3  # of the length baseline: one odd clip is not a rule
+_MIN_CLIPS_PER_LEAF = 3  # of the length baseline, so that single clips are not memorised
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ class Classification(Task):
 
     Attributes:
         class_names: length C, in the order of the outputs.
-        top_k, target_accuracy: as in ``TaskSection``.
-        abstain_below: an answer with a lower probability is not confident. None before
-            calibration, and when no threshold reached ``target_accuracy``.
+        target_accuracy: as in ``TaskSection``.
+        abstain_below: confidence threshold; an answer with a lower probability is not confident.
+            None before calibration, and if no threshold reached ``target_accuracy``.
     """
 
     type: ClassVar[str] = "classification"
@@ -67,35 +71,31 @@ class Classification(Task):
         "macro_f1",
         "log_loss",
     )
+    calibrated_metrics: ClassVar[tuple[str, ...]] = ("log_loss", "calibration_error")
     lower_is_better: ClassVar[frozenset[str]] = frozenset(
-        {
-            "log_loss",
-            "calibration_error",
-            "log_loss_uncalibrated",
-            "calibration_error_uncalibrated",
-        }
+        (*calibrated_metrics, "log_loss_uncalibrated", "calibration_error_uncalibrated")
     )
     limits: ClassVar[Mapping[str, Literal["min", "max"]]] = {
         "class_recall": "min",
         "calibration_error": "max",
     }
-    calibrated_metrics: ClassVar[tuple[str, ...]] = ("log_loss", "calibration_error")
     video_score: ClassVar[str] = "accuracy"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "accuracy": "proportion of videos whose most probable class is correct",
         "balanced_accuracy": "mean recall of the classes: each class counts the same",
         "macro_f1": "mean F1 of the classes",
         "mean_average_precision": "mean area under the precision-recall curves of the classes",
-        "top_k_accuracy": "proportion of videos whose class is among the k most probable",
+        "top_k_accuracy": "proportion of videos whose class is among the 2 most probable, or the 5 "
+        "most probable of more than 10 classes",
         "log_loss": "mean of -ln(probability of the actual class); lower is better",
         "calibration_error": "mean gap between confidence and accuracy; lower is better",
         "temperature": "divisor of the logits, fitted on the validation videos",
         "log_loss_uncalibrated": "log loss at temperature 1",
         "calibration_error_uncalibrated": "calibration error at temperature 1",
         "coverage": "proportion of videos with a confident answer",
-        "accuracy_covered": "accuracy on these videos",
+        "accuracy_covered": "accuracy of the confident answers",
         "accuracy_frames_shuffled": "accuracy with the frames of each clip shuffled",
-        "accuracy_length_only": "accuracy of a model that sees the number of frames only",
+        "accuracy_length_only": "accuracy of a model whose only input is the number of frames",
     }
     answer_types: ClassVar[Mapping[str, ScalarType]] = {
         "label": "string",
@@ -105,25 +105,23 @@ class Classification(Task):
     segment_fields: ClassVar[tuple[str, ...]] = ("probabilities",)
 
     class_names: tuple[str, ...]
-    top_k: int
-    target_accuracy: float
+    target_accuracy: float = TaskSection().target_accuracy
     abstain_below: float | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.class_names)) != len(self.class_names):
             raise ValueError(f"class_names: expected no name twice. Received: {self.class_names}")
 
-    # What is learnt from the training split, and its form on disk.
+    # Learnt from the training split, and saved as JSON.
 
     @classmethod
     def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:
-        """Take the class names, sorted."""
-        return cls(tuple(sorted(set(targets))), section.top_k, section.target_accuracy)
+        """Learn the class names, sorted."""
+        return cls(tuple(sorted(set(targets))), section.target_accuracy)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "class_names": list(self.class_names),
-            "top_k": self.top_k,
             "target_accuracy": self.target_accuracy,
             "abstain_below": self.abstain_below,
         }
@@ -139,11 +137,7 @@ class Classification(Task):
     # Training.
 
     def encode(self, targets: Sequence[str]) -> NDArray[np.int64]:
-        """Return int64 [N]: the index of each class.
-
-        Raises:
-            PipelineError: a class is unknown.
-        """
+        """Return int64 [N]: the index of each class."""
         indices = {name: index for index, name in enumerate(self.class_names)}
         unknown = sorted(set(targets) - indices.keys())
         if unknown:
@@ -173,7 +167,7 @@ class Classification(Task):
     def class_weights(self, encoded: NDArray[Any]) -> dict[int, float]:
         """Return N / (C x number of videos of the class) for each class.
 
-        >>> Classification(("a", "b"), 1, 0.9).class_weights(np.array([0, 0, 0, 1]))
+        >>> Classification(("a", "b")).class_weights(np.array([0, 0, 0, 1]))
         {0: 0.6666666666666666, 1: 2.0}
         """
         n_classes = len(self.class_names)
@@ -210,12 +204,8 @@ class Classification(Task):
         targets: Sequence[str],
         videos: NDArray[np.int64],
     ) -> Self:
-        """Fit the temperature of ``model`` and the confidence that ``target_accuracy`` needs."""
-        from pipeline.tasks.calibration import (
-            apply_temperature,
-            fit_abstention,
-            fit_temperature,
-        )
+        """Fit the temperature of ``model`` and the confidence threshold."""
+        from pipeline.tasks.calibration import apply_temperature, fit_abstention, fit_temperature
         from pipeline.tasks.heads import set_temperature
 
         labels = self.encode(targets)
@@ -223,15 +213,15 @@ class Classification(Task):
         set_temperature(model, temperature)
         calibrated = self.combine_clips(apply_temperature(outputs, temperature), videos)
         abstain_below = fit_abstention(calibrated, labels, target_accuracy=self.target_accuracy)
+        logger.info("temperature %.3f", temperature)
         if abstain_below is None:
             logger.warning(
-                "No confidence reaches task.target_accuracy, %g, on the validation videos: "
-                "answers are not marked as confident or not.",
+                "No confidence threshold reaches task.target_accuracy, %g, on the validation "
+                "videos: answers are not marked as confident or not.",
                 self.target_accuracy,
             )
         else:
-            logger.info("answers are confident from probability %g on", abstain_below)
-        logger.info("temperature %.3f", temperature)
+            logger.info("confidence threshold %g", abstain_below)
         return replace(self, abstain_below=abstain_below)
 
     def without_calibration(self) -> Self:
@@ -242,17 +232,14 @@ class Classification(Task):
 
         return {"temperature": temperature_of(model)}
 
-    @contextmanager
-    def uncalibrated(self, model: "keras.Model") -> Iterator[None]:
+    def uncalibrated(self, model: "keras.Model") -> AbstractContextManager[None]:
         from pipeline.tasks.heads import uncalibrated
 
-        with uncalibrated(model):
-            yield
+        return uncalibrated(model)
 
     # Scores.
 
     def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
-        """Find an output that is not class probabilities: 0 to 1, with a sum of 1."""
         # Comparisons with NaN are False.
         is_in_range = (outputs >= 0) & (outputs <= 1 + _SUM_TOLERANCE)
         sums = outputs.sum(axis=1)
@@ -263,14 +250,15 @@ class Classification(Task):
         values = [f"{value:.6g}" for value in outputs[first]]
         return first, (
             "expected probabilities between 0 and 1 with a sum of 1. Received: "
-            f"{shorten_list(values)} (sum {sums[first]:.6g}). NaN means that training "
-            "diverged: lower train.learning_rate"
+            f"{shorten_list(values)} (sum {sums[first]:.6g}). NaN means that the training "
+            "diverged. Lower train.learning_rate"
         )
 
     def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
         from pipeline.tasks.class_scores import score_terms
 
-        return score_terms(self.encode(targets), outputs, top_k=self.top_k)
+        top_k = _TOP_K if len(self.class_names) <= _FEW_CLASSES else _TOP_K_OF_MANY
+        return score_terms(self.encode(targets), outputs, top_k=top_k)
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         from pipeline.tasks.class_scores import scores_from_sums
@@ -284,10 +272,9 @@ class Classification(Task):
     def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
-        """Return mean average precision and, with a confidence threshold, its effect.
+        """Return mean average precision and, with a confidence threshold, coverage.
 
-        coverage: proportion of videos with a confident answer.
-        accuracy_covered: accuracy on these; left out when there is none.
+        accuracy_covered is left out when no answer is confident.
         """
         from pipeline.tasks.class_scores import average_precisions, resampled_average_precisions
 
@@ -311,7 +298,6 @@ class Classification(Task):
     def tables(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> list[Table]:
-        """Return the scores of each class and the most frequent confusions."""
         from pipeline.tasks.class_tables import class_table, confusion_table
 
         labels = self.encode(targets)
@@ -339,9 +325,8 @@ class Classification(Task):
     ) -> NDArray[np.float64]:
         """Predict the class of each clip from its length with a decision tree.
 
-        Cross-validated by group over all clips, because a test split alone shows little. Each
-        rule is a range of lengths with at least three clips. Of equally frequent classes in a
-        range it takes the first; without a rule, the most frequent class.
+        Cross-validated by group over all clips, because a test split alone has few. Each leaf of
+        the tree is a range of lengths with at least three clips.
         """
         from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
         from sklearn.tree import DecisionTreeClassifier
@@ -367,10 +352,10 @@ class Classification(Task):
     def label_issues(self, targets: Sequence[str], outputs: Outputs) -> list[LabelIssue]:
         """Find doubtful labels by confident learning.
 
-        A label is doubtful when the probability of another class is above its average where it
-        is the label, not when the model is merely unsure: classes that the model knows badly give
-        fewer. The quality is the probability of the label. Source: Northcutt et al., Confident
-        Learning: Estimating Uncertainty in Dataset Labels, 2021, arXiv 1911.00068.
+        A label is doubtful when the probability of another class exceeds the average probability
+        of that class over the videos that have it as label. The quality is the probability of the
+        label. Source: Northcutt et al., Confident Learning: Estimating Uncertainty in Dataset
+        Labels, 2021, arXiv 1911.00068.
         """
         from cleanlab.filter import find_label_issues
         from cleanlab.rank import get_label_quality_scores
@@ -390,7 +375,7 @@ class Classification(Task):
             if predicted[index] != labels[index]
         ]
 
-    # Two models, perhaps with other classes.
+    # Two models, perhaps with different classes.
 
     def union(self, other: Task) -> Self:
         """Add the classes of ``other`` that this task does not have."""
@@ -407,10 +392,7 @@ class Classification(Task):
         return converted
 
     def limited_values(self, targets: Sequence[str], outputs: Outputs) -> dict[str, LimitedValue]:
-        """Return the lowest recall of a class, and the calibration error.
-
-        The recall is None when a class has no test video.
-        """
+        """Return the lowest recall of a class (None if one is untested) and calibration error."""
         labels, predicted = self.encode(targets), outputs.argmax(axis=1)
         support = np.bincount(labels, minlength=len(self.class_names))
         correct = np.bincount(labels[predicted == labels], minlength=len(self.class_names))
@@ -437,8 +419,8 @@ class Classification(Task):
     def prediction_cells(self, target: str, output: Outputs) -> dict[str, str]:
         """Return label, predicted, probability, correct, and ``p_<class>`` for each class.
 
-        Nine significant digits tell any two float32 numbers apart: predicted classes and ties
-        survive, and a log loss from the file is off by less than 1e-8.
+        Nine significant digits distinguish any two float32 numbers, so predicted classes and
+        ties are preserved. A log loss from the file differs by less than 1e-8.
         """
         probabilities = [f"{value:.9g}" for value in output]
         predicted = int(output.argmax())
@@ -461,15 +443,16 @@ class Classification(Task):
         columns = [column for column in rows[0] if column not in _COLUMNS]
         missing = [column for column in _COLUMNS if column not in rows[0]]
         if missing:
-            raise PipelineError(f"{where}: expected the columns {', '.join(missing)}.")
+            raise PipelineError(
+                f"{where}: expected the columns {', '.join(missing)}. Received: "
+                f"{', '.join(rows[0])}"
+            )
         if not columns or not all(column.startswith(_PROBABILITY_PREFIX) for column in columns):
             raise PipelineError(
                 f"{where}: expected a column {_PROBABILITY_PREFIX}<class> for every class after "
                 f"{_COLUMNS[-1]}. Received: {', '.join(columns) or 'none'}"
             )
-        defaults = TaskSection()
         names = tuple(column.removeprefix(_PROBABILITY_PREFIX) for column in columns)
-        task = cls(names, defaults.top_k, defaults.target_accuracy)
         targets, outputs = [], []
         for line, row in enumerate(rows, start=2):
             if row["label"] not in names:
@@ -484,20 +467,16 @@ class Classification(Task):
                 raise PipelineError(
                     f"{where}, line {line}: expected numbers as probabilities: {error}."
                 ) from None
-        return task, targets, np.array(outputs, np.float64)
+        return cls(names), targets, np.array(outputs, np.float64)
 
     def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the probability of the most probable class."""
-        confidence: NDArray[np.float64] = outputs.max(axis=1)
-        return confidence
+        return np.asarray(outputs.max(axis=1), np.float64)
 
     def margins(self, outputs: Outputs) -> NDArray[np.float64]:
-        """Return the distance of the two highest probabilities."""
-        ordered = np.sort(outputs, axis=1)
-        margins: NDArray[np.float64] = ordered[:, -1].copy()
-        if outputs.shape[1] > 1:
-            margins -= ordered[:, -2]
-        return margins
+        """Return the difference of the two highest probabilities."""
+        ordered = np.sort(np.pad(outputs, ((0, 0), (1, 0))), axis=1)  # 0 beside a single class
+        return np.asarray(ordered[:, -1] - ordered[:, -2], np.float64)
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
         """Return the index of the most probable class."""
@@ -518,11 +497,12 @@ class Classification(Task):
     def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:
         """Return label, its probability, and probabilities by class.
 
-        The classes are in the order of the model, or the ``top_k`` most probable ones first.
+        All classes are in the order of the model; the ``top_k`` most probable are in falling order.
         """
         best = int(output.argmax())
-        in_order = list(range(len(output)))
-        named = np.argsort(-output, kind="stable")[:top_k].tolist() if top_k else in_order
+        named = range(len(output))
+        if top_k:
+            named = np.argsort(-output, kind="stable")[:top_k].tolist()
         return {
             "label": self.class_names[best],
             "probability": float(output[best]),
@@ -562,5 +542,4 @@ class Classification(Task):
             [[answer["probabilities"].get(name, 0.0) for name in names] for answer in answers],
             np.float64,
         )
-        defaults = TaskSection()
-        return cls(names, defaults.top_k, defaults.target_accuracy), outputs
+        return cls(names), outputs

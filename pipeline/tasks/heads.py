@@ -15,9 +15,10 @@ TEMPERATURE_LAYER = "temperature"
 class Temperature(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Divide logits by a temperature that is fitted after training.
 
-    Above 1 probabilities move towards each other, below 1 apart; the order of the classes stays.
-    The temperature is a non-trainable weight, 1 at first, so it is saved with the model.
-    Source: Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv 1706.04599.
+    A temperature above 1 makes the probabilities more equal, one below 1 less equal; their order
+    does not change. The temperature is a non-trainable weight with the initial value 1, so it is
+    saved with the model. Source: Guo et al., On Calibration of Modern Neural Networks, 2017,
+    arXiv 1706.04599.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: ARG002
@@ -61,10 +62,7 @@ def uncalibrated(model: keras.Model) -> Iterator[None]:
 
 
 class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """Cross-entropy of integer labels with label smoothing.
-
-    Keras smooths one-hot labels only.
-    """
+    """Cross-entropy of integer labels with label smoothing; Keras smooths one-hot labels only."""
 
     def __init__(self, label_smoothing: float) -> None:
         super().__init__(name="smoothed_crossentropy")

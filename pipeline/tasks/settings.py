@@ -1,23 +1,22 @@
 """The section ``task`` of params.yaml."""
 
-from pydantic import PositiveInt, field_validator
+from pydantic import field_validator
 
 from pipeline.common.settings import OpenFraction, Section, Text
 from pipeline.tasks.targets import target_types
 
 
 class TaskSection(Section):
-    """What the model is asked.
+    """The task of the model.
 
     Attributes:
         type: name of a task.
-        top_k: k of the top-k accuracy.
-        target_accuracy: accuracy wanted of confident answers. The confidence from which on it is
-            reached on validation videos is fitted after training; answers below are marked.
+        target_accuracy: required accuracy of confident answers. The confidence threshold that
+            reaches it on the validation videos is fitted after training; answers below the
+            threshold are marked.
     """
 
     type: Text = "classification"
-    top_k: PositiveInt = 2
     target_accuracy: OpenFraction = 0.95
 
     @field_validator("type")

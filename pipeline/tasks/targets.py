@@ -1,7 +1,7 @@
-"""How each task reads its targets from the labels, and what a split must contain.
+"""How each task reads its targets from the labels, and what every split must contain.
 
-The data stages import this module only, so that an edit of a task's model, scores or charts
-does not rerun them.
+The data stages import no other module of this package, so an edit of a task's model, scores or
+charts does not rerun them.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Targets(ABC):
 
     @abstractmethod
     def read(self, cells: Mapping[str, str], *, where: str) -> str:
-        """Return the target of a row, as the catalog keeps it.
+        """Return the target of a row as the text that the catalog stores.
 
         Args:
             cells: stripped cells of ``columns``.
@@ -37,14 +37,14 @@ class Targets(ABC):
         """
 
     def strata(self, targets: Sequence[str]) -> list[str]:
-        """Return the stratum of each target: computed splits have about the same of each."""
+        """Return the stratum of each target; computed splits have similar shares of each."""
         return ["all"] * len(targets)
 
     def check_splits(self, records: Sequence[VideoRecord]) -> None:
         """Refuse splits that a model cannot be trained or tested on.
 
         Raises:
-            PipelineError: names what is missing and what to do.
+            PipelineError: a split lacks videos.
         """
         for split in SPLITS:
             if not any(record.split == split for record in records):
@@ -76,7 +76,8 @@ class ClassTargets(Targets):
             counts[record.target][record.split] += 1
         if len(counts) < 2:
             raise PipelineError(
-                f"Expected at least two classes. Received: {', '.join(counts) or 'none'}"
+                "The labels have too few classes. Expected at least two classes. Received: "
+                f"{', '.join(counts) or 'none'}. Add videos of another class."
             )
         for label, by_split in sorted(counts.items()):
             for split, count in by_split.items():
@@ -94,7 +95,7 @@ _TARGETS: dict[str, Targets] = {"classification": ClassTargets()}
 
 
 def targets_of(task_type: str) -> Targets:
-    """Return how the task reads its targets."""
+    """Return the ``Targets`` of a task."""
     return _TARGETS[task_type]
 
 
@@ -104,5 +105,5 @@ def target_types() -> list[str]:
 
 
 def register_targets(task_type: str, targets: Targets) -> None:
-    """Add a task; ``tasks.task.register_task`` adds its other half."""
+    """Register the targets of a task; ``task.register_task`` registers the task."""
     _TARGETS[task_type] = targets

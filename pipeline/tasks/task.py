@@ -1,13 +1,14 @@
-"""The interface of a task: everything that depends on what the model is asked.
+"""The interface of a task: everything that depends on the kind of target.
 
-A task is created by ``learn`` from the targets of the training split, fitted further by
-``calibrate`` on the validation split, saved with the model, and read again by ``task_from_json``.
-The defaults of the methods that are not abstract suit a task without that feature.
+``learn`` creates a task from the targets of the training split, ``calibrate`` fits it on the
+validation split, and ``task_from_json`` reads the task that was saved with the model. A method
+that is not abstract has a default for tasks without that feature.
 """
+# ruff: noqa: ARG002  (a default ignores its arguments)
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -19,13 +20,13 @@ from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.tasks.settings import TaskSection
 
-if TYPE_CHECKING:  # the command line and a served model import this module: it must be light
+if TYPE_CHECKING:  # the command line imports this module and must start fast
     import keras
     import tensorflow as tf
 
     from pipeline.common.charts import Chart
 
-Outputs = NDArray[np.float64]  # [N, ...], what the model gives for N clips or N videos
+Outputs = NDArray[np.float64]  # [N, ...], outputs of the model for N clips or N videos
 ScalarType = Literal["string", "double", "boolean", "string to double"]
 
 
@@ -60,8 +61,8 @@ class LimitedValue:
     """A number that the gate compares with ``promote.limits``.
 
     Attributes:
-        value: None when the test videos do not show it.
-        sentence: what was measured, such as ``The lowest recall is 0.8 (run)``.
+        value: None when the test videos do not determine it.
+        sentence: the measurement, such as ``The calibration error is 0.031.``
     """
 
     value: float | None
@@ -69,7 +70,7 @@ class LimitedValue:
 
 
 class Guess(NamedTuple):
-    """One line under a film strip: a possible answer, its score, whether it is the target."""
+    """A line under a film strip: an answer, its score, and whether it is the target."""
 
     text: str
     score: float
@@ -78,7 +79,13 @@ class Guess(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A target that the outputs contradict, by its index; quality 0 is certainly wrong."""
+    """A target that the outputs contradict.
+
+    Attributes:
+        index: of the target.
+        suggested: the answer that the outputs suggest, as text.
+        quality: 0 (certainly wrong) to 1 (certainly right).
+    """
 
     index: int
     suggested: str
@@ -86,19 +93,19 @@ class LabelIssue:
 
 
 class Task(ABC):
-    """What a model is asked, and what is known of its targets.
+    """The kind of target that a model predicts, and what was learnt about the targets.
 
     Attributes:
         type: value of ``task.type``.
         training_metric: name of the metric of ``metrics`` that training curves show.
         headline_metrics: keys of ``scores`` that are shown first.
-        compared_metrics: keys of ``scores`` that two models are compared by; the first is the
-            default of the gate.
-        lower_is_better: the keys of ``scores`` where less is better.
-        limits: keys of ``promote.limits``: ``min`` or ``max``.
-        calibrated_metrics: keys of ``scores`` that are also given without calibration.
+        compared_metrics: keys of ``scores`` that compare two models; the first is the default
+            of the gate.
+        lower_is_better: keys of ``scores``; a lower value is better.
+        limits: keys of ``promote.limits``, with the kind of limit.
+        calibrated_metrics: keys of ``scores`` that are also reported without calibration.
         video_score: name of the mean of ``video_scores``; a key of ``scores``.
-        metric_descriptions: what each key of ``scores`` means, in the order of the review.
+        metric_descriptions: meaning of each key of ``scores``, in the order of the review.
         answer_types: fields of ``answer`` for the model signature.
         segment_fields: the fields of ``answer`` that a timeline segment has.
     """
@@ -115,7 +122,7 @@ class Task(ABC):
     answer_types: ClassVar[Mapping[str, ScalarType]]
     segment_fields: ClassVar[tuple[str, ...]]
 
-    # What is learnt from the training split, and its form on disk.
+    # Learnt from the training split, and saved as JSON.
 
     @classmethod
     @abstractmethod
@@ -124,7 +131,7 @@ class Task(ABC):
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Return what ``from_json`` reads, without ``type``."""
+        """Return the JSON object that ``from_json`` reads, without ``type``."""
 
     @classmethod
     @abstractmethod
@@ -157,11 +164,11 @@ class Task(ABC):
                 f"{self.type}. Received: {swaps}"
             )
 
-    def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":  # noqa: ARG002
+    def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         """Return the target of a clip mirrored left to right."""
         return target
 
-    def class_weights(self, encoded: NDArray[Any]) -> dict[int, float] | None:  # noqa: ARG002
+    def class_weights(self, encoded: NDArray[Any]) -> dict[int, float] | None:
         """Return weights of the loss by class for ``train.class_weights: balanced``."""
         return None
 
@@ -181,12 +188,12 @@ class Task(ABC):
 
     def calibrate(
         self,
-        model: "keras.Model",  # noqa: ARG002
-        outputs: Outputs,  # noqa: ARG002
-        targets: Sequence[str],  # noqa: ARG002
-        videos: NDArray[np.int64],  # noqa: ARG002
+        model: "keras.Model",
+        outputs: Outputs,
+        targets: Sequence[str],
+        videos: NDArray[np.int64],
     ) -> Self:
-        """Fit on validation videos what is fitted after training.
+        """Calibrate the model on validation videos, and return the calibrated task.
 
         Args:
             model: changed in place.
@@ -200,31 +207,28 @@ class Task(ABC):
         """Return the task as before ``calibrate``."""
         return self
 
-    def calibration(self, model: "keras.Model") -> dict[str, float]:  # noqa: ARG002
-        """Return the fitted numbers, such as ``{"temperature": 1.2}``."""
+    def calibration(self, model: "keras.Model") -> dict[str, float]:
+        """Return the calibration parameters, such as ``{"temperature": 1.2}``."""
         return {}
 
-    @contextmanager
-    def uncalibrated(self, model: "keras.Model") -> Iterator[None]:  # noqa: ARG002
-        """Undo the calibration of ``model`` within the block."""
-        yield
+    def uncalibrated(self, model: "keras.Model") -> AbstractContextManager[None]:
+        """Undo the calibration of ``model`` within a ``with`` block."""
+        return nullcontext()
 
     def combine_clips(self, outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
-        """Return the outputs of videos from those of their clips: the mean.
+        """Return the outputs of videos, float64 [videos, ...]: the mean over their clips.
 
         Args:
             outputs: float64 [clips, ...].
-            videos: int64 [clips], the number of the video of each clip, every one from 0 on.
+            videos: int64 [clips], the number of the video of each clip; every number from 0 up
+                to the largest occurs.
         """
-        clips = np.bincount(videos)
-        sums = np.zeros((len(clips), *outputs.shape[1:]))
-        np.add.at(sums, videos, outputs)
-        return sums / clips.reshape(-1, *[1] * (outputs.ndim - 1))
+        return mean_by_video(outputs, videos)
 
     # Scores.
 
     def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
-        """Return the index of the first output that is not valid, and why; None if all are."""
+        """Return the index of the first invalid output and the reason, or None."""
         is_finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if is_finite.all():
             return None
@@ -232,43 +236,34 @@ class Task(ABC):
 
     @abstractmethod
     def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
-        """Return per-video terms [N, K], whose sums the scores are computed from."""
+        """Return per-video terms float64 [N, K]; ``scores`` is a function of their sums."""
 
     @abstractmethod
     def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return one array [...] a score from sums of terms [..., K]; NaN where undefined."""
+        """Return an array [...] for each score from sums of terms [..., K]; NaN: undefined."""
 
     @abstractmethod
     def video_scores(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
-        """Return float64 [N], 0 to 1: how good each output is; 1 is right."""
+        """Return float64 [N]: the score of each output, 0 (wrong) to 1 (correct)."""
 
     def other_scores(
-        self,
-        targets: Sequence[str],  # noqa: ARG002
-        outputs: Outputs,  # noqa: ARG002
-        resampling: Resampling,  # noqa: ARG002
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
         """Return scores that are not functions of sums, such as average precision."""
         return {}
 
     def tables(
-        self,
-        targets: Sequence[str],  # noqa: ARG002
-        outputs: Outputs,  # noqa: ARG002
-        resampling: Resampling,  # noqa: ARG002
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> list[Table]:
         """Return the tables of an evaluation."""
         return []
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":  # noqa: ARG002
+    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
         """Return the charts of an evaluation; each becomes ``eval/plots/<name>.png``."""
         return []
 
     def length_baseline(
-        self,
-        frames: NDArray[np.int64],  # noqa: ARG002
-        targets: Sequence[str],  # noqa: ARG002
-        groups: Sequence[str],  # noqa: ARG002
+        self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
     ) -> NDArray[np.float64] | None:
         """Return the video scores of a model that sees clip lengths only, cross-validated.
 
@@ -280,34 +275,26 @@ class Task(ABC):
         """
         return None
 
-    def constant_baseline(self, targets: Sequence[str]) -> float:  # noqa: ARG002
+    def constant_baseline(self, targets: Sequence[str]) -> float:
         """Return the mean video score of the best constant answer."""
         return 0.0
 
-    def label_issues(
-        self,
-        targets: Sequence[str],  # noqa: ARG002
-        outputs: Outputs,  # noqa: ARG002
-    ) -> list[LabelIssue] | None:
-        """Return doubtful targets, the most doubtful first; None when the task cannot tell."""
+    def label_issues(self, targets: Sequence[str], outputs: Outputs) -> list[LabelIssue] | None:
+        """Return doubtful targets, the most doubtful first; None without such a method."""
         return None
 
     # Two models, perhaps with other targets.
 
-    def union(self, other: "Task") -> Self:  # noqa: ARG002
-        """Return a task that knows the targets of both, this one's first."""
+    def union(self, other: "Task") -> Self:
+        """Return a task with the targets of both, those of this task first."""
         return self
 
-    def convert(self, outputs: Outputs, wanted: "Task") -> Outputs:  # noqa: ARG002
-        """Return outputs of this task as outputs of ``wanted``, a union with this task."""
+    def convert(self, outputs: Outputs, wanted: "Task") -> Outputs:
+        """Return the outputs in the form of ``wanted``, a union with this task."""
         return outputs
 
-    def limited_values(
-        self,
-        targets: Sequence[str],  # noqa: ARG002
-        outputs: Outputs,  # noqa: ARG002
-    ) -> dict[str, LimitedValue]:
-        """Return the numbers that ``limits`` names."""
+    def limited_values(self, targets: Sequence[str], outputs: Outputs) -> dict[str, LimitedValue]:
+        """Return the measured value for each key of ``limits``."""
         return {}
 
     # Predictions as text, and the review.
@@ -321,25 +308,28 @@ class Task(ABC):
     def read_predictions(
         cls, rows: Sequence[Mapping[str, str]], *, where: str
     ) -> tuple[Self, list[str], Outputs]:
-        """Return task, targets and outputs from rows of ``prediction_cells``.
+        """Read task, targets and outputs from rows of ``prediction_cells``.
+
+        Args:
+            where: name of the file, for messages.
 
         Raises:
             PipelineError: a column is missing or a cell is not valid.
         """
 
     def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
-        """Return float64 [N]: how sure each output is, for ordering."""
+        """Return float64 [N]: a confidence by which outputs can be ordered."""
         return np.zeros(len(outputs))
 
     def margins(self, outputs: Outputs) -> NDArray[np.float64]:
-        """Return float64 [N]: distance of the best answer from the second best."""
+        """Return float64 [N]: score of the best answer minus that of the second best."""
         return self.confidence(outputs)
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
-        """Return int64 [N]: index of the output unit that Grad-CAM explains for each video."""
+        """Return int64 [N]: index of the output that Grad-CAM explains for each video."""
         return np.zeros(len(outputs), np.int64)
 
-    def guesses(self, target: str, output: Outputs) -> list[Guess]:  # noqa: ARG002
+    def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the lines under a film strip, the best answer first."""
         return []
 
@@ -347,20 +337,20 @@ class Task(ABC):
 
     @abstractmethod
     def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:
-        """Return what a server answers for a video or a timeline segment, JSON-compatible.
+        """Return the JSON answer of a server for a video or a timeline segment.
 
         Args:
             output: of one video.
             top_k: number of classes to name; 0 for all.
         """
 
-    def is_confident(self, output: Outputs) -> bool | None:  # noqa: ARG002
-        """Whether the answer reaches the fitted confidence; None without such a threshold."""
+    def is_confident(self, output: Outputs) -> bool | None:
+        """Return whether the confidence reaches the fitted threshold; None without one."""
         return None
 
     @abstractmethod
     def answer_line(self, answer: Mapping[str, Any], *, shown: int) -> list[str]:
-        """Return the cells of an answer in a terminal, at most ``shown`` and a rest."""
+        """Return an answer as at most ``shown`` cells, and one that counts the others."""
 
     @abstractmethod
     def answer_cells(self, answer: Mapping[str, Any]) -> dict[str, str]:
@@ -378,7 +368,15 @@ class Task(ABC):
         """
 
 
-# Imported when needed: a data stage or the command line must start without TensorFlow.
+def mean_by_video(outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
+    """Return the mean of the outputs of each video; see ``Task.combine_clips``."""
+    clips = np.bincount(videos)
+    sums = np.zeros((len(clips), *outputs.shape[1:]))
+    np.add.at(sums, videos, outputs)
+    return sums / clips.reshape(-1, *[1] * (outputs.ndim - 1))
+
+
+# Imported when needed: data stages and the command line start without TensorFlow.
 _MODULES = {"classification": ("pipeline.tasks.classification", "Classification")}
 _REGISTERED: dict[str, type[Task]] = {}
 
@@ -392,12 +390,12 @@ def task_class(task_type: str) -> type[Task]:
 
 
 def register_task(task: type[Task]) -> None:
-    """Add a task that lives outside this package."""
+    """Register a task that is defined outside this package."""
     _REGISTERED[task.type] = task
 
 
 def task_to_json(task: Task) -> dict[str, Any]:
-    """Return what ``task_from_json`` reads."""
+    """Return the JSON object that ``task_from_json`` reads."""
     return {"type": task.type, **task.to_json()}
 
 

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 class EpochMetrics(Callback):  # type: ignore[misc]  # Keras does not type it
     """Log loss and metrics to a run after every epoch, as steps counted from 1.
 
-    A store that fails does not stop the training: the metrics are logged after a later epoch.
+    When the store fails, the training continues and the metrics are logged after a later epoch.
     ``mlflow.keras.MlflowCallback`` counts from 0, logs validation metrics twice and loses the
     metrics of a failed call.
     """

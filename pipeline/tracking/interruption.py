@@ -1,7 +1,4 @@
-"""Close runs whose process was killed, by a signal that Python can catch or by SIGKILL.
-
-Without it, the MLflow UI shows the run of a killed training as running for ever.
-"""
+"""End the runs of killed trainings, which the MLflow UI would show as running for ever."""
 
 import logging
 import signal
@@ -28,7 +25,7 @@ class Terminated(SystemExit):
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Raise Terminated on the first SIGTERM inside the block; a second one kills at once.
+    """Raise Terminated at the first SIGTERM inside the block; a second one kills at once.
 
     Does nothing outside the main thread, where Python cannot catch signals.
     """

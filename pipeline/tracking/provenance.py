@@ -1,4 +1,4 @@
-"""Where a run comes from: the commit, what differs from it, and the digests of its data."""
+"""The provenance of a run: its commit, the differences from it, the digests of its data."""
 
 import json
 import subprocess
@@ -25,10 +25,11 @@ _LONGEST_NAME = 120  # characters; the list of runs shows about half of it
 
 
 class LockedData(NamedTuple):
-    """The output of a stage, as dvc.lock records it.
+    """The output of a stage in dvc.lock.
 
-    path: of the output.
-    md5: with the suffix .dir for a folder, as DVC writes it; ``unknown`` without a record.
+    Attributes:
+        path: of the output.
+        md5: ends with .dir for a folder, as DVC writes it; ``unknown`` without a record.
     """
 
     path: Path
@@ -36,12 +37,11 @@ class LockedData(NamedTuple):
 
 
 def provenance_tags() -> dict[str, str]:
-    """Return tags with the commit and the data that a run or a model version comes from.
+    """Return tags with the commit and the data of a run or a model version.
 
-    ``git.commit``, ``git.branch``, ``git.dirty`` (whether tracked files other than outputs of
-    the pipeline differ from the commit), and ``dvc.catalog``, ``dvc.decode``, ``dvc.extract``
-    (path and md5 of the output, from dvc.lock). DVC writes dvc.lock after each stage; a stage
-    that was started without DVC is not in it.
+    The tags are ``git.commit``, ``git.branch``, ``git.dirty`` (true if tracked files other than
+    outputs of the pipeline differ from the commit), and ``dvc.catalog``, ``dvc.decode``,
+    ``dvc.extract`` (path and md5 of the output, from dvc.lock).
     """
     exclusions = [
         ":(exclude,glob)**/dvc.lock",
@@ -57,11 +57,6 @@ def provenance_tags() -> dict[str, str]:
     }
 
 
-def clips_data() -> LockedData:
-    """Return the record of the clips in dvc.lock."""
-    return locked_data("extract", CLIPS)
-
-
 def locked_data(stage: str, path: Path) -> LockedData:
     """Return the record of ``path``, an output of ``stage``, in dvc.lock."""
     lock = DVC_LOCK.read_text(encoding="utf-8") if DVC_LOCK.exists() else ""
@@ -71,12 +66,6 @@ def locked_data(stage: str, path: Path) -> LockedData:
 def committed_data(stage: str, path: Path) -> LockedData:
     """Return the record of ``path``, an output of ``stage``, in dvc.lock at HEAD."""
     return _recorded_output(git_output("show", f"HEAD:./{DVC_LOCK}") or "", stage, path)
-
-
-def has_other_clips() -> bool:
-    """Whether the clips differ from those at HEAD; False when either is unknown."""
-    committed, current = committed_data("extract", CLIPS), clips_data()
-    return UNKNOWN not in (committed.md5, current.md5) and committed != current
 
 
 def git_output(*arguments: str) -> str | None:
@@ -96,7 +85,7 @@ class ChangedParam:
 
     Attributes:
         key: dotted key.
-        short: the shortest ending of the key that identifies it.
+        short: shortest ending of the key that identifies it.
         committed: value at the commit as JSON; None when the key was not there.
         current: value as JSON.
     """
@@ -113,8 +102,8 @@ class Changes:
 
     Attributes:
         params: in the order of params.yaml.
-        has_other_clips: the videos give other clips although no param of the data differs.
-        is_code_changed: files of ``pipeline`` differ from the commit.
+        has_other_clips: whether the clips differ although no param of the data does.
+        is_code_changed: whether files of ``pipeline`` differ.
         commit: abbreviated; empty without git or a commit.
         subject: first line of the commit message.
     """
@@ -127,7 +116,7 @@ class Changes:
 
     @property
     def run_name(self) -> str:
-        """Name of a run: the differences; without any, the commit; without git, the time."""
+        """Return the name of a run: the differences, else the commit, without git the time."""
         if not self.commit:
             return time.strftime("train %Y-%m-%d %H:%M:%S")
         parts = [f"{param.short}={param.current}" for param in self.params]
@@ -140,13 +129,13 @@ class Changes:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags to search runs by: ``tags.`params.changed` LIKE '%learning_rate%'``."""
+        """Return tags to search runs by: ``tags.`params.changed` LIKE '%learning_rate%'``."""
         keys = ", ".join(param.key for param in self.params)
         return {CHANGED_PARAMS: keys} if self.commit else {}
 
     @property
     def markdown(self) -> str:
-        """The differences for the note of a run."""
+        """Return the differences for the note of a run."""
         if not self.commit:
             return "No commit: not in a git repository."
         lines = [f"Commit {markdown_code(self.commit)}: {markdown_escape(self.subject)}", ""]
@@ -156,11 +145,7 @@ class Changes:
             lines += ["The clips differ from those at the commit.", ""]
         if self.params:
             rows = [
-                (
-                    markdown_code(param.key),
-                    markdown_code(param.committed or ""),
-                    markdown_code(param.current),
-                )
+                [markdown_code(text or "") for text in (param.key, param.committed, param.current)]
                 for param in self.params
             ]
             lines += markdown_table(("param", "at the commit", "in this run"), rows)
@@ -170,7 +155,7 @@ class Changes:
 
 
 def find_changes(params: Mapping[str, Any]) -> Changes:
-    """Compare with the commit at HEAD.
+    """Compare params, data and code with the commit at HEAD.
 
     Args:
         params: section -> key -> value. Sections that the committed params.yaml lacks are
@@ -181,9 +166,10 @@ def find_changes(params: Mapping[str, Any]) -> Changes:
         return Changes()
     changed_params = _changed_params(params)
     is_data_changed = any(param.key.startswith(_DATA_SECTIONS) for param in changed_params)
+    clips = {locked_data("extract", CLIPS).md5, committed_data("extract", CLIPS).md5}
     return Changes(
         params=changed_params,
-        has_other_clips=has_other_clips() and not is_data_changed,
+        has_other_clips=len(clips) == 2 and UNKNOWN not in clips and not is_data_changed,
         is_code_changed=bool(git_output("status", "--porcelain", "-uno", "--", "pipeline")),
         commit=commit,
         subject=git_output("show", "--no-patch", "--format=%s", "HEAD") or "",

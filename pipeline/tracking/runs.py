@@ -1,8 +1,7 @@
 """One MLflow run a training, identified by the content of its model.
 
-An error before the training stops it at once. A later error of the store is only a warning:
-hours of training must not be lost to a server that restarts. ``ensure_run`` creates a missing
-run from the files on disk.
+An error of the store before the training raises. A later one is only a warning, so that the
+restart of a server does not waste hours of training. ``ensure_run`` creates a missing run.
 """
 
 import json
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
+from pipeline.common.paths import CLIPS
 from pipeline.common.settings import flatten_as_text
 from pipeline.tracking.interruption import (
     Terminated,
@@ -31,8 +31,8 @@ from pipeline.tracking.notes import start_note
 from pipeline.tracking.provenance import (
     UNKNOWN,
     Changes,
-    clips_data,
     find_changes,
+    locked_data,
     provenance_tags,
 )
 from pipeline.tracking.store import EXPERIMENT, GONE, connect, experiment_id, mlflow_errors
@@ -51,29 +51,27 @@ def training_run(
     *,
     params: Mapping[str, Any],
     dataset: str,
-    experiment: str = EXPERIMENT,
     name: str | None = None,
     parent: str | None = None,
 ) -> Iterator[str]:
     """Start a run, yield its id, and end the run with the block.
 
     The run ends as FINISHED, as FAILED after an exception, and as KILLED after Ctrl-C or
-    SIGTERM. First, runs of this host whose process was killed by SIGKILL are closed as KILLED.
+    SIGTERM. Runs of this host whose process no longer exists are ended first, as KILLED.
     System metrics are sampled every 10 seconds (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
 
     Args:
         params: sections of params.yaml that decide the model; nested keys become
             ``train.epochs``. MLflow does not allow a param of a run to change.
         dataset: name of the data set, such as the folder of the videos.
-        experiment: name of the experiment.
         name: of the run; by default the differences from the commit.
-        parent: id of the run that this one belongs to.
+        parent: id of the parent run.
 
     Raises:
         PipelineError: the store cannot be opened or written.
     """
     client = connect()
-    experiment_number = experiment_id(client, experiment)
+    experiment_number = experiment_id(client, EXPERIMENT)
     changes = find_changes(params)
     with mlflow_errors():
         close_abandoned_runs(client, experiment_number)
@@ -112,21 +110,21 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
 
 
 def tag_model(run_id: str, model_sha256: str) -> None:
-    """Set the tag by which ``find_run`` finds the run of a model; warn if that fails."""
-    with warned("The evaluate stage will create another run for this model"):
+    """Set the tag that ``find_run`` searches for; log a warning if that fails."""
+    with warned("The register stage will create another run for this model"):
         _tag(run_id, MODEL_SHA256, model_sha256)
 
 
 def tag_cnn_weights(run_id: str, path: Path) -> None:
-    """Record the SHA-256 of the file of initial CNN weights: params only hold its name."""
+    """Record the SHA-256 of the file of initial CNN weights, whose name is in the params."""
     with warned(f"The run does not record the content of {path}"):
         _tag(run_id, CNN_WEIGHTS_SHA256, sha256_of_file(path))
 
 
-def find_run(model_sha256: str, *, experiment: str = EXPERIMENT) -> str | None:
+def find_run(model_sha256: str) -> str | None:
     """Return the id of the newest run that trained this model; None if there is none."""
     client = connect()
-    experiment_number = experiment_id(client, experiment)
+    experiment_number = experiment_id(client, EXPERIMENT)
     with mlflow_errors():
         runs = client.search_runs(
             [experiment_number],
@@ -138,7 +136,7 @@ def find_run(model_sha256: str, *, experiment: str = EXPERIMENT) -> str | None:
 
 
 def existing_run(run_id: str | None) -> Run | None:
-    """Return a run by its id; None if it does not exist or was deleted for good."""
+    """Return a run by its id; None if it does not exist."""
     if not run_id:
         return None
     client = connect()
@@ -157,27 +155,25 @@ def ensure_run(
     params: Mapping[str, Any],
     dataset: str,
     history: Sequence[Mapping[str, float]],
-    experiment: str = EXPERIMENT,
 ) -> str:
     """Return the id of the run that trained this model; create the run if it is missing.
 
-    It is missing when the store was deleted or replaced, or when DVC restored the model from
-    its cache. A created run has the tag ``recreated`` and no system metrics.
+    A run is missing when the store was deleted or replaced. A created run has the tag
+    ``recreated`` and no system metrics.
 
     Args:
         model_sha256: digest of the model, as given to ``tag_model``.
         params, dataset: as for ``training_run``.
         history: one row an epoch: ``epoch``, counted from 1, and its metrics.
-        experiment: name of the experiment.
 
     Raises:
         PipelineError: the store cannot be opened or written.
     """
-    run_id = find_run(model_sha256, experiment=experiment)
+    run_id = find_run(model_sha256)
     if run_id is not None:
         return run_id
     client = connect()
-    experiment_number = experiment_id(client, experiment)
+    experiment_number = experiment_id(client, EXPERIMENT)
     changes = find_changes(params)
     with mlflow_errors():
         close_abandoned_runs(client, experiment_number)
@@ -217,7 +213,7 @@ def _describe(
     tags = {**provenance_tags(), **changes.tags}
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     start_note(client, run_id, changes.markdown)
-    clips = clips_data()
+    clips = locked_data("extract", CLIPS)
     if clips.md5 != UNKNOWN:
         data = Dataset(
             name=dataset,

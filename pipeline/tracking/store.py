@@ -1,4 +1,4 @@
-"""The MLflow store: its location, its experiment, and its errors in one sentence."""
+"""The MLflow store: its address, its experiment and its error messages."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ RESTORE = (
     "dvc repro --force --single-item register"
 )
 
-# MLflow's error codes for a run, and for a model, version or alias, that does not exist.
+# MLflow's error codes for a missing run, and for a missing model, version or alias.
 GONE = "RESOURCE_DOES_NOT_EXIST"
 MISSING = (GONE, "INVALID_PARAMETER_VALUE")
 
@@ -52,7 +52,7 @@ def store_uri() -> str:
 
 
 def connect() -> MlflowClient:
-    """Set MLflow's store and return a client. A missing database file is created.
+    """Set MLflow's store and return a client; create the database file if it is missing.
 
     Raises:
         PipelineError: the store cannot be opened.
@@ -68,8 +68,7 @@ def connect() -> MlflowClient:
             _open_database(uri)
         mlflow.set_tracking_uri(uri)
         if not is_given:
-            # set_tracking_uri exports the variable. A child process in another folder would
-            # take it for the user's choice.
+            # set_tracking_uri sets the variable; a child process in another folder would use it.
             os.environ.pop(_URI_VARIABLE, None)
         return MlflowClient()
 
@@ -91,22 +90,22 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         number = experiment.experiment_id
         raise PipelineError(
-            f"MLflow at {shown_uri()}: the experiment {name} was deleted and its name is still "
-            f"reserved. Restore it with: mlflow experiments restore --experiment-id {number}, or "
+            f"MLflow at {shown_uri()}: the experiment {name} was deleted; its name is reserved. "
+            f"Restore it with: mlflow experiments restore --experiment-id {number}, or "
             f"delete it for good with: mlflow gc --experiment-ids {number}"
         )
     if is_default and experiment.artifact_location != artifacts:
         raise PipelineError(
-            f"{_DATABASE} keeps its files in {experiment.artifact_location}, expected {artifacts}: "
-            f"this folder was moved or copied. Move it back, or delete {_DATABASE} and "
-            f"{_ARTIFACTS}. {RESTORE}"
+            f"{_DATABASE}: this folder was moved or copied. Expected files in {artifacts}. "
+            f"Received: {experiment.artifact_location}. Move the folder back, or delete "
+            f"{_DATABASE} and {_ARTIFACTS}. {RESTORE}"
         )
     return str(experiment.experiment_id)
 
 
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
-    """Turn errors of MLflow and its store into a PipelineError of one sentence and a remedy."""
+    """Turn errors of MLflow and its store into a PipelineError: address, reason, remedy."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
@@ -127,7 +126,7 @@ def _default_uri() -> str:
 
 @cache
 def _open_database(uri: str) -> None:
-    """Raise at once when the database cannot be opened: MLflow retries for 90 seconds."""
+    """Raise when the database cannot be opened; MLflow would retry for 90 seconds."""
     engine = sqlalchemy.create_engine(uri)
     try:
         sqlalchemy.inspect(engine).get_table_names()

@@ -1,7 +1,6 @@
 """Decode many videos into the frame store: in parallel, isolated, and only what is new.
 
-Each worker is a separate process: one damaged file can block or crash FFmpeg, and would
-otherwise end the decoding of all others.
+Each worker is a separate process, because a damaged file can block or crash FFmpeg.
 """
 
 import logging
@@ -39,7 +38,7 @@ logger = logging.getLogger(__name__)
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
-# A worker receives several videos at once, because handing over takes milliseconds.
+# A worker receives several videos at once, because sending a task takes milliseconds.
 _CHUNK_VIDEOS = 16
 _CHUNK_BYTES = 4 << 20
 _PENDING_PER_WORKER = 4
@@ -56,15 +55,15 @@ def decode_records(
 ) -> list[VideoRecord]:
     """Write the frames of ``records`` to ``folder`` and return the records with their facts.
 
-    Intact files of earlier runs are kept; missing and damaged ones are decoded. A killed run
-    continues where it stopped. Files of other records stay until ``prune_store``.
+    Intact files of earlier runs, and of a killed run, are kept; missing and damaged ones are
+    decoded. Files of other records stay until ``prune_store``.
 
     A video that takes longer than ``decode.timeout_seconds``, or that crashes the decoder
-    twice, is quarantined and decoded again in the next run.
+    twice, is quarantined, and decoded again in the next run.
 
     Args:
         folder: the frame store.
-        records: equal content and segments are decoded once.
+        records: records with equal content and segment are decoded once.
         videos: the folder that ``VideoRecord.video`` is relative to.
         workers: number of processes; 0 for one per core.
     """
@@ -80,9 +79,8 @@ def decode_records(
         workers=workers or joblib.cpu_count(),
         timeout_seconds=decode.timeout_seconds,
     )
-    for record, result in tqdm(
-        results, total=len(missing), desc="decode", unit="video", disable=None
-    ):
+    progress = tqdm(results, total=len(missing), desc="decode", unit="video", disable=None)
+    for record, result in progress:
         key = _key(record, videos, decode)
         facts[key] = _failed(key, result.reason) if isinstance(result, Failure) else result
     remove_in_progress(folder)
@@ -137,15 +135,13 @@ def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
 
 
 def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:
-    """Group small files; the largest come first, so that no core waits for the last one."""
-    sizes = {}
-    for record in records:
-        path = videos / record.video
-        sizes[record.name] = path.stat().st_size if path.exists() else 0
+    """Group small files into chunks, the largest files first, so that no core waits at the end."""
+    paths = [videos / record.video for record in records]
+    sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
     chunks: list[list[VideoRecord]] = []
     free_bytes = -1
-    for record in sorted(records, key=lambda record: sizes[record.name], reverse=True):
-        size = sizes[record.name]
+    by_size = sorted(zip(sizes, records, strict=True), key=lambda pair: pair[0], reverse=True)
+    for size, record in by_size:
         if free_bytes < size or len(chunks[-1]) == _CHUNK_VIDEOS:
             chunks.append([])
             free_bytes = _CHUNK_BYTES
@@ -156,7 +152,7 @@ def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[Vi
 
 @dataclass(frozen=True)
 class Failure:
-    """The reason why a task has no result."""
+    """A task without a result, and the reason."""
 
     reason: str
 
@@ -170,13 +166,13 @@ def run_isolated(
 ) -> Iterator[tuple[TaskT, ResultT | Failure]]:
     """Yield each task with its result, in the order in which they finish.
 
-    A task that takes longer than ``timeout_seconds`` is stopped; one whose process dies is
-    tried once more. Exceptions that ``work`` raises are bugs and are raised here.
+    A task that takes longer than ``timeout_seconds`` is stopped. If the process of a task dies,
+    the task runs once more. Exceptions of ``work`` are defects and are raised.
 
     Args:
-        work: a function at the top level of a module; its results can be pickled.
-        chunks: tasks that a process receives together. If a chunk fails, its tasks are run one
-            by one.
+        work: a function that can be pickled, with results that can be pickled.
+        chunks: tasks that a process receives together. If a chunk fails, its tasks run one by
+            one.
         workers: number of processes.
     """
     if not chunks:
@@ -188,7 +184,7 @@ def run_isolated(
     pending: dict[Future[list[ResultT]], tuple[Sequence[TaskT], int]] = {}
     try:
         while waiting or pending:
-            # A few at a time: ``wait`` looks through all pending futures for each result.
+            # Few futures at a time, because ``wait`` examines all pending ones for each result.
             while waiting and len(pending) < _PENDING_PER_WORKER * workers:
                 chunk, tries = waiting.popleft()
                 future = pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout_seconds)
@@ -198,10 +194,14 @@ def run_isolated(
                 try:
                     yield from zip(chunk, done.result(), strict=True)
                 except (TimeoutError, ProcessExpired) as error:
-                    retries = _retries(chunk, tries, error)
-                    waiting.extendleft(retries)
-                    if not retries:
-                        yield chunk[0], Failure(_failure_reason(error, timeout_seconds))
+                    is_crash = isinstance(error, ProcessExpired)
+                    tries += is_crash
+                    if len(chunk) > 1 or (is_crash and tries <= _MAX_TRIES):
+                        waiting.extendleft(([task], tries) for task in chunk)
+                    elif isinstance(error, ProcessExpired):
+                        yield chunk[0], Failure(f"the process died (exit code {error.exitcode})")
+                    else:
+                        yield chunk[0], Failure(f"not finished after {timeout_seconds:g} s")
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
         raise
@@ -213,19 +213,3 @@ def run_isolated(
 
 def _run_chunk(work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]) -> list[ResultT]:
     return [work(task) for task in chunk]
-
-
-def _retries(
-    chunk: Sequence[TaskT], tries: int, error: TimeoutError | ProcessExpired
-) -> list[tuple[Sequence[TaskT], int]]:
-    """Return the chunks to run again after a failure, with the number of that try."""
-    is_crash = isinstance(error, ProcessExpired)
-    if len(chunk) > 1:
-        return [([task], tries + 1 if is_crash else tries) for task in chunk]
-    return [(chunk, tries + 1)] if is_crash and tries < _MAX_TRIES else []
-
-
-def _failure_reason(error: TimeoutError | ProcessExpired, timeout_seconds: float) -> str:
-    if isinstance(error, ProcessExpired):
-        return f"the process died (exit code {error.exitcode})"
-    return f"not finished after {timeout_seconds:g} s"

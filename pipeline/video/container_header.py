@@ -1,4 +1,4 @@
-"""Compare what a container's header claims with what the file holds."""
+"""Compare the length in a container's header with the content of the file."""
 
 import io
 from fractions import Fraction
@@ -13,20 +13,20 @@ from pipeline.video.opening import open_video
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import DurationKind
 
-# A whole video may end this much earlier than its header claims: headers round.
+# A complete video may end this much earlier than its header claims, because headers round.
 _TOLERANCE_SECONDS = 0.25
-_TOLERANCE_WITH_GAP_SECONDS = 0.1  # where frames seem to be missing among the last ones
+_TOLERANCE_WITH_GAP_SECONDS = 0.1  # if frames seem to be missing near the end
 
-# A transport stream is a sequence of packets that begin with this byte: 188 bytes long, 192 with
-# a time before each (camcorders, Blu-ray: M2TS), 204 with check bytes after each (broadcast).
-# Source: ITU-T H.222.0, 2.4.3.2.
+# A packet of a transport stream begins with this byte. It has 188 bytes, 192 with a timestamp
+# before it (M2TS: camcorders, Blu-ray), or 204 with parity bytes after it (broadcast). Source:
+# ITU-T H.222.0, 2.4.3.2.
 _TS_SYNC = b"\x47"
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of a packet, offset of the sync byte
 _TS_CHECKED_PACKETS = 4
 
 
 class HeaderClaim(NamedTuple):
-    """Length of the video according to the container's header; None where it has none."""
+    """Length of the video according to the container's header; None if it has none."""
 
     seconds: float | None
     frames: int | None
@@ -35,10 +35,10 @@ class HeaderClaim(NamedTuple):
 def read_header(
     container: InputContainer, stream: VideoStream, *, hidden_frames: int
 ) -> HeaderClaim:
-    """Read the claim of the containers that have one; for others FFmpeg only estimates it.
+    """Read the claim of containers that have one; for the others, FFmpeg only estimates it.
 
     Args:
-        hidden_frames: number of frames that an edit list hides. The index counts them.
+        hidden_frames: number of frames that an edit list hides. The index counts them too.
     """
     match container.format.name:
         case name if name == INDEXED_CONTAINER:
@@ -72,10 +72,10 @@ def is_truncated(
     """Return whether the file ends before its video does.
 
     Args:
-        source: what ``container`` was opened from.
+        source: of ``container``.
         frames: number of packets in the file, without those that an edit list hides.
-        end_seconds: when the last of them ends, on the container's clock.
-        has_gap_at_end: frames seem to be missing among the last ones.
+        end_seconds: end of the last of these frames, in container time.
+        has_gap_at_end: frames seem to be missing near the end.
     """
     if container.format.name == INDEXED_CONTAINER:
         return claim.frames is not None and frames < claim.frames
@@ -87,13 +87,13 @@ def is_truncated(
     expected_end = claim.seconds - tolerance
     if end_seconds >= expected_end:
         return False
-    # The claim is the length of the longest stream, which may be the sound.
+    # The claim is the length of the longest stream, which may be the audio.
     has_other_streams = len(container.streams) > 1
     return not (has_other_streams and _end_of_all_streams(source, decode) >= expected_end)
 
 
 def _ends_within_packet(source: Path | bytes) -> bool:
-    """Return whether a transport stream ends in the middle of its last packet."""
+    """Return whether a transport stream ends within its last packet."""
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
         for length, sync_at in _TS_PACKETS:
@@ -110,7 +110,7 @@ def _byte_at(file: BinaryIO, position: int) -> bytes:
 
 
 def _end_of_all_streams(source: Path | bytes, decode: DecodeSection) -> float:
-    """Return when the last packet of all streams ends, in seconds."""
+    """Return the end of the last packet of all streams, in seconds."""
     end = 0.0
     with open_video(source, decode) as (container, *_), capture_errors():
         try:

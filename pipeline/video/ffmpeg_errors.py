@@ -1,8 +1,8 @@
-"""Recognise damage: exceptions of PyAV, flagged packets and frames, and FFmpeg's log.
+"""Detect damage: exceptions of PyAV, corrupt packets and frames, and errors in FFmpeg's log.
 
-FFmpeg conceals most damage: it draws something plausible in place of what it could not decode
-and continues. Its log is then the only evidence, so the errors in it count like exceptions.
-Damage that leaves a valid stream cannot be recognised; docs/decoding.md gives its frequency.
+FFmpeg conceals most damage: it replaces what it cannot decode and continues. Only its log shows
+such damage, so logged errors count like exceptions. Damage that leaves a valid stream cannot be
+detected; docs/decoding.md has its frequency.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ import cv2
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-# What PyAV raises on damaged input: FFmpeg's own codes, and errors of the binding itself when
-# a header is nonsense (text that is not UTF-8, sizes that cannot be allocated).
+# Exceptions of PyAV on damaged input: FFmpeg's own errors, and Python's where a header is not
+# valid (text that is not UTF-8, sizes that cannot be allocated).
 DAMAGE_ERRORS = (
     av.FFmpegError,
     ValueError,  # includes UnicodeDecodeError
@@ -26,22 +26,22 @@ DAMAGE_ERRORS = (
     RuntimeError,
 )
 
-# Includes defects of the pipeline: one file must not end the work on all others.
+# Includes defects of the pipeline: an error in one file must not stop the decoding of others.
 UNEXPECTED_ERRORS = (*DAMAGE_ERRORS, cv2.error, AssertionError)
 
-# FFmpeg's name for ISO base media files. Their index lists every frame, so missing ones are
-# counted; the demuxer's errors may concern another track.
+# FFmpeg's name for ISO base media files. Their index counts every frame, which shows missing
+# ones. Their demuxer's errors do not count, because they may concern another track.
 INDEXED_CONTAINER = "mov,mp4,m4a,3gp,3g2,mj2"
 
-# An error that FFmpeg logged: level, name of the demuxer or decoder, text.
+# An error in FFmpeg's log: level, name of the demuxer or decoder, text.
 LoggedError = tuple[int, str, str]
 
 
 @contextmanager
 def capture_errors() -> Iterator[list[LoggedError]]:
-    """Collect the errors that FFmpeg logs in this thread while the block runs."""
+    """Collect the errors that FFmpeg logs in this thread within the block."""
     av.logging.set_level(av.logging.ERROR)
-    # By default, FFmpeg suppresses an error that repeats the one before, even of another file.
+    # By default, FFmpeg omits an error that repeats the previous one, even of another file.
     av.logging.set_skip_repeated(False)
     with av.logging.Capture(local=True) as errors:
         yield errors
@@ -50,10 +50,7 @@ def capture_errors() -> Iterator[list[LoggedError]]:
 def relevant_error(
     errors: list[LoggedError], container: InputContainer, stream: VideoStream
 ) -> str:
-    """Return the first error that concerns the pictures of ``stream``; empty if there is none.
-
-    Errors of audio decoders do not, nor do errors about other tracks.
-    """
+    """Return the first error of the decoder of ``stream`` or of the demuxer; empty if none."""
     sources = {stream.codec_context.name, container.format.name} - {INDEXED_CONTAINER}
     for _, source, text in errors:
         if source in sources:
@@ -71,7 +68,7 @@ def describe(error: Exception) -> str:
 def damage_reason(
     kind: str, *, after_seconds: float, total_seconds: float | None = None, cause: str = ""
 ) -> str:
-    """Return what is wrong with a video, from which time on, and the cause.
+    """Return a message with the kind, the time and the cause of damage.
 
     >>> damage_reason("truncated", after_seconds=3.21, total_seconds=10)
     'truncated after 3.2 of 10.0 s'

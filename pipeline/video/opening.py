@@ -1,7 +1,7 @@
 """Open untrusted video files.
 
-The checks look excessive and stay: without them, a playlist named ``a.mp4`` reads other files,
-a FIFO blocks for ever, and a few bytes of index make FFmpeg allocate gigabytes.
+Without these checks, a playlist named ``a.mp4`` reads other files, a FIFO blocks forever, and an
+index of a few bytes makes FFmpeg allocate gigabytes.
 """
 
 import io
@@ -27,8 +27,8 @@ from pipeline.video.ffmpeg_errors import (
 )
 from pipeline.video.settings import DecodeSection
 
-# Containers that hold their pictures themselves. Everything else that FFmpeg opens (playlists,
-# concat scripts, DASH manifests, devices, ...) may refer to other files and is refused.
+# Containers that include their video data. Other formats that FFmpeg opens (playlists, concat
+# scripts, DASH manifests, devices, ...) may refer to other files and are refused.
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,mpeg,mpegts,mpegvideo,ogg,"
     "h264,hevc,av1,obu,ivf,m4v,mxf,gif,rm,dv,nut,vob,swf"
@@ -36,7 +36,7 @@ _CONTAINERS = (
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 _ENCRYPTION_KEY_ID = "enc_key_id"  # in the metadata of an encrypted Matroska track
 
-# Boxes of an mp4 that contain the boxes that count frames. Source: ISO/IEC 14496-12, 8.
+# Parent boxes of the mp4 boxes that count frames. Source: ISO/IEC 14496-12, 8.
 _PARENT_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
 _FRAME_COUNT_OFFSET = {b"stsz": 8, b"stz2": 8, b"trun": 4}  # after size and name of the box
 _DEEPEST_BOX = 6  # moov, trak, mdia, minf, stbl, stsz
@@ -49,7 +49,7 @@ class VideoError(PipelineError):
     Attributes:
         name: of the video.
         reason: why, without the name.
-        is_lasting: False where another attempt may succeed: the file could not be read, or
+        is_lasting: False if another attempt may succeed, because the file could not be read or
             memory ran out.
     """
 
@@ -65,7 +65,7 @@ class VideoError(PipelineError):
 
 
 class OpenedVideo(NamedTuple):
-    """A container, its first picture stream, and the error that FFmpeg logged on opening."""
+    """A container, its first video stream, and the error that FFmpeg logged on opening."""
 
     container: InputContainer
     stream: VideoStream
@@ -74,20 +74,25 @@ class OpenedVideo(NamedTuple):
 
 @contextmanager
 def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVideo]:
-    """Open the first picture stream of ``source`` for decoding in one thread.
+    """Open the first video stream of ``source`` that is not cover art, to decode in one thread.
 
     Args:
         source: path of a regular file, or the bytes of a video file.
 
     Raises:
-        VideoError: not a regular file, not a video, no known codec, encrypted, or a larger
-            picture than ``decode.max_pixels``.
+        VideoError: not a regular file, not a video, no known codec, encrypted, or frames larger
+            than ``decode.max_pixels``.
     """
     name = source_name(source)
-    # FFmpeg decodes some frames to probe them, and pictures may be larger than the container
-    # claims: both the demuxer and the decoder get the limit.
+    # The demuxer decodes some frames to probe them, and frames may be larger than the container
+    # claims: demuxer and decoder both have the limit.
     max_pixels = {"max_pixels": str(decode.max_pixels)}
-    target = _checked_bytes(source) if isinstance(source, bytes) else _checked_url(source)
+    target: str | io.BytesIO
+    if isinstance(source, bytes):
+        target = io.BytesIO(source)
+        _check_index(target, name, len(source))
+    else:
+        target = _checked_url(source)
     with capture_errors() as errors:
         try:
             container = av.open(
@@ -97,7 +102,7 @@ def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVi
             is_lasting = not isinstance(error, OSError | MemoryError)
             raise VideoError(name, _opening_failure(error, errors), is_lasting) from None
     with container:
-        stream = _picture_stream(container, name)
+        stream = _video_stream(container, name)
         if stream.width * stream.height > decode.max_pixels:
             raise VideoError(
                 name,
@@ -122,8 +127,8 @@ def source_name(source: Path | bytes) -> str:
 def most_frames_claimed(file: BinaryIO) -> int:
     """Return the largest number of frames that one table of an mp4 claims; 0 for other files.
 
-    Where all frames have one size, a few bytes claim any number, and FFmpeg allocates 60 bytes
-    for each. No file holds more frames than bytes.
+    If all frames have one size, a table of a few bytes can claim any number, and FFmpeg allocates
+    60 bytes for each. No file has more frames than bytes.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(4)
@@ -141,7 +146,7 @@ def _most_frames_in_boxes(file: BinaryIO, start: int, end: int, *, depth: int) -
         file.seek(start)
         size, name = struct.unpack(">I4s", file.read(8))
         body = start + 8
-        if size == 1:  # the size needs 64 bits and follows the name
+        if size == 1:  # a size of 64 bits follows the name
             size = int.from_bytes(file.read(8), "big")
             body = start + 16
         box_end = min(end, start + size) if size else end
@@ -165,7 +170,7 @@ def _checked_url(path: Path) -> str:
     name = str(path)
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a FIFO or a device would wait for ever
+        if not stat.S_ISREG(mode):  # opening a FIFO or a device can block forever
             raise VideoError(name, "not a regular file")
         with path.open("rb") as file:
             _check_index(file, name, path.stat().st_size)
@@ -173,12 +178,6 @@ def _checked_url(path: Path) -> str:
         reason = f"cannot be read ({error.strerror})"
         raise VideoError(name, reason, is_lasting=False) from None
     return f"file:{path.resolve()}"
-
-
-def _checked_bytes(content: bytes) -> io.BytesIO:
-    file = io.BytesIO(content)
-    _check_index(file, source_name(content), len(content))
-    return file
 
 
 def _check_index(file: BinaryIO, name: str, size_bytes: int) -> None:
@@ -200,10 +199,9 @@ def _opening_failure(error: Exception, errors: list[LoggedError]) -> str:
     return f"not a video that can be opened ({message})"
 
 
-def _picture_stream(container: InputContainer, name: str) -> VideoStream:
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
     for stream in container.streams.video:
-        is_cover_art = bool(stream.disposition & av.stream.Disposition.attached_pic)
-        if is_cover_art:
+        if stream.disposition & av.stream.Disposition.attached_pic:  # cover art
             continue
         if stream.codec_context is None:
             raise VideoError(name, "the codec of the video stream is unknown")

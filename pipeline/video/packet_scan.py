@@ -1,7 +1,7 @@
-"""Read all packets of a video before decoding: the true table of its frames.
+"""Read all packets of a video before decoding, to list its frames.
 
-The scan costs 1 to 8 % of decoding everything. Without it, a truncated file looks whole, and
-every frame must be decoded to know which ones are kept.
+The scan takes 1 to 8 % of the time of decoding everything. Without it, truncated files would not
+be noticed, and every frame would have to be decoded to know which ones are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,9 +32,9 @@ from pipeline.video.opening import OpenedVideo, VideoError, source_name
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import DurationKind, TimedFrame
 
-# Compressed bytes that are kept in memory; the packets of a larger file are read twice.
+# Compressed bytes kept in memory. The packets of a larger file are read twice.
 _MAX_KEPT_BYTES = 16 << 20
-_PACKET_BYTES = 400  # memory of a packet besides its content
+_PACKET_BYTES = 400  # memory of a packet in addition to its content
 _MAX_PACKETS = 2_000_000  # nine hours at 60 frames a second
 
 
@@ -44,7 +44,7 @@ class CodedFrame(NamedTuple):
     pts: int
     duration: int  # 0 when unknown
     is_keyframe: bool
-    is_shown: bool  # False where an edit list hides the frame
+    is_shown: bool  # False if an edit list hides the frame
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class PacketScan:
     """The frames of a video stream, according to its packets.
 
     Attributes:
-        frames: in decoding order; None when the packets do not tell reliably which frames
-            decoding will give and when these are shown.
-        packets: of ``frames``; None when they are too large to be kept.
-        count: number of shown frames whose packets are in the file.
+        frames: in decoding order; None if the packets do not reliably determine the decoded
+            frames and their presentation times.
+        packets: of ``frames``; None if they are too large to be kept.
+        count: number of shown frames with packets in the file.
         seconds: from the first frame to the end of the last one.
         durations: meaning of the durations of the frames.
         is_variable_rate: None when unknown.
         claim: according to the container's header.
-        damage: such as ``truncated after 3.2 of 10.0 s``; empty for a whole file.
+        damage: such as ``truncated after 3.2 of 10.0 s``; empty for an intact file.
     """
 
     time_base: Fraction
@@ -74,7 +74,7 @@ class PacketScan:
     damage: str
 
     def timed_frames(self) -> Iterator[tuple[TimedFrame, int]]:
-        """Yield the time and the timestamp of each shown frame, in presentation order."""
+        """Yield the time and the pts of each shown frame, in presentation order."""
         shown = sorted(frame for frame in self.frames or () if frame.is_shown)
         for frame in shown:
             since_first = (frame.pts - shown[0].pts) * self.time_base
@@ -82,18 +82,20 @@ class PacketScan:
 
 
 def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection) -> PacketScan:
-    """Read the packets of an opened video, which is then at its end.
+    """Read all packets of an opened video.
 
     Args:
-        source: what ``video`` was opened from. A video that ends early is opened again, to see
-            whether its sound continues.
+        source: of ``video``. A video that ends early is opened again, to check whether its audio
+            continues.
 
     Raises:
-        VideoError: the video is encrypted, or has damage that only opening it showed.
+        VideoError: the video is encrypted, has too many frames, or has damage that FFmpeg
+            reported only on opening.
     """
     container, stream, opening_error = video
+    name = source_name(source)
     table = _FrameTable(container, stream)
-    error = _read_packets(container, stream, table, source_name(source))
+    error = _read_packets(container, stream, table, name)
     claim = read_header(container, stream, hidden_frames=table.hidden)
     is_cut = is_truncated(
         container,
@@ -106,7 +108,7 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
     )
     damage = ""
     if opening_error and not (is_cut or error):
-        raise VideoError(source_name(source), f"damaged ({opening_error})")
+        raise VideoError(name, f"damaged ({opening_error})")
     if is_cut or error:
         damage = damage_reason(
             "truncated" if is_cut else "damaged",
@@ -131,15 +133,15 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
 def frame_packets(
     container: InputContainer, stream: VideoStream
 ) -> "Iterator[Packet[VideoStream]]":
-    """Yield the packets that hold frames: those of ``PacketScan.frames``, in that order."""
-    # Empty packets mark the end of the file, and repeated frames in AVI.
+    """Yield the packets of ``PacketScan.frames``, in that order."""
+    # Empty packets mark the end of the file and repeated frames in AVI.
     return (packet for packet in container.demux(stream) if packet.size)
 
 
 def _read_packets(
     container: InputContainer, stream: VideoStream, table: "_FrameTable", name: str
 ) -> str:
-    """Add packets to ``table`` until the end or the first sign of damage; return the damage."""
+    """Add packets to ``table`` up to the end or the first sign of damage; return the damage."""
     with capture_errors() as errors:
         try:
             for packet in container.demux(stream):
@@ -158,11 +160,11 @@ def _read_packets(
 
 
 class _FrameTable:
-    """The frames of a stream, after some of its packets."""
+    """The frames of a stream, collected packet by packet."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.time_base = stream.time_base or Fraction(1)
-        # AVI holds decoding times only.
+        # AVI has decoding times only.
         is_reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
         self.is_reliable = stream.time_base is not None and not is_reordered_avi
         self.frames: list[CodedFrame] = []
@@ -183,7 +185,7 @@ class _FrameTable:
             return  # the end of the file
         self.count += 1
         if packet.dts is not None:
-            # Decoding times decrease where files were concatenated.
+            # Decoding times decrease at the joints of concatenated files.
             if self.last_dts is not None and packet.dts < self.last_dts:
                 self.is_reliable = False
             self.last_dts = packet.dts
@@ -212,17 +214,17 @@ class _FrameTable:
     def _is_unexpected(self, packet: "Packet[VideoStream]", pts: int) -> bool:
         if not self.frames:
             return not packet.is_keyframe
-        # Frames shown before the first keyframe refer to others that are missing.
+        # Frames shown before the first keyframe refer to frames that the file does not have.
         return pts in self._seen_pts or pts < self.frames[0].pts
 
     @property
     def seconds(self) -> float:
-        """From the first frame to the end of the last one."""
+        """Return the time from the first frame to the end of the last one."""
         return 0.0 if self.start is None else float((self.end - self.start) * self.time_base)
 
     @property
     def is_variable_rate(self) -> bool | None:
-        """Whether intervals differ by more than a tenth, and not only by rounding."""
+        """Return whether intervals differ by more than 10 % and by more than rounding."""
         if not self.is_reliable:
             return None
         intervals = [later - earlier for earlier, later in pairwise(self._shown_pts())]
@@ -230,11 +232,11 @@ class _FrameTable:
 
     @property
     def has_gap_at_end(self) -> bool:
-        """Whether frames seem to be missing after the last packet.
+        """Return whether frames seem to be missing after the last packet.
 
-        Packets are in decoding order, so a frame that is shown earlier may still follow. Up to
-        the decoding time of the last packet, the shown frames are complete. A longer interval
-        after that time than before it is the trace of a cut.
+        Packets are in decoding order: the frames shown before the decoding time of the last
+        packet are complete, later ones may lack frames in between. A longer interval after that
+        time than before it means that the file was cut.
         """
         shown = self._shown_pts()
         if not self.is_reliable or self.last_dts is None or len(shown) < 2:

@@ -1,7 +1,7 @@
-"""Turn a decoded frame into a small RGB picture: one definition for training and serving.
+"""Convert a decoded frame to a small RGB picture, for training and serving alike.
 
-The Y, U and V planes are shrunk first, and only the small picture is converted to RGB, so that
-the cost depends on the size that is kept and not on the size of the source.
+The Y, U and V planes are resized first and then converted to RGB, so only the small picture is
+converted.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _PLANAR_YUV = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the source that is kept, in pixels, and the size that it is resized to."""
+    """The part of the source that is kept and the size that it is resized to, in pixels."""
 
     left: int
     top: int
@@ -66,7 +66,7 @@ def small_picture(frame: av.VideoFrame, *, pixel_aspect: float, decode: DecodeSe
 def fit_window(
     source: tuple[int, int], target: tuple[int, int], pixel_aspect: float, fit: Fit
 ) -> Window:
-    """Return which part of a source picture is kept, and its size in the target picture.
+    """Return the part of a source picture that is kept, and its size in the target picture.
 
     To add a fit: add it to ``Fit`` in settings.py and a case here.
 
@@ -121,7 +121,7 @@ def _to_rgb(frame: av.VideoFrame, window: Window) -> Picture:
 
 
 def _nearest_planar(pixel_format: av.VideoFormat) -> str:
-    """Return the 8-bit planar format with the same chroma resolution: 10-bit 4:2:0 -> yuv420p."""
+    """Return the 8-bit planar format with the chroma subsampling of ``pixel_format``."""
     name = pixel_format.name
     if "444" in name:
         return "yuv444p"
@@ -144,11 +144,10 @@ def _cut(pixels: Picture, window: Window, step_x: float = 1, step_y: float = 1) 
 
 
 def _shrink(pixels: Picture, window: Window) -> Picture:
-    """Resize to the window's output size: exact halving while possible, then one bilinear step.
+    """Resize to the output size: exact halving while possible, then one bilinear step.
 
-    Halving averages 2 x 2 pixels, so it does not alias, and is about seven times faster than
-    OpenCV's INTER_AREA at any other ratio. Where only one axis is halved, the other one is
-    doubled first to keep that ratio.
+    Halving averages 2 x 2 pixels. It does not alias and is about seven times faster than OpenCV's
+    INTER_AREA at any other ratio. If only one axis is halved, the other one is doubled first.
     """
     while True:
         halve_y = pixels.shape[0] >= 2 * window.out_height

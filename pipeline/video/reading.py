@@ -1,4 +1,4 @@
-"""Read the frames of a video at a constant rate, for training, evaluation and serving alike."""
+"""Read the frames of a video at a constant rate, for training and serving alike."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ _HDR_TRANSFERS = (16, 18)
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a video, in seconds since its first frame; None: no bound."""
+    """A part of a video, in seconds since its first frame; None for no bound."""
 
     start_seconds: float | None = None
     end_seconds: float | None = None
@@ -40,16 +40,16 @@ WHOLE_VIDEO = Segment()
 class FrameReader:
     """Iterate over the frames of a video at a constant rate.
 
-    Each item is uint8 [decode.height, decode.width, 3], RGB. Memory holds a few source frames
-    and at most 16 MiB of compressed video, whatever the length.
+    Each item is uint8 [decode.height, decode.width, 3], RGB. For videos of any length, memory
+    holds a few source frames and at most 16 MiB of compressed video.
 
-    Frames that are not kept are skipped by the codec where that does not change the others
-    (selective.py). If anything is unusual, everything is decoded (sequential.py), which also
-    finds the reason for damage.
+    The codec skips frames that are not kept, if this does not change the others (selective.py).
+    If packets or decoded frames are not as expected, every frame is decoded (sequential.py),
+    which also finds the reason for damage.
 
     Attributes:
-        facts: complete after the iteration, without key and frames; after a VideoError, what
-            is known up to the error; None when the file could not be opened.
+        facts: complete after the iteration, without key and frames; incomplete after a
+            VideoError; None if the file could not be opened.
 
     Args:
         source: path of a regular file, or the bytes of a video file.
@@ -89,7 +89,7 @@ class FrameReader:
                         yield picture
                         n_yielded += 1
                 except UnreliableFrames:
-                    pass  # the frames so far are intact
+                    pass  # the frames yielded so far are intact
                 else:
                     return
         yield from islice(self._decode_sequentially(scan, damage), n_yielded, None)
@@ -151,7 +151,7 @@ class FrameReader:
             )
 
     def _check_scan(self, scan: PacketScan, damage: str) -> None:
-        """Refuse a video that the packet scan alone shows to be unusable."""
+        """Refuse a video that is damaged or too long according to the packet scan."""
         if damage and self._decode.on_damage == "quarantine":
             raise VideoError(self._name, damage)
         max_seconds = self._decode.max_seconds

@@ -1,9 +1,9 @@
 """Decode only the frames that are kept, with the same result as decoding everything.
 
-The packet scan tells which frames there are, and so which ones are kept. Each group of pictures
-is decoded from its keyframe to the last kept frame, and the codec skips frames that are neither
-kept nor referred to. Damage in such frames goes unnoticed and has no effect. Files whose packets
-do not tell enough are decoded by sequential.py.
+The packet scan lists the frames, so it is known which ones are kept. Each group of pictures is
+decoded from its keyframe to the last kept frame, and the codec skips frames that are neither kept
+nor referred to. Damage in skipped frames is not noticed and has no effect. Files with an
+unreliable packet scan are decoded by sequential.py.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
@@ -20,7 +20,7 @@ from pipeline.video.packet_scan import CodedFrame
 
 
 class UnreliableFrames(Exception):  # noqa: N818  (not an error that a user sees)
-    """Only decoding from start to end tells the frames of this file."""
+    """The file must be decoded from start to end."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DecodePlan:
 
     Attributes:
         sent: packets that the decoder receives.
-        run_ends: packets after which the decoder returns its delayed frames and restarts.
+        run_ends: packets after which the decoder is flushed.
         last: the last packet that is sent; -1 for none.
     """
 
@@ -63,9 +63,9 @@ def decode_selected(
 
 
 def plan_packets(frames: Sequence[CodedFrame], wanted: Set[int]) -> DecodePlan:
-    """Find the packets that the frames with the timestamps ``wanted`` need.
+    """Find the packets that are needed to decode the frames with the timestamps ``wanted``.
 
-    With keyframes at 0 and 4 and frame 5 wanted, packets 4 and 5 are sent.
+    With keyframes 0 and 4 and frame 5 wanted, packets 4 and 5 are sent.
 
     >>> frames = [CodedFrame(n, 1, is_keyframe=n % 4 == 0, is_shown=True) for n in range(8)]
     >>> sorted(plan_packets(frames, {5}).sent)
@@ -81,10 +81,10 @@ def plan_packets(frames: Sequence[CodedFrame], wanted: Set[int]) -> DecodePlan:
 
 
 def _runs(frames: Sequence[CodedFrame], wanted: Set[int]) -> Iterator[list[int]]:
-    """Yield the numbers of frames that can be decoded on their own and include wanted ones.
+    """Yield runs with wanted frames: numbers of frames that are decodable without others.
 
     A run begins at a keyframe. Frames that follow a keyframe in the file but are shown before
-    it (leading pictures) refer to the group before, so that group is decoded with them.
+    it (leading pictures) refer to the previous group, so that group is in the same run.
     """
     run: list[int] = []
     for group in _groups(frames):
@@ -126,7 +126,7 @@ def _decode_planned(
         if number in plan.run_ends:
             frames += _decode(codec, None)
             codec.flush_buffers()
-        # Some containers flag every frame as a keyframe, and some decoders start anywhere.
+        # Some containers flag every frame as a keyframe, and some decoders start at any frame.
         if frames and not is_run_open and frames[0].pict_type != PictureType.I:
             raise UnreliableFrames
         is_run_open = (is_run_open or bool(frames)) and number not in plan.run_ends
@@ -152,7 +152,7 @@ def _decode(codec: VideoCodecContext, packet: "Packet[VideoStream] | None") -> l
             frames = codec.decode(packet)
         except DAMAGE_ERRORS:
             raise UnreliableFrames from None
-    # Also for frames that are not wanted: others may refer to them.
+    # Frames that are not wanted count too, because wanted ones may refer to them.
     if errors or any(frame.is_corrupt for frame in frames):
         raise UnreliableFrames
     return frames

@@ -1,4 +1,4 @@
-"""Decode a video from start to end: the reference for what the frames of a video are."""
+"""Decode a video from start to end: the reference for selective decoding."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -29,15 +29,15 @@ class SequentialDecoder:
     Attributes:
         first: the first frame; None before the iteration.
         seconds: presentation time of the newest frame, since the first one.
-        end_seconds: when the newest frame ends, as far as the file tells.
+        end_seconds: end of the newest frame; equal to ``seconds`` if its duration is unknown.
         count: number of frames so far.
-        damage: where and why the iteration ended early, such as ``damaged after 3.2 s (no
-            frame!)``; empty for an intact video.
+        damage: time and cause of the damage that ended the iteration, such as ``damaged after
+            3.2 s (no frame!)``; empty for an intact video.
 
     Args:
         name: of the video, for messages.
-        is_truncated: the decoder's delayed frames are then left out at the end of the file,
-            because the frames between them may be missing.
+        is_truncated: whether the delayed frames at the end of the file are left out, because
+            frames between them may be missing.
 
     Raises (while iterating):
         VideoError: the video has no frame, or is longer than ``decode.max_seconds``.
@@ -89,7 +89,7 @@ class SequentialDecoder:
             yield from frames
 
     def _next_frames(self) -> list[av.VideoFrame]:
-        """Return the next frames; none at the end and at the first sign of damage."""
+        """Return the next frames; none at the end or at the first sign of damage."""
         frames: list[av.VideoFrame] = []
         cause = ""
         with capture_errors() as errors:
@@ -113,10 +113,10 @@ class SequentialDecoder:
         return frames
 
     def _seconds_after_first(self, frame: av.VideoFrame) -> Fraction:
-        """Return when ``frame`` is shown: by its timestamp, or one interval after the last.
+        """Return the presentation time of ``frame`` since the first one.
 
-        Some AVI files have no timestamps, or decoding times instead of presentation times. The
-        decoder's output order is correct then, and only the rate is known.
+        Some AVI files have no timestamps, or decoding times instead of presentation times. Then
+        the frame is shown one interval after the previous one, in the decoder's output order.
         """
         shown_at = self._shown_at(frame)
         if shown_at is None or shown_at - self._origin <= self.seconds:

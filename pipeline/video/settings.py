@@ -12,13 +12,13 @@ Side = Annotated[int, Field(ge=2, le=8192)]  # pixels; no codec allows a smaller
 
 
 class DecodeSection(Section):
-    """Which frames of a video are kept, at what size, and the limits of a video.
+    """Rate and size of the frames that are kept, and limits of a video.
 
     Attributes:
         fps: frames kept per second of video, chosen by presentation time.
         width, height: of the kept frames, in pixels.
-        fit: how a picture of another shape is fitted: ``crop`` keeps the centre, ``letterbox``
-            keeps everything between black bars, ``stretch`` changes the proportions.
+        fit: how frames of another aspect ratio are fitted: ``crop`` keeps the centre,
+            ``letterbox`` adds black bars, ``stretch`` changes the proportions.
         on_damage: ``quarantine`` a damaged or truncated video, or ``keep`` the frames before the
             first sign of damage.
         max_seconds: a longer video is quarantined.

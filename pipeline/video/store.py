@@ -6,10 +6,9 @@ A file is a zip archive (stored, not deflated) that any unzip can list::
     00000000.zst      frames 0..31, raw uint8 [n, height, width, 3], RGB, compressed by zstd
     00000032.zst      frames 32..63, ...
 
-Its name is a key over the content of the source, the segment and the settings. So the name
-tells whether it is up to date, a renamed video keeps its frames, and two copies of a video share
-them. The archive's comment is the SHA-256 of everything before it, so that a changed bit is
-noticed. Without the checksum, a model could train on altered frames.
+Its name is a hash of the content of the source, the segment and the settings. So a file is up to
+date if it exists, a renamed video keeps its frames, and copies of a video share them. The
+archive's comment is the SHA-256 of everything before it, so that a changed bit is noticed.
 """
 
 import hashlib
@@ -39,7 +38,7 @@ _BLOCK_FRAMES = 32
 _ZSTD_LEVEL = 1
 _DIGEST_LENGTH = 64  # hexadecimal SHA-256
 _CHUNK_BYTES = 1 << 20
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of the format: same frames, same bytes
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # constant: the same frames give the same bytes
 _BRIGHTNESS_DIGITS = 4
 _DAMAGED_FILE_ERRORS = (
     zipfile.BadZipFile,
@@ -61,7 +60,7 @@ def frames_key(
     """Return the name of the frames of a segment of a video, 32 hexadecimal digits.
 
     Args:
-        sha256_or_path: SHA-256 of the content of the source; its path if it has none.
+        sha256_or_path: SHA-256 of the source; its path if the hash is unknown.
     """
     identity = {
         "source": sha256_or_path,
@@ -84,12 +83,12 @@ def write_frames(
     *,
     key: str,
 ) -> DecodeFacts:
-    """Write frames to a new file at ``path``, one block of frames in memory at a time.
+    """Write frames to a new file at ``path``, with one block of frames in memory at a time.
 
     Args:
         frames: at least one, each uint8 [height, width, 3], RGB. If the iteration raises an
             error, no file is written.
-        facts: called after the iteration.
+        facts: returns the facts; called after the iteration.
 
     Returns:
         The facts with key, frames and brightness.
@@ -110,7 +109,7 @@ def write_frames(
 
 
 def write_quarantined(path: Path, facts: DecodeFacts) -> None:
-    """Write the facts of a video without frames, so that the next run does not decode it again."""
+    """Write the facts of a video without frames, so that later runs do not decode it again."""
     with _sealed_archive(path) as archive:
         _add(archive, _HEADER, _header(facts))
 
@@ -164,7 +163,7 @@ def write_frame_settings(folder: Path, decode: DecodeSection) -> None:
 
 
 def read_frame_settings(folder: Path) -> DecodeSection:
-    """Read the settings of the stored frames; the others have their defaults.
+    """Read the settings of the stored frames; settings that change no frame have defaults.
 
     Raises:
         PipelineError: the decode stage has not finished.
@@ -189,7 +188,7 @@ def _sealed_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _digest(path: Path) -> bytes:
-    """Return the SHA-256, in hex, of all bytes of the file but the last _DIGEST_LENGTH."""
+    """Return the SHA-256, in hex, of the file without its last _DIGEST_LENGTH bytes."""
     left = path.stat().st_size - _DIGEST_LENGTH
     digest = hashlib.sha256()
     with path.open("rb") as file:

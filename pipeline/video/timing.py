@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple, TypeVar
 
 FrameT = TypeVar("FrameT")
 
-# Meaning of the durations of a file's frames: exact presentation times (mp4 without B-frames);
-# estimated from a rate, or one tick (FLV, Matroska, MPEG-TS); or intervals of decoding instead
-# of presentation (mp4 with B-frames).
+# Meaning of the frame durations of a file: intervals of presentation (mp4 without B-frames),
+# estimates from a rate or one tick (FLV, Matroska, MPEG-TS), or intervals of decoding (mp4 with
+# B-frames).
 DurationKind = Literal["presentation", "estimated", "decoding"]
 
 
@@ -35,8 +35,8 @@ def frames_at_rate(
     """Resample frames to a constant rate.
 
     Output k is the newest frame shown at or before ``start_seconds + k / fps``, for every such
-    time before ``end_seconds`` and before the end of the video. The duration of the last frame
-    follows from its own and from that of the frame before it.
+    time before ``end_seconds`` and before the end of the video. The video ends with the duration
+    of its last frame, or with the last interval; see ``durations``.
 
     Args:
         timed_frames: frames in presentation order, the first at 0 seconds.
@@ -78,7 +78,7 @@ def _last_duration(own: Fraction, interval: Fraction, durations: DurationKind) -
 
     Args:
         own: according to the file; 0 when unknown.
-        interval: from the frame before to the last one.
+        interval: between the last two frames.
     """
     match durations:
         case "presentation":

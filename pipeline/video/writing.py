@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 # Rounding that does not depend on the processor's vector instructions.
 _EXACT_ROUNDING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
-# By default, x264 chooses algorithms by processor, and the fast code of its macroblock tree
-# reads uninitialised memory: other bytes on another machine, and sometimes in another run.
+# By default, x264 chooses algorithms by processor, and its macroblock tree reads uninitialised
+# memory, so the bytes differ between machines and sometimes between runs.
 _REPRODUCIBLE = "mbtree=0:cpu-independent=1"
 
 
 def encode_mp4(
     frames: NDArray[np.uint8], *, fps: float, crf: int = 20, keyframe_every: int = 12
 ) -> bytes:
-    """Return ``frames`` as the bytes of an mp4 file: H.264 with B-frames, yuv420p, constant rate.
+    """Encode ``frames`` as an mp4 file: H.264 with B-frames, yuv420p, constant rate.
 
     The same frames give the same bytes in every run and on every processor: one thread,
     keyframes at fixed places, no date and no muxer version in the file.
@@ -28,7 +28,7 @@ def encode_mp4(
         frames: uint8 [N, H, W, 3], RGB, N >= 1, H and W even.
         fps: frames per second; each frame, including the last one, lasts 1 / fps seconds.
         crf: constant rate factor of x264, from 0 (best) to 51 (smallest).
-        keyframe_every: distance of keyframes, in frames.
+        keyframe_every: interval of keyframes, in frames.
 
     Raises:
         ValueError: ``frames`` or ``fps`` is not as described.

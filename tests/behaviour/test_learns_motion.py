@@ -22,7 +22,7 @@ from pipeline.tasks.classification import Classification
 from tests.architectures import stored_clips
 
 CLASSES = ("left", "right")
-TASK = Classification(CLASSES, top_k=1, target_accuracy=0.95)
+TASK = Classification(CLASSES, target_accuracy=0.95)
 
 
 def demo_clips(folder, targets, *, seed: int) -> ClipArrays:
@@ -101,7 +101,9 @@ def test_balanced_class_weights_change_what_is_learned(tmp_path):
     def first_loss(class_weights):
         keras.utils.set_random_seed(0)
         section = ModelSection(
-            cnn=CnnSection(filters=[4]), frame_features=4, temporal=TemporalSection(units=[4])
+            cnn=CnnSection(filters=[4]),
+            frame_features=4,
+            temporal=TemporalSection(recurrent="none", summary="mean"),
         )
         model = build_model(section, TASK, frame_shape=(32, 32, 3))
         training = TrainSection(epochs=1, learning_rate=0.01, class_weights=class_weights)

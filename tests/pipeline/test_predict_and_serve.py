@@ -67,7 +67,7 @@ def test_predict_goes_on_past_bad_files_and_fails_in_the_end(built, tmp_path):
     (good, *_) = [line for line in done.stdout.splitlines() if "a b.mp4" in line]
     assert "left 0." in good
     assert "right 0." in good
-    assert "2 of 3 videos could not be classified:" in done.stdout
+    assert "2 of 3 videos could not be predicted:" in done.stdout
     assert f"  {tmp_path}/junk.mp4: not a video that can be opened" in done.stdout
     assert "  none.mp4: cannot be read (No such file or directory)" in done.stdout
     assert "Traceback" not in done.stdout
@@ -179,7 +179,7 @@ def test_params_go_over_http(built, post):
     assert part["probabilities"] == pytest.approx(found["probabilities"], abs=1e-6)
     status, answer = post(dataframe_records=[row], params={"top_k": -1})
     assert status == 400
-    assert answer["message"].startswith("params.top_k: expected a number from 0")
+    assert answer["message"].startswith("params.top_k must be 0")
 
 
 def test_a_long_video_gets_the_same_timeline_and_clips_over_http_and_by_command(
@@ -239,6 +239,6 @@ def test_a_server_reads_paths_below_its_root_only(built, post, tmp_path):
             status, answer = post(dataframe_records=[{"path": path}])
             assert status == 400
             expected_message = "expected a path below the folder that this server reads"
-            assert answer["message"] == f"Video 1: {path}: {expected_message}"
+            assert answer["message"].startswith(f"Video 1: {path}: {expected_message}")
     finally:
         link.unlink()

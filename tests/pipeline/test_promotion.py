@@ -35,7 +35,7 @@ CLASSES = ("bright", "dark")
 LEVELS = {"bright": 180, "dark": 70}
 TEST_VIDEOS = 12
 METADATA = ModelMetadata(
-    Classification(CLASSES, top_k=1, target_accuracy=0.9),
+    Classification(CLASSES, target_accuracy=0.9),
     Preprocessing(DecodeSection(fps=5, width=16, height=16), ExtractSection(frames=4)),
 )
 RULES = {

@@ -8,7 +8,7 @@ from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.settings import AugmentationSection
 from pipeline.tasks.classification import Classification
 
-TASK = Classification(("down", "left", "right"), top_k=1, target_accuracy=0.95)
+TASK = Classification(("down", "left", "right"), target_accuracy=0.95)
 NO_CHANGE = {"shift": 0.0, "brightness": 0.0, "contrast": 0.0}
 
 

@@ -14,15 +14,12 @@ from mlflow.exceptions import MlflowException
 from pipeline.common.errors import PipelineError
 from pipeline.registry.champions import (
     Record,
+    champion_history,
     champion_number,
-    effective,
     history_lines,
     one_at_a_time,
     read_records,
-    records_in,
-    rolled_back,
     set_champion,
-    succession,
 )
 from pipeline.registry.promotion import roll_back
 from pipeline.registry.versions import CHAMPION, existing_version
@@ -64,7 +61,7 @@ def records_of(*moves: str) -> list[Record]:
     ids=str,
 )
 def test_a_rollback_goes_back_through_the_champions(moves, champion, line):
-    assert succession(records_of(*moves), champion) == line
+    assert champion_history(records_of(*moves), champion).succession == line
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def test_a_rollback_goes_back_through_the_champions(moves, champion, line):
     ids=str,
 )
 def test_a_champion_set_by_hand_counts(moves, champion, line):
-    assert succession(records_of(*moves), champion) == line
+    assert champion_history(records_of(*moves), champion).succession == line
 
 
 @pytest.mark.parametrize(
@@ -93,37 +90,36 @@ def test_a_champion_set_by_hand_counts(moves, champion, line):
     ids=str,
 )
 def test_a_record_whose_move_did_not_happen_is_skipped(moves, champion, line):
-    assert succession(records_of(*moves), champion) == line
+    assert champion_history(records_of(*moves), champion).succession == line
 
 
 def test_effective_records_are_those_whose_move_happened():
     records = records_of(">1", "1>2", "1>3", "1<3")
-    assert effective(records, 1) == [records[0], records[2], records[3]]
+    assert champion_history(records, 1).records == [records[0], records[2], records[3]]
 
 
 def test_a_version_was_rolled_back_for_a_reason():
     records = records_of(">1", "1>2", "1<2")
-    assert rolled_back(records, 1, 2) == "on 2026-01-03: why 1<2"
-    assert rolled_back(records, 1, 1) == ""
-    assert rolled_back(records, 2, 2) == ""  # the move back did not happen
-    assert rolled_back([*records, *records_of(">", "1>2")[1:]], 2, 2) == ""  # it returned
+    assert champion_history(records, 1).rolled_back == {2: "on 2026-01-03: why 1<2"}
+    assert champion_history(records, 2).rolled_back == {}  # the move back did not happen
+    returned = [*records, *records_of(">", "1>2")[1:]]
+    assert champion_history(returned, 2).rolled_back == {}
 
 
 def test_a_rollback_over_several_champions_rolls_all_of_them_back():
     records = records_of(">1", "1>2", "2>3", "1<3")
-    assert [rolled_back(records, 1, version) for version in (1, 2, 3)] == [
-        "",
-        "on 2026-01-04: why 1<3",
-        "on 2026-01-04: why 1<3",
-    ]
-
-
-def test_records_are_read_by_time_among_other_tags():
-    first, second = records_of(">1", "1>2")
-    assert records_in(dict([second.to_tag(), ("owner", "us"), first.to_tag()])) == [first, second]
+    when_and_why = "on 2026-01-04: why 1<3"
+    assert champion_history(records, 1).rolled_back == {2: when_and_why, 3: when_and_why}
 
 
 # The registry
+
+
+def test_records_are_read_by_time_among_other_tags(versions):
+    first, second = records_of(">1", "1>2")
+    for key, value in (second.to_tag(), ("owner", "us"), first.to_tag()):
+        versions.set_registered_model_tag(NAME, key, value)
+    assert read_records(NAME) == [first, second]
 
 
 def test_a_change_of_champion_is_recorded(versions):  # noqa: ARG001
@@ -172,8 +168,8 @@ def test_a_rollback_to_a_named_version(versions, text):  # noqa: ARG001
     with pytest.raises(PipelineError) as caught:
         roll_back(NAME, reason="", version="4")
     assert str(caught.value) == (
-        f"Expected a version of {NAME} that was champion before version 2. Received: 4. Other "
-        "earlier champions: 1. Go back to one with: vidpipe rollback 1"
+        f"Expected a version of {NAME} that was champion before version 2 and whose files exist. "
+        "Received: 4. Other earlier champions: 1. Go back to one with: vidpipe rollback 1"
     )
 
 
@@ -194,8 +190,8 @@ def test_a_deleted_champion_is_named_with_the_others(versions):
     with pytest.raises(PipelineError) as caught:
         roll_back(NAME, reason="")
     assert str(caught.value) == (
-        f"{NAME} version 2 was champion before, but the version or its files were deleted. Other "
-        "earlier champions: 1. Go back to one with: vidpipe rollback 1"
+        f"Expected a version of {NAME} that was champion before version 3 and whose files exist. "
+        "Received: 2. Other earlier champions: 1. Go back to one with: vidpipe rollback 1"
     )
     assert champion_number(NAME) == 3
     versions.delete_model_version(NAME, "1")
@@ -287,7 +283,7 @@ def test_a_move_that_happened_keeps_its_record_when_a_later_step_fails(
         with pytest.raises(PipelineError, match="connection reset"):
             set_champion(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
     assert champion_number(NAME) == 2
-    assert [record.version for record in effective(read_records(NAME), 2)] == [1, 2]
+    assert [record.version for record in champion_history(read_records(NAME), 2).records] == [1, 2]
 
 
 def test_a_record_that_cannot_be_deleted_does_not_hide_the_champion(
@@ -318,9 +314,9 @@ def test_the_champion_has_the_last_record_although_another_machine_recorded_late
     record = set_champion(NAME, versions.get_model_version(NAME, "2"), expected=1, **PROMOTED)
     assert (record.version, record.previous) == (2, 3)
     assert record.time == "2999-01-01T00:00:00.000001Z"
-    records = read_records(NAME)
-    assert effective(records, 2)[-1] == record
-    assert succession(records, 2)[-1] == 2
+    history = champion_history(read_records(NAME), 2)
+    assert history.records[-1] == record
+    assert history.succession[-1] == 2
 
 
 def test_a_champion_that_has_a_successor_is_not_recorded_again(versions, elsewhere):
@@ -349,10 +345,10 @@ def race(number: int, barrier, results) -> None:
         barrier.wait(60)
         if number == 2:  # one of the two reads the result
             champion = champion_number(NAME)
-            records = read_records(NAME)
+            history = champion_history(read_records(NAME), champion)
             results.put((turn, "champion", champion))
-            results.put((turn, "last of the line", succession(records, champion)[-1]))
-            results.put((turn, "last record", effective(records, champion)[-1].version))
+            results.put((turn, "last of the line", history.succession[-1]))
+            results.put((turn, "last record", history.records[-1].version))
             connect().set_registered_model_alias(NAME, CHAMPION, "1")
 
 

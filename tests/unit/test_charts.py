@@ -13,7 +13,6 @@ from pipeline.tasks.class_charts import (
     confusion_chart,
     confusion_figure,
     precision_recall_chart,
-    reliability_bins,
     reliability_chart,
 )
 
@@ -166,11 +165,11 @@ def test_the_alternative_text_counts_the_correct_videos():
     assert "3 classes: 5 of 8 test videos" in confusion_chart(LABELS, PROBABILITIES, "abc").alt
 
 
-def test_bins_of_reliability_hold_accuracy_and_confidence():
-    bins = reliability_bins(LABELS, PROBABILITIES, 2)
-    assert [(one.low, one.high, one.videos) for one in bins] == [(0, 0.5, 2), (0.5, 1, 6)]
-    assert [one.accuracy for one in bins] == pytest.approx([1 / 2, 4 / 6])
-    assert [one.confidence for one in bins] == pytest.approx([0.38, 4.65 / 6])
+def test_the_reliability_chart_has_confidence_and_accuracy_of_each_bin_with_videos():
+    axes = reliability_chart(LABELS, PROBABILITIES, bins=2).draw().axes[0]
+    line = labelled(axes, "test videos")
+    assert list(line.get_xdata()) == pytest.approx([0.38, 4.65 / 6])
+    assert list(line.get_ydata()) == pytest.approx([1 / 2, 4 / 6])
 
 
 def test_the_reliability_chart_names_the_gap_that_weighs_most():

@@ -180,20 +180,22 @@ def test_a_resampled_average_precision_is_that_of_the_repeated_videos():
 def test_a_class_without_videos_scores_0_and_has_no_intervals():
     found = score_classes(LABELS, FOUR_CLASSES, resampling())
     # Class 0: predicted twice, once correct. Class 1: two actual, one correct.
-    assert found["precision"].values.tolist() == [0.5, 1.0, 1.0, 0]
-    assert found["recall"].values.tolist() == [1.0, 0.5, 1.0, 0]
-    assert found["f1"].values.tolist() == [pytest.approx(2 / 3)] * 2 + [1.0, 0]
-    assert {score.intervals[3] for score in found.values()} == {None}
+    assert [score.value for score in found["precision"]] == [0.5, 1.0, 1.0, 0]
+    assert [score.value for score in found["recall"]] == [1.0, 0.5, 1.0, 0]
+    assert [score.value for score in found["f1"]] == [pytest.approx(2 / 3)] * 2 + [1.0, 0]
+    assert {by_class[3].interval for by_class in found.values()} == {None}
 
 
 def test_class_scores_agree_with_the_scores_of_all_videos():
     labels, probabilities = random_predictions(300, 6)
     found = score_classes(labels, probabilities, resampling(300))
     all_videos = scores(labels, probabilities)
-    assert found["f1"].values.mean() == pytest.approx(all_videos["macro_f1"], abs=1e-12)
-    for score in found.values():
-        for value, (low, high) in zip(score.values, score.intervals, strict=True):
-            assert low < value < high
+    mean_f1 = np.mean([score.value for score in found["f1"]])
+    assert mean_f1 == pytest.approx(all_videos["macro_f1"], abs=1e-12)
+    for by_class in found.values():
+        for score in by_class:
+            low, high = score.interval
+            assert low < score.value < high
 
 
 def test_a_resampled_precision_is_that_of_the_repeated_videos():
@@ -204,14 +206,14 @@ def test_a_resampled_precision_is_that_of_the_repeated_videos():
     expected = sklearn_metrics.precision_score(
         labels[videos], probabilities[videos].argmax(axis=1), average=None
     )
-    intervals = score_classes(labels, probabilities, one_sample)["precision"].intervals
-    assert intervals == [pytest.approx((value, value)) for value in expected]
+    found = score_classes(labels, probabilities, one_sample)["precision"]
+    assert [score.interval for score in found] == [pytest.approx((one, one)) for one in expected]
 
 
 def test_samples_without_a_class_do_not_count_for_it():
     # Class 1 has one video, correct: whenever it is drawn, its recall is 1.
     labels = np.array([0] * 9 + [1])
-    assert score_classes(labels, np.eye(2)[labels], resampling(10))["recall"].intervals[1] == (1, 1)
+    assert score_classes(labels, np.eye(2)[labels], resampling(10))["recall"][1].interval == (1, 1)
 
 
 def test_the_class_table_has_six_decimals_and_empty_cells_without_an_interval():

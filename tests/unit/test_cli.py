@@ -1,5 +1,6 @@
 """``vidpipe``: help, start, exit codes, arguments, and what ``repro`` does when a stage fails."""
 
+import json
 import os
 import re
 import signal
@@ -14,6 +15,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.video.writing import encode_mp4
+from tests.brightness_model import write_model
+from tests.conftest import numbered_frames
+from tests.registered import NAME
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
@@ -106,11 +111,30 @@ def test_wrong_arguments_have_exit_code_2(arguments, message):
     assert message in result.output
 
 
-@pytest.mark.parametrize("name", ["two words *.mp4", "$HOME/*.mp4", 'it\'s "x"*.mp4'])
-def test_an_argument_is_never_split_or_expanded_by_the_command(name):
-    process = vidpipe("predict", name)
-    assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {name}: no video matches the pattern")
+NAMES = [
+    "two words.mp4", "$HOME.mp4", "it's.mp4", 'say "hi".mp4', "a;b & c.mp4", "[1].mp4", "ü.mp4",
+    *(f"{number}.mp4" for number in range(22)),
+]  # fmt: skip
+
+
+def test_thirty_files_with_odd_names_are_predicted_in_one_call(versions, tmp_path, monkeypatch):
+    for name in NAMES:
+        (tmp_path / name).write_bytes(encode_mp4(numbered_frames(5), fps=10))
+    write_model(tmp_path / "version/artifacts")
+    versions.create_model_version(NAME, (tmp_path / "version").as_uri())
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    arguments = [*NAMES, "a*e.mp4 is gone", "--model", f"{NAME}/5", "--json", "out.json"]
+    # A name that matches nothing stops the call; a file that does not exist is one failed video.
+    result = CliRunner().invoke(app, ["predict", *arguments])
+    assert "a*e.mp4 is gone: no video matches the pattern" in str(result.exception)
+    arguments[len(NAMES)] = "gone.mp4"
+    result = CliRunner().invoke(app, ["predict", *arguments])
+    assert result.exit_code == 1
+    answers = json.loads((tmp_path / "out.json").read_text())
+    assert [answer["video"] for answer in answers] == [*NAMES, "gone.mp4"]
+    assert [answer["video"] for answer in answers if "error" in answer] == ["gone.mp4"]
 
 
 STAGES = {

@@ -14,11 +14,12 @@ from pipeline.evaluation.settings import EvaluateSection
 from pipeline.registry.compare import (
     ChangedParam,
     ChangedVideo,
+    Side,
     compare,
     comparison_lines,
+    find_side,
     write_comparison_page,
 )
-from pipeline.registry.sides import Side, find_side
 from pipeline.tasks.classification import Classification
 from pipeline.tracking.results import log_evaluation
 from pipeline.tracking.runs import training_run
@@ -37,7 +38,7 @@ def predictions(of_x, *, labels="xxyy", videos="abcd", classes=("x", "y")):
         groups=("",) * len(of_x),
         targets=tuple(labels),
         outputs=np.concatenate([np.stack([of_x, 1 - of_x], axis=1), rest], axis=1),
-        task=Classification(classes, top_k=1, target_accuracy=0.9),
+        task=Classification(classes, target_accuracy=0.9),
     )
 
 

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from pipeline.serving.decoding import Decoder, write_raw_frames
@@ -18,7 +17,7 @@ from pipeline.video.reading import read_frames
 from pipeline.video.settings import DecodeSection
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
-from tests.deadly import DeadlyVideo
+from tests.deadly import BlockingVideo, DeadlyVideo
 
 DECODE = DecodeSection(fps=10, width=16, height=16, fit="stretch", max_seconds=60)
 
@@ -127,15 +126,36 @@ def test_a_video_that_crashes_the_decoder_does_not_affect_the_others(mp4):
     assert (first, third) == (10, 10)
 
 
-def test_a_decoder_that_is_killed_while_idle_is_replaced(mp4):
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_a_decoder_that_dies_while_idle_is_replaced(mp4, stop):
     before = {child.pid for child in multiprocessing.active_children()}
-    decoder = Decoder(DECODE, timeout_seconds=30, processes=1)
+    decoder = Decoder(DECODE, timeout_seconds=30, processes=2)
+    for _ in range(3):
+        assert decoded(decoder, *[request_of(mp4)] * 3) == [10] * 3
+        for child in multiprocessing.active_children():
+            if child.pid not in before:
+                os.kill(child.pid, stop)
     assert decoded(decoder, request_of(mp4)) == [10]
-    for child in multiprocessing.active_children():
-        if child.pid not in before:
-            # It holds a lock until it waits for work, and would take the lock with it.
-            while psutil.Process(child.pid).status() != psutil.STATUS_SLEEPING:
-                time.sleep(0.01)
-            os.kill(child.pid, signal.SIGKILL)
-            child.join()
+
+
+def test_a_decoder_that_blocks_is_killed_and_the_others_are_decoded(mp4, monkeypatch):
+    monkeypatch.setattr("pipeline.serving.decoding._GRACE_SECONDS", 0.2)
+    decoder = Decoder(DECODE, timeout_seconds=3, processes=1)
+    blocking = VideoRequest(BlockingVideo(), "Video 2: it")
+    started = time.monotonic()
+    assert decoded(decoder, request_of(mp4), blocking, request_of(mp4)) == [
+        10,
+        "Video 2: it: not decoded after 3 s",
+        10,
+    ]
+    assert time.monotonic() - started < 30
+
+
+def test_stopping_early_ends_the_decoder_that_works(mp4):
+    decoder = Decoder(DECODE, timeout_seconds=600, processes=1)
+    videos = decoder.frames([request_of(mp4), VideoRequest(BlockingVideo(), "Video 2: it")])
+    next(videos)
+    videos.close()
+    started = time.monotonic()
     assert decoded(decoder, request_of(mp4)) == [10]
+    assert time.monotonic() - started < 30

@@ -162,15 +162,15 @@ def test_the_command_replaces_the_videos_and_leaves_nothing_else(params_file):
     [
         (
             "seed: 0\nvideos_per_class: 1\nvideos: 2\n",
-            "videos: unknown key (expected seed, videos_per_class)",
+            "videos: unknown key. Remove it or correct its spelling",
         ),
-        ("seed: 0\n", "videos_per_class: missing"),
+        ("seed: 0\n", "videos_per_class: missing. Add this key"),
         (
             "seed: -1\nvideos_per_class: many\n",
             "seed: Input should be greater than or equal to 0. Received: -1; "
             "videos_per_class: Input should be a valid integer. Received: 'many'",
         ),
-        ("", "expected the keys seed, videos_per_class. Received: none"),
+        ("", "seed: missing. Add this key; videos_per_class: missing. Add this key"),
     ],
 )
 def test_bad_params_are_named_and_the_videos_stay(params_file, content, message):

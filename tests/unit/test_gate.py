@@ -14,7 +14,6 @@ from pipeline.registry.gate import (
     GateRules,
     check_gate_settings,
     decide,
-    refuse_rolled_back,
 )
 from pipeline.registry.settings import PromoteSection
 from pipeline.tasks.classification import Classification
@@ -41,7 +40,7 @@ RULES = gate_rules()
 
 
 def predictions_of(probabilities, labels=LABELS, classes=CLASSES) -> Predictions:
-    task = Classification(classes, top_k=1, target_accuracy=0.9)
+    task = Classification(classes, target_accuracy=0.9)
     targets = tuple(classes[label] for label in labels)
     return Predictions(VIDEOS[: len(targets)], ("",) * len(targets), targets, probabilities, task)
 
@@ -252,15 +251,6 @@ def test_a_champion_that_reads_nothing_cannot_be_compared_with():
     assert failed(decide(champion, contender(), RULES)) == ["gain"]
 
 
-def test_a_version_that_was_rolled_back_is_refused():
-    decision = refuse_rolled_back(2, "on 2026-01-02: it was slow")
-    assert decision.outcome == "refused"
-    assert decision.reasons == (
-        "Version 2 was champion and was rolled back on 2026-01-02: it was slow. Judge it anyway "
-        "with: vidpipe promote 2 --again",
-    )
-
-
 def test_a_class_that_the_champion_does_not_know_is_its_mistake():
     labels = np.where(np.arange(20) >= 16, 2, LABELS)
     new = np.eye(3)[labels] * 0.8 + 0.1 * (1 - np.eye(3)[labels])
@@ -296,4 +286,6 @@ def test_the_digest_of_the_rules_changes_with_every_rule():
 def test_rules_that_the_task_does_not_have_are_refused(section, message):
     with pytest.raises(PipelineError, match=message):
         check_gate_settings(PromoteSection(**section), Classification)
+    with pytest.raises(PipelineError, match=message):
+        decide(contender(version=1), contender(), gate_rules(**section))
     check_gate_settings(PromoteSection(), Classification)

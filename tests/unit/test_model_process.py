@@ -12,8 +12,7 @@ import pytest
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord
-from pipeline.registry.evidence import contender, gather, read_test_videos
-from pipeline.registry.model_process import Answer, ModelProcess
+from pipeline.registry.evidence import Answer, ModelProcess, contender, gather
 from pipeline.tasks.classification import Classification
 
 ACTOR = """
@@ -60,7 +59,7 @@ def video(name: str, target: str = "left", **fields) -> VideoRecord:
 def test_a_segment_gets_an_answer_or_a_reason(process):
     with process() as model:
         assert model.answer(video("good.mp4", start_seconds=1.5)) == Answer(ROW, 1.5)
-        assert model.answer(video("junk.mp4")) == Answer(None, error="not a video")
+        assert model.answer(video("junk.mp4")) == Answer(error="not a video")
 
 
 def test_a_process_that_dies_costs_one_video(process):
@@ -106,7 +105,7 @@ def test_answers_become_predictions_of_all_classes():
             video("u.mp4", "up", group="scene"),
             Answer({"probabilities": {"right": 0.6, "left": 0.4}}, 30),
         ),
-        (video("junk.mp4"), Answer(None, error="not a video")),
+        (video("junk.mp4"), Answer(error="not a video")),
     ]
     judged = contender(VERSION, answers, task=Classification)
     assert (judged.version, judged.latency_ms, judged.seen) == (4, 20, None)
@@ -125,7 +124,7 @@ def test_answers_that_are_not_probabilities_name_the_version():
 
 
 def test_a_version_that_reads_nothing_has_no_predictions():
-    answers = [(video("a.mp4"), Answer(None, error="no"))]
+    answers = [(video("a.mp4"), Answer(error="no"))]
     assert contender(VERSION, answers, task=Classification).predictions is None
 
 
@@ -137,54 +136,63 @@ def record(path: Path, split: str = "test", start: float | None = None) -> Video
     return VideoRecord(path.name, "left", split, "scene", start, sha256=sha256)
 
 
-def test_the_test_videos_of_the_catalog_are_judged(tmp_path):
+@pytest.fixture
+def judge(tmp_path, process):
+    """A function that judges the test videos of a catalog by one version."""
+
+    def judge(*catalog: VideoRecord):
+        (judged,) = gather(
+            [VERSION],
+            catalog,
+            task=Classification,
+            folder=tmp_path,
+            timeout_seconds=1,
+            start=lambda uri, **_: process(uri),
+        )
+        return judged
+
+    return judge
+
+
+def test_the_test_videos_of_the_catalog_are_judged(tmp_path, judge):
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_text(name)
-    catalog = [
+    judged = judge(
         record(tmp_path / "a.mp4", "train"),
         record(tmp_path / "b.mp4"),
         record(tmp_path / "b.mp4", start=1.5),
-    ]
-    assert read_test_videos(catalog, tmp_path) == catalog[1:]
+    )
+    assert judged.predictions.videos == ("b.mp4", "b.mp4#t=1.5")
 
 
-def test_a_file_that_changed_since_the_catalog_is_an_error(tmp_path):
+def test_a_file_that_changed_since_the_catalog_is_an_error(tmp_path, judge):
     path = tmp_path / "a.mp4"
     path.write_text("old")
-    catalog = [record(path)]
+    before = record(path)
     for change in (lambda: path.write_text("new"), path.unlink):
         change()
         with pytest.raises(PipelineError) as caught:
-            read_test_videos(catalog, tmp_path)
+            judge(before)
         assert str(caught.value).startswith(
             f"{path}: expected the file that the catalog was built from; it is missing or another "
             "one (1 of 1 test videos)."
         )
 
 
-def test_a_file_that_was_added_after_the_catalog_is_an_error(tmp_path):
+def test_a_file_that_was_added_after_the_catalog_is_an_error(tmp_path, judge):
     missing = record(tmp_path / "a.mp4")
     (tmp_path / "a.mp4").write_text("a")
     with pytest.raises(PipelineError, match="expected the file that the catalog was built from"):
-        read_test_videos([missing], tmp_path)
+        judge(missing)
 
 
-def test_a_video_that_was_missing_in_the_catalog_is_unreadable_for_all(tmp_path, process):
+def test_a_video_that_was_missing_in_the_catalog_is_unreadable_for_all(tmp_path, judge):
     (tmp_path / "a.mp4").write_text("a")
-    records = [record(tmp_path / "a.mp4", start=1.5), record(tmp_path / "gone.mp4")]
-    (judged,) = gather(
-        [VERSION],
-        read_test_videos(records, tmp_path),
-        task=Classification,
-        folder=tmp_path,
-        timeout_seconds=1,
-        start=lambda uri, **_: process(uri),
-    )
+    judged = judge(record(tmp_path / "a.mp4", start=1.5), record(tmp_path / "gone.mp4"))
     assert judged.predictions.videos == ("a.mp4#t=1.5",)
     assert judged.unreadable == {"gone.mp4": "there was no such file when the catalog was built"}
 
 
-def test_a_catalog_without_test_videos_is_an_error(tmp_path):
-    training = replace(video("a.mp4"), split="train")
+def test_a_catalog_without_test_videos_is_an_error(judge):
     with pytest.raises(PipelineError, match="Expected test videos in the catalog"):
-        read_test_videos([training], tmp_path)
+        judge(replace(video("a.mp4"), split="train"))

@@ -124,8 +124,8 @@ def answer_of(task: Classification, *probabilities: float, **more: object) -> di
     return {**task.answer(np.array(probabilities), top_k=0), **more}
 
 
-FOUR = Classification(("a", "bb", "c", "d"), top_k=2, target_accuracy=0.95)
-TWO = Classification(("a", "b"), top_k=2, target_accuracy=0.95)
+FOUR = Classification(("a", "bb", "c", "d"), target_accuracy=0.95)
+TWO = Classification(("a", "b"), target_accuracy=0.95)
 VIDEOS = [Path("long name.mp4"), Path("b,ad.mp4"), Path("x.mp4")]
 ANSWERS = [
     answer_of(FOUR, 0.1, 0.6, 0.25, 0.05),

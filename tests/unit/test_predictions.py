@@ -16,7 +16,7 @@ def predictions(**changes):
         "groups": ("g1", "", "g1"),
         "targets": ("jump", "run", "run"),
         "outputs": np.array([[0.75, 0.25], [0.5, 0.5], [1e-9, 1 - 1e-9]]),
-        "task": Classification(("jump", "run"), top_k=1, target_accuracy=0.9),
+        "task": Classification(("jump", "run"), target_accuracy=0.9),
     }
     return Predictions(**(fields | changes))
 
@@ -29,7 +29,7 @@ def answers(is_correct, *, videos=None):
         groups=("",) * len(of_x),
         targets=("x",) * len(of_x),
         outputs=np.stack([of_x, 1 - of_x], axis=1),
-        task=Classification(("x", "y"), top_k=1, target_accuracy=0.9),
+        task=Classification(("x", "y"), target_accuracy=0.9),
     )
 
 
@@ -103,7 +103,7 @@ def test_the_csv_file_keeps_float32_outputs(tmp_path):
         groups=tuple("" if index % 2 else f"g{index % 5}" for index in range(200)),
         targets=tuple("abcdefg"[index] for index in generator.integers(7, size=200)),
         outputs=softmax,
-        task=Classification(tuple("abcdefg"), top_k=2, target_accuracy=0.95),
+        task=Classification(tuple("abcdefg"), target_accuracy=0.95),
     )
     written.write_csv(tmp_path / "predictions.csv")
     read = Predictions.read_csv(tmp_path / "predictions.csv", task_type="classification")
@@ -129,7 +129,7 @@ HEADER = "video,group,label,predicted,probability,correct,p_jump,p_run\n"
     [
         ("", "expected at least one row of predictions"),
         (HEADER, "expected at least one row of predictions"),
-        ("video,label,p_run\na,run,1\n", "expected the columns group"),
+        ("video,label,p_run\na,run,1\n", "expected the columns video, group"),
         ("video,group,label,p_run\na,,run,1\n", "expected the columns predicted, probability"),
         (
             "video,group,label,predicted,probability,correct\na,,run,run,1,true\n",
@@ -210,7 +210,7 @@ def test_equal_names_are_paired_in_order_and_left_out_when_their_number_differs(
 
 
 def test_targets_are_those_of_the_second_and_unknown_classes_have_probability_0():
-    task = Classification(("old", "run"), top_k=1, target_accuracy=0.9)
+    task = Classification(("old", "run"), target_accuracy=0.9)
     a = Predictions(
         ("one", "two"), ("", ""), ("old", "old"), np.array([[0.9, 0.1], [0.4, 0.6]]), task
     )

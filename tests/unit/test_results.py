@@ -1,27 +1,27 @@
 """Results of an evaluation in the run of its model, in a real store."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.common.records import VideoRecord, write_catalog
-from pipeline.tracking.notes import note_results
+from pipeline.tracking.notes import Results, note_results
 from pipeline.tracking.results import CATALOG, has_data, log_data, log_evaluation, log_results
-from pipeline.tracking.runs import ensure_run, find_run, log_epoch, training_run
+from pipeline.tracking.runs import ensure_run, log_epoch, training_run
 from pipeline.tracking.store import connect
 
-RESULTS = {
-    "scores": {"accuracy": 0.75, "macro_f1": 0.5, "videos": 8},
-    "intervals": {"accuracy": (0.5, 0.875)},
-    "confidence": 0.9,
-    "audits": [
+RESULTS = Results(
+    scores={"accuracy": 0.75, "macro_f1": 0.5, "videos": 8},
+    intervals={"accuracy": (0.5, 0.875)},
+    audits=[
         {"name": "time", "status": "ok", "sentence": "Order matters."},
         {"name": "length", "status": "warn", "sentence": "Lengths | alone tell *much*."},
     ],
-    "target_summary": "2 classes: a_b, c",
-    "clips": {"train": 1200, "test": 8},
-    "headline": ("accuracy", "macro_f1"),
-}
+    settings={"confidence": 0.9},
+    target_summary="2 classes: a_b, c",
+    clips={"train": 1200, "test": 8},
+    headline=("accuracy", "macro_f1"),
+)
 PROVENANCE = "### Provenance\n\nNo commit: not in a git repository."
 NOTE = r"""**Accuracy 0.750** (90% interval 0.500 to 0.875), macro F1 0.500, on 8 test videos. 1 audit to look at.
 
@@ -80,19 +80,19 @@ def note_of(run_id):
 
 def test_the_note_has_results_before_the_provenance(run_id):
     assert note_of(run_id) == PROVENANCE
-    note_results(run_id, **RESULTS)
+    note_results(run_id, RESULTS)
     assert note_of(run_id) == NOTE + PROVENANCE
 
 
 def test_new_results_replace_the_old_ones_and_keep_text_added_below(run_id):
-    note_results(run_id, **RESULTS)
+    note_results(run_id, RESULTS)
     connect().set_tag(run_id, "mlflow.note.content", f"{note_of(run_id)}\n\nMy words.")
-    note_results(run_id, **RESULTS)
+    note_results(run_id, RESULTS)
     assert note_of(run_id) == f"{NOTE}{PROVENANCE}\n\nMy words."
 
 
 def test_without_audits_the_note_has_no_section_for_them(run_id):
-    note_results(run_id, **(RESULTS | {"audits": []}))
+    note_results(run_id, replace(RESULTS, audits=[]))
     assert "udit" not in note_of(run_id)
 
 
@@ -132,42 +132,16 @@ def test_scores_intervals_and_files_are_logged_and_replaced(run_id, tmp_path):
     assert not any(key.startswith("evaluate") for key in run.data.params)
 
 
-def evaluate_on(test_video: str, folder: Path, *, accuracy: float) -> str:
-    catalog, index = folder / "catalog.csv", folder / "index.csv"
-    write_catalog(
-        catalog,
-        [
-            VideoRecord("a.mp4", "left", "train", "a", sha256="aaaa"),
-            VideoRecord(test_video, "left", "test", "b", sha256="bbbb"),
-        ],
-    )
+def test_results_are_logged_with_the_tables_of_their_data(run_id, tmp_path):
+    catalog, index = tmp_path / "catalog.csv", tmp_path / "index.csv"
+    catalog.write_text("video,split\n")
     index.write_text("name,status\n")
-    return log_results(
-        model_sha256="one model",
-        params={"train": {"epochs": 2}},
-        dataset="videos",
-        history=[{"epoch": 1.0, "loss": 3.0}, {"epoch": 2.0, "loss": 1.0}],
-        catalog=catalog,
-        decode_index=index,
-        settings={"confidence": 0.9},
-        files=[],
-        **(RESULTS | {"scores": RESULTS["scores"] | {"accuracy": accuracy}}),
-    )
-
-
-def test_evaluations_on_different_test_sets_are_kept_side_by_side(tmp_path):
-    run_id = evaluate_on("b.mp4", tmp_path, accuracy=0.5)
-    assert find_run("one model") == run_id
-    assert the_run(run_id).data.metrics["loss"] == 1.0  # created from the history
-    first = the_run(run_id).data.tags["test_set"]
-    assert evaluate_on("c.mp4", tmp_path, accuracy=0.75) == run_id
-    second = the_run(run_id).data.tags["test_set"]
-    evaluations = artifacts_of(run_id) / "evaluations"
-    assert {path.name for path in evaluations.iterdir()} == {first, second}
-    assert '"accuracy": 0.5' in (evaluations / first / "evaluation.json").read_text()
-    assert '"accuracy": 0.75' in (evaluations / second / "evaluation.json").read_text()
+    log_results(run_id, RESULTS, catalog=catalog, decode_index=index, files=[])
     assert the_run(run_id).data.metrics["test/accuracy"] == 0.75
+    assert the_run(run_id).data.tags["evaluate.confidence"] == "0.9"
     assert note_of(run_id).startswith("**Accuracy 0.750**")
+    assert (artifacts_of(run_id) / "data/catalog.csv").read_text() == "video,split\n"
+    assert (artifacts_of(run_id) / "data/index.csv").read_text() == "name,status\n"
 
 
 # Tables of the data

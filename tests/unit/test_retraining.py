@@ -3,12 +3,14 @@
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
@@ -22,6 +24,7 @@ from pipeline.retraining import ci
 from pipeline.retraining.checks import DataCheck
 from pipeline.retraining.dvc_data import changed_stages
 from pipeline.retraining.report import RetrainReport, data_changes, without_pictures
+from pipeline.retraining.repro import reproduce
 from pipeline.retraining.retrain import (
     RetrainResult,
     Steps,
@@ -39,6 +42,10 @@ TARGETS = targets_of("classification")
 
 def row(video: str, target: str = "left", split: str = "train", sha256: str = "") -> VideoRecord:
     return VideoRecord(video, target, split, video, sha256=sha256 or video)
+
+
+def registration(version: int) -> dict[str, object]:
+    return {"name": NAME, "version": version, "alias": "challenger", "model_sha256": "m"}
 
 
 BEFORE = [row("a"), row("b"), row("c", "right"), row("d", "right")]
@@ -60,9 +67,8 @@ class Scene:
     outcome: str = "promoted"
     steps: list[str] = field(default_factory=list)
 
-    def reproduce(self, targets, *, force=False, single_item=False) -> int:
-        options = [*(["--force"] if force else []), *(["--single-item"] if single_item else [])]
-        self.steps.append(" ".join(["repro", *options, *targets]))
+    def reproduce(self, targets) -> int:
+        self.steps.append(" ".join(["repro", *targets]))
         return 0
 
     def check_data_set(self, _) -> DataCheck:
@@ -87,7 +93,7 @@ class Scene:
     def judge(self, outcome: str, rules: str) -> None:
         self.tag(**{MODEL_SHA256: "m", OUTCOME: outcome, RULES: rules})
 
-    def retrain(self, *, promote: bool = True) -> RetrainResult:
+    def retrain(self, *, promote: bool = True, **options: bool) -> RetrainResult:
         self.steps.clear()
         steps = Steps(
             outdated_stages=lambda: self.outdated,
@@ -98,7 +104,7 @@ class Scene:
             check_data_set=self.check_data_set,
             promote=self.promote,
         )
-        return retrain(promote=promote, steps=steps)
+        return retrain(promote=promote, steps=steps, **options)
 
 
 @pytest.fixture
@@ -108,7 +114,7 @@ def scene(versions, tmp_path, monkeypatch) -> Scene:
     params["register"]["name"] = NAME
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    write_json(REGISTRATION, {"name": NAME, "version": 3, "model_sha256": "m"})
+    write_json(REGISTRATION, registration(3))
     write_json(METRICS, {})
     PROMOTION_REPORT.write_text("# Gate\n")
     write_catalog(CATALOG, [row("a.mp4")])
@@ -176,13 +182,12 @@ def test_unfit_data_stops_before_training(scene):
     assert "| **failed** | splits | Sentence. |" in Path("eval/retrain.md").read_text()
 
 
-def test_a_store_without_the_model_gets_it(scene, rules):
-    register = "repro --force --single-item register"
-    scene.retrain()
-    assert scene.steps[-4:] == ["repro", register, "push", "gate 3"]
-    scene.judge("refused", rules)
-    scene.retrain()
-    assert register not in scene.steps
+def test_unfit_data_is_trained_on_request_and_reported(scene):
+    scene.is_unfit = True
+    result = scene.retrain(ignore_data_check=True)
+    assert result.outcome == "passed"
+    assert scene.steps[-1] == "gate 3"
+    assert "| **failed** | splits | Sentence. |" in Path("eval/retrain.md").read_text()
 
 
 def test_a_failed_push_stops_before_the_gate_and_is_repeated(scene, rules):
@@ -247,6 +252,53 @@ def test_a_second_retraining_does_not_start(tmp_path, monkeypatch):
         pass
     with one_retraining(wait=False):
         pass
+
+
+# The registry after vidpipe repro. A stage copies eval/registration.json from another file.
+
+REGISTER = "cp chosen eval/registration.json && echo run >> runs"
+
+
+@pytest.fixture
+def project(scene):
+    """The client of the registry, in a DVC repository with a register stage."""
+    repository = Path(__file__).parents[2]
+    stages = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+    stage = {**stages["register"], "cmd": REGISTER, "deps": ["chosen"], "params": ["register"]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"register": stage}}))
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["data"]["videos"] = "."
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    with closing(Repo.init(no_scm=True)):
+        pass
+    for number in "1234":
+        scene.client.set_model_version_tag(NAME, number, MODEL_SHA256, "m")
+    return scene.client
+
+
+def run_stages(version: int) -> int:
+    """Run the stages; return how often the register stage has run."""
+    write_json(Path("chosen"), registration(version))
+    assert reproduce() == 0
+    return len(Path("runs").read_text().splitlines())
+
+
+@pytest.mark.usefixtures("project")
+def test_a_model_that_is_back_is_registered_again_to_become_challenger():
+    """DVC's run-cache has no result of the register stage."""
+    assert [run_stages(version) for version in (1, 1, 2, 1)] == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", ["version", "model"])
+def test_a_version_that_the_store_lacks_is_registered_again(project, lost, caplog):
+    caplog.set_level("INFO", "pipeline")
+    assert run_stages(2) == 1
+    if lost == "version":
+        project.delete_model_version(NAME, "2")
+    else:  # another store, which has another model under this number
+        project.set_model_version_tag(NAME, "2", MODEL_SHA256, "other")
+    assert run_stages(2) == 2
+    assert f"does not have {NAME} version 2: registering again." in caplog.text
 
 
 # The report.

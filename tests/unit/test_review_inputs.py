@@ -6,7 +6,9 @@ from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
 from pipeline.common.findings import Finding
+from pipeline.evaluation.audits import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
+from pipeline.evaluation.slices import Slice
 from pipeline.review import inputs
 
 
@@ -50,13 +52,13 @@ def test_pairs_and_doubtful_labels_keep_their_order(tmp_path):
         "video_a,split_a,seconds_a,video_b,split_b,seconds_b,distance\n"
         "c.mp4,train,0,d.mp4,val,0,2\na.mp4,train,0.5,b.mp4,test,1.5,4\n"
     )
-    first, second = inputs.read_near_duplicates(pairs)
+    first, second = inputs.read_rows(pairs, NearDuplicate)
     assert first == NearDuplicate("c.mp4", "train", 0.0, "d.mp4", "val", 0.0, 2)
     assert (second.video_b, second.seconds_b) == ("b.mp4", 1.5)
     issues.write_text(
         "video,split,target,suggested,quality\nb.mp4,train,x,y,0.1\na.mp4,train,x,y,0.2\n"
     )
-    assert [label.quality for label in inputs.read_doubtful_labels(issues)] == [0.1, 0.2]
+    assert [label.quality for label in inputs.read_rows(issues, DoubtfulLabel)] == [0.1, 0.2]
 
 
 def test_audits_are_findings(tmp_path):
@@ -68,11 +70,11 @@ def test_audits_are_findings(tmp_path):
 def test_a_missing_or_invalid_file_is_named_with_the_stage_to_run(tmp_path):
     path = tmp_path / "slices.csv"
     with pytest.raises(PipelineError, match=r"slices.csv: no such file. Run: dvc repro evaluate"):
-        inputs.read_slices(path)
+        inputs.read_rows(path, Slice)
     path.write_text("slice_by,slice,videos,score,low,high\ncodec,h264,many,1,1,1\n")
-    with pytest.raises(PipelineError, match=r"slices.csv: not in the format .*ValueError"):
-        inputs.read_slices(path)
+    with pytest.raises(PipelineError, match=r"slices.csv: expected the format .*ValueError"):
+        inputs.read_rows(path, Slice)
     invalid = tmp_path / "audits.json"
     invalid.write_text("[")
-    with pytest.raises(PipelineError, match=r"audits.json: not valid JSON"):
+    with pytest.raises(PipelineError, match=r"audits.json: expected the format .*JSON"):
         inputs.read_audits(invalid)

@@ -6,7 +6,7 @@ from pipeline.review.film_strips import SeenClip
 from pipeline.review.selection import draw_selections, select_videos
 from pipeline.tasks.classification import Classification
 
-TASK = Classification(class_names=("a", "b", "c"), top_k=2, target_accuracy=0.95)
+TASK = Classification(class_names=("a", "b", "c"), target_accuracy=0.95)
 
 # actual, P(class 0), P(class 1), P(class 2)
 ROWS = [

@@ -31,10 +31,10 @@ def test_the_same_weights_give_the_same_bytes_without_the_optimizer(tmp_path):
 
 def test_other_weights_or_other_metadata_give_another_digest(tmp_path):
     digests = set()
-    for seed, top_k in ((0, 2), (1, 2), (0, 3)):
+    for seed, threshold in ((0, 0.5), (1, 0.5), (0, 0.6)):
         save_model(build(tiny(), seed=seed), tmp_path / "model.keras")
         metadata = METADATA.to_json()
-        metadata["task"]["top_k"] = top_k
+        metadata["task"]["abstain_below"] = threshold
         write_json(tmp_path / "model.json", metadata)
         digests.add(model_digest(tmp_path / "model.keras", tmp_path / "model.json"))
     assert len(digests) == 3

@@ -18,7 +18,7 @@ from pipeline.tasks.classification import Classification
 from tests.other_task import Brightness
 
 SECTION = EvaluateSection(bootstrap_samples=400)
-TASK = Classification(("x", "y"), top_k=1, target_accuracy=0.9)
+TASK = Classification(("x", "y"), target_accuracy=0.9)
 
 
 def predictions(is_correct, *, videos=None, groups=None, probability=0.8, task=TASK):
@@ -44,7 +44,7 @@ def mostly_correct(n_videos, n_classes=4, *, seed=0):
         groups=tuple(f"g{index % (n_videos // 5):02}" for index in range(n_videos)),
         targets=tuple("abcdefgh"[label] for label in labels),
         outputs=np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
-        task=Classification(tuple("abcdefgh"[:n_classes]), top_k=2, target_accuracy=0.9),
+        task=Classification(tuple("abcdefgh"[:n_classes]), target_accuracy=0.9),
     )
 
 
@@ -75,7 +75,7 @@ def test_without_a_mistake_the_intervals_are_one_point():
         groups=("",) * 15,
         targets=tuple("abcde"[label] for label in labels),
         outputs=np.eye(5)[labels],
-        task=Classification(tuple("abcde"), top_k=2, target_accuracy=0.9),
+        task=Classification(tuple("abcde"), target_accuracy=0.9),
     )
     scores = score_predictions(perfect, SECTION)
     for name in ("accuracy", "macro_f1", "top_k_accuracy", "mean_average_precision"):

@@ -107,7 +107,7 @@ def test_a_path_below_the_root_is_read(root, path):
 def test_a_path_that_leads_out_of_the_root_is_refused(root, path):
     with pytest.raises(InvalidRequest) as caught:
         request_from_row({"path": path}, number=2, path_root=str(root))
-    assert str(caught.value) == (
+    assert str(caught.value).startswith(
         f"Video 2: {path}: expected a path below the folder that this server reads"
     )
 
@@ -153,9 +153,9 @@ def test_a_segment_without_duration_is_refused(bounds):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"top_k": -1}, r"^params\.top_k: expected a number from 0.* Received: -1$"),
-        ({"clips": -1}, r"^params\.clips: expected a number from 0.* Received: -1$"),
-        ({"clips": 1001}, r"^params\.clips: expected .* to 1000\. Received: 1001$"),
+        ({"top_k": -1}, r"^params\.top_k must be 0 .*Received: -1$"),
+        ({"clips": -1}, r"^params\.clips must be from 0 .*Received: -1$"),
+        ({"clips": 1001}, r"^params\.clips must be .* to 1000\. Received: 1001$"),
     ],
 )
 def test_params_out_of_range_are_refused(params, message):
@@ -163,9 +163,7 @@ def test_params_out_of_range_are_refused(params, message):
         RequestOptions.from_params(params)
 
 
-def test_only_options_that_differ_from_the_defaults_become_params():
-    assert RequestOptions().to_params() == {}
-    assert RequestOptions(timeline=True, clips=2).to_params() == {"timeline": True, "clips": 2}
+def test_params_that_a_request_lacks_have_their_defaults():
     assert RequestOptions.from_params({"clips": 2}) == RequestOptions(clips=2)
 
 
@@ -288,7 +286,7 @@ def test_videos_of_several_batches_are_answered_in_order(scorer, mp4):
 def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
     """Decode, extract and evaluate give the answers of the server, also for several clips."""
     extract = ExtractSection(frames=4, clips_per_video=3)
-    task = Classification(("left", "right", "up"), top_k=2, target_accuracy=0.95)
+    task = Classification(("left", "right", "up"), target_accuracy=0.95)
     lengths = {"2.mp4": 2, "5.mp4": 5, "9.mp4": 9}
     generator = np.random.default_rng(0)
     for name, length in lengths.items():

@@ -117,7 +117,7 @@ def test_a_trace_is_text_and_json(version):
 def test_a_list_that_no_place_has_is_unavailable(folder):
     with open_objects() as objects:
         assert objects.files("0" * 32 + ".dir", folder[0]) is None
-        assert objects.failures == ""
+        assert objects.failures == []
 
 
 def test_a_remote_that_cannot_be_read_is_named(folder):
@@ -125,7 +125,7 @@ def test_a_remote_that_cannot_be_read_is_named(folder):
     try:
         with open_objects() as objects:
             assert objects.content("0" * 32) is None
-            assert "DVC remote: " in objects.failures
+            assert objects.failures[0].startswith("DVC remote: ")
     finally:
         (folder[0] / ".dvc/config.local").unlink()
 
@@ -137,4 +137,4 @@ def test_a_remote_that_needs_another_package_is_named():
 
     objects = DvcObjects([("DVC remote", open_place)])
     assert objects.content("0" * 32) is None
-    assert objects.failures == "DVC remote: s3://bucket/data: the package dvc-s3 is not installed"
+    assert objects.failures == ["DVC remote: s3://bucket/data: the package dvc-s3 is not installed"]

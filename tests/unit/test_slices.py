@@ -24,7 +24,7 @@ def predictions(is_correct, groups=None):
         groups=tuple(groups or [""] * len(of_x)),
         targets=("x",) * len(of_x),
         outputs=np.stack([of_x, 1 - of_x], axis=1),
-        task=Classification(("x", "y"), top_k=1, target_accuracy=0.9),
+        task=Classification(("x", "y"), target_accuracy=0.9),
     )
 
 

@@ -13,7 +13,7 @@ from pipeline.tasks.targets import targets_of
 from pipeline.tasks.task import ClipFeatures, LimitedValue, task_from_json, task_to_json
 from tests.other_task import Brightness, register_brightness
 
-SECTION = TaskSection(top_k=2, target_accuracy=0.9)
+SECTION = TaskSection(target_accuracy=0.9)
 TASK = Classification.learn(["run", "jump", "run", "walk"], SECTION)
 
 OUTPUTS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])  # jump, run, walk
@@ -36,14 +36,14 @@ def build(keras, task):
 
 
 def test_the_class_names_are_learnt_in_alphabetical_order():
-    expected = Classification(("jump", "run", "walk"), top_k=2, target_accuracy=0.9)
+    expected = Classification(("jump", "run", "walk"), target_accuracy=0.9)
     assert expected == TASK
     assert TASK.summary() == "3 classes: jump, run, walk"
     assert TASK.encode(["walk", "jump"]).tolist() == [2, 0]
 
 
 def test_a_task_survives_json():
-    fitted = Classification(("a", "b"), top_k=2, target_accuracy=0.9, abstain_below=0.75)
+    fitted = Classification(("a", "b"), target_accuracy=0.9, abstain_below=0.75)
     assert task_to_json(fitted)["type"] == "classification"
     assert task_from_json(task_to_json(fitted)) == fitted
     assert task_from_json(task_to_json(TASK)).abstain_below is None
@@ -56,7 +56,7 @@ def test_an_unknown_class_is_named():
 
 def test_class_names_are_unique():
     with pytest.raises(ValueError, match="class_names: expected no name twice"):
-        Classification(("run", "run"), top_k=1, target_accuracy=0.9)
+        Classification(("run", "run"), target_accuracy=0.9)
 
 
 def test_balanced_weights_make_all_classes_count_the_same():
@@ -64,7 +64,7 @@ def test_balanced_weights_make_all_classes_count_the_same():
 
 
 def test_a_mirror_swaps_the_named_classes():
-    task = Classification(("left", "right", "up"), top_k=1, target_accuracy=0.9)
+    task = Classification(("left", "right", "up"), target_accuracy=0.9)
     task.check_mirror([["left", "right"]])
     mirrored = task.mirrored(np.array([0, 1, 2]), [["left", "right"]])
     assert mirrored.numpy().tolist() == [1, 0, 2]
@@ -101,7 +101,7 @@ def test_label_smoothing_spreads_a_share_over_all_classes():
 
 
 def test_calibration_sets_the_temperature_of_the_model_and_the_threshold_of_the_task(keras):
-    task = Classification(("a", "b"), top_k=1, target_accuracy=0.9)
+    task = Classification(("a", "b"), target_accuracy=0.9)
     model = build(keras, task)
     probabilities, labels = one_confidence(98, 79, 0.99)
     targets = [task.class_names[label] for label in labels]
@@ -225,7 +225,7 @@ def test_the_charts_and_tables_have_the_names_of_their_files():
 
 
 def test_guesses_are_the_best_three_and_the_target():
-    task = Classification(tuple("abcde"), top_k=1, target_accuracy=0.9)
+    task = Classification(tuple("abcde"), target_accuracy=0.9)
     guesses = task.guesses("e", np.array([0.1, 0.5, 0.25, 0.1, 0.05]))
     assert [(guess.text, guess.is_target) for guess in guesses] == [
         ("b", False),
@@ -259,7 +259,7 @@ def test_an_answer_names_the_classes_in_the_order_of_the_model_or_the_best_first
 
 def test_an_answer_is_confident_from_the_threshold_on():
     assert TASK.is_confident(OUTPUTS[0]) is None
-    task = Classification(TASK.class_names, top_k=1, target_accuracy=0.9, abstain_below=0.7)
+    task = Classification(TASK.class_names, target_accuracy=0.9, abstain_below=0.7)
     assert [task.is_confident(output) for output in OUTPUTS] == [True, False]
 
 

@@ -199,7 +199,7 @@ def test_a_store_that_fails_at_the_end_does_not_fail_the_training(monkeypatch, c
         monkeypatch.delenv("MLFLOW_TRACKING_URI")
         Path("mlflow.db").rename("gone.db")
         Path("mlflow.db").write_bytes(b"")
-    assert "The evaluate stage will create another run for this model" in caplog.text
+    assert "The register stage will create another run for this model" in caplog.text
     assert "The run stays open" in caplog.text
 
 
@@ -401,8 +401,9 @@ def test_a_store_that_was_moved_is_refused(folder, monkeypatch):
     shutil.copy("mlflow.db", moved)
     monkeypatch.chdir(moved)
     assert failure().startswith(
-        f"mlflow.db keeps its files in file://{folder}/mlartifacts, expected "
-        f"file://{moved}/mlartifacts: this folder was moved or copied. Move it back, or delete"
+        "mlflow.db: this folder was moved or copied. Expected files in "
+        f"file://{moved}/mlartifacts. "
+        f"Received: file://{folder}/mlartifacts. Move the folder back, or delete"
     )
 
 
