@@ -51,7 +51,7 @@ def two_process_speedup(job: Job, repetitions: int) -> float | None:
 
 
 def clips_per_second(folder: Path, *, clips: int) -> float:
-    """Return the rate at which clips of 2 s (H.264, 240p) are decoded and stored, on every core.
+    """Return the number of clips of 2 s (H.264, 240p) stored per second, on every core.
 
     The time includes the start of the worker processes. Eight different clips have many names.
     """

@@ -6,7 +6,6 @@ data/demo/dvc.yaml runs `python -m data.demo.generate` from the root of the repo
 from collections.abc import Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
 import yaml
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
@@ -45,7 +44,6 @@ def write_demo_videos(
     videos_per_class: int,
     seed: int,
     motions: Sequence[Motion] = MOTIONS,
-    workers: int = 1,
 ) -> None:
     """Write ``<folder>/<motion>/<number>.mp4``; the same seed gives the same bytes.
 
@@ -54,18 +52,16 @@ def write_demo_videos(
     Args:
         folder: contains no folder with the name of a motion.
         seed: 0 or more.
-        workers: number of processes.
     """
-    jobs = []
-    for motion in motions:
-        (folder / motion).mkdir(parents=True)
-        for number, frames in enumerate(clip_lengths(videos_per_class)):
-            path = folder / motion / f"{number:03d}.mp4"
-            video_seed = (seed, MOTIONS.index(motion), number)
-            jobs.append(joblib.delayed(_write_video)(path, motion, frames, video_seed))
-    done = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
-    for _ in tqdm(done, total=len(jobs), desc="demo", unit="video", disable=None):
-        pass
+    total = len(motions) * videos_per_class
+    with tqdm(total=total, desc="demo", unit="video", disable=None) as progress:
+        for motion in motions:
+            (folder / motion).mkdir(parents=True)
+            for number, frames in enumerate(clip_lengths(videos_per_class)):
+                rng = np.random.default_rng((seed, MOTIONS.index(motion), number))
+                clip = render_clip(motion, frames=frames, rng=rng)
+                (folder / motion / f"{number:03d}.mp4").write_bytes(encode_mp4(clip, fps=FPS))
+                progress.update()
 
 
 def clip_lengths(count: int) -> list[int]:
@@ -75,11 +71,6 @@ def clip_lengths(count: int) -> list[int]:
     [6, 15, 24]
     """
     return [round(length) for length in np.linspace(SHORTEST, LONGEST, count)]
-
-
-def _write_video(path: Path, motion: Motion, frames: int, seed: tuple[int, ...]) -> None:
-    clip = render_clip(motion, frames=frames, rng=np.random.default_rng(seed))
-    path.write_bytes(encode_mp4(clip, fps=FPS))
 
 
 def _load_params() -> DemoParams:

@@ -1,4 +1,4 @@
-"""Types, base class and error messages of the sections of params.yaml; params by dotted key."""
+"""Base of the sections of params.yaml: types, error messages, params by dotted key."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Check a data set before training: labels, splits, copies, drift from the champion's data.
+"""Check a data set before training: labels, splits, copies, drift since the champion.
 
 Drift is the Kolmogorov-Smirnov statistic (``scipy.stats.ks_2samp``): the largest difference of two
 cumulative distributions, 0 (equal) to 1 (no overlap). Unlike the population stability index it

@@ -1,7 +1,7 @@
-"""The CNN-LSTM and its family: a CNN on each frame by TimeDistributed, layers over time, a head.
+"""CNN-LSTM models: a CNN on each frame, layers over time, and the head of the task.
 
-The family is known as LRCN (Donahue et al., 2015, arXiv 1411.4389). The package itself does not
-import TensorFlow, because params.py reads its settings.
+Source: Donahue et al., LRCN, 2015, arXiv 1411.4389. This file does not import TensorFlow, because
+params.py imports pipeline.model.settings.
 """
 
 from pipeline.common.tensorflow import hide_startup_messages

@@ -1,4 +1,4 @@
-"""Random changes of training clips, the same for every frame of a clip: motion stays."""
+"""Random augmentation of training clips, equal for all frames of a clip."""
 
 import tensorflow as tf
 
@@ -8,10 +8,10 @@ from pipeline.tasks.task import Task
 
 
 def clip_augmenter(augmentation: AugmentationSection, task: Task) -> Augment:
-    """Return a function that changes one clip; equal seeds give equal changes.
+    """Return a function that augments one clip; equal seeds give equal changes.
 
     Raises:
-        PipelineError: ``flip_swaps`` names a target that ``task`` does not know.
+        PipelineError: ``flip_swaps`` has a name that is unknown to ``task``.
     """
     task.check_mirror(augmentation.flip_swaps)
 
@@ -35,7 +35,7 @@ def clip_augmenter(augmentation: AugmentationSection, task: Task) -> Augment:
 
 
 def _shift(frames: tf.Tensor, fractions: tf.Tensor) -> tf.Tensor:
-    """Move all frames [T, H, W, C] by the same fractions of H and W, with mirrored borders."""
+    """Shift frames [T, H, W, C] by fractions of H and W, with mirrored borders."""
     height, width = frames.shape[1], frames.shape[2]
     dy = tf.cast(tf.round(fractions[0] * height), tf.int32)
     dx = tf.cast(tf.round(fractions[1] * width), tf.int32)
@@ -45,7 +45,7 @@ def _shift(frames: tf.Tensor, fractions: tf.Tensor) -> tf.Tensor:
 
 
 def _mirror_outside(indices: tf.Tensor, size: int) -> tf.Tensor:
-    """Mirror indices outside 0..size-1 at the border: -1 -> 0, -2 -> 1, size -> size - 1."""
+    """Mirror indices at the borders 0 and size - 1: -1 -> 0, -2 -> 1, size -> size - 1."""
     mirrored = tf.where(indices < 0, -1 - indices, indices)
     return tf.where(mirrored >= size, 2 * size - 1 - mirrored, mirrored)
 
@@ -53,7 +53,7 @@ def _mirror_outside(indices: tf.Tensor, size: int) -> tf.Tensor:
 def _change_tone(
     frames: tf.Tensor, mask: tf.Tensor, offset: tf.Tensor, gain: tf.Tensor
 ) -> tf.Tensor:
-    """Scale the real frames around their mean by ``gain`` and add ``offset``; padding stays 0."""
+    """Multiply real frames by ``gain`` around their mean and add ``offset``; padding stays 0."""
     pixels = tf.cast(frames, tf.float32)
     is_real = tf.cast(mask, tf.float32)[:, None, None, None]
     real_fraction = tf.reduce_mean(tf.cast(mask, tf.float32))

@@ -1,11 +1,10 @@
-"""The CNN: from the pixels of one frame to its features, its weights, and which layers train."""
+"""The CNN of one frame: its layers, its weights, and which layers train."""
 
 import difflib
 import inspect
 import logging
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pipeline.model.time_distributed import inner_layers
 
 logger = logging.getLogger(__name__)
 
-# Keras scales the inputs of these once more, but only if it loads their weights itself.
+# Keras adds a second scaling layer to these, but only when it loads their weights itself.
 _SCALED_TWICE = [f"EfficientNetB{number}" for number in range(8)]
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)  # of red, green and blue
 
@@ -28,15 +27,15 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)  # of red, green and blue
 def frame_encoder(
     cnn: CnnSection, *, frame_shape: FrameShape, dtype: str = "uint8"
 ) -> keras.Sequential:
-    """Return the CNN from one frame to its features.
+    """Return the CNN that computes the features of one frame.
 
-    Its input is [H, W, C], pixels 0 to 255 of type ``dtype``. Its output is a vector [F], or the
-    last feature map [h, w, c] where ``cnn.pooling`` is ``none``. The encoder contains everything
-    that a frozen CNN computes and nothing else, so its outputs can be stored.
+    Input: [B, H, W, C], pixels 0 to 255 of type ``dtype``. Output: frame features [B, F], or the
+    last feature map [B, h, w, c] when ``cnn.pooling`` is ``none``. The encoder contains all
+    frozen layers of a frozen CNN and no others, so its outputs can be cached.
 
     Raises:
-        PipelineError: the backbone does not exist, its weights cannot be loaded or do not fit,
-            or it needs larger frames.
+        PipelineError: the backbone is unknown, its weights cannot be loaded or do not fit, it
+            needs larger frames, or ``cnn.trainable`` exceeds its number of layers.
     """
     layers: list[keras.Layer]
     if cnn.backbone == "small_cnn":
@@ -52,21 +51,18 @@ def frame_encoder(
                 keras.layers.ReLU(name=f"relu{number}"),
             ]
     else:
-        _check_application(cnn.backbone)
-        layers = [
-            ApplicationPixels(cnn.backbone, name="preprocess"),
-            _application(cnn, frame_shape),
-        ]
+        application = _application(cnn, frame_shape)
+        layers = [ApplicationPixels(cnn.backbone, name="preprocess"), application]
     match cnn.pooling:
-        case "flatten":  # keeps the position of things, which motion needs
+        case "flatten":  # keeps positions, which distinguish motion
             layers.append(keras.layers.Flatten(name="flatten"))
-        case "average":  # keeps what there is, not where
+        case "average":  # discards positions
             layers.append(keras.layers.GlobalAveragePooling2D(name="average"))
         case "none":
             pass
     pixels = keras.Input(frame_shape, dtype=dtype, name="frame")
     encoder = keras.Sequential([pixels, *layers], name=cnn.backbone.lower())
-    encoder.autocast = False  # half precision rounds pixels; the first layer scales them before
+    encoder.autocast = False  # half precision would round pixels before they are scaled
     if cnn.weights not in ("none", "imagenet"):
         _load_weights(encoder, Path(cnn.weights))
     if cnn.trainable != "all":
@@ -75,13 +71,14 @@ def frame_encoder(
 
 
 def set_trainable(layers: Iterable[keras.Layer], trainable: Trainable) -> None:
-    """Let all of ``layers`` train, none, or the last N that have weights.
+    """Make all of ``layers`` trainable, none, or the last N that have weights.
 
-    With N, batch normalisation does not train and is not counted. Keras runs it in inference
-    mode then: statistics of small batches of video would spoil the frozen layers.
+    With N, batch normalisation is frozen and is not counted. Keras runs frozen batch
+    normalisation in inference mode, so statistics of small batches do not change the inputs of
+    other frozen layers.
 
     Raises:
-        PipelineError: there are fewer than N layers.
+        PipelineError: fewer than N layers have weights.
     """
     layers = list(layers)
     countable = [
@@ -97,8 +94,8 @@ def set_trainable(layers: Iterable[keras.Layer], trainable: Trainable) -> None:
         case number:
             if number > len(countable):
                 raise PipelineError(
-                    f"model.cnn.trainable: expected all, none or at most {len(countable)}, the "
-                    f"number of layers with weights. Received: {number}"
+                    f"model.cnn.trainable: too many layers. Expected all, none or at most "
+                    f"{len(countable)}, the number of layers with weights. Received: {number}"
                 )
             chosen = countable[-number:]
     trained = {id(layer) for layer in chosen}
@@ -106,61 +103,48 @@ def set_trainable(layers: Iterable[keras.Layer], trainable: Trainable) -> None:
         layer.trainable = id(layer) in trained
 
 
-def _check_application(name: str) -> None:
-    names = [key for key, value in vars(keras.applications).items() if inspect.isfunction(value)]
-    if name in names:
-        return
-    close = difflib.get_close_matches(name, ["small_cnn", *names], n=3, cutoff=0.4)
-    hint = f". Did you mean {' or '.join(close)}?" if close else ""
-    raise PipelineError(
-        "model.cnn.backbone: expected small_cnn or an image model of keras.applications "
-        f"(keras.io/api/applications). Received: {name}{hint}"
-    )
-
-
 def _application(cnn: CnnSection, frame_shape: FrameShape) -> keras.Model:
     """Return the image model up to its last feature map, with the same layers for all weights."""
-    build: Any = getattr(keras.applications, cnn.backbone)
+    name = cnn.backbone
+    names = [key for key, value in vars(keras.applications).items() if inspect.isfunction(value)]
+    if name not in names:
+        close = difflib.get_close_matches(name, ["small_cnn", *names], n=3, cutoff=0.4)
+        hint = f". Did you mean {' or '.join(close)}?" if close else ""
+        raise PipelineError(
+            "model.cnn.backbone: unknown model. Expected small_cnn or an image model of "
+            f"keras.applications (keras.io/api/applications). Received: {name}{hint}"
+        )
+    build: Any = getattr(keras.applications, name)
     try:
         model = build(include_top=False, weights=None, input_shape=frame_shape)
-    except ValueError as error:  # its first clause says what is too small
+    except ValueError as error:
         height, width, _ = frame_shape
+        minimum = str(error).split(";")[0]  # "Input size must be at least 32x32; Received: ..."
         raise PipelineError(
-            f"decode.width, decode.height: {cnn.backbone} needs larger frames "
-            f"({str(error).split(';')[0]}). Received: {width} x {height}"
+            f"decode.width, decode.height: {name} needs larger frames. Expected: {minimum}. "
+            f"Received: {width} x {height}"
         ) from None
-    if cnn.weights == "imagenet":
-        with _download_errors(cnn.backbone):
-            return build(include_top=False, weights="imagenet", input_shape=frame_shape)
-    return _scale_again(model) if cnn.backbone in _SCALED_TWICE else model
-
-
-@contextmanager
-def _download_errors(name: str) -> Iterator[None]:
-    """Turn a failed download of weights into a PipelineError.
-
-    Keras raises a bare Exception from an OSError for a failed connection, and a ValueError for
-    an incomplete or wrong file.
-    """
+    if cnn.weights != "imagenet":
+        return _scale_again(model) if name in _SCALED_TWICE else model
     try:
-        yield
+        return build(include_top=False, weights="imagenet", input_shape=frame_shape)
     except Exception as error:
+        # A failed connection is a bare Exception that Keras raises from an OSError. An incomplete
+        # or wrong file is a ValueError.
         causes = (error, error.__context__)
-        if not isinstance(error, ValueError) and not any(
-            isinstance(one, OSError) for one in causes
-        ):
+        if not any(isinstance(cause, OSError | ValueError) for cause in causes):
             raise
         raise PipelineError(
-            f"model.cnn.weights: expected the imagenet weights of {name}, which cannot be "
-            f"downloaded ({error}). Name a file of weights, or use none. Received: imagenet"
+            f"model.cnn.weights: the weights of {name} cannot be downloaded ({error}). "
+            "Received: imagenet. Name a file of weights, or use none"
         ) from None
 
 
 def _scale_again(model: keras.Model) -> keras.Model:
-    """Add the layer that Keras adds after the normalisation for ImageNet's weights.
+    """Add the second scaling layer that Keras adds after the normalisation for imagenet weights.
 
-    Most files of weights were trained with it. Without it the same weights see other numbers:
-    github.com/tensorflow/tensorflow/issues/49930 and keras/src/applications/efficientnet.py.
+    Published weights were trained with this layer. Sources:
+    github.com/tensorflow/tensorflow/issues/49930, keras/src/applications/efficientnet.py.
     """
     scales = [1 / math.sqrt(deviation) for deviation in _IMAGENET_DEVIATION]
 
@@ -177,8 +161,8 @@ def _load_weights(encoder: keras.Sequential, path: Path) -> None:
     """Load a file of weights, or the weights of the CNN of a saved model."""
     if not path.is_file():
         raise PipelineError(
-            "model.cnn.weights: expected none, imagenet or the path of a file. No such file: "
-            f"{path}"
+            "model.cnn.weights: no such file. Expected none, imagenet or the path of a file. "
+            f"Received: {path}"
         )
     logger.info("model.cnn.weights: %s, SHA-256 %s", path, sha256_of_file(path))
     models = [layer for layer in encoder.layers if isinstance(layer, keras.Model)]
@@ -191,25 +175,28 @@ def _load_weights(encoder: keras.Sequential, path: Path) -> None:
     except (KeyError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PipelineError(
-            f"model.cnn.weights: expected weights that fit the layers of {encoder.name}. "
-            f"Received: {path} ({reason})"
+            f"model.cnn.weights: the weights do not fit ({reason}). Expected weights of the same "
+            f"layers as model.cnn.backbone {encoder.name}. Received: {path}"
         ) from None
 
 
 def _copy_weights(source: list[keras.Layer], target: list[keras.Layer]) -> None:
     """Copy the weights of layers with the same names.
 
-    Keras numbers unnamed layers from model to model (conv2d_93, conv2d_94): there only the order
-    of the numbers counts.
+    Keras numbers unnamed layers across models (conv2d_93, conv2d_94), so numbers are compared by
+    their order only.
     """
     source_layers = _by_name(source)
     for name, layers in _by_name(target).items():
-        for layer, other in zip(layers, source_layers[name], strict=True):
+        others = source_layers.get(name, [])
+        if len(others) != len(layers):
+            raise ValueError(f"{len(others)} layers are named {name}, expected {len(layers)}")
+        for layer, other in zip(layers, others, strict=True):
             layer.set_weights(other.get_weights())
 
 
 def _by_name(layers: list[keras.Layer]) -> dict[str, list[keras.Layer]]:
-    """Group layers that have weights by name without its number, in the order of the numbers."""
+    """Group layers that have weights by name without number, ordered by number."""
     numbered: dict[str, list[tuple[int, keras.Layer]]] = {}
     for layer in layers:
         if layer.weights:

@@ -1,4 +1,4 @@
-"""Which parts of a clip decide an output: Grad-CAM over places, attention over frames."""
+"""Explanations of an output: Grad-CAM heatmaps of frames, and attention weights."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,21 +20,20 @@ _BATCH_SIZE = 8
 def grad_cam(
     model: keras.Model, clips: Sequence[Clip], outputs: Sequence[int]
 ) -> NDArray[np.float32] | None:
-    """Return how much each place of each frame raises an output unit.
+    """Return Grad-CAM heatmaps of an output unit for every frame.
 
     The output unit y, before its activation, is differentiated with respect to the last feature
-    map A [T, h, w, K] of the CNN. The K maps of a frame are weighted by the mean of dy/dA over
-    places and summed; negative sums become 0. Each clip is divided by its own maximum, so its
-    frames can be compared with each other. Source: Selvaraju et al., Grad-CAM, 2017,
-    arXiv 1610.02391, applied to every frame of a clip.
+    map A [T, h, w, K] of the CNN. The K channels of a frame are weighted by the mean of dy/dA
+    over h and w and summed; negative sums become 0. Each clip is divided by its maximum, so its
+    frames are comparable. Source: Selvaraju et al., Grad-CAM, 2017, arXiv 1610.02391.
 
     Args:
         clips: N clips.
-        outputs: N indices of output units, such as classes, one a clip.
+        outputs: index of the output unit of each clip, such as a class.
 
     Returns:
-        float32 [N, T, h, w], 0 to 1; 0 in padding and in a clip where nothing raises the output.
-        None if the map is a single place (1 x 1), which cannot show where.
+        float32 [N, T, h, w], 0 to 1; 0 in padding, and in a clip without positive sums. None if
+        the feature map has a single position (1 x 1).
 
     Raises:
         PipelineError: a clip has no real frame.
@@ -51,44 +50,41 @@ def grad_cam(
             return None
         with tf.GradientTape() as tape:
             tape.watch(maps)
-            # A copy has no implicit mask; Keras would warn that it is not used.
+            # The identity drops the implicit mask, of which Keras would warn.
             features = tf.identity(to_features(maps, mask))
             scores = head({"features": features, "mask": mask})
             scores = tf.reshape(scores, (len(scores), -1))
             explained = tf.gather(scores, tf.constant(outputs[rows]), axis=1, batch_dims=1)
-        heatmaps.append(_heatmap(maps, tape.gradient(explained, maps)))
+        gradients = tf.cast(tape.gradient(explained, maps), tf.float32)
+        weights = tf.reduce_mean(gradients, axis=(2, 3), keepdims=True)
+        heatmap = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1))
+        maximum = tf.reduce_max(heatmap, axis=(1, 2, 3), keepdims=True)
+        heatmaps.append(np.asarray(tf.math.divide_no_nan(heatmap, maximum)))
     return np.concatenate(heatmaps)
 
 
 def has_attention(model: keras.Model) -> bool:
-    """Whether ``model.temporal.summary`` of the model is ``attention``."""
+    """Return whether ``model.temporal.summary`` of the model is ``attention``."""
     return ATTENTION_LAYER in [layer.name for layer in model.layers]
 
 
 def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:
-    """Return float64 [N, T]: the attention weight of each frame.
+    """Return the attention weight of each frame.
 
-    The weights of a clip sum to 1; those of padding are 0.
+    Returns:
+        float64 [N, T]; each row sums to 1, padding has weight 0.
 
     Raises:
         PipelineError: the model has no attention, or a clip has no real frame.
     """
     if not has_attention(model):
         raise PipelineError(
-            "Expected a model with model.temporal.summary: attention. Received: a model without "
-            f"the layer {ATTENTION_LAYER}"
+            "model.temporal.summary: the model has no attention weights. Expected a model that was "
+            f"trained with attention. Received: a model without the layer {ATTENTION_LAYER}"
         )
     weights = keras.Model(model.input, model.get_layer(ATTENTION_LAYER).output)
     inputs = clip_inputs(clips)
     return np.asarray(weights.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
-
-
-def _heatmap(maps: tf.Tensor, gradients: tf.Tensor) -> NDArray[np.float32]:
-    maps, gradients = (tf.cast(part, tf.float32) for part in (maps, gradients))
-    weights = tf.reduce_mean(gradients, axis=(2, 3), keepdims=True)
-    heatmap = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1))
-    maximum = tf.reduce_max(heatmap, axis=(1, 2, 3), keepdims=True)
-    return np.asarray(tf.math.divide_no_nan(heatmap, maximum))
 
 
 def _split_at_maps(
@@ -97,8 +93,8 @@ def _split_at_maps(
     """Split the CNN of a model at its last feature map.
 
     Returns:
-        A model from the inputs to the maps [B, T, h, w, K], and a function from maps and
-        mask to the frame features.
+        A model from the inputs to the feature maps [B, T, h, w, K], and a function from feature
+        maps and mask to frame features.
     """
     last = model.get_layer(FEATURES_LAYER)
     if len(last.output.shape) == 5:  # no pooling: the features are the maps

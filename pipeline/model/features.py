@@ -1,13 +1,13 @@
-"""Frame features of a frozen CNN: computed once, kept on disk.
+"""A cache of the frame features of a frozen CNN on disk.
 
 ::
 
     data/features/<CNN>/<shard>.npy      float [n, T, ...], zeros for padding
-    data/features/<CNN>/<shard>.sha256   of that file, to notice damage
+    data/features/<CNN>/<shard>.sha256   SHA-256 of that file
 
 Both names are digests: of the layers and weights of the CNN, and of the frames and masks of a
-shard. Another CNN or other clips have other names, so no outdated file is read, and one more video
-costs the features of one shard. The folder may be deleted at any time.
+shard. So no outdated file is read, and one more video costs the features of one shard. The folder
+may be deleted at any time.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ _BATCH_SIZE = 8
 
 
 class FeatureArrays:
-    """The frame features of the clips of one split, in place of their frames.
+    """Frame features of the clips of one split, with the interface of their frames.
 
     Attributes:
-        input_name: name of the input of ``clip_head`` that takes the features.
-        names, targets: as those of the clips.
+        input_name: name of the input of ``clip_head`` for the features.
+        names, targets: names and targets of the clips.
     """
 
     input_name = "features"
@@ -50,22 +50,22 @@ class FeatureArrays:
         return len(self._clips)
 
     def frames(self, index: int) -> NDArray[np.floating]:
-        """Return float [T, ...], zeros where the mask is False."""
+        """Return the frame features float [T, ...] of one clip, zeros for padding."""
         shard, row = self._clips.position(index)
         features: NDArray[np.floating] = self._by_shard[shard][row]
         return features
 
     def mask(self, index: int) -> NDArray[np.bool_]:
-        """Return bool [T], True for a real frame."""
+        """Return the mask bool [T] of one clip, True for a real frame."""
         return self._clips.mask(index)
 
 
 def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> FeatureArrays:
-    """Return the frame features of ``clips``; compute those that ``folder`` does not have.
+    """Return the frame features of ``clips``; compute those that are not in the cache.
 
     Args:
-        model: a model whose CNN is frozen.
-        folder: of the cache, such as data/features.
+        model: a model with a frozen CNN.
+        folder: folder of the cache, such as data/features.
     """
     encoder = clip_encoder(model)
     encoder_folder = folder / encoder_digest(encoder)
@@ -79,8 +79,8 @@ def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> Feat
 
 
 def encoder_digest(encoder: keras.Model) -> str:
-    """Return the SHA-256 of the layers of ``encoder`` and of their weights."""
-    # Keras numbers unnamed layers from model to model: number them by their position instead.
+    """Return the SHA-256 of the layers and weights of ``encoder``."""
+    # Keras numbers unnamed layers across models. Replace these names by the position of the layer.
     numbers: dict[str, int] = {}
     for layer in encoder._flatten_layers():
         numbers.setdefault(layer.name, len(numbers) + 1)
@@ -101,7 +101,7 @@ def encoder_digest(encoder: keras.Model) -> str:
 
 
 def _write(path: Path, encoder: keras.Model, shard: Shard) -> None:
-    """Compute the features of a shard a few clips at a time, whatever its size."""
+    """Write the features of a shard, computed in batches: a shard may exceed the memory."""
     n_clips = len(shard.mask)
     with replacing_file(path) as temporary:
         features: np.memmap[Any, np.dtype[np.floating]] | None = None
@@ -109,14 +109,14 @@ def _write(path: Path, encoder: keras.Model, shard: Shard) -> None:
             rows = slice(start, start + _BATCH_SIZE)
             batch = {"frames": shard.frames[rows], "mask": shard.mask[rows]}
             part = np.asarray(encoder.predict_on_batch(batch))
-            if part.dtype.kind != "f":  # bfloat16, which NumPy's files do not know
+            if part.dtype.kind != "f":  # bfloat16, which .npy files do not support
                 part = part.astype(np.float32)
             if features is None:
                 features = np.lib.format.open_memmap(
                     temporary, "w+", part.dtype, (n_clips, *part.shape[1:])
                 )
             features[rows] = part
-        assert features is not None, "a shard has a clip"
+        assert features is not None, "a shard has at least one clip"
         features.flush()
         digest = sha256_of_file(temporary)
     with replacing_file(path.with_suffix(".sha256")) as temporary:
@@ -129,5 +129,5 @@ def _is_intact(path: Path) -> bool:
         return False
     is_intact = digest.read_text(encoding="ascii", errors="replace").strip() == sha256_of_file(path)
     if not is_intact:
-        logger.warning("%s: the file is damaged. Its features are computed again.", path)
+        logger.warning("%s: the file is damaged. Computing its features again.", path)
     return is_intact

@@ -1,4 +1,4 @@
-"""Fit a model so that the same seed gives the same weights, bit for bit."""
+"""Fit a model reproducibly: the same seed gives the same weights, bit for bit."""
 
 import logging
 import math
@@ -12,28 +12,28 @@ import keras
 import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
-from pipeline.clips.batches import evaluation_batches, training_batches
+from pipeline.clips.batches import Augment, evaluation_batches, training_batches
 from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.backbones import set_trainable
 from pipeline.model.features import FeatureArrays, cached_features
 from pipeline.model.network import clip_head, cnn_layers, is_frozen
 from pipeline.model.optimization import BestEpoch, build_optimizer, rate_callbacks
 from pipeline.model.prediction import predict_arrays, refuse_empty_clips
-from pipeline.model.settings import AugmentationSection, TrainSection
+from pipeline.model.settings import TrainSection
 from pipeline.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
-_NO_AUGMENTATION = AugmentationSection(shift=0, brightness=0, contrast=0)
+_Clips = ClipArrays | FeatureArrays
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """The course of a training.
+    """The history of a training.
 
     Attributes:
-        history: one row an epoch: ``epoch`` (from 1), ``loss``, metrics, ``val_loss``, ...
-        best_epoch: the epoch whose weights the model has now, from 1.
+        history: one row for each epoch: ``epoch`` (from 1), ``loss``, metrics, ``val_loss``, ...
+        best_epoch: epoch of the final weights, from 1.
     """
 
     history: list[dict[str, float]]
@@ -41,9 +41,10 @@ class FitResult:
 
 
 def make_deterministic(seed: int, threads: int) -> None:
-    """Make TensorFlow deterministic. Call it once in a process, before any computation.
+    """Make TensorFlow deterministic.
 
-    The number of threads decides the order in which floats are summed, so it is fixed too.
+    Call it once in a process, before any computation. The number of threads is fixed because it
+    determines the order in which floats are summed.
     """
     keras.utils.set_random_seed(seed)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -61,7 +62,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     features_folder: Path | None = None,
 ) -> FitResult:
-    """Fit ``model`` in place; it ends with the weights of the epoch with the lowest val_loss.
+    """Fit ``model`` in place, and keep the weights of the epoch with the lowest ``val_loss``.
 
     Args:
         features_folder: cache of the frame features of a frozen CNN. While the CNN is frozen,
@@ -73,41 +74,41 @@ def fit(
     """
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
-    whole = _Fitted(model, train, val, section.augmentation)
+    augment = None
+    if section.augmentation.changes_clips:
+        augment = clip_augmenter(section.augmentation, task)
     phases = _Phases(model, task, section, callbacks)
 
-    def frozen() -> _Fitted:
+    def run_frozen(until_epoch: int) -> None:
+        """Run a phase with a frozen CNN."""
         if features_folder is None or not section.cache_features:
-            return whole
-        if section.augmentation.changes_clips:
+            phases.run(model, train, val, section.learning_rate, until_epoch, augment)
+            return
+        if augment is not None:
             logger.warning(
                 "train.augmentation does not apply while the CNN is frozen: its features are "
-                "computed once, from unchanged clips. train.cache_features: false augments, and "
-                "runs the CNN in every epoch."
+                "computed once, without augmentation. To augment, set train.cache_features to "
+                "false; each epoch then runs the CNN."
             )
         train_features = cached_features(model, train, features_folder)
         val_features = cached_features(model, val, features_folder)
-        return _Fitted(clip_head(model), train_features, val_features, _NO_AUGMENTATION)
+        head = clip_head(model)
+        phases.run(head, train_features, val_features, section.learning_rate, until_epoch)
 
-    head_epochs = section.fine_tuning.head_epochs
-    if head_epochs > 0:
-        with _not_training(cnn_layers(model)):
-            phases.run(frozen(), section.learning_rate, until_epoch=head_epochs)
-        phases.run(whole, section.fine_tuning.learning_rate, until_epoch=section.epochs)
+    tuning = section.fine_tuning
+    if tuning.head_epochs > 0:
+        with _frozen(cnn_layers(model)):
+            run_frozen(tuning.head_epochs)
+        phases.run(model, train, val, tuning.learning_rate, section.epochs, augment)
+    elif is_frozen(model):
+        run_frozen(section.epochs)
     else:
-        fitted = frozen() if is_frozen(model) else whole
-        phases.run(fitted, section.learning_rate, until_epoch=section.epochs)
+        phases.run(model, train, val, section.learning_rate, section.epochs, augment)
     return FitResult(history=phases.history, best_epoch=phases.best.best_epoch + 1)
 
 
 def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
-    """Fit on the validation clips what ``task`` fits after training.
-
-    Args:
-        model: a fitted model; its calibration changes in place.
-
-    Returns:
-        The calibrated task.
+    """Calibrate ``model`` in place on the validation clips, and return the calibrated task.
 
     Raises:
         PipelineError: a clip has no real frame.
@@ -118,18 +119,8 @@ def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
     return task.calibrate(model, outputs, targets, val.video_numbers())
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """The model and data of a phase: all layers on clips, or those after the CNN on features."""
-
-    model: keras.Model
-    train: ClipArrays | FeatureArrays
-    val: ClipArrays | FeatureArrays
-    augmentation: AugmentationSection
-
-
 @contextmanager
-def _not_training(layers: Sequence[keras.Layer]) -> Iterator[None]:
+def _frozen(layers: Sequence[keras.Layer]) -> Iterator[None]:
     """Freeze ``layers`` inside the block."""
     trainable_before = [layer.trainable for layer in layers]
     set_trainable(layers, "none")
@@ -141,7 +132,7 @@ def _not_training(layers: Sequence[keras.Layer]) -> Iterator[None]:
 
 
 class _Phases:
-    """The phases of one training: history and best epoch over all of them."""
+    """The phases of one training, with their common history and best epoch."""
 
     def __init__(
         self,
@@ -155,12 +146,20 @@ class _Phases:
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
 
-    def run(self, fitted: _Fitted, learning_rate: float, *, until_epoch: int) -> None:
-        """Fit the trainable layers, from the best weights so far, with a new optimizer."""
+    def run(
+        self,
+        model: keras.Model,
+        train: _Clips,
+        val: _Clips,
+        learning_rate: float,
+        until_epoch: int,
+        augment: Augment | None = None,
+    ) -> None:
+        """Fit ``model``, or its head on features, with a new optimizer."""
         section, task = self._section, self._task
         first_epoch = len(self.history)  # from 0
-        targets = task.encode(fitted.train.targets)
-        fitted.model.compile(
+        targets = task.encode(train.targets)
+        model.compile(
             optimizer=build_optimizer(
                 section,
                 learning_rate=learning_rate,
@@ -170,17 +169,16 @@ class _Phases:
             loss=task.loss(label_smoothing=section.label_smoothing),
             metrics=task.metrics(),
         )
-        augments = fitted.augmentation.changes_clips
-        metrics = fitted.model.fit(
+        metrics = model.fit(
             training_batches(
-                fitted.train,
+                train,
                 targets,
                 batch_size=section.batch_size,
                 seed=section.seed + first_epoch,  # another order in each phase
-                augment=clip_augmenter(fitted.augmentation, task) if augments else None,
+                augment=augment,
             ),
             validation_data=evaluation_batches(
-                fitted.val, task.encode(fitted.val.targets), batch_size=section.batch_size
+                val, task.encode(val.targets), batch_size=section.batch_size
             ),
             initial_epoch=first_epoch,
             epochs=until_epoch,
@@ -189,9 +187,9 @@ class _Phases:
             ),
             callbacks=[self.best, *rate_callbacks(section), *self._callbacks],
             shuffle=False,  # training_batches shuffles
-            verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or a line an epoch
+            verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or one line for each epoch
         ).history
-        # The next phase may fit other layers of the model, so keep the weights of all.
+        # The next phase may fit other layers, so keep the weights of all layers.
         self.best.best_weights = self._model.get_weights()
         self.history += [
             {"epoch": first_epoch + number, **dict(zip(metrics, map(float, values), strict=True))}

@@ -1,4 +1,4 @@
-"""Layers of the models besides Keras's own. A mask is an argument, because Keras loses its own.
+"""Keras layers of this project, with the mask as an explicit argument.
 
 Convolution, pooling and reshape layers of Keras drop the implicit mask, so every layer that mixes
 time steps is called with ``mask=``.
@@ -19,7 +19,7 @@ _NO_WEIGHT = -1e9  # a score that the softmax turns into exactly 0
 
 
 class ExplicitMaskLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """A layer that takes the mask of its inputs as an argument and passes no mask on."""
+    """Take the mask of the inputs as an argument, and pass no implicit mask on."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -30,15 +30,15 @@ class ExplicitMaskLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has 
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
-class FrameDifferences(ExplicitMaskLayer):
-    """Turn each frame into its difference from the previous frame.
+class FrameDifferences(keras.layers.Layer):  # type: ignore[misc]
+    """Replace each frame by its difference from the previous frame.
 
-    A difference d of two pixels, -255 to 255, becomes 127.5 + d / 2: a picture again, grey where
-    nothing moves, and everywhere in the first frame. Clips are padded on the right only, so a
-    real frame is compared with a real frame.
+    A difference d of two pixels, -255 to 255, becomes the pixel 127.5 + d / 2. The result is grey
+    where nothing moves, and everywhere in the first frame. It needs no mask: clips are padded on
+    the right only, so the frame before a real frame is real.
 
     Args:
-        keep_frames: return the frames too, as channels before their differences.
+        keep_frames: also return the frames, as channels before their differences.
 
     Call arguments:
         inputs: [B, T, H, W, C], 0 to 255, of any dtype.
@@ -51,11 +51,7 @@ class FrameDifferences(ExplicitMaskLayer):
         super().__init__(**{"dtype": "float32", **kwargs})  # half precision rounds pixels
         self.keep_frames = keep_frames
 
-    def call(
-        self,
-        inputs: keras.KerasTensor,
-        mask: keras.KerasTensor | None = None,  # noqa: ARG002
-    ) -> keras.KerasTensor:
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         frames = keras.ops.cast(inputs, "float32")
         previous = keras.ops.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
         differences = _MIDDLE_GREY + (frames - previous) / 2
@@ -64,10 +60,8 @@ class FrameDifferences(ExplicitMaskLayer):
         return keras.ops.concatenate([frames, differences], axis=-1)
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
-        channels = input_shape[-1]
-        if self.keep_frames and channels is not None:
-            channels *= 2
-        return (*input_shape[:-1], channels)
+        *shape, channels = input_shape
+        return (*shape, 2 * channels if self.keep_frames and channels else channels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "keep_frames": self.keep_frames}
@@ -77,14 +71,17 @@ class FrameDifferences(ExplicitMaskLayer):
 class ApplicationPixels(keras.layers.Layer):  # type: ignore[misc]
     """Scale pixels as an image model of keras.applications expects them.
 
-    This is ``preprocess_input`` of the module of the model: scaled to -1 to 1, or centred and in
-    BGR order, or unchanged where the model contains the scaling.
+    It calls ``preprocess_input`` of the model's module, which scales to -1 to 1, or centres and
+    converts to BGR, or changes nothing because the model contains the scaling.
 
     Args:
         application: name in keras.applications, such as MobileNetV2.
 
     Call arguments:
         inputs: [..., 3], RGB, 0 to 255, of any dtype.
+
+    Returns:
+        [..., 3] in the compute dtype.
     """
 
     def __init__(self, application: str, **kwargs: Any) -> None:
@@ -107,17 +104,15 @@ class ApplicationPixels(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="pipeline")
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Keras's BatchNormalization of [N, H, W, C] in one TensorFlow operation while training.
+    """Normalise [N, H, W, C] in one TensorFlow operation while training.
 
-    Keras composes it of elementwise operations, each of which writes a tensor of full size.
+    Keras uses several elementwise operations, each of which writes a tensor of full size.
     Outputs, gradients and statistics are the same except for rounding; inference is Keras's own.
     """
 
-    def call(
-        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        if not (training and self.trainable) or mask is not None:
-            return super().call(inputs, training=training, mask=mask)
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not (training and self.trainable):
+            return super().call(inputs, training=training)
         outputs, mean, sample_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=tf.cast(inputs, tf.float32),
             scale=tf.cast(self.gamma, tf.float32),
@@ -139,20 +134,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 class ZeroPaddedSteps(ExplicitMaskLayer):
     """Set padded time steps to zero.
 
-    A convolution over time then sees zeros after the end of a clip, as at the end of a clip
-    without padding.
+    A convolution over time then reads zeros after the last real step, as it does at the end of a
+    clip without padding.
 
     Call arguments:
-        inputs: [B, T, ...].
-        mask: bool [B, T], True for a real step; None when all are real.
+        inputs: [B, T, F].
+        mask: bool [B, T], True for a real step.
+
+    Returns:
+        [B, T, F].
     """
 
-    def call(
-        self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None = None
-    ) -> keras.KerasTensor:
-        if mask is None:
-            return inputs
-        return keras.ops.where(_broadcastable(mask, inputs), inputs, keras.ops.zeros_like(inputs))
+    def call(self, inputs: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.ops.where(mask[..., None], inputs, keras.ops.zeros_like(inputs))
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
         return input_shape
@@ -166,22 +160,18 @@ class MaskedMaxPooling1D(ExplicitMaskLayer):
 
     Call arguments:
         inputs: [B, T, F].
-        mask: bool [B, T], True for a real step, at least one a row; None when all are real.
+        mask: bool [B, T], True for a real step, at least one a row.
 
     Returns:
         [B, F].
     """
 
-    def call(
-        self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None = None
-    ) -> keras.KerasTensor:
-        if mask is not None:
-            lowest = keras.ops.full_like(inputs, float("-inf"))
-            inputs = keras.ops.where(_broadcastable(mask, inputs), inputs, lowest)
-        return keras.ops.max(inputs, axis=1)
+    def call(self, inputs: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+        lowest = keras.ops.full_like(inputs, float("-inf"))
+        return keras.ops.max(keras.ops.where(mask[..., None], inputs, lowest), axis=1)
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
-        return (input_shape[0], *input_shape[2:])
+        return (input_shape[0], input_shape[2])
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
@@ -190,30 +180,25 @@ class LastRealStep(ExplicitMaskLayer):
 
     Call arguments:
         inputs: [B, T, F].
-        mask: bool [B, T], True for a real step, right-padded, at least one a row; None when all
-            are real.
+        mask: bool [B, T], True for a real step, right-padded, at least one a row.
 
     Returns:
         [B, F].
     """
 
-    def call(
-        self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None = None
-    ) -> keras.KerasTensor:
-        if mask is None:
-            return inputs[:, -1]
+    def call(self, inputs: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         last = keras.ops.sum(keras.ops.cast(mask, "int32"), axis=1) - 1
         return keras.ops.squeeze(
             keras.ops.take_along_axis(inputs, last[:, None, None], axis=1), axis=1
         )
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
-        return (input_shape[0], *input_shape[2:])
+        return (input_shape[0], input_shape[2])
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
 class AttentionWeights(ExplicitMaskLayer):
-    """Weigh the time steps of a clip by additive attention: softmax(v . tanh(W x + b)).
+    """Compute additive attention over the time steps of a clip: softmax(v . tanh(W x + b)).
 
     Source: Bahdanau et al., 2015, arXiv 1409.0473, without a query, as in Yang et al.,
     Hierarchical Attention Networks, 2016.
@@ -223,7 +208,7 @@ class AttentionWeights(ExplicitMaskLayer):
 
     Call arguments:
         inputs: [B, T, F].
-        mask: bool [B, T], True for a real step, at least one a row; None when all are real.
+        mask: bool [B, T], True for a real step, at least one a row.
 
     Returns:
         [B, T], at least 0, exactly 0 where the mask is False; each row sums to 1.
@@ -232,7 +217,7 @@ class AttentionWeights(ExplicitMaskLayer):
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
-        policy = self.dtype_policy  # of the saved model; the global policy may be another
+        policy = self.dtype_policy  # of the saved model; the global policy may differ
         self.hidden = keras.layers.Dense(units, activation="tanh", dtype=policy, name="hidden")
         self.score = keras.layers.Dense(1, use_bias=False, dtype=policy, name="score")
 
@@ -240,13 +225,10 @@ class AttentionWeights(ExplicitMaskLayer):
         self.hidden.build(input_shape)
         self.score.build((*input_shape[:-1], self.units))
 
-    def call(
-        self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None = None
-    ) -> keras.KerasTensor:
+    def call(self, inputs: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         scores = keras.ops.squeeze(self.score(self.hidden(inputs)), -1)
         scores = keras.ops.cast(scores, "float32")  # half precision cannot hold _NO_WEIGHT
-        if mask is not None:
-            scores = keras.ops.where(mask, scores, _NO_WEIGHT)
+        scores = keras.ops.where(mask, scores, _NO_WEIGHT)
         return keras.ops.cast(keras.ops.softmax(scores, axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
@@ -254,10 +236,3 @@ class AttentionWeights(ExplicitMaskLayer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
-
-
-def _broadcastable(mask: keras.KerasTensor, steps: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the mask [B, T] with as many axes as ``steps`` [B, T, ...]."""
-    for _ in range(len(steps.shape) - 2):
-        mask = keras.ops.expand_dims(mask, -1)
-    return mask

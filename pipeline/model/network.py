@@ -1,18 +1,12 @@
-"""The model: the CNN on each frame, layers over time, the head of the task.
+"""Build a model, and split it at the frame features into a clip encoder and a clip head."""
 
-The model can be cut at the frame features into two models that share its layers: a clip encoder
-and a clip head.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.layers import FrameDifferences
-from pipeline.model.settings import FrameShape, ModelSection, Precision, warn_of_unusual_settings
+from pipeline.model.settings import FrameShape, ModelSection, Precision, log_config_warnings
 from pipeline.model.temporal import clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, inner_layers, over_frames
 from pipeline.tasks.task import ClipFeatures, Task
@@ -25,22 +19,25 @@ def build_model(
     frame_shape: FrameShape,
     precision: Precision = "float32",
 ) -> keras.Model:
-    """Build the untrained model. It takes clips of any length T.
+    """Build the untrained model, for clips of any length T.
 
     Inputs: ``frames`` uint8 [B, T, H, W, C], pixels as stored; ``mask`` bool [B, T], True for a
-    real frame, right-padded, at least one in a clip. Output: ``task.head``, float32 [B, ...].
+    real frame, right-padded, at least one a row. Output: ``task.head``, float32 [B, ...].
 
     Args:
-        precision: of the computation; a mixed one keeps the weights in float32.
+        precision: dtype of the computation; weights are float32.
 
     Raises:
-        PipelineError: the CNN cannot be built, its weights cannot be loaded, or it needs larger
-            frames.
+        PipelineError: as ``frame_encoder``.
     """
-    warn_of_unusual_settings(model)
-    with _dtype_policy(precision):
+    log_config_warnings(model)
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)  # models of keras.applications take no argument
+    try:
         inputs, features = _body(model, frame_shape)
         return keras.Model(inputs, task.head(features), name="cnn_lstm")
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def check_model(model: ModelSection, *, frame_shape: FrameShape) -> None:
@@ -52,20 +49,21 @@ def check_model(model: ModelSection, *, frame_shape: FrameShape) -> None:
 
 
 def clip_encoder(model: keras.Model) -> keras.Model:
-    """Return the first part of a model: from its inputs to the frame features.
+    """Return the model from the inputs of ``model`` to its frame features [B, T, ...].
 
     The layers are those of ``model``, not copies.
     """
-    return keras.Model(model.input, _frame_features(model), name="clip_encoder")
+    features = model.get_layer(FEATURES_LAYER).output
+    return keras.Model(model.input, features, name="clip_encoder")
 
 
 def clip_head(model: keras.Model) -> keras.Model:
-    """Return the second part of a model: from ``features`` and ``mask`` to its outputs.
+    """Return the model from ``features`` and ``mask`` to the outputs of ``model``.
 
     ``features`` is the output of ``clip_encoder``. The layers are those of ``model``, not copies:
-    training one trains the other.
+    training the head trains the model.
     """
-    frame_features = _frame_features(model)
+    frame_features = model.get_layer(FEATURES_LAYER).output
     features = keras.Input(frame_features.shape[1:], dtype=frame_features.dtype, name="features")
     inputs = {
         name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
@@ -81,20 +79,20 @@ def clip_head(model: keras.Model) -> keras.Model:
 
 
 def cnn_layers(model: keras.Model) -> list[keras.Layer]:
-    """Return the layers of the CNN of a model, in order."""
+    """Return the layers of the CNN, in order, without input layers."""
     layers = inner_layers(clip_encoder(model))
     return [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
 def is_frozen(model: keras.Model) -> bool:
-    """Whether no weight of the CNN of a model trains."""
+    """Return whether the CNN has no trainable weight."""
     return not any(layer.trainable_weights for layer in cnn_layers(model))
 
 
 def _body(
     model: ModelSection, frame_shape: FrameShape
 ) -> tuple[dict[str, keras.KerasTensor], ClipFeatures]:
-    """Return the inputs and the features that the head reads."""
+    """Build all layers but the head; return the inputs and the features for the head."""
     frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
     mask = keras.Input((None,), dtype="bool", name="mask")
     pixels = frames
@@ -103,18 +101,3 @@ def _body(
     encoder = frame_encoder(model.cnn, frame_shape=pixels.shape[2:], dtype=pixels.dtype)
     features = over_frames(encoder, pixels, mask, wrap=model.cnn.wrap)
     return {"frames": frames, "mask": mask}, clip_features(model, features, mask)
-
-
-def _frame_features(model: keras.Model) -> keras.KerasTensor:
-    return model.get_layer(FEATURES_LAYER).output
-
-
-@contextmanager
-def _dtype_policy(name: Precision) -> Iterator[None]:
-    """Build layers with this policy; models of keras.applications take it from no argument."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)

@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate over the steps, and the rule for the best epoch."""
+"""Optimizer, learning rate schedule, and best epoch."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 _CLIP_NORM = 1.0  # largest norm of the gradient of a weight
 _PLATEAU_FACTOR = 0.5
-_NOT_DECAYED = ["bias", "gamma", "beta"]  # in the names of weights: offsets and scales
+_NOT_DECAYED = ["bias", "gamma", "beta"]  # in the names of weights
 
 
 def build_optimizer(
@@ -24,9 +24,8 @@ def build_optimizer(
 
     Args:
         train: ``weight_decay``, ``schedule`` and ``warmup_epochs`` are used.
-        learning_rate: the highest one of the phase, after the warm-up.
-        epochs: of the phase.
-        steps_per_epoch: batches of an epoch.
+        learning_rate: the highest rate of the phase, after the warm-up.
+        epochs: epochs of the phase.
     """
     rate: float | WarmupThenDecay = learning_rate
     is_constant = train.schedule == "constant" and train.warmup_epochs == 0
@@ -45,7 +44,7 @@ def build_optimizer(
 
 
 def rate_callbacks(train: TrainSection) -> list[keras.callbacks.Callback]:
-    """Return the callback that logs the learning rate of each epoch, if it changes.
+    """Return the callback that adds the learning rate to the history, unless it is constant.
 
     With ``reduce_on_plateau`` the callback also halves the rate after a plateau: half of
     ``patience`` epochs, rounded down, without a lower validation loss.
@@ -61,9 +60,9 @@ def rate_callbacks(train: TrainSection) -> list[keras.callbacks.Callback]:
 
 
 class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A linear rise from 0 to the highest rate, then a half cosine down to 0 or a constant.
+    """Linear warm-up from 0 to the highest rate, then cosine decay to 0 or a constant rate.
 
-    Source of the decay, here without restarts: Loshchilov and Hutter, 2017, arXiv 1608.03983.
+    Source of the decay: Loshchilov and Hutter, 2017, arXiv 1608.03983, without restarts.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type:
         self.is_cosine = is_cosine
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Return the rate, float32, of a step counted from 0."""
+        """Return the learning rate, a float32 scalar, of a step counted from 0."""
         step = tf.cast(step, tf.float32)
         rising = (step + 1) / max(self.warmup_steps, 1)
         progress = tf.clip_by_value((step - self.warmup_steps) / max(self.decay_steps, 1), 0.0, 1.0)
@@ -92,13 +91,13 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type:
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
-    """Early stopping on the validation loss that remembers the best epoch of earlier phases.
+    """Early stopping on the validation loss that keeps the best epoch of all phases.
 
-    After a loss that is NaN or infinite the weights are useless. If an earlier epoch was good,
-    training stops and its weights are restored.
+    A loss that is NaN or infinite stops the training; the weights of the best earlier epoch are
+    restored.
 
     Raises:
-        PipelineError: the loss is NaN or infinite in the first epoch.
+        PipelineError: the loss is NaN or infinite and there is no earlier epoch.
     """
 
     def __init__(self, *, patience: int) -> None:
@@ -116,9 +115,8 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             super().on_epoch_end(epoch, logs)
             return
         message = (
-            f"Expected a finite loss. Received: {wrong[0]} {losses[wrong[0]]} in epoch "
-            f"{epoch + 1}. Lower train.learning_rate or, if train.precision is a mixed one, use "
-            "float32."
+            f"Epoch {epoch + 1}: the loss is not finite. Received: {wrong[0]} {losses[wrong[0]]}. "
+            "Lower train.learning_rate, or use train.precision float32."
         )
         if self.best_weights is None:
             raise PipelineError(message)
@@ -127,7 +125,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
 
 
 class _LogRate(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds the learning rate at the end of an epoch to its metrics, as ReduceLROnPlateau does."""
+    """Add the learning rate at the end of an epoch to its metrics, as ReduceLROnPlateau does."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if logs is not None:

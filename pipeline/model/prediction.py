@@ -1,4 +1,4 @@
-"""Outputs of a model for clips on disk (evaluation) and in memory (serving)."""
+"""Outputs of a model for clips on disk and in memory."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def predict_arrays(
         frame_order: reorders the real frames of every clip.
 
     Raises:
-        PipelineError: a clip has no real frame; the message has its name.
+        PipelineError: a clip has no real frame.
     """
     refuse_empty_clips(clips.masks(), clips.names)
     unused_targets = np.zeros(len(clips), np.int64)
@@ -52,7 +52,7 @@ def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float
 
 
 def clip_inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[np.bool_]]:
-    """Return the inputs of a model for clips in memory.
+    """Return ``frames`` uint8 [N, T, H, W, C] and ``mask`` bool [N, T] of clips in memory.
 
     Raises:
         PipelineError: a clip has no real frame.
@@ -63,28 +63,28 @@ def clip_inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[
 
 
 def refuse_empty_clips(masks: NDArray[np.bool_], names: Sequence[str]) -> None:
-    """Check that every clip has a real frame.
+    """Refuse clips without a real frame.
 
-    Without one, means over time are 0 / 0, and cuDNN's LSTM fails for the whole batch.
+    For such a clip, a mean over time is 0 / 0, and cuDNN's LSTM fails for the whole batch.
 
     Args:
         masks: bool [N, T], True for a real frame.
-        names: of the clips, for the message.
+        names: names of the clips, for the message.
 
     Raises:
-        PipelineError: names the clips without a real frame.
+        PipelineError: a clip has no real frame.
     """
     empty = [name for name, mask in zip(names, masks, strict=True) if not mask.any()]
     if empty:
         shown = ", ".join(empty[:_NAMES_SHOWN]) + (", ..." if len(empty) > _NAMES_SHOWN else "")
         raise PipelineError(
-            "Expected at least one real frame in every clip. Received clips of padding only: "
-            f"{shown}"
+            f"{shown}: no real frame. Expected at least one in every clip. Received: padding only. "
+            "Remove the clip, or extract it again"
         )
 
 
 def shuffled_order(seed: int) -> FrameOrder:
-    """Return an order that shuffles the frames of each clip, the same way in every call."""
+    """Return an order that shuffles the frames of each clip, equal in every call."""
 
     def order(clip: int, frames: int) -> NDArray[np.int64]:
         return np.random.default_rng([seed, clip]).permutation(frames)

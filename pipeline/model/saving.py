@@ -1,11 +1,11 @@
-"""A trained model on disk: a .keras file with the same bytes for the same weights, and metadata."""
+"""Save and load a trained model: a reproducible .keras file and its metadata."""
 
 import json
 import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import keras
 
@@ -19,41 +19,35 @@ from pipeline.common.files import (
     write_json,
 )
 
-# Importing them registers their layers with Keras, which load_model needs.
+# load_model needs these imports: they register layers with Keras.
 from pipeline.model import layers as _layers  # noqa: F401
 from pipeline.model import time_distributed as _time_distributed  # noqa: F401
 from pipeline.tasks import heads as _heads  # noqa: F401
 from pipeline.tasks.task import Task, task_from_json, task_to_json
 
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model needs besides its weights: models/model.json beside models/model.keras.
+    """Metadata of a model: models/model.json beside models/model.keras.
 
     Attributes:
-        task: with what it learnt from the training and validation splits.
-        preprocessing: how a video becomes the clips that the model takes.
+        task: the task, fitted on the training split and calibrated on the validation split.
+        preprocessing: settings that convert a video into clips.
     """
 
     task: Task
     preprocessing: Preprocessing
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of the file."""
-        return {
-            "task": task_to_json(self.task),
-            "preprocessing": self.preprocessing.to_json(),
-        }
-
     def write(self, path: Path) -> None:
         """Write the metadata as JSON."""
-        write_json(path, self.to_json())
+        preprocessing = self.preprocessing.to_json()
+        write_json(path, {"task": task_to_json(self.task), "preprocessing": preprocessing})
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a file of ``write``.
+        """Read a file that ``write`` wrote.
 
         Raises:
             PipelineError: the file is missing, or code with another FRAMES_VERSION wrote it.
@@ -70,9 +64,9 @@ class ModelMetadata:
 def save_model(model: keras.Model, path: Path) -> None:
     """Write ``model`` without its optimizer as a .keras file.
 
-    Keras writes the date and memory addresses into the file. They are removed, so that the same
-    weights give the same bytes: the SHA-256 of the file identifies a model, and DVC does not
-    rerun later stages after a training that gave the same weights.
+    Equal weights give equal bytes: the date and memory addresses that Keras writes are removed.
+    So the SHA-256 of the file identifies a model, and DVC does not rerun later stages after a
+    training that gave the same weights.
     """
     uncompiled = model.__class__.from_config(model.get_config())
     uncompiled.set_weights(model.get_weights())
@@ -86,7 +80,7 @@ def save_model(model: keras.Model, path: Path) -> None:
 
 
 def load_model(path: Path) -> keras.Model:
-    """Load a file of ``save_model``, uncompiled.
+    """Load a file that ``save_model`` wrote, uncompiled.
 
     Raises:
         PipelineError: the file is missing or is not a model.
@@ -95,16 +89,19 @@ def load_model(path: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise PipelineError(f"{path}: expected a Keras model. Received: {reason}") from None
+        raise PipelineError(
+            f"{path}: not a Keras model. Expected a file that the train stage wrote. "
+            f"Received: {reason}"
+        ) from None
 
 
 def model_digest(model: Path, metadata: Path) -> str:
-    """Return the SHA-256 that identifies a model: the file of ``save_model`` and its metadata."""
+    """Return the SHA-256 of a model file and its metadata, which identifies a model."""
     return sha256_of_json([sha256_of_file(model), sha256_of_file(metadata)])
 
 
 def export_saved_model(model: keras.Model, folder: Path) -> None:
-    """Write ``model`` as a TensorFlow SavedModel, which runs without Keras and without this code.
+    """Write ``model`` as a TensorFlow SavedModel, which needs neither Keras nor this code.
 
     Its signature ``serving_default`` takes ``frames``, uint8 [N, T, H, W, 3], RGB, and ``mask``,
     bool [N, T], True for a real frame, right-padded, and returns ``output_0``, float32 [N, ...].
@@ -115,7 +112,7 @@ def export_saved_model(model: keras.Model, folder: Path) -> None:
 def renumber_shared_objects(config: str) -> str:
     """Replace the memory addresses in a Keras config by 1, 2, ... in order of appearance.
 
-    Equal addresses get equal numbers: shared objects stay shared.
+    Equal addresses get equal numbers, so shared objects stay shared.
     """
     numbers: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""The sections ``model`` and ``train`` of params.yaml, and which settings exclude each other."""
+"""Sections ``model`` and ``train`` of params.yaml, their contradictions and warnings."""
 
 import logging
 from typing import Annotated, Any, Literal
@@ -38,9 +38,9 @@ class CnnSection(Section):
     Attributes:
         backbone: ``small_cnn`` or an image model of keras.applications, such as MobileNetV2.
         weights: ``none``, ``imagenet``, or the path of a file of weights or of a model.keras.
-        trainable: ``all``, ``none``, or a number: only the last layers that have weights.
-        filters: of small_cnn, one convolution of stride 2 each.
-        pooling: of the last feature map; ``none`` for convlstm2d only.
+        trainable: ``all``, ``none``, or N for the last N layers that have weights.
+        filters: filters of each convolution of small_cnn; the stride is 2.
+        pooling: pooling of the last feature map; ``none`` for convlstm2d only.
         wrap: the whole CNN in one TimeDistributed, or each of its layers in its own.
     """
 
@@ -56,9 +56,9 @@ class TemporalSection(Section):
     """The layers over time.
 
     Attributes:
-        recurrent: kind of the recurrent layers.
-        units: one recurrent layer each; for convlstm2d its filters.
-        summary: how the time steps become one feature vector.
+        recurrent: type of the recurrent layers.
+        units: units of each recurrent layer; for convlstm2d its filters.
+        summary: reduction of the time steps to one feature vector.
     """
 
     recurrent: Literal["lstm", "gru", "convlstm2d", "none"] = "lstm"
@@ -68,12 +68,12 @@ class TemporalSection(Section):
 
 
 class ModelSection(Section):
-    """The CNN-LSTM and its family.
+    """A CNN-LSTM model or one of its variants.
 
     Attributes:
         motion: input of the CNN: frames (``none``), their differences, or both as channels.
-        frame_features: width of the dense layer on the features of a frame; 0: no such layer.
-        dropout: of the clip features.
+        frame_features: units of the dense layer on frame features; 0 for no such layer.
+        dropout: dropout rate of the clip features.
     """
 
     motion: Literal["none", "difference", "both"] = "difference"
@@ -84,14 +84,14 @@ class ModelSection(Section):
 
 
 class AugmentationSection(Section):
-    """Random changes of training clips, the same for every frame of a clip.
+    """Random augmentation of training clips, equal for all frames of a clip.
 
     Attributes:
-        shift: up to this fraction of width and height, with mirrored borders.
-        brightness: up to this fraction of the full range, added.
-        contrast: up to this fraction, multiplied around the mean of the clip.
-        flip: mirror every second clip left to right.
-        flip_swaps: pairs of classes that a mirror turns into each other.
+        shift: largest shift, a fraction of width and height; borders are mirrored.
+        brightness: largest offset, a fraction of 255.
+        contrast: largest change of the gain around the mean of the clip, a fraction.
+        flip: mirror each clip left to right with probability 0.5.
+        flip_swaps: pairs of classes that a mirror exchanges.
     """
 
     shift: BelowOne = 0.1
@@ -109,8 +109,8 @@ class FineTuningSection(Section):
     """Training in two phases: with the CNN frozen, then with ``model.cnn.trainable``.
 
     Attributes:
-        head_epochs: of the first phase; 0: there is only one phase.
-        learning_rate: of the second phase.
+        head_epochs: epochs of the first phase; 0 for a single phase.
+        learning_rate: learning rate of the second phase.
     """
 
     head_epochs: NonNegativeInt = 0
@@ -118,14 +118,14 @@ class FineTuningSection(Section):
 
 
 class TrainSection(Section):
-    """How the model is fitted.
+    """Settings of the training.
 
     Attributes:
-        weight_decay: of AdamW; 0 is Adam.
-        warmup_epochs: in which the learning rate rises from 0, in each phase.
+        weight_decay: weight decay of AdamW; 0 selects Adam.
+        warmup_epochs: epochs at the start of each phase in which the learning rate rises from 0.
         patience: epochs without a lower validation loss before training stops.
         cache_features: compute the features of a frozen CNN once, without augmentation.
-        threads: of TensorFlow; another number gives slightly different weights.
+        threads: threads of TensorFlow; another number changes the weights slightly.
     """
 
     seed: Seed = 0
@@ -146,10 +146,7 @@ class TrainSection(Section):
 
 
 def find_contradictions(model: ModelSection, train: TrainSection) -> list[str]:
-    """Return one message for each pair of settings that exclude each other.
-
-    Each names the key to change, what is expected and why, and what was received.
-    """
+    """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
     messages = []
     if temporal.recurrent == "convlstm2d" and cnn.pooling != "none":
@@ -217,7 +214,7 @@ def find_contradictions(model: ModelSection, train: TrainSection) -> list[str]:
     return messages
 
 
-def warn_of_unusual_settings(model: ModelSection) -> None:
+def log_config_warnings(model: ModelSection) -> None:
     """Log a warning for each legal combination that is rarely intended."""
     cnn = model.cnn
     if cnn.weights == "none" and cnn.trainable != "all":
@@ -229,6 +226,6 @@ def warn_of_unusual_settings(model: ModelSection) -> None:
     if cnn.weights == "imagenet" and model.motion != "none":
         logger.warning(
             "model.cnn.weights is imagenet and model.motion is %s: these weights were trained on "
-            "photographs, not on frame differences. model.motion: none shows them frames.",
+            "photographs, not on frame differences. To use frames, set model.motion to none.",
             model.motion,
         )

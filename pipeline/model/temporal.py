@@ -1,4 +1,4 @@
-"""The layers over time: from the features of the frames of a clip to the features of the clip.
+"""Layers over time: from frame features to clip features.
 
 Keras drops a mask at convolution and pooling layers, so each layer that mixes time steps is called
 with it.
@@ -50,15 +50,22 @@ def clip_features(
 def _recurrent_layers(
     temporal: TemporalSection, steps: keras.KerasTensor, mask: keras.KerasTensor
 ) -> keras.KerasTensor:
-    """Run the recurrent layers: to [B, T, F], or to the last state [B, F] for summary ``last``."""
+    """Return all states [B, T, F], or the last state [B, F] for summary ``last``."""
+    layer: keras.Layer
     for number, units in enumerate(temporal.units, start=1):
-        is_last_layer = number == len(temporal.units)
-        layer = _recurrent_layer(
-            temporal,
-            units,
-            return_sequences=not (is_last_layer and temporal.summary == "last"),
-            name=f"{temporal.recurrent}{number}",
-        )
+        name = f"{temporal.recurrent}{number}"
+        returns_last = number == len(temporal.units) and temporal.summary == "last"
+        options = {"return_sequences": not returns_last, "name": name}
+        if temporal.recurrent == "convlstm2d":
+            layer = keras.layers.ConvLSTM2D(units, _CONVLSTM_PIXELS, padding="same", **options)
+        elif temporal.recurrent == "gru":
+            layer = keras.layers.GRU(units, **options)
+        else:
+            layer = keras.layers.LSTM(units, **options)
+        if temporal.bidirectional:
+            # For summary ``last`` it returns the last state of each direction. The backward
+            # output of the last frame has seen only that frame.
+            layer = keras.layers.Bidirectional(layer, name=f"bidirectional_{name}")
         steps = layer(steps, mask=mask)
     if temporal.recurrent != "convlstm2d":
         return steps
@@ -68,36 +75,25 @@ def _recurrent_layers(
     return TimeDistributed(average, name="average_maps")(steps, mask=mask)
 
 
-def _recurrent_layer(
-    temporal: TemporalSection, units: int, *, return_sequences: bool, name: str
-) -> keras.Layer:
-    options = {"return_sequences": return_sequences, "name": name}
-    layer: keras.Layer
-    match temporal.recurrent:
-        case "lstm":
-            layer = keras.layers.LSTM(units, **options)
-        case "gru":
-            layer = keras.layers.GRU(units, **options)
-        case "convlstm2d":
-            layer = keras.layers.ConvLSTM2D(units, _CONVLSTM_PIXELS, padding="same", **options)
-        case _:
-            raise ValueError(f"model.temporal.recurrent: no layer for {temporal.recurrent!r}")
-    if temporal.bidirectional:
-        # The summary ``last`` is its last state. Its last output has seen one step backwards.
-        return keras.layers.Bidirectional(layer, name=f"bidirectional_{name}")
-    return layer
-
-
 def _summary(
     temporal: TemporalSection, steps: keras.KerasTensor, mask: keras.KerasTensor
 ) -> keras.KerasTensor:
+    """Return clip features [B, G]."""
     match temporal.summary:
         case "last":
             return steps
         case "mean":
             return keras.layers.GlobalAveragePooling1D(name="mean")(steps, mask=mask)
         case "attention":
-            return _attention(steps, mask, with_last=temporal.recurrent != "none")
+            weights = AttentionWeights(_ATTENTION_UNITS, name=ATTENTION_LAYER)(steps, mask=mask)
+            mean = keras.layers.Dot(axes=1, name="attention")([weights, steps])
+            if temporal.recurrent == "none":
+                return mean
+            # The mean alone trains badly: all weights are equal at first, so early states, which
+            # have seen few frames, get as much of the gradient as the last state. Source: Luong
+            # et al., 2015, arXiv 1508.04025, section 3.
+            last = LastRealStep(name="last_step")(steps, mask=mask)
+            return keras.layers.Concatenate(name="attention_and_last")([mean, last])
         case "conv1d":
             steps = ZeroPaddedSteps(name="zero_padding")(steps, mask=mask)
             steps = keras.layers.Conv1D(
@@ -108,21 +104,3 @@ def _summary(
                 name="conv1d",
             )(steps)
             return MaskedMaxPooling1D(name="max")(steps, mask=mask)
-
-
-def _attention(
-    steps: keras.KerasTensor, mask: keras.KerasTensor, *, with_last: bool
-) -> keras.KerasTensor:
-    """Return the weighted mean of the steps, with the last step appended after recurrent layers.
-
-    A weighted mean alone trains badly: at first all weights are equal, so an early state, which
-    has seen little of the clip, gets as much of the gradient as the last one.
-    Source: Luong et al., Effective Approaches to Attention-based Neural Machine Translation,
-    2015, arXiv 1508.04025, section 3.
-    """
-    weights = AttentionWeights(_ATTENTION_UNITS, name=ATTENTION_LAYER)(steps, mask=mask)
-    mean = keras.layers.Dot(axes=1, name="attention")([weights, steps])
-    if not with_last:
-        return mean
-    last = LastRealStep(name="last_step")(steps, mask=mask)
-    return keras.layers.Concatenate(name="attention_and_last")([mean, last])

@@ -1,7 +1,7 @@
-"""Decode videos for a server: bounded in time and memory, in processes of their own if wanted.
+"""Decode videos for a server within limits of time and memory, in separate processes if wanted.
 
-Frames go through a temporary file that is memory-mapped. Without it, an hour of video would fill
-the memory of the server, and decoder processes would copy every frame through a pipe.
+Frames go through memory-mapped temporary files, so that an hour of video does not fill the memory
+of the server.
 """
 
 import multiprocessing
@@ -44,7 +44,7 @@ class DecodeJob(NamedTuple):
     timeout_seconds: float
 
 
-# The number of frames of each video, or the reason why there are none.
+# The number of frames of each video, or its error.
 _FrameCounts = Generator[int | VideoError, None, None]
 
 
@@ -54,15 +54,15 @@ class Decoder:
     def __init__(
         self, decode: DecodeSection, *, timeout_seconds: float, processes: int = 0
     ) -> None:
-        """Start ``processes`` decoder processes; 0 decodes in this process.
+        """Start the decoder processes.
 
-        Processes are spawned, not forked. A script that starts some must guard its ``__main__``,
-        see the documentation of multiprocessing.
+        Processes are spawned: a script that starts some must guard its ``__main__``, see the
+        documentation of multiprocessing.
 
         Args:
             decode: of the model's preprocessing.
             timeout_seconds: for decoding one video.
-            processes: number of decoder processes.
+            processes: number of decoder processes; 0 decodes in this process.
         """
         self._decode = decode
         self._timeout_seconds = timeout_seconds
@@ -71,11 +71,11 @@ class Decoder:
     def frames(
         self, requests: Sequence[VideoRequest]
     ) -> Generator[NDArray[np.uint8] | VideoError, None, None]:
-        """Yield the frames of each video in order, or the reason why it has none.
+        """Yield the frames of each video in order, or the reason why it is unusable.
 
         Frames are uint8 [N, H, W, 3], RGB, mapped from a temporary file that is deleted before
         the next video is yielded. Processes decode ahead: the frames of up to ``processes + 2``
-        videos are on disk. Close the generator to stop early.
+        videos are on disk. Close the generator to stop early; running decoders are then killed.
 
         A VideoError is yielded for a file that is not a video, is damaged, exceeds a limit, takes
         too long or crashes the decoder.
@@ -103,8 +103,8 @@ class Decoder:
 class _DecoderPool:
     """Decoder processes, each behind a pipe of its own that one thread serves.
 
-    The processes share no lock: a process that is killed while it holds a lock, as in a pebble
-    ``ProcessPool``, would stop the others for minutes, and their timeouts with them.
+    The processes share no lock. The workers of a pebble ``ProcessPool`` do: one that is killed
+    while it holds the lock stops the others and disables their timeouts.
     """
 
     def __init__(self, processes: int) -> None:
@@ -164,7 +164,7 @@ class _DecoderProcess:
             raise _too_slow(job.request.name, job.timeout_seconds)
         try:
             result = self._connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             reason = f"the video crashed the decoder (exit code {self._kill()})"
             raise VideoError(job.request.name, reason) from None
         if isinstance(result, Exception):
@@ -183,7 +183,7 @@ class _DecoderProcess:
                 if self._wait(_START_SECONDS, is_cancelled):
                     self._connection.recv()  # the process has the job
                     return
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):
                 pass
             self._kill()
         raise OSError(f"no decoder process started in {_START_SECONDS} s")

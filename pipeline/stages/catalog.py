@@ -1,4 +1,4 @@
-"""catalog: which videos there are, their targets, content hashes, groups and splits."""
+"""catalog: list the videos with their targets, content hashes, groups and splits."""
 
 import logging
 from collections import Counter

@@ -1,4 +1,4 @@
-"""decode: the frames of every video at one rate and size; only new videos are decoded."""
+"""decode: store the frames of every video at one rate and size; decode only new videos."""
 
 import logging
 from collections.abc import Sequence

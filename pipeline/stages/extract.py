@@ -1,4 +1,4 @@
-"""extract: fixed-length, right-padded, masked clips of every usable video, in shards."""
+"""extract: cut every usable video into fixed-length, right-padded, masked clips, in shards."""
 
 import logging
 from collections.abc import Sequence

@@ -1,25 +1,11 @@
-"""register: make the model a version of the registered model, as the challenger."""
+"""register: log the results and register the model as a version, the challenger."""
 
 import logging
 
 from pipeline.clips.arrays import ClipArrays
+from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import read_csv, read_json, write_json
-from pipeline.common.paths import (
-    AUDITS,
-    CATALOG,
-    CLIPS,
-    DECODE_INDEX,
-    HISTORY,
-    INTERVALS,
-    METRICS,
-    MODEL,
-    MODEL_METADATA,
-    PLOTS,
-    REGISTRATION,
-    REVIEW,
-    TABLES,
-)
 from pipeline.common.records import SPLITS
 from pipeline.common.settings import flatten_as_text
 from pipeline.model.saving import ModelMetadata, model_digest
@@ -39,37 +25,39 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     params = load_params()
     name = params.register_.name
-    metadata = ModelMetadata.read(MODEL_METADATA)
-    model_sha256 = model_digest(MODEL, MODEL_METADATA)
-    scores: dict[str, float] = read_json(METRICS)
+    metadata = ModelMetadata.read(paths.MODEL_METADATA)
+    model_sha256 = model_digest(paths.MODEL, paths.MODEL_METADATA)
+    scores: dict[str, float] = read_json(paths.METRICS)
     run_id = ensure_run(
         model_sha256,
         params=params.training_params(),
         dataset=params.data.videos,
-        history=[{key: float(cell) for key, cell in row.items()} for row in read_csv(HISTORY)],
+        history=[
+            {key: float(cell) for key, cell in row.items()} for row in read_csv(paths.HISTORY)
+        ],
     )
     results = Results(
         scores=scores,
-        intervals=read_json(INTERVALS),
-        audits=read_json(AUDITS),
+        intervals=read_json(paths.INTERVALS),
+        audits=read_json(paths.AUDITS),
         settings=params.evaluate.model_dump(),
         target_summary=metadata.task.summary(),
-        clips={split: len(ClipArrays(CLIPS / split)) for split in SPLITS},
+        clips={split: len(ClipArrays(paths.CLIPS / split)) for split in SPLITS},
         headline=metadata.task.headline_metrics,
     )
     log_results(
         run_id,
         results,
-        catalog=CATALOG,
-        decode_index=DECODE_INDEX,
-        files=[TABLES, PLOTS, AUDITS, REVIEW],
+        catalog=paths.CATALOG,
+        decode_index=paths.DECODE_INDEX,
+        files=[paths.TABLES, paths.PLOTS, paths.AUDITS, paths.REVIEW],
     )
     version = register_model(
         run_id,
         name=name,
         model_sha256=model_sha256,
-        model_path=MODEL,
-        metadata_path=MODEL_METADATA,
+        model_path=paths.MODEL,
+        metadata_path=paths.MODEL_METADATA,
         example_video=_example_video(metadata),
         tags={
             **provenance_tags(),
@@ -79,7 +67,7 @@ def main() -> None:
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
     write_json(
-        REGISTRATION,
+        paths.REGISTRATION,
         {"name": name, "version": version, "alias": CHALLENGER, "model_sha256": model_sha256},
     )
     logger.info("registered %s version %d as @%s", name, version, CHALLENGER)
@@ -87,7 +75,7 @@ def main() -> None:
 
 def _example_video(metadata: ModelMetadata) -> bytes:
     """Return the first test clip as a small video file."""
-    clips = ClipArrays(CLIPS / "test")
+    clips = ClipArrays(paths.CLIPS / "test")
     frames = clips.frames(0)[clips.mask(0)]
     height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # H.264 needs even sizes
     return encode_mp4(frames[:, :height, :width], fps=metadata.preprocessing.decode.fps)

@@ -1,4 +1,4 @@
-"""report: the data set as a picture, and as a table by class and split."""
+"""report: draw the data set, and count it by class and split."""
 
 from pipeline.common.charts import save_png
 from pipeline.common.command import run_command

@@ -3,28 +3,9 @@
 import logging
 
 from pipeline.clips.arrays import ClipArrays
+from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import read_json, replacing_folder
-from pipeline.common.paths import (
-    AUDITS,
-    CATALOG,
-    CLIPS,
-    DECODE_INDEX,
-    FRAMES,
-    HISTORY,
-    INTERVALS,
-    LABEL_ISSUES,
-    METRICS,
-    MODEL,
-    MODEL_METADATA,
-    NEAR_DUPLICATES,
-    PREDICTIONS,
-    REVIEW,
-    REVIEW_REPORT,
-    SLICES,
-    TABLES,
-    TRAINING,
-)
 from pipeline.common.records import read_decoded
 from pipeline.evaluation.audits import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
@@ -44,31 +25,33 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     params = load_params()
-    predictions = Predictions.read_csv(PREDICTIONS, task_type=params.task.type)
+    predictions = Predictions.read_csv(paths.PREDICTIONS, task_type=params.task.type)
     task = predictions.task
-    records = [record for record in read_decoded(CATALOG, DECODE_INDEX) if record.is_usable]
-    frames = inputs.StoredFrames(FRAMES, records)
-    scores = inputs.read_scores(METRICS, INTERVALS)
-    slices = inputs.read_rows(SLICES, Slice)
-    near_duplicates = inputs.read_rows(NEAR_DUPLICATES, NearDuplicate)
-    doubtful_labels = inputs.read_rows(LABEL_ISSUES, DoubtfulLabel)
-    model, clips = load_model(MODEL), ClipArrays(CLIPS / "test")
+    records = [
+        record for record in read_decoded(paths.CATALOG, paths.DECODE_INDEX) if record.is_usable
+    ]
+    frames = inputs.StoredFrames(paths.FRAMES, records)
+    scores = inputs.read_scores(paths.METRICS, paths.INTERVALS)
+    slices = inputs.read_rows(paths.SLICES, Slice)
+    near_duplicates = inputs.read_rows(paths.NEAR_DUPLICATES, NearDuplicate)
+    doubtful_labels = inputs.read_rows(paths.LABEL_ISSUES, DoubtfulLabel)
+    model, clips = load_model(paths.MODEL), ClipArrays(paths.CLIPS / "test")
     review = Review(
         task=task,
         facts=[
             ("Data", params.data.videos),
             ("Task", task.summary()),
-            ("Model", model_digest(MODEL, MODEL_METADATA)[:12]),
+            ("Model", model_digest(paths.MODEL, paths.MODEL_METADATA)[:12]),
         ],
         scores=scores,
         confidence=params.evaluate.confidence,
-        tables=inputs.read_tables(TABLES, predictions),
+        tables=inputs.read_tables(paths.TABLES, predictions),
         charts=task.charts(predictions.targets, predictions.outputs),
         slices=slices,
         slices_chart=slices_chart(
             slices, overall=scores[task.video_score], score_name=task.video_score
         ),
-        audits=inputs.read_audits(AUDITS),
+        audits=inputs.read_audits(paths.AUDITS),
         near_duplicates=show_near_duplicates(near_duplicates, frames),
         n_near_duplicates=len(near_duplicates),
         doubtful_labels=show_doubtful_labels(doubtful_labels, frames),
@@ -80,17 +63,17 @@ def main() -> None:
             fps=frames.fps,
         ),
         training_chart=training_chart(
-            read_history(HISTORY),
-            best_epoch=read_json(TRAINING)["best_epoch"],
+            read_history(paths.HISTORY),
+            best_epoch=read_json(paths.TRAINING)["best_epoch"],
             metric=task.training_metric,
         ),
         splits_chart=splits_chart(
             records, targets_of(task.type).strata([record.target for record in records])
         ),
     )
-    with replacing_folder(REVIEW) as folder:
+    with replacing_folder(paths.REVIEW) as folder:
         write_review(review, folder)
-    logger.info("Wrote %s (%.1f MB)", REVIEW_REPORT, REVIEW_REPORT.stat().st_size / 1e6)
+    logger.info("Wrote %s (%.1f MB)", paths.REVIEW_REPORT, paths.REVIEW_REPORT.stat().st_size / 1e6)
 
 
 if __name__ == "__main__":

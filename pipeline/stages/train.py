@@ -5,18 +5,9 @@ from pathlib import Path
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.preprocessing import Preprocessing
+from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import write_csv, write_json
-from pipeline.common.paths import (
-    CATALOG,
-    CLIPS,
-    FEATURES,
-    HISTORY,
-    MODEL,
-    MODEL_METADATA,
-    PREPROCESSING,
-    TRAINING,
-)
 from pipeline.model.fitting import calibrate, fit, make_deterministic
 from pipeline.model.network import build_model
 from pipeline.model.saving import ModelMetadata, model_digest, save_model
@@ -32,8 +23,8 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     params = load_params()
     make_deterministic(params.train.seed, params.train.threads)
-    preprocessing = Preprocessing.read(PREPROCESSING)
-    train, val = ClipArrays(CLIPS / "train"), ClipArrays(CLIPS / "val")
+    preprocessing = Preprocessing.read(paths.PREPROCESSING)
+    train, val = ClipArrays(paths.CLIPS / "train"), ClipArrays(paths.CLIPS / "val")
     task = task_class(params.task.type).learn(train.targets, params.task)
     task.check_mirror(params.train.augmentation.flip_swaps)
     model = build_model(
@@ -48,7 +39,7 @@ def main() -> None:
     run = training_run(params=params.training_params(), dataset=params.data.videos)
     with run as run_id:
         with warned("The register stage will log the catalog"):
-            results.log_data(run_id, CATALOG, name=results.CATALOG)
+            results.log_data(run_id, paths.CATALOG, name=results.CATALOG)
         if params.model.cnn.weights not in ("none", "imagenet"):
             tag_cnn_weights(run_id, Path(params.model.cnn.weights))
         result = fit(
@@ -58,16 +49,16 @@ def main() -> None:
             val,
             params.train,
             callbacks=[EpochMetrics(run_id)],
-            features_folder=FEATURES,
+            features_folder=paths.FEATURES,
         )
         task = calibrate(model, task, val)
-        save_model(model, MODEL)
-        ModelMetadata(task, preprocessing).write(MODEL_METADATA)
-        write_csv(HISTORY, list(result.history[0]), result.history)
+        save_model(model, paths.MODEL)
+        ModelMetadata(task, preprocessing).write(paths.MODEL_METADATA)
+        write_csv(paths.HISTORY, list(result.history[0]), result.history)
         best = result.history[result.best_epoch - 1]
         val_metric = f"val_{task.training_metric}"
         write_json(
-            TRAINING,
+            paths.TRAINING,
             {
                 "best_epoch": result.best_epoch,
                 "epochs": len(result.history),
@@ -76,7 +67,7 @@ def main() -> None:
                 **task.calibration(model),
             },
         )
-        tag_model(run_id, model_digest(MODEL, MODEL_METADATA))
+        tag_model(run_id, model_digest(paths.MODEL, paths.MODEL_METADATA))
 
 
 if __name__ == "__main__":

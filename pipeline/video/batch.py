@@ -127,15 +127,13 @@ def _failed(key: str, reason: str) -> DecodeFacts:
 
 def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
     """Verify the stored videos with ``keys`` and return the facts of the intact ones."""
-    paths = [
-        path for path in sorted(folder.glob(f"*{SUFFIX}")) if path.name.removesuffix(SUFFIX) in keys
-    ]
+    paths = [path for key in sorted(keys) if (path := stored_path(folder, key)).exists()]
     stored = map(read_stored, tqdm(paths, desc="verify", unit="video", disable=None))
     return {facts.key: facts for facts in stored if facts is not None}
 
 
 def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:
-    """Group small files into chunks, the largest files first, so that no core waits at the end."""
+    """Group small files into chunks, largest files first, so that no core waits at the end."""
     paths = [videos / record.video for record in records]
     sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
     chunks: list[list[VideoRecord]] = []

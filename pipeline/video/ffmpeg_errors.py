@@ -1,4 +1,4 @@
-"""Detect damage: exceptions of PyAV, corrupt packets and frames, and errors in FFmpeg's log.
+"""Detect damage: exceptions of PyAV, corrupt packets and frames, errors in FFmpeg's log.
 
 FFmpeg conceals most damage: it replaces what it cannot decode and continues. Only its log shows
 such damage, so logged errors count like exceptions. Damage that leaves a valid stream cannot be

@@ -74,7 +74,7 @@ class OpenedVideo(NamedTuple):
 
 @contextmanager
 def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVideo]:
-    """Open the first video stream of ``source`` that is not cover art, to decode in one thread.
+    """Open the first video stream that is not cover art, to decode it in one thread.
 
     Args:
         source: path of a regular file, or the bytes of a video file.

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
+
 
 def fails(workspace, *command: str) -> str:
     """Run a command that must fail; return its output after checking that nothing was lost."""
@@ -34,9 +36,7 @@ def test_a_bad_parameter_is_found_by_the_check_and_by_its_stage(
 
 def test_a_missing_folder(workspace):
     workspace.set_params(data={"videos": "nowhere"})
-    assert "data.videos: no such folder. Received: nowhere" in fails(
-        workspace, "vidpipe", "check"
-    )
+    assert "data.videos: no such folder. Received: nowhere" in fails(workspace, "vidpipe", "check")
     assert "nowhere" in fails(workspace, "vidpipe", "repro")
 
 
@@ -52,9 +52,7 @@ def test_a_folder_without_a_video(workspace):
 
 def test_a_row_whose_file_does_not_exist(workspace):
     (workspace.root / "labels.csv").write_text("video,label\nleft/no_such.mp4,left\n")
-    assert "labels.csv, line 2: " in fails(
-        workspace, "vidpipe", "repro"
-    )
+    assert "labels.csv, line 2: " in fails(workspace, "vidpipe", "repro")
 
 
 def test_a_class_with_too_few_videos(workspace):

@@ -10,6 +10,8 @@ import yaml
 
 from data.demo.generate import write_demo_videos
 
+pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
+
 
 def test_every_output_is_there(built):
     produced = built.snapshot()
@@ -113,13 +115,12 @@ def test_no_video_moves_to_another_split_when_one_arrives(workspace, one_more):
     assert before.items() <= splits().items()
 
 
-def test_a_changed_parameter_runs_only_what_depends_on_it(workspace):
-    workspace.set_params(evaluate={"confidence": 0.9})
-    assert workspace.stages_run("dvc", "repro") == ["evaluate", "review", "register"]
+def test_metrics_are_declared(built):
+    assert "macro_f1" in built.run("dvc", "metrics", "show").stdout
 
 
-def test_metrics_are_declared(workspace):
-    assert "macro_f1" in workspace.run("dvc", "metrics", "show").stdout
+@pytest.mark.long
+def test_metrics_of_two_trainings_are_compared(workspace):
     workspace.set_params(train={"seed": 1})
     workspace.run("dvc", "repro", "evaluate")
     changed = workspace.run("dvc", "metrics", "diff").stdout
@@ -147,6 +148,7 @@ def test_plots_show_what_dvc_yaml_asks_for_and_nothing_else(workspace):
             assert f"{revision}_eval_plots_confusion.png" in pictures
 
 
+@pytest.mark.long
 def test_an_experiment_with_other_params(workspace):
     done = workspace.run("dvc", "exp", "run", "-S", "train.epochs=1", "--name", "short")
     assert "Running stage 'train'" in done.stdout
@@ -156,6 +158,7 @@ def test_an_experiment_with_other_params(workspace):
     assert "short" in workspace.run("dvc", "exp", "show", "--csv").stdout
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(workspace):
     model = workspace.root / "models/model.keras"
     before = model.read_bytes()
@@ -187,6 +190,7 @@ def test_a_table_with_given_splits_and_segments(workspace):
     assert f"{video}#t=0.3" in frames
 
 
+@pytest.mark.long
 def test_the_demo_set_of_class_folders_is_built_only_while_the_params_point_at_it(workspace):
     videos = workspace.root / "data/demo/videos"
     workspace.run("dvc", "repro", "catalog")

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
+
 # Rows: files that are edited, and the stages that DVC finds outdated.
 TRAIN_AND_AFTER = ["train", "evaluate", "review", "register"]
 ROWS = {
@@ -32,9 +34,7 @@ def outdated(root: Path) -> list[str]:
         stages = {stage.name: stage for stage in repo.index.stages if stage.name}
         changed = [stages[name] for name in repo.status() if name in stages]
         downstream = {
-            stage.name
-            for one in changed
-            for stage in (one, *repo.index.graph.predecessors(one))
+            stage.name for one in changed for stage in (one, *repo.index.graph.predecessors(one))
         }
         before: set[str] = set()
         while downstream != before:  # until no stage is added
@@ -60,6 +60,12 @@ def test_an_edit_reruns_the_stages_that_it_can_change(workspace, row, monkeypatc
         with (workspace.root / file).open("a") as source:
             source.write("\n# an edit\n")
     assert outdated(workspace.root) == stages
+
+
+def test_a_changed_parameter_reruns_only_the_stages_that_depend_on_it(workspace, monkeypatch):
+    monkeypatch.chdir(workspace.root)
+    workspace.set_params(evaluate={"confidence": 0.9})
+    assert outdated(workspace.root) == ["evaluate", "review", "register"]
 
 
 def test_an_edit_of_decoding_decodes_nothing_and_reruns_nothing_after_it(workspace):

@@ -76,7 +76,9 @@ def project(tmp_path_factory):
 def test_targets_reach_the_clips_as_text(project):
     root, _ = project
     clips = list(csv.DictReader((root / "data/clips/test/clips.csv").open()))
-    labels = {row["video"]: row["value"] for row in csv.DictReader((root / "videos/labels.csv").open())}
+    labels = {
+        row["video"]: row["value"] for row in csv.DictReader((root / "videos/labels.csv").open())
+    }
     assert len(clips) == 6
     assert all(float(row["target"]) == float(labels[row["name"]]) for row in clips)
 

@@ -98,5 +98,5 @@ def test_attention_weights_can_be_read():
 
 def test_a_model_without_attention_has_no_weights():
     assert not has_attention(built("lstm"))
-    with pytest.raises(PipelineError, match=r"Expected a model with model\.temporal\.summary"):
+    with pytest.raises(PipelineError, match=r"^model\.temporal\.summary: .*attention"):
         attention_weights(built("lstm"), clips_of(tiny()))

@@ -198,9 +198,7 @@ def test_a_stage_is_a_thin_main(stage):
 )
 def test_data_stages_and_the_command_line_start_without_heavy_packages(module):
     code = f"import sys, {module}; print(*{HEAVY!r}.intersection(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 

@@ -136,7 +136,7 @@ def test_a_cnn_is_frozen_when_none_of_its_layers_trains():
 def test_a_clip_without_a_real_frame_is_refused_by_name():
     one, other = clips_of(tiny())
     empty = other._replace(mask=np.zeros(4, bool))
-    with pytest.raises(PipelineError, match=r"padding only: clip 2$"):
+    with pytest.raises(PipelineError, match=r"^clip 2: no real frame\."):
         predict_clips(built("lstm"), [one, empty])
 
 
@@ -194,7 +194,6 @@ def test_the_last_real_step_of_each_clip_is_taken():
     steps = np.array([[[1, 10], [2, 20], [3, 30]], [[4, 40], [5, 50], [6, 60]]], np.float32)
     mask = np.array([[True, True, False], [True, True, True]])
     assert np.array(LastRealStep()(steps, mask=mask)).tolist() == [[2, 20], [6, 60]]
-    assert np.array(LastRealStep()(steps)).tolist() == [[3, 30], [6, 60]]
 
 
 def test_shuffled_order_is_a_permutation_that_stays_the_same():

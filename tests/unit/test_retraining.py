@@ -306,10 +306,10 @@ def test_a_version_that_the_store_lacks_is_registered_again(project, lost, caplo
 
 def test_changes_are_counted_by_class():
     changes = data_changes(BEFORE, NOW, TARGETS)
-    assert changes.added == ("e",)
-    assert changes.removed == ("d",)
+    assert changes.added == ["e"]
+    assert changes.removed == ["d"]
     assert changes.changed == {"b": "target left -> right", "c": "content"}
-    assert changes.by_stratum == {"left": (0, 0, 0, 1), "right": (0, 1, 2, 2), "up": (1, 0, 0, 1)}
+    assert changes.by_stratum == {"left": [0, 0, 0, 1], "right": [0, 1, 2, 2], "up": [1, 0, 0, 1]}
     assert not data_changes(NOW, NOW, TARGETS)
 
 
