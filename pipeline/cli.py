@@ -109,6 +109,7 @@ def predict(
     files = named_videos(videos)
     options = RequestOptions.from_params({"timeline": timeline, "clips": clips}, prefix="--")
 
+    import joblib
     from tqdm import tqdm
 
     from pipeline.common.paths import MODEL, MODEL_METADATA
@@ -122,7 +123,7 @@ def predict(
         model = f"{here.name}/{here.version}" if here else f"@{CHALLENGER}"
     version = _version(model, params)
     logger.info("model %s", version_title(version))
-    decoders = min(len(files), params.compute.workers or len(os.sched_getaffinity(0)))
+    decoders = min(len(files), params.compute.workers or joblib.cpu_count())
     config = ServingConfig(timeout_seconds=params.decode.timeout_seconds, decoders=decoders)
     with tempfile.TemporaryDirectory() as folder:
         for name in (MODEL.name, MODEL_METADATA.name):

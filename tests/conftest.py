@@ -13,14 +13,6 @@ from tests.browser import find_chromium
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, so that its fixtures are built once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def real_videos() -> Path:
     """The folder of real clips beside the repository."""

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json, write_json
-from pipeline.common.records import FRAMES_VERSION
+from pipeline.common.versions import FRAMES_VERSION
 from pipeline.video.settings import DecodeSection
 
 

@@ -14,10 +14,6 @@ from pydantic import TypeAdapter
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, write_csv
 
-# Increase it when the same file and settings would give other frames. The frame store and every
-# registered model carry the number, and a model refuses frames of another version.
-FRAMES_VERSION = 2
-
 # Increase it when a field of DecodeFacts is added or computed differently. Videos are decoded
 # again; models are not affected.
 FACTS_VERSION = 1

@@ -1,29 +1,113 @@
 """Audits of an evaluation: does the model use time, and can its scores be trusted?
 
-To add an audit, write a function that returns a ``Finding`` and call it in
-``stages/evaluate.py``.
+To add an audit, write a function that returns a ``Finding`` and call it in ``run_audits``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_csv
 from pipeline.common.findings import Finding
-from pipeline.common.paths import CATALOG, LABEL_ISSUES, NEAR_DUPLICATES
-from pipeline.common.records import VideoRecord
+from pipeline.common.paths import CATALOG, CLIPS, FRAMES, LABEL_ISSUES, NEAR_DUPLICATES
+from pipeline.common.records import SPLITS, VideoRecord
 from pipeline.common.tables import count_of
-from pipeline.evaluation.near_duplicates import MAX_DISTANCE, NearDuplicate
-from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.near_duplicates import (
+    MAX_DISTANCE,
+    NearDuplicate,
+    find_near_duplicates,
+    hash_stored_videos,
+)
+from pipeline.evaluation.predictions import Predictions, pool, predict_videos
 from pipeline.evaluation.settings import EvaluateSection
+
+if TYPE_CHECKING:
+    import keras
 
 MIN_TIME_LOSS = 0.05  # of the mean video score, when frames are shuffled
 MIN_LENGTH_LEAD = 0.1  # of the mean video score over the length baseline
 MAX_LABEL_ISSUES = 0.05  # as a proportion of the videos
 
 _WEAK_SCORE = 0.7
+
+
+@dataclass(frozen=True)
+class Audits:
+    """The findings, and what they rest on.
+
+    Attributes:
+        scores: of the model without frame order, and of clip lengths alone.
+        near_duplicates: pairs of videos in different splits.
+        doubtful_labels: of validation and test videos.
+    """
+
+    findings: Sequence[Finding]
+    scores: Mapping[str, Score]
+    near_duplicates: Sequence[NearDuplicate]
+    doubtful_labels: Sequence["DoubtfulLabel"]
+
+
+def run_audits(
+    model: "keras.Model",
+    predictions: Predictions,
+    records: Sequence[VideoRecord],
+    section: EvaluateSection,
+) -> Audits:
+    """Audit an evaluation with the clips and frames on disk.
+
+    Args:
+        predictions: of ``model`` for the test videos.
+        records: of all videos, decoded.
+
+    Raises:
+        PipelineError: a group has videos in two splits.
+    """
+    # Here, because it imports TensorFlow, and cross-validation uses this module without it.
+    from pipeline.model.prediction import one_frame_order, reversed_order, shuffled_order
+
+    check_groups_apart(records)
+    task, test = predictions.task, ClipArrays(CLIPS / "test")
+    shuffled, reversed_, one_frame = (
+        predict_videos(model, test, task, frame_order=order)
+        for order in (shuffled_order(seed=0), reversed_order, one_frame_order)
+    )
+    resampling = section.resampling(predictions.resampling_groups)
+    score = task.video_score
+    scores = {f"{score}_frames_shuffled": resampling.mean_score(shuffled.video_scores)}
+    findings = [
+        time_audit(
+            predictions,
+            shuffled=shuffled,
+            reversed_=reversed_,
+            one_frame=one_frame,
+            section=section,
+        )
+    ]
+
+    clips = ClipArrays(*(CLIPS / split for split in SPLITS))
+    lengths = clips.masks().sum(axis=1)
+    length_scores = task.length_baseline(lengths, clips.targets, clips.groups)
+    if length_scores is not None:
+        baseline = section.resampling(clips.groups).mean_score(length_scores)
+        scores[f"{score}_length_only"] = baseline
+        constant = task.constant_baseline(clips.targets)
+        findings.append(length_audit(predictions, baseline, constant=constant, clips=len(clips)))
+
+    hashed = hash_stored_videos(FRAMES, records)
+    pairs = find_near_duplicates(hashed)
+    findings.append(leaks_audit(pairs, videos=len(hashed)))
+
+    held_out = pool([predict_videos(model, ClipArrays(CLIPS / "val"), task), predictions])
+    splits = {record.name: record.split or "" for record in records}
+    doubtful = find_doubtful_labels(held_out, splits)
+    if doubtful is not None:
+        source = "the model's predictions of validation and test videos"
+        findings.append(labels_audit(doubtful, held_out, source=source))
+    return Audits(findings, scores, pairs, doubtful or [])
 
 
 def time_audit(

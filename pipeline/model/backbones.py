@@ -131,8 +131,8 @@ def _application(cnn: CnnSection, frame_shape: FrameShape) -> keras.Model:
     except Exception as error:
         # A failed connection is a bare Exception that Keras raises from an OSError. An incomplete
         # or wrong file is a ValueError.
-        causes = (error, error.__context__)
-        if not any(isinstance(cause, OSError | ValueError) for cause in causes):
+        is_connection = isinstance(error, OSError) or isinstance(error.__context__, OSError)
+        if not (is_connection or isinstance(error, ValueError)):
             raise
         raise PipelineError(
             f"model.cnn.weights: the weights of {name} cannot be downloaded ({error}). "

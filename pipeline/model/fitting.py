@@ -7,17 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.batches import Augment, evaluation_batches, training_batches
+from pipeline.common.errors import PipelineError
 from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.backbones import set_trainable
 from pipeline.model.features import FeatureArrays, cached_features
 from pipeline.model.network import clip_head, cnn_layers, is_frozen
-from pipeline.model.optimization import BestEpoch, build_optimizer, rate_callbacks
+from pipeline.model.optimization import build_optimizer, rate_callbacks
 from pipeline.model.prediction import predict_arrays, refuse_empty_clips
 from pipeline.model.settings import TrainSection
 from pipeline.tasks.task import Task
@@ -195,3 +197,37 @@ class _Phases:
             {"epoch": first_epoch + number, **dict(zip(metrics, map(float, values), strict=True))}
             for number, values in enumerate(zip(*metrics.values(), strict=True), start=1)
         ]
+
+
+class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
+    """Early stopping on the validation loss that keeps the best epoch of all phases.
+
+    A loss that is NaN or infinite stops the training; the weights of the best earlier epoch are
+    restored.
+
+    Raises:
+        PipelineError: the loss is NaN or infinite and there is no earlier epoch.
+    """
+
+    def __init__(self, *, patience: int) -> None:
+        super().__init__(monitor="val_loss", patience=patience, restore_best_weights=True)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self.best_weights is None:
+            super().on_train_begin(logs)
+        self.wait = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        losses = {name: float((logs or {})[name]) for name in ("loss", "val_loss")}
+        wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        if not wrong:
+            super().on_epoch_end(epoch, logs)
+            return
+        message = (
+            f"Epoch {epoch + 1}: the loss is not finite. Received: {wrong[0]} {losses[wrong[0]]}. "
+            "Lower train.learning_rate, or use train.precision float32."
+        )
+        if self.best_weights is None:
+            raise PipelineError(message)
+        logger.warning("%s Training stops; the best epoch is %d.", message, self.best_epoch + 1)
+        self.model.stop_training = True

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate schedule, and best epoch."""
+"""Optimizer and learning rate schedule."""
 
 import logging
 import math
@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline.common.errors import PipelineError
 from pipeline.model.settings import TrainSection
 
 logger = logging.getLogger(__name__)
@@ -88,40 +87,6 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):  # type:
             "decay_steps": self.decay_steps,
             "is_cosine": self.is_cosine,
         }
-
-
-class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
-    """Early stopping on the validation loss that keeps the best epoch of all phases.
-
-    A loss that is NaN or infinite stops the training; the weights of the best earlier epoch are
-    restored.
-
-    Raises:
-        PipelineError: the loss is NaN or infinite and there is no earlier epoch.
-    """
-
-    def __init__(self, *, patience: int) -> None:
-        super().__init__(monitor="val_loss", patience=patience, restore_best_weights=True)
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self.best_weights is None:
-            super().on_train_begin(logs)
-        self.wait = 0
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        losses = {name: float((logs or {})[name]) for name in ("loss", "val_loss")}
-        wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
-        if not wrong:
-            super().on_epoch_end(epoch, logs)
-            return
-        message = (
-            f"Epoch {epoch + 1}: the loss is not finite. Received: {wrong[0]} {losses[wrong[0]]}. "
-            "Lower train.learning_rate, or use train.precision float32."
-        )
-        if self.best_weights is None:
-            raise PipelineError(message)
-        logger.warning("%s Training stops; the best epoch is %d.", message, self.best_epoch + 1)
-        self.model.stop_training = True
 
 
 class _LogRate(keras.callbacks.Callback):  # type: ignore[misc]

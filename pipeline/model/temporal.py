@@ -56,12 +56,15 @@ def _recurrent_layers(
         name = f"{temporal.recurrent}{number}"
         returns_last = number == len(temporal.units) and temporal.summary == "last"
         options = {"return_sequences": not returns_last, "name": name}
-        if temporal.recurrent == "convlstm2d":
-            layer = keras.layers.ConvLSTM2D(units, _CONVLSTM_PIXELS, padding="same", **options)
-        elif temporal.recurrent == "gru":
-            layer = keras.layers.GRU(units, **options)
-        else:
-            layer = keras.layers.LSTM(units, **options)
+        match temporal.recurrent:
+            case "lstm":
+                layer = keras.layers.LSTM(units, **options)
+            case "gru":
+                layer = keras.layers.GRU(units, **options)
+            case "convlstm2d":
+                layer = keras.layers.ConvLSTM2D(units, _CONVLSTM_PIXELS, padding="same", **options)
+            case other:
+                raise ValueError(f"recurrent: no layer of this kind. Received: {other}")
         if temporal.bidirectional:
             # For summary ``last`` it returns the last state of each direction. The backward
             # output of the last frame has seen only that frame.

@@ -29,6 +29,9 @@ RULES = "gate.rules"  # digest; written last
 
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
+# Increase it when a rule is added or judges differently: versions are then judged again.
+GATE_VERSION = 1
+
 # Name, whether it passed, sentence, measured value, limit: see Finding.
 Check = tuple[str, bool, str, float | None, float | None]
 
@@ -54,6 +57,7 @@ class GateRules:
     def digest(self) -> str:
         """16 hex digits that are equal for equal rules."""
         rules = {
+            "version": GATE_VERSION,
             "promote": self.promote.model_dump(mode="json"),
             "evaluate": self.evaluate.model_dump(mode="json"),
             "max_bad_fraction": self.max_bad_fraction,

@@ -17,7 +17,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,13 +27,15 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json, replacing_file, sha256_of_json, write_json
-from pipeline.common.records import FACTS_VERSION, FRAMES_VERSION, DecodeFacts
+from pipeline.common.records import FACTS_VERSION, DecodeFacts
+from pipeline.common.versions import FRAMES_VERSION
 from pipeline.video.settings import DecodeSection
 
 SUFFIX = ".frames.zip"
 
 _SETTINGS = "settings.json"
 _HEADER = "video.json"
+_FACT_NAMES = {column.name for column in fields(DecodeFacts)}
 _BLOCK_FRAMES = 32
 _ZSTD_LEVEL = 1
 _DIGEST_LENGTH = 64  # hexadecimal SHA-256
@@ -118,14 +120,15 @@ def read_stored(path: Path) -> DecodeFacts | None:
     """Verify every byte of a stored video and return its facts.
 
     Returns:
-        None if the file is damaged, misnamed, or has the facts of another FACTS_VERSION.
+        None if the file is damaged, misnamed, or has other facts than this code records.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.comment != _digest(path):
                 return None
             header = json.loads(archive.read(_HEADER))
-            if header["facts_version"] != FACTS_VERSION:
+            is_current = header["facts_version"] == FACTS_VERSION
+            if not is_current or header["facts"].keys() != _FACT_NAMES:
                 return None
             facts = DecodeFacts(**header["facts"])
     except _DAMAGED_FILE_ERRORS:

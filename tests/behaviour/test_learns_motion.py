@@ -43,8 +43,8 @@ def demo_clips(folder, targets, *, seed: int) -> ClipArrays:
 def trained(tmp_path_factory):
     """A small model fitted on left and right, and clips that it was not trained on."""
     folder = tmp_path_factory.mktemp("clips")
-    train = demo_clips(folder / "train", CLASSES * 120, seed=1)
-    test = demo_clips(folder / "test", CLASSES * 40, seed=2)
+    train = demo_clips(folder / "train", CLASSES * 80, seed=1)
+    test = demo_clips(folder / "test", CLASSES * 30, seed=2)
     keras.utils.set_random_seed(0)
     section = ModelSection(
         motion="none",  # only the layers over time see how frames follow each other
@@ -55,8 +55,8 @@ def trained(tmp_path_factory):
     )
     model = build_model(section, TASK, frame_shape=(32, 32, 3))
     training = TrainSection(
-        epochs=10,
-        patience=10,
+        epochs=6,
+        learning_rate=0.004,
         schedule="constant",
         weight_decay=0,
         augmentation=AugmentationSection(flip=True, flip_swaps=[list(CLASSES)]),
@@ -91,22 +91,3 @@ def test_the_model_has_the_weights_of_the_best_epoch(trained):
     labels = TASK.encode(test.targets)
     probabilities = predict_arrays(model, test)[np.arange(len(labels)), labels]
     assert -np.log(probabilities).mean() == pytest.approx(min(losses), abs=1e-3)
-
-
-def test_balanced_class_weights_change_what_is_learned(tmp_path):
-    """With 12 clips of left and 4 of right, weighting changes the loss."""
-    targets = ["left", "left", "left", "right"] * 4
-    clips = demo_clips(tmp_path, targets, seed=3)
-
-    def first_loss(class_weights):
-        keras.utils.set_random_seed(0)
-        section = ModelSection(
-            cnn=CnnSection(filters=[4]),
-            frame_features=4,
-            temporal=TemporalSection(recurrent="none", summary="mean"),
-        )
-        model = build_model(section, TASK, frame_shape=(32, 32, 3))
-        training = TrainSection(epochs=1, learning_rate=0.01, class_weights=class_weights)
-        return fit(model, TASK, clips, clips, training).history[0]["loss"]
-
-    assert abs(first_loss("none") - first_loss("balanced")) > 1e-3

@@ -121,15 +121,15 @@ def with_float_pixels(model: keras.Model) -> keras.Model:
 
 @every_architecture
 def test_training_is_the_same_with_padding_and_without(name):
-    """Two steps on clips of three frames, alone and padded to twelve: equal in every weight.
+    """Two steps on clips of three frames, alone and padded to six: equal in every weight.
 
     Moving means and variances of batch normalisation are among them.
     """
     model = build(ARCHITECTURES[name])
     start = model.get_weights()
     frames, mask = clips(name, [3, 3], seed=0, n_frames=3)
-    longer_mask = padded(mask, 9)
-    longer = with_random_padding(padded(frames, 9), longer_mask, seed=1)
+    longer_mask = padded(mask, 3)
+    longer = with_random_padding(padded(frames, 3), longer_mask, seed=1)
 
     alone = weights_after_training(model, start, frames, mask)
     with_padding = weights_after_training(model, start, longer, longer_mask)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from data.demo.generate import write_demo_videos
 
@@ -135,12 +136,21 @@ def commit(workspace: Workspace, message: str) -> None:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Workspace:
-    """A workspace after its first `dvc repro`. Tests read it and do not change it."""
-    workspace = new_workspace(tmp_path_factory.mktemp("built") / "repo")
-    assert workspace.stages_run("dvc", "repro") == [
-        "catalog", "decode", "report", "extract", "train", "evaluate", "review", "register",
-    ]  # fmt: skip
-    commit(workspace, "first results")
+    """A workspace after its first `dvc repro`. Tests read it and do not change it.
+
+    The processes of pytest-xdist share one: the first that needs it builds it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    workspace = Workspace(shared / "built" / "repo")
+    with FileLock(shared / "built.lock"):
+        if not workspace.root.exists():
+            new_workspace(workspace.root)
+            assert workspace.stages_run("dvc", "repro") == [
+                "catalog", "decode", "report", "extract", "train", "evaluate", "review", "register",
+            ]  # fmt: skip
+            commit(workspace, "first results")
     return workspace
 
 

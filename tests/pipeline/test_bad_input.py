@@ -2,8 +2,6 @@
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
-
 
 def fails(workspace, *command: str) -> str:
     """Run a command that must fail; return its output after checking that nothing was lost."""

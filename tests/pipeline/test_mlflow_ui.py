@@ -10,8 +10,6 @@ from playwright.sync_api import expect
 
 from tests.mlflow_ui import mlflow_ui
 
-pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
-
 _WITHIN_MILLISECONDS = 120_000  # for a page to show something; a second or two on an idle machine
 
 

@@ -20,8 +20,6 @@ from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
 from tests.servers import free_port, running_server
 
-pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
-
 PREDICT = ("vidpipe", "predict")
 CHALLENGER = "@challenger"
 Answer = tuple[int, dict[str, Any]]  # status, content

@@ -10,8 +10,6 @@ import yaml
 
 from data.demo.generate import write_demo_videos
 
-pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
-
 
 def test_every_output_is_there(built):
     produced = built.snapshot()

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
-
 # Rows: files that are edited, and the stages that DVC finds outdated.
 TRAIN_AND_AFTER = ["train", "evaluate", "review", "register"]
 ROWS = {

@@ -28,8 +28,6 @@ from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import TINY, Workspace, new_checkout
 from tests.servers import free_port, running_server
 
-pytestmark = pytest.mark.xdist_group("retrain")
-
 LEVELS = {"bright": 180, "dark": 70}
 SETTINGS = {
     "data": {"videos": "videos", "labels": "../labels.csv"},

@@ -11,8 +11,6 @@ from pipeline.common.pages import percent
 from tests.browser import visit
 from tests.mlflow_ui import mlflow_ui
 
-pytestmark = pytest.mark.xdist_group("built")  # one process builds the pipeline once
-
 NAME = "video-classifier"
 
 

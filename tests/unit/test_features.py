@@ -16,7 +16,6 @@ from pipeline.model.prediction import predict_arrays
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
 from tests.architectures import (
-    ARCHITECTURES,
     CLASSES,
     MOBILENET,
     TASK,
@@ -27,9 +26,7 @@ from tests.architectures import (
     tiny,
 )
 
-FROZEN = tiny(small(trainable="none"))
-# Without recurrent layers, which take most of the time.
-FROZEN_MEAN = tiny(small(trainable="none"), recurrent="none", summary="mean")
+FROZEN = tiny(small(trainable="none"), recurrent="none", summary="mean")
 TUNABLE = tiny(recurrent="none", summary="mean")
 STILL = AugmentationSection(shift=0, brightness=0, contrast=0)
 SHIFTED = AugmentationSection(shift=0.5, brightness=0, contrast=0)
@@ -43,7 +40,9 @@ TRAINING = TrainSection(
     augmentation=STILL,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run"),
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,11 +53,15 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture
-def clips(tmp_path):
+def six_clips(folder):
     """Six clips in two shards of three, of classes a, b, c, a, b, c."""
     frames, mask = noise_clips([1, 4, 2, 3, 4, 2], 4, 0, (8, 8, 3))
-    return stored_clips(tmp_path / "clips", frames, mask, CLASSES * 2, shards=2)
+    return stored_clips(folder, frames, mask, CLASSES * 2, shards=2)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return six_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture
@@ -66,10 +69,28 @@ def folder(tmp_path):
     return tmp_path / "features"
 
 
-def fitted(clips, folder, section=FROZEN_MEAN, **changes):
+def fitted(clips, folder, section=FROZEN, **changes):
     model = build(section)
     training = TRAINING.model_copy(update=changes)
     return model, fit(model, TASK, clips, clips, training, features_folder=folder)
+
+
+@pytest.fixture(scope="module")
+def on_frames(clips):
+    """A model with a frozen CNN, fitted on frames, and the result."""
+    return fitted(clips, None)
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    """The cache of ``on_features``: only read it."""
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="module")
+def on_features(clips, shared_folder):
+    """A model with a frozen CNN, fitted on cached features, and the result."""
+    return fitted(clips, shared_folder)
 
 
 def contents(folder):
@@ -91,36 +112,50 @@ def test_they_are_the_outputs_of_the_cnn(clips, folder):
     assert (features.frames(0)[1:] == 0).all()
 
 
-@pytest.mark.parametrize("wrap", ["whole", "per_layer"])
-def test_training_on_features_is_training_on_frames(clips, folder, wrap):
-    kind = {} if wrap == "whole" else {"recurrent": "none", "summary": "mean"}
-    section = tiny(small(trainable="none", wrap=wrap), **kind)
-    on_frames, frames_result = fitted(clips, None, section)
-    on_features, features_result = fitted(clips, folder, section)
-    untrained = build(section)
-    for cached, direct in zip(on_features.get_weights(), on_frames.get_weights(), strict=True):
+def check_equal_training(on_features, on_frames):
+    for cached, direct in zip(
+        on_features[0].get_weights(), on_frames[0].get_weights(), strict=True
+    ):
         np.testing.assert_allclose(cached, direct, atol=1e-5)
-    assert features_result.best_epoch == frames_result.best_epoch
-    for cached_row, row in zip(features_result.history, frames_result.history, strict=True):
+    assert on_features[1].best_epoch == on_frames[1].best_epoch
+    for cached_row, row in zip(on_features[1].history, on_frames[1].history, strict=True):
         assert cached_row == pytest.approx(row, abs=1e-5)
-    outputs = predict_arrays(on_features, clips)
-    assert np.abs(outputs - predict_arrays(untrained, clips)).max() > 1e-3
-    np.testing.assert_allclose(outputs, predict_arrays(on_frames, clips), atol=1e-5)
 
 
-def test_the_saved_model_takes_pixels(clips, folder, tmp_path):
-    model, _ = fitted(clips, folder)
+def test_training_on_features_is_training_on_frames(clips, on_features, on_frames):
+    check_equal_training(on_features, on_frames)
+    outputs = predict_arrays(on_features[0], clips)
+    assert np.abs(outputs - predict_arrays(build(FROZEN), clips)).max() > 1e-3
+    np.testing.assert_allclose(outputs, predict_arrays(on_frames[0], clips), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "temporal"),
+    [
+        ("per_layer", {"recurrent": "none", "summary": "mean"}),
+        pytest.param("whole", {"recurrent": "lstm"}, marks=pytest.mark.long),
+    ],
+)
+def test_so_it_is_with_layers_wrapped_alone_and_with_an_lstm(clips, folder, wrap, temporal):
+    section = tiny(small(trainable="none", wrap=wrap), **temporal)
+    features = fitted(clips, folder, section, epochs=1)
+    check_equal_training(features, fitted(clips, None, section, epochs=1))
+
+
+def test_the_saved_model_takes_pixels(clips, on_features, tmp_path):
+    model, _ = on_features
     save_model(model, tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
     assert set(loaded.input) == {"frames", "mask"}
     np.testing.assert_array_equal(predict_arrays(loaded, clips), predict_arrays(model, clips))
 
 
-def test_the_second_training_computes_no_features(clips, folder):
-    first, _ = fitted(clips, folder)
-    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    second, _ = fitted(clips, folder)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
+def test_the_second_training_computes_no_features(clips, shared_folder, on_features):
+    first, _ = on_features
+    times = {path: path.stat().st_mtime_ns for path in shared_folder.rglob("*")}
+    second, _ = fitted(clips, shared_folder)
+    assert times
+    assert {path: path.stat().st_mtime_ns for path in shared_folder.rglob("*")} == times
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -163,8 +198,8 @@ def test_another_architecture_with_the_same_weights_has_another_digest():
     assert encoder_digest(encoder) != digest
 
 
-def test_one_changed_clip_costs_one_shard(clips, folder):
-    model = build(FROZEN)
+def test_one_changed_clip_costs_one_shard(folder, tmp_path):
+    model, clips = build(FROZEN), six_clips(tmp_path / "clips")
     cached_features(model, clips, folder)
     before = contents(folder)
     path = sorted(clips.shards().items())[1][1].files[0]
@@ -212,18 +247,18 @@ def test_an_interrupted_computation_leaves_no_file(clips, folder, monkeypatch):
 NO_AUGMENTATION = "train.augmentation does not apply while the CNN is frozen"
 
 
-def test_augmentation_does_not_apply_and_a_warning_says_so(clips, folder, caplog):
+def test_augmentation_does_not_apply_and_a_warning_says_so(clips, folder, on_features, caplog):
     with caplog.at_level(logging.WARNING):
         augmented, _ = fitted(clips, folder, augmentation=SHIFTED)
     assert warnings_of(caplog)[-1:] == [NO_AUGMENTATION]
-    plain, _ = fitted(clips, folder)
+    plain, _ = on_features
     for one, other in zip(augmented.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_the_cache_augmentation_applies(clips, folder):
+def test_without_the_cache_augmentation_applies(clips, folder, on_frames):
     augmented, _ = fitted(clips, folder, augmentation=SHIFTED, cache_features=False)
-    plain, _ = fitted(clips, folder, cache_features=False)
+    plain, _ = on_frames
     assert not folder.exists()
     pairs = zip(augmented.get_weights(), plain.get_weights(), strict=True)
     assert any((one != other).any() for one, other in pairs)
@@ -231,32 +266,43 @@ def test_without_the_cache_augmentation_applies(clips, folder):
 
 def tuned(clips, folder, **changes):
     """Return the weights of a model that was fitted in two phases."""
-    tuning = FineTuningSection(head_epochs=2, learning_rate=0.01)
-    model, _ = fitted(clips, folder, TUNABLE, epochs=4, fine_tuning=tuning, **changes)
+    tuning = FineTuningSection(head_epochs=1, learning_rate=0.01)
+    model, _ = fitted(clips, folder, TUNABLE, fine_tuning=tuning, **changes)
     return model.get_weights()
 
 
-def test_fine_tuning_trains_on_features_first_and_on_frames_then(clips, tmp_path):
-    on_frames = tuned(clips, tmp_path / "none", cache_features=False)
-    on_features = tuned(clips, tmp_path / "features")
-    assert not (tmp_path / "none").exists()
-    assert len(contents(tmp_path / "features")) == 2  # of the CNN as it was in the beginning
+@pytest.fixture(scope="module")
+def tuned_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tuned")
+
+
+@pytest.fixture(scope="module")
+def tuned_on_features(clips, tuned_folder):
+    return tuned(clips, tuned_folder)
+
+
+def test_fine_tuning_trains_on_features_first_and_on_frames_then(
+    clips, folder, tuned_folder, tuned_on_features
+):
+    on_frames = tuned(clips, folder, cache_features=False)
+    assert not folder.exists()
+    assert len(contents(tuned_folder)) == 2  # features of the untrained CNN only
     start = build(TUNABLE)
-    for cached, direct, before in zip(on_features, on_frames, start.weights, strict=True):
+    for cached, direct, before in zip(tuned_on_features, on_frames, start.weights, strict=True):
         np.testing.assert_allclose(cached, direct, atol=1e-4)
         assert (cached != np.array(before)).any() == before.trainable or "moving" in before.name
 
 
-def test_the_second_phase_of_fine_tuning_augments(clips, folder, caplog):
+def test_the_second_phase_of_fine_tuning_augments(clips, folder, tuned_on_features, caplog):
     with caplog.at_level(logging.WARNING):
         augmented = tuned(clips, folder, augmentation=SHIFTED)
     assert warnings_of(caplog).count(NO_AUGMENTATION) == 1
-    plain = tuned(clips, folder)
-    assert any((one != other).any() for one, other in zip(augmented, plain, strict=True))
+    pairs = zip(augmented, tuned_on_features, strict=True)
+    assert any((one != other).any() for one, other in pairs)
 
 
 def test_a_cnn_that_trains_is_not_cached(clips, folder):
-    fitted(clips, folder, ARCHITECTURES["mean"])
+    fitted(clips, folder, TUNABLE, epochs=1)
     assert not folder.exists()
 
 

@@ -125,6 +125,16 @@ def test_a_constant_rate_is_not_in_the_history(clips):
     assert list(result.history[0]) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
 
 
+def test_balanced_class_weights_change_the_loss(tmp_path):
+    frames, mask = noise_clips([4] * 6, 4, 0, (8, 8, 3))
+    clips = stored_clips(tmp_path, frames, mask, list("aaaabc"))
+    plain, balanced = (
+        fit(model_without_recurrence(), TASK, clips, clips, training(epochs=1, class_weights=kind))
+        for kind in ("none", "balanced")
+    )
+    assert abs(plain.history[0]["loss"] - balanced.history[0]["loss"]) > 1e-3
+
+
 class RecordCnn(keras.callbacks.Callback):
     """Keeps the weights of the CNN at the end of every epoch."""
 
@@ -144,14 +154,13 @@ def cnn_weights(model):
 def test_the_head_trains_first_and_then_the_cnn_at_a_lower_rate(clips):
     model, cnn = model_without_recurrence(), RecordCnn()
     start = cnn_weights(model)
-    section = training(epochs=4, fine_tuning=FineTuningSection(head_epochs=2, learning_rate=0.001))
+    section = training(epochs=2, fine_tuning=FineTuningSection(head_epochs=1, learning_rate=0.001))
     result = fit(model, TASK, clips, clips, section, callbacks=[cnn])
-    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in result.history] == [1, 2]
     rates = [row["learning_rate"] for row in result.history]
-    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert rates == pytest.approx([0.01, 0.001])
     np.testing.assert_array_equal(cnn.recorded[0], start)
-    np.testing.assert_array_equal(cnn.recorded[1], start)
-    assert np.abs(cnn.recorded[2] - start).max() > 0
+    assert np.abs(cnn.recorded[1] - start).max() > 0
     assert all(layer.trainable for layer in cnn_layers(model))
 
 
@@ -160,13 +169,14 @@ def test_the_best_epoch_of_both_phases_is_kept(clips, tmp_path, cache):
     """The rate of the second phase is absurd; the weights of the first phase are restored."""
     model = model_without_recurrence()
     section = training(
-        epochs=4,
-        fine_tuning=FineTuningSection(head_epochs=2, learning_rate=50.0),
+        epochs=2,
+        fine_tuning=FineTuningSection(head_epochs=1, learning_rate=50.0),
         cache_features=cache,
     )
     result = fit(model, TASK, clips, clips, section, features_folder=tmp_path / "features")
     losses = [row["val_loss"] for row in result.history]
-    assert result.best_epoch == int(np.argmin(losses)) + 1 <= 2
+    assert losses[0] < losses[1]
+    assert result.best_epoch == 1
     probabilities = predict_arrays(model, clips)[np.arange(6), TASK.encode(clips.targets)]
     assert -np.log(probabilities).mean() == pytest.approx(min(losses), abs=1e-5)
 
@@ -193,12 +203,12 @@ def test_a_loss_that_is_nan_from_the_start_is_an_error(clips):
 
 def test_a_loss_that_becomes_nan_ends_at_the_best_epoch(clips, caplog):
     model = model_without_recurrence()
-    result = fit(model, TASK, clips, clips, training(epochs=5), callbacks=[MakeNan(3)])
-    assert len(result.history) == 3
-    assert result.best_epoch in (1, 2)
+    result = fit(model, TASK, clips, clips, training(), callbacks=[MakeNan(2)])
+    assert len(result.history) == 2
+    assert result.best_epoch == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-    assert caplog.messages[-1].startswith("Epoch 3: the loss is not finite. Received: loss nan.")
-    assert caplog.messages[-1].endswith(f"the best epoch is {result.best_epoch}.")
+    assert caplog.messages[-1].startswith("Epoch 2: the loss is not finite. Received: loss nan.")
+    assert caplog.messages[-1].endswith("the best epoch is 1.")
 
 
 def test_a_stored_clip_without_a_real_frame_is_refused_by_name(clips, tmp_path):

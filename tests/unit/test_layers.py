@@ -50,6 +50,7 @@ WHOLE = ("evaluation", "model", "review", "serving", "tasks", "video")
 UNUSED_IN_TRAINING = (
     "pipeline/common/bootstrap.py",
     "pipeline/common/charts.py",
+    "pipeline/common/records.py",
     "pipeline/common/tables.py",
 )
 
