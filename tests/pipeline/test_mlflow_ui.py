@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 
 from tests.mlflow_ui import mlflow_ui
 
+pytestmark = pytest.mark.long
+
 _WITHIN_MILLISECONDS = 120_000  # for a page to show something; a second or two on an idle machine
 
 

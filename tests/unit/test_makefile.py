@@ -17,7 +17,9 @@ def make(*arguments: str) -> str:
 
 
 def test_help_lists_every_target():
-    listed = subprocess.run(["make", "help"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], capture_output=True, text=True, check=True
+    ).stdout
     targets = [line.split()[1] for line in listed.splitlines()]
     assert targets == [
         "help", "install", "repro", "retrain", "ui", "test", "test-all", "lint", "lock", "clean",
