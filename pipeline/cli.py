@@ -41,7 +41,6 @@ ci_app = Typer(
 app.add_typer(ci_app, name="ci")
 
 Version = Annotated[str, Argument(help="such as 3, @champion, name@alias or name/3")]
-OutputFile = Annotated[str, Option(metavar="FILE", help="write this format; - is the terminal")]
 
 
 def main() -> None:
@@ -88,12 +87,12 @@ def check() -> None:
 @app.command()
 def predict(
     videos: Annotated[list[str], Argument(metavar="VIDEO", help="files, folders, quoted patterns")],
-    model: Annotated[str, Option(help="default: registered here, or @challenger")] = "",
-    csv: OutputFile = "",
-    json: OutputFile = "",
-    preview: Annotated[Path | None, Option(help="PNG of the frames that the model saw")] = None,
-    timeline: Annotated[bool, Option("--timeline", help="answer also for segments")] = False,
-    clips: Annotated[int, Option(min=0, help="of a video, at most; 0: as in training")] = 0,
+    model: Annotated[str, Option(help="version; default: of this project, or @challenger")] = "",
+    csv: Annotated[str, Option(metavar="FILE", help="write csv; -: to the terminal")] = "",
+    json: Annotated[str, Option(metavar="FILE", help="write JSON; -: to the terminal")] = "",
+    preview: Annotated[Path | None, Option(help="write a PNG of the model's input")] = None,
+    timeline: Annotated[bool, Option("--timeline", help="also predict segments")] = False,
+    clips: Annotated[int, Option(min=0, help="maximum per video; 0: as in training")] = 0,
 ) -> None:
     """Predict videos with a registered model.
 
@@ -198,11 +197,11 @@ def export(
 @app.command()
 def crossval(
     folds: Annotated[int, Option(min=2)] = 5,
-    seed: Annotated[int, Option(min=0, help="another seed, other folds")] = 0,
+    seed: Annotated[int, Option(min=0, help="of the folds")] = 0,
 ) -> None:
     """Cross-validate the recipe of params.yaml.
 
-    Every clip is tested once, groups stay together. Doubtful labels of all videos are listed.
+    Every clip is tested once, and groups are never split. Doubtful labels are listed.
 
     \b
     Example:    vidpipe crossval --folds 5 --seed 0
@@ -239,8 +238,8 @@ def compare(
 @app.command()
 def promote(
     version: Annotated[str, Argument(metavar="VERSION", help="default: @challenger")] = "",
-    dry_run: Annotated[bool, Option("--dry-run", help="judge only; the champion stays")] = False,
-    again: Annotated[bool, Option("--again", help="judge also what was rolled back")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="keep the champion")] = False,
+    again: Annotated[bool, Option("--again", help="also after a rollback")] = False,
 ) -> None:
     """Make a version champion if it passes the gate.
 
@@ -261,10 +260,10 @@ def promote(
 
 @app.command()
 def rollback(
-    version: Annotated[str, Argument(help="a former champion; default: the last one")] = "",
-    reason: Annotated[str, Option(metavar="TEXT", help="is recorded")] = "not given",
+    version: Annotated[str, Argument(help="former champion; default: the previous one")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="for the history")] = "not given",
 ) -> None:
-    """Make the former champion the champion again.
+    """Make a former champion the champion again.
 
     \b
     Example:    vidpipe rollback --reason "too slow"
@@ -283,7 +282,7 @@ def rollback(
 
 @app.command()
 def champions() -> None:
-    """Print which version was champion when.
+    """Print the history of champions.
 
     \b
     Example:    vidpipe champions
@@ -322,7 +321,7 @@ def rebuild(
     version: Version = "@champion",
     keep: Annotated[Path | None, Option(help="keep the worktree in this new folder")] = None,
 ) -> None:
-    """Train a version again, compare scores and weights.
+    """Retrain a version from its commit and compare.
 
     \b
     Example:    vidpipe rebuild 3 --keep ../rebuilt
@@ -338,13 +337,13 @@ def rebuild(
 
 @app.command()
 def retrain(
-    no_promote: Annotated[bool, Option("--no-promote", help="judge; the champion stays")] = False,
-    wait: Annotated[bool, Option("--wait", help="wait for another retraining here")] = False,
+    no_promote: Annotated[bool, Option("--no-promote", help="keep the champion")] = False,
+    wait: Annotated[bool, Option("--wait", help="wait until another retraining ends")] = False,
     ignore_data_check: Annotated[
         bool, Option("--ignore-data-check", help="report failed data checks and continue")
     ] = False,
 ) -> None:
-    """Retrain on what changed, judge and promote.
+    """Run outdated stages, judge the model and promote it.
 
     Steps: pull, check the data, run stages, push, gate, report (eval/retrain.md).
 
@@ -366,7 +365,9 @@ def retrain(
 
 @app.command("data-check")
 def data_check() -> None:
-    """Decode new videos, check all against the champion's.
+    """Compare the data with that of the champion.
+
+    New videos are decoded first.
 
     \b
     Example:    vidpipe data-check
@@ -386,7 +387,7 @@ def data_check() -> None:
 
 @ci_app.command("pull")
 def ci_pull() -> None:
-    """Get the videos and the catalog that promote needs.
+    """Pull the videos and the catalog that promote needs.
 
     \b
     Example:    vidpipe ci pull

@@ -249,6 +249,6 @@ def _drift(
         f"({quantity.unit}; {len(old)} and {len(new)} videos)"
     )
     if test.pvalue >= _DRIFT_P_VALUE:
-        sentence = f"{medians}; chance explains the difference."
+        sentence = f"{medians}; the difference may be chance."
         return Finding(quantity.name, "ok", sentence, round(statistic, 6), limits.warn)
     return limits.finding(quantity.name, statistic, f"{medians}.")

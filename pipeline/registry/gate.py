@@ -35,7 +35,7 @@ GATE_VERSION = 1
 # Name, whether it passed, sentence, measured value, limit: see Finding.
 Check = tuple[str, bool, str, float | None, float | None]
 
-RIGHT = 0.5  # video score from which on an output counts as right
+RIGHT = 0.5  # lowest video score of a right output
 _ROUNDING = 1e-9  # of sums of logarithms in another order
 
 
@@ -216,8 +216,8 @@ def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> 
             yield (name, is_ok or (kind == "min" and limit == 0), sentence, value, limit)
         milliseconds, limit = challenger.latency_ms, rules.promote.max_latency_ms
         sentence = (
-            f"A video takes {milliseconds:.0f} ms (median); the most allowed is {limit:g} ms "
-            "(promote.max_latency_ms)."
+            f"The median latency of a video is {milliseconds:.0f} ms. The highest allowed is "
+            f"{limit:g} ms (promote.max_latency_ms)."
         )
         yield ("latency", milliseconds <= limit, sentence, milliseconds, limit)
 
@@ -267,11 +267,11 @@ def _check_against(
 
 
 def _check_groups(groups: int, rules: GateRules) -> Check:
-    """Refuse a decision from a handful of groups: any interval of them is too narrow."""
+    """Refuse a decision from few groups, because their interval is too narrow."""
     limit = rules.promote.min_groups
     sentence = (
-        f"Groups of test videos to judge by: {groups}; the fewest allowed are {limit} "
-        "(promote.min_groups; a video without a group is one)."
+        f"Number of groups of test videos: {groups}. The lowest allowed is {limit} "
+        "(promote.min_groups; a video without a group counts as one)."
     )
     return "groups", groups >= limit, sentence, groups, limit
 

@@ -150,8 +150,8 @@ class GateReport:
             yield from ("", f"> {markdown_escape(note)}")
         if gain := self.decision.gain:
             for title, videos in (
-                ("Right now, wrong before", gain.fixed),
-                ("Wrong now, right before", gain.broken),
+                ("Became right", gain.fixed),
+                ("Became wrong", gain.broken),
             ):
                 yield from ("", f"## {title}: {len(videos)}", "")
                 if videos:

@@ -111,7 +111,7 @@ def rebuild(version: ModelVersion, *, keep: Path | None = None) -> Rebuilt:
             mlflow.artifacts.download_artifacts(version_uri(version), dst_path=folder)
         remarks = []
         if origin.git_dirty != "false" or origin.is_recreated:
-            remarks.append("It may be trained from other code than its commit: see vidpipe show.")
+            remarks.append("Its code may differ from its commit: see vidpipe show.")
         if git_output("diff", "--quiet", origin.git_commit, "--", "requirements.txt") is None:
             remarks.append("requirements.txt has changed since; the packages of today are used.")
         if changed := restore_params(root, origin.params):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.tables import count_of
 
 _PARTS = 3  # train, val and test
 
@@ -99,8 +100,8 @@ def _validation_part(
     stratum, own_groups = min(groups_by_stratum.items(), key=lambda item: len(item[1]))
     if len(own_groups) < 2:
         raise PipelineError(
-            f"{stratum!r}: a fold tests all of its groups but {len(own_groups)}; training and "
-            "validation need 2 or more. Try another --seed or another number of --folds."
+            f"{stratum!r}: a fold leaves {count_of(len(own_groups), 'group')} for training and "
+            "validation. Expected at least 2. Try another --seed or another number of --folds."
         )
     n_parts = max(2, min(round(1 / share), len(own_groups)))
     parts = _split(indices, strata, groups, n_parts=n_parts, seed=seed)

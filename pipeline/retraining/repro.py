@@ -88,7 +88,7 @@ def reproduce(
 
 
 def registered_version(registration: Registration) -> "ModelVersion | None":
-    """Return the version in the registry; None if the store lacks it, or has another model there.
+    """Return the registered version; None if the store does not have it with this model.
 
     Raises:
         PipelineError: the store cannot be read.
@@ -110,7 +110,7 @@ def _register_if_missing() -> int:
         if registration is None or registered_version(registration) is not None:
             return 0
     except PipelineError as error:
-        logger.warning("%s was not looked up. %s", registration, error)
+        logger.warning("Whether MLflow has %s is unknown. %s", registration, error)
         return 0
     logger.info("MLflow at %s does not have %s: registering again.", shown_uri(), registration)
     return reproduce(["register"], force=True, single_item=True)

@@ -26,7 +26,7 @@ from pipeline.serving.decoding import Decoder
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 from pipeline.video.opening import VideoError
 
-if TYPE_CHECKING:  # pipeline.model sets up TensorFlow before it is imported
+if TYPE_CHECKING:
     import keras
 
 _BATCH_CLIPS = 32

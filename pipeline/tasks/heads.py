@@ -1,7 +1,4 @@
-"""Keras layers and losses at the end of a model, after the clip features.
-
-Import ``pipeline.model`` first: it imports TensorFlow with the settings of this project.
-"""
+"""Keras layers and losses at the end of a model, after the clip features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -214,7 +214,7 @@ def test_the_report_has_both_versions_and_every_check(refused):
     text = refused[3]
     assert text.startswith(f"# {NAME} version 2 is refused; version 1 stays champion.\n")
     assert "| **refused** | class\\_recall | " in text
-    assert "| passed | latency | A video takes " in text
+    assert "| passed | latency | The median latency of a video is " in text
     assert "## Each class against all others, version 2" in text
 
 

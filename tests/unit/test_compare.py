@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -286,10 +287,10 @@ def test_a_run_without_predictions_is_an_error_with_a_remedy(find):
 def test_predictions_that_dvc_keeps_are_read_from_its_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git("init")
-    subprocess.run(["dvc", "init", "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
     Path("params.yaml").write_text("")
     OLD.predictions.write_csv(PREDICTIONS)
-    subprocess.run(["dvc", "add", "--quiet", str(PREDICTIONS)], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(PREDICTIONS)], check=True)
     git("add", "--all")
     git("commit", "--message", "kept by DVC")
     PREDICTIONS.unlink()

@@ -83,7 +83,7 @@ def test_a_class_that_runs_out_of_groups_is_refused():
     """Of three groups of cats, the larger fold tests two, and one is left for two parts."""
     labels = ["cat", "cat", "cat", "dog", "dog", "dog", "dog"]
     groups = list("abcdefg")
-    message = "'cat': a fold tests all of its groups but 1; training and validation need 2 or more"
+    message = "'cat': a fold leaves 1 group for training and validation. Expected at least 2"
     with pytest.raises(PipelineError, match=message):
         folds_of(labels, groups, n_folds=2)
 

@@ -120,7 +120,7 @@ def test_a_refusal_has_every_reason():
     assert "The lowest allowed is 0.5 (promote.limits.class_recall)." in decision.reasons[1]
     # 0.7 are right, with a probability of 0.9.
     assert "The calibration error is 0.200. The highest allowed is 0.1" in decision.reasons[2]
-    assert "A video takes 101 ms (median); the most allowed is 100 ms" in decision.reasons[3]
+    assert "latency of a video is 101 ms. The highest allowed is 100 ms" in decision.reasons[3]
 
 
 def test_latency_is_the_median():
@@ -191,8 +191,8 @@ def test_one_video_with_equal_answers_is_not_enough():
     decision = decide(contender(version=1, **one), contender(**one), rules)
     assert (decision.gain.low, decision.gain.high, decision.gain.groups) == (0, 0, 1)
     assert decision.reasons == (
-        "Groups of test videos to judge by: 1; the fewest allowed are 10 (promote.min_groups; a "
-        "video without a group is one).",
+        "Number of groups of test videos: 1. The lowest allowed is 10 (promote.min_groups; a video "
+        "without a group counts as one).",
     )
     assert failed(decide(None, contender(**one), rules)) == ["groups"]
     assert decide(None, contender(**one), gate_rules(recall=0, min_groups=1)).reasons == ()

@@ -187,8 +187,8 @@ def test_the_report_has_findings_changed_videos_and_tables():
     text = PROMOTION_REPORT.read_text()
     assert text == report.markdown()
     assert text.startswith(f"# {NAME} version 2 is promoted: it replaces version 1 as champion.\n")
-    assert "| passed | latency | A video takes 1 ms" in text
-    assert "## Right now, wrong before: 1\n\n- `00.mp4`" in text
+    assert "| passed | latency | The median latency of a video is 1 ms" in text
+    assert "## Became right: 1\n\n- `00.mp4`" in text
     assert "## Each class against all others, version 1" in text
 
 
@@ -219,5 +219,5 @@ def test_a_long_list_of_videos_is_shortened():
         return [replace(champion, predictions=double), replace(challenger, predictions=right)]
 
     text = try_to_promote(2, all_wrong).markdown()
-    assert "## Right now, wrong before: 40" in text
+    assert "## Became right: 40" in text
     assert "- `19.mp4` and 20 more" in text
