@@ -1,4 +1,6 @@
-"""Check a data set before training: labels, splits, copies, drift since the champion.
+"""Check a data set before training: class names, copies, drift since the champion.
+
+The catalog stage already refuses copies with different targets, and splits that lack a class.
 
 Drift is the Kolmogorov-Smirnov statistic (``scipy.stats.ks_2samp``): the largest difference of two
 cumulative distributions, 0 (equal) to 1 (no overlap). Unlike the population stability index it
@@ -13,8 +15,9 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from pipeline.common.findings import Finding, Status
-from pipeline.common.records import SPLITS, DecodeFacts, VideoRecord
+from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.common.tables import shorten_list
+from pipeline.tasks.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,6 @@ class Limits:
 
 # Counts of classes or of videos.
 SPELLING = Limits(warn=1, fail=None)
-MISSING_IN_SPLIT = Limits(warn=1, fail=None)
-CONTRADICTIONS = Limits(warn=1, fail=1)
 NEW_CLASSES = Limits(warn=1, fail=None)
 VANISHED_CLASSES = Limits(warn=1, fail=1)
 # Fractions of videos.
@@ -50,36 +51,34 @@ DRIFT = Limits(warn=0.2, fail=0.5)  # Kolmogorov-Smirnov statistic
 _DRIFT_P_VALUE = 0.01  # with a larger p-value, the difference may be chance
 
 
-def check_data(now: Sequence[VideoRecord], before: Sequence[VideoRecord] | None) -> list[Finding]:
-    """Return the results of all checks.
+def check_data(
+    now: Sequence[VideoRecord], before: Sequence[VideoRecord] | None, targets: Targets
+) -> list[Finding]:
+    """Return the results of all checks. The strata of the targets are the classes.
 
     Args:
-        now: decoded records, at least one; the target of each is a class.
+        now: decoded records, at least one.
         before: records that the champion was trained on. None if they are unknown: the checks
             that compare are then left out. Without their facts, drift is unknown.
     """
-    findings = [
-        _check_spelling(now),
-        _check_splits(now),
-        _check_contradictions(now),
-        _check_duplicates(now),
-    ]
+    classes_now = targets.strata([record.target for record in now])
+    findings = [_check_spelling(classes_now), _check_duplicates(now)]
     if before is not None:
+        classes_before = targets.strata([record.target for record in before])
         findings += [
-            *_check_classes(now, before),
-            _check_balance(now, before),
+            *_check_classes(classes_now, classes_before),
+            _check_balance(classes_now, classes_before),
             _check_relabelled(now, before),
             *_check_drift(now, before),
         ]
     return findings
 
 
-def _check_spelling(now: Sequence[VideoRecord]) -> Finding:
+def _check_spelling(classes: Sequence[str]) -> Finding:
     """Find classes whose names differ only by case, spaces, hyphens or underscores."""
     spellings: dict[str, set[str]] = defaultdict(set)
-    for record in now:
-        letters = "".join(filter(str.isalnum, record.target.casefold()))
-        spellings[letters or record.target].add(record.target)
+    for name in classes:
+        spellings["".join(filter(str.isalnum, name.casefold())) or name].add(name)
     alike = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
     sentence = (
         f"Names that may mean the same class: {shorten_list(alike, separator='; ')}."
@@ -87,39 +86,6 @@ def _check_spelling(now: Sequence[VideoRecord]) -> Finding:
         else f"{len(spellings)} classes with distinct names."
     )
     return SPELLING.finding("spelling of labels", len(alike), sentence)
-
-
-def _check_splits(now: Sequence[VideoRecord]) -> Finding:
-    """Find classes without a video in some split."""
-    present = {(record.target, record.split) for record in now}
-    missing = [
-        f"{target} in {split}"
-        for target in sorted({record.target for record in now})
-        for split in SPLITS
-        if (target, split) not in present
-    ]
-    sentence = (
-        f"No video of {shorten_list(missing, separator='; ')}. Another catalog.seed gives "
-        "another split."
-        if missing
-        else "Every class has videos in every split."
-    )
-    return MISSING_IN_SPLIT.finding("splits", len(missing), sentence)
-
-
-def _check_contradictions(now: Sequence[VideoRecord]) -> Finding:
-    """Find copies of a video with different labels."""
-    contradictory = [
-        ", ".join(f"{record.name} is {record.target}" for record in copies)
-        for copies in _copies(now)
-        if len({record.target for record in copies}) > 1
-    ]
-    sentence = (
-        f"The same video with different labels: {shorten_list(contradictory, separator='; ')}."
-        if contradictory
-        else "No video has two labels."
-    )
-    return CONTRADICTIONS.finding("contradictions", len(contradictory), sentence)
 
 
 def _check_duplicates(now: Sequence[VideoRecord]) -> Finding:
@@ -131,24 +97,23 @@ def _check_duplicates(now: Sequence[VideoRecord]) -> Finding:
     return DUPLICATES.finding("duplicates", surplus / len(now), sentence)
 
 
-def _check_classes(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Iterator[Finding]:
+def _check_classes(now: Sequence[str], before: Sequence[str]) -> Iterator[Finding]:
     """Find classes that are new, and classes that have vanished."""
-    classes_now, classes_before = ({one.target for one in records} for records in (now, before))
-    new = sorted(classes_now - classes_before)
+    new = sorted(set(now) - set(before))
     sentence = f"New: {shorten_list(new, separator='; ')}." if new else "No class is new."
     yield NEW_CLASSES.finding("new classes", len(new), sentence)
-    vanished = sorted(classes_before - classes_now)
+    vanished = sorted(set(before) - set(now))
     names = shorten_list(vanished, separator="; ")
     sentence = f"Vanished: {names}." if vanished else "No class has vanished."
     yield VANISHED_CLASSES.finding("vanished classes", len(vanished), sentence)
 
 
-def _check_balance(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Finding:
+def _check_balance(now: Sequence[str], before: Sequence[str]) -> Finding:
     """Measure the total variation distance of the class distributions.
 
     It is the fraction of videos that must change class to restore the old distribution.
     """
-    new, old = (Counter(record.target for record in records) for records in (now, before))
+    new, old = Counter(now), Counter(before)
     shifts = {
         target: new[target] / new.total() - old[target] / old.total()
         for target in sorted(new.keys() | old.keys())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # commands that only read predictions start without TensorFlo
     from pipeline.clips.batches import FrameOrder
 
 _VIDEO_COLUMNS = ("video", "group")
+_RIGHT = 0.5  # lowest video score of a right output
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,11 @@ class Predictions:
     def video_scores(self) -> NDArray[np.float64]:
         """Return float64 [N], the score of each output from 0 to 1; 1 is right."""
         return self.task.video_scores(self.targets, self.outputs)
+
+    @property
+    def is_right(self) -> NDArray[np.bool_]:
+        """Return bool [N]: whether the score of each output is 0.5 or more."""
+        return self.video_scores >= _RIGHT
 
     def rows(self, indices: Sequence[int]) -> Self:
         """Return these rows, in this order."""

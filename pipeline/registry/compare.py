@@ -24,7 +24,6 @@ from pipeline.common.tables import align_columns
 from pipeline.evaluation.predictions import Predictions, on_same_videos
 from pipeline.evaluation.scores import Difference, paired_differences
 from pipeline.evaluation.settings import EvaluateSection
-from pipeline.registry.gate import RIGHT
 from pipeline.registry.versions import find_version, lookup_version, version_title
 from pipeline.tasks.settings import TaskSection
 from pipeline.tracking.provenance import git_output
@@ -233,7 +232,7 @@ def compare(a: Side, b: Side, section: EvaluateSection) -> Comparison:
         PipelineError: there is no common video.
     """
     common_a, common_b = on_same_videos(a.predictions, b.predictions)
-    is_right_a, is_right_b = (side.video_scores >= RIGHT for side in (common_a, common_b))
+    is_right_a, is_right_b = common_a.is_right, common_b.is_right
     return Comparison(
         a=a,
         b=b,

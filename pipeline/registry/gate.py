@@ -35,7 +35,6 @@ GATE_VERSION = 1
 # Name, whether it passed, sentence, measured value, limit: see Finding.
 Check = tuple[str, bool, str, float | None, float | None]
 
-RIGHT = 0.5  # lowest video score of a right output
 _ROUNDING = 1e-9  # of sums of logarithms in another order
 
 
@@ -288,7 +287,7 @@ def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) 
     if metric in new.task.lower_is_better:
         sign, ends = -1, (-difference.high, -difference.low)
     old, new = on_same_videos(old, new)
-    was_right, is_right = old.video_scores >= RIGHT, new.video_scores >= RIGHT
+    was_right, is_right = old.is_right, new.is_right
     videos = np.array(new.videos)
     return Gain(
         metric=metric,

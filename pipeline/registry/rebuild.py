@@ -122,9 +122,7 @@ def rebuild(version: ModelVersion, *, keep: Path | None = None) -> Rebuilt:
         if unmatched := sorted(metrics.keys() ^ origin.metrics.keys()):
             remarks.append(f"Metrics of one side only, not compared: {', '.join(unmatched)}.")
         common = sorted(metrics.keys() & origin.metrics.keys())
-        models = [  # older code may have saved it under another name
-            next(place.rglob(f"*{MODEL.suffix}")) for place in (Path(folder), root / MODEL.parent)
-        ]
+        models = [_saved_model(place) for place in (Path(folder), root / MODEL.parent)]
         return Rebuilt(
             title=f"{origin.title} at commit {origin.git_commit[:10]}",
             metrics={name: (origin.metrics[name], metrics[name]) for name in common},
@@ -161,6 +159,17 @@ def worktree_at(commit: str, *, keep: Path | None = None) -> Iterator[Path]:
         finally:
             if keep is None:
                 git_output("worktree", "remove", "--force", str(root))
+
+
+def _saved_model(folder: Path) -> Path:
+    """Return the model in ``folder``; older code saved it under another name."""
+    models = sorted(folder.rglob(f"*{MODEL.suffix}"))
+    if not models:
+        raise PipelineError(
+            f"{folder}: expected a {MODEL.suffix} file, received none. Its files may have been "
+            "deleted from the store; register the model again with: vidpipe repro"
+        )
+    return models[0]
 
 
 def restore_params(root: Path, recorded: Mapping[str, str]) -> list[str]:

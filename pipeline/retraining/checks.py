@@ -85,11 +85,12 @@ def check_data_set(params: Params) -> DataCheck:
     """
     from pipeline.dataset.checks import check_data
     from pipeline.registry.versions import CHAMPION, recorded_records, version_with_alias
+    from pipeline.tasks.targets import targets_of
 
     now = read_decoded(CATALOG, DECODE_INDEX)
     champion = version_with_alias(params.register_.name, CHAMPION)
     before = None if champion is None else recorded_records(champion)
-    findings = check_data(now, before)
+    findings = check_data(now, before, targets_of(params.task.type))
     if champion is None:
         sentence = "There is no champion yet: checked without a comparison."
     elif before is None:

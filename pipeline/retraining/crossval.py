@@ -284,12 +284,14 @@ def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], li
 def _score_lines(summary: Mapping[str, Any], task: Task) -> Iterator[str]:
     """Yield mean, spread and the pooled score with its interval, for each headline metric."""
     for name in task.headline_metrics:
-        low, high = summary["interval"][name]
+        interval = ""
+        if name in summary["interval"]:
+            low, high = summary["interval"][name]
+            interval = f" [{low:.3f}, {high:.3f}] at {summary['confidence']:.0%}"
         yield (
             f"{name.replace('_', ' ')}: mean {summary['mean'][name]:.3f}, "
-            f"spread {summary['spread'][name]:.3f}; pooled {summary['pooled'][name]:.3f} "
-            f"[{low:.3f}, {high:.3f}] at {summary['confidence']:.0%}, "
-            f"{summary['videos']} videos in {summary['groups']} groups"
+            f"spread {summary['spread'][name]:.3f}; pooled {summary['pooled'][name]:.3f}"
+            f"{interval}, {summary['videos']} videos in {summary['groups']} groups"
         )
     validation = f"val_{task.training_metric}"
     yield (

@@ -1,6 +1,7 @@
 """``vidpipe repro``: check, run outdated stages, restore outputs after a failure, summarise."""
 
 import logging
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -169,7 +170,7 @@ def summary_lines(params: Params) -> list[str]:
         "",
         "Next:",
         "  make ui                # runs, charts and models in the browser",
-        f"  vidpipe predict {video}",
+        f"  vidpipe predict {shlex.quote(str(video))}",
     ]
 
 
@@ -185,11 +186,11 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
     yield "quarantined", f"{quarantined} (see {DECODE_INDEX})" if quarantined else "0"
     yield "clips", ", ".join(f"{count} {split}" for split, count in clips.items())
     for name in task.headline_metrics:
-        low, high = intervals[name]
-        yield (
-            f"test {name.replace('_', ' ')}",
-            f"{metrics[name]:.3f}  [{low:.3f}, {high:.3f}] at {params.evaluate.confidence:.0%}",
-        )
+        value = f"{metrics[name]:.3f}"
+        if name in intervals:
+            low, high = intervals[name]
+            value += f"  [{low:.3f}, {high:.3f}] at {params.evaluate.confidence:.0%}"
+        yield f"test {name.replace('_', ' ')}", value
     score = task.video_score
     for title, name in (
         ("with frames shuffled", f"{score}_frames_shuffled"),

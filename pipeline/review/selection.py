@@ -45,22 +45,17 @@ class ShownVideo:
     """A film strip with its captions.
 
     Attributes:
-        video_score: of ``Task.video_scores``; 1 is right.
         guesses: best answer first; may be empty.
         alt: the film strip in words.
     """
 
     video: str
     target: str
-    video_score: float
+    is_right: bool
     guesses: Sequence[Guess]
     strip: Image.Image
     alt: str
     preview: Preview
-
-    @property
-    def is_right(self) -> bool:
-        return self.video_score >= 1
 
     @property
     def heading(self) -> str:
@@ -97,7 +92,7 @@ def select_videos(predictions: Predictions, *, each: int = _VIDEOS_OF_EACH_KIND)
     """
     task, outputs = predictions.task, predictions.outputs
     confidence = task.confidence(outputs)
-    is_right = predictions.video_scores >= 1
+    is_right = predictions.is_right
     by_confidence = np.argsort(-confidence, kind="stable")
     mistakes = by_confidence[~is_right[by_confidence]][:each]
     is_free = ~np.isin(np.arange(len(is_right)), mistakes)
@@ -188,14 +183,14 @@ def draw_selections(
     """
     rows = [row for selection in selections for row in selection.rows]
     clips = dict(zip(rows, see(rows) if rows else [], strict=True))
-    video_scores = predictions.video_scores
+    is_right = predictions.is_right
 
     def shown(row: int) -> ShownVideo:
         target, clip = predictions.targets[row], clips[row]
         return ShownVideo(
             video=predictions.videos[row],
             target=target,
-            video_score=float(video_scores[row]),
+            is_right=bool(is_right[row]),
             guesses=predictions.task.guesses(target, predictions.outputs[row]),
             strip=film_strip(clip),
             alt=strip_alt(clip),
