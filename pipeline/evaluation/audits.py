@@ -139,7 +139,7 @@ def time_audit(
     is_ok = as_is - without_order > MIN_TIME_LOSS
     if not is_ok:
         sentence = (
-            f"Frame order hardly matters: {numbers} The model uses appearance, not motion. "
+            f"Frame order hardly matters: {numbers} "
             "A model without a recurrent layer (model.temporal.recurrent: none) may do as well."
         )
     elif low <= 0:

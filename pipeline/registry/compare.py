@@ -15,6 +15,7 @@ import yaml
 from mlflow.entities import Run
 from numpy.typing import NDArray
 
+from pipeline.common.bootstrap import MIN_GROUPS
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
 from pipeline.common.pages import render_page, words
@@ -76,6 +77,7 @@ class Comparison:
         became_right: wrong in A and right in B, where B is most confident first.
         became_wrong: right in A and wrong in B, in the same order.
         both_right, both_wrong: number of the other videos.
+        n_groups: number of resampling groups of the common videos.
         remarks: sentences about what the sides do not have in common.
     """
 
@@ -89,6 +91,7 @@ class Comparison:
     became_wrong: tuple[ChangedVideo, ...]
     both_right: int
     both_wrong: int
+    n_groups: int
     remarks: tuple[str, ...]
 
     @property
@@ -97,11 +100,11 @@ class Comparison:
         return changed + self.both_right + self.both_wrong
 
     def verdict(self, metric: str) -> str:
-        """Return which side is better, where the interval excludes zero."""
+        """Return which side is better: its interval excludes zero and has enough groups."""
         difference = self.differences[metric]
         if difference.low == difference.high == difference.difference == 0:
             return "the same"
-        if difference.low <= 0 <= difference.high:
+        if self.n_groups < MIN_GROUPS or difference.low <= 0 <= difference.high:
             return "not sure"
         b_is_better = (difference.low > 0) != (metric in self.lower_is_better)
         return "B is better" if b_is_better else "A is better"
@@ -244,6 +247,7 @@ def compare(a: Side, b: Side, section: EvaluateSection) -> Comparison:
         became_wrong=_changed_videos(common_a, common_b, is_right_a & ~is_right_b),
         both_right=int((is_right_a & is_right_b).sum()),
         both_wrong=int((~is_right_a & ~is_right_b).sum()),
+        n_groups=section.resampling(common_b.resampling_groups).n_groups,
         remarks=tuple(_remarks(a.predictions, b.predictions, len(common_b.videos))),
     )
 

@@ -8,6 +8,7 @@ from dvc.repo import Repo
 
 # Rows: files that are edited, and the stages that DVC finds outdated.
 TRAIN_AND_AFTER = ["train", "evaluate", "review", "register"]
+DECODE_AND_AFTER = ["decode", "report", "extract", *TRAIN_AND_AFTER]
 ROWS = {
     "tracking": (["pipeline/tracking/runs.py", "pipeline/tracking/notes.py"], []),
     "registry": (["pipeline/registry/gate.py", "pipeline/registry/promotion.py"], []),
@@ -16,12 +17,20 @@ ROWS = {
     "docs": (["README.md", "docs/architecture.md"], []),
     "settings": (["pipeline/model/settings.py", "pipeline/video/settings.py"], []),
     "errors and paths": (["pipeline/common/errors.py", "pipeline/common/paths.py"], []),
+    "command and settings": (["pipeline/common/command.py", "pipeline/common/settings.py"], []),
+    "files": (["pipeline/common/files.py"], ["catalog", *DECODE_AND_AFTER]),
+    "serving": (["pipeline/serving/pyfunc.py"], ["register"]),
     "review": (["pipeline/review/report.py"], ["review", "register"]),
     "evaluation": (["pipeline/evaluation/slices.py"], ["evaluate", "review", "register"]),
     "model": (["pipeline/model/network.py"], TRAIN_AND_AFTER),
     "tasks": (["pipeline/tasks/classification.py"], TRAIN_AND_AFTER),
-    "clips reader": (["pipeline/clips/arrays.py"], TRAIN_AND_AFTER),
-    "clips writer": (["pipeline/clips/shards.py"], ["extract", *TRAIN_AND_AFTER]),
+    "targets": (["pipeline/tasks/targets.py"], ["catalog", *DECODE_AND_AFTER]),
+    "clips reader": (["pipeline/clips/arrays.py", "pipeline/clips/batches.py"], TRAIN_AND_AFTER),
+    "clips writer": (
+        ["pipeline/clips/preprocessing.py", "pipeline/clips/shards.py"],
+        ["extract", *TRAIN_AND_AFTER],
+    ),
+    "frames on disk": (["pipeline/video/store.py"], DECODE_AND_AFTER),
     "data report": (["pipeline/dataset/report.py"], ["report"]),
 }
 
@@ -46,7 +55,7 @@ def outdated(root: Path) -> list[str]:
 
 
 def stages_in_order(repo: Repo) -> list[str]:
-    order = ["catalog", "decode", "report", "extract", *TRAIN_AND_AFTER]
+    order = ["catalog", *DECODE_AND_AFTER]
     return [name for name in order if any(stage.name == name for stage in repo.index.stages)]
 
 

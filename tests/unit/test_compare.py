@@ -134,6 +134,13 @@ def test_a_verdict_needs_an_interval_without_zero(a, b, metric, expected):
     assert comparison.verdict(metric) == expected
 
 
+def test_few_groups_give_no_verdict_however_large_the_difference():
+    a, b = (
+        Side("", predictions([of_x] * 4, labels="xxxx", videos="abcd"), {}) for of_x in (0.1, 0.9)
+    )
+    assert compare(a, b, SECTION).verdict("accuracy") == "not sure"
+
+
 # Text and page
 
 
