@@ -34,6 +34,7 @@ from pipeline.model.network import build_model
 from pipeline.model.saving import ModelMetadata, model_digest, save_model
 from pipeline.params import load_params
 from pipeline.registry.register import register_model
+from pipeline.serving.request import ServingConfig
 from pipeline.tasks.task import task_class
 from pipeline.tracking.runs import ensure_run
 
@@ -91,6 +92,7 @@ def _register(example: bytes) -> None:
         metadata_path=MODEL_METADATA,
         example_video=example,
         tags={},
+        config=ServingConfig(),
     )
 
 

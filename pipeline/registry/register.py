@@ -51,7 +51,7 @@ def register_model(
     metadata_path: Path,
     example_video: bytes,
     tags: Mapping[str, str],
-    config: ServingConfig | None = None,
+    config: ServingConfig,
 ) -> int:
     """Make the model a version of ``name`` with the alias ``challenger``; return its number.
 
@@ -80,7 +80,7 @@ def register_model(
                 code_sha256=code_sha256,
                 artifacts={"model": str(model_path), "metadata": str(metadata_path)},
                 example_video=example_video,
-                config=config or ServingConfig(),
+                config=config,
             )
             version = mlflow.register_model(f"models:/{model_id}", name)
         recorded = version.tags.get(_TEST_DATA, UNKNOWN)

@@ -22,6 +22,7 @@ from pipeline.params import load_params
 from pipeline.registry.champions import champion_number, read_records
 from pipeline.registry.promotion import promote, roll_back
 from pipeline.registry.register import register_model
+from pipeline.serving.request import ServingConfig
 from pipeline.tasks.classification import Classification
 from pipeline.tracking.results import CATALOG, log_data
 from pipeline.tracking.runs import ensure_run
@@ -112,6 +113,7 @@ def register(sharpness: float, trained_on: list[VideoRecord]) -> int:
         metadata_path=metadata,
         example_video=film(100, 0),
         tags={"git.commit": "c0ffee"},
+        config=ServingConfig(),
     )
 
 
