@@ -124,7 +124,12 @@ class FrameReader:
     def _decode_sequentially(self, scan: PacketScan, damage: str) -> Iterator[Picture]:
         with open_video(self._source, self._decode) as (container, stream, _):
             decoder = SequentialDecoder(
-                container, stream, self._decode, name=self._name, is_truncated=bool(damage)
+                container,
+                stream,
+                self._decode,
+                name=self._name,
+                shown_at=scan.shown_at,
+                is_truncated=bool(damage),
             )
             n_kept = 0
             for frame in self._at_rate(decoder, scan.durations):

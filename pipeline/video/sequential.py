@@ -1,6 +1,6 @@
 """Decode a video from start to end: the reference for selective decoding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -36,6 +36,8 @@ class SequentialDecoder:
 
     Args:
         name: of the video, for messages.
+        shown_at: times of the frames in ticks, in the decoder's output order; see ``PacketScan``.
+            None takes the times of the frames.
         is_truncated: whether the delayed frames at the end of the file are left out, because
             frames between them may be missing.
 
@@ -50,6 +52,7 @@ class SequentialDecoder:
         decode: DecodeSection,
         *,
         name: str,
+        shown_at: Sequence[int] | None,
         is_truncated: bool,
     ) -> None:
         self._container = container
@@ -58,6 +61,7 @@ class SequentialDecoder:
         self._time_base = stream.time_base
         self._step = 1 / (stream.guessed_rate or _DEFAULT_RATE)
         self._name = name
+        self._shown_ticks = shown_at
         self._decode = decode
         self._is_truncated = is_truncated
         self._origin = Fraction(0)
@@ -115,8 +119,8 @@ class SequentialDecoder:
     def _seconds_after_first(self, frame: av.VideoFrame) -> Fraction:
         """Return the presentation time of ``frame`` since the first one.
 
-        Some AVI files have no timestamps, or decoding times instead of presentation times. Then
-        the frame is shown one interval after the previous one, in the decoder's output order.
+        Some files have no timestamps, or wrong ones. Then the frame is shown one interval after
+        the previous one, in the decoder's output order.
         """
         shown_at = self._shown_at(frame)
         if shown_at is None or shown_at - self._origin <= self.seconds:
@@ -124,5 +128,8 @@ class SequentialDecoder:
         return shown_at - self._origin
 
     def _shown_at(self, frame: av.VideoFrame) -> Fraction | None:
+        if self._shown_ticks is not None and self._time_base is not None:
+            has_time = self.count < len(self._shown_ticks)
+            return self._shown_ticks[self.count] * self._time_base if has_time else None
         time_base = frame.time_base or self._time_base
         return None if frame.pts is None or time_base is None else frame.pts * time_base
