@@ -14,8 +14,7 @@ from pipeline.video.ffmpeg_errors import (
     describe,
     relevant_error,
 )
-from pipeline.video.opening import VideoError, too_long
-from pipeline.video.settings import DecodeSection
+from pipeline.video.opening import VideoError
 from pipeline.video.timing import TimedFrame
 
 _DEFAULT_RATE = Fraction(25)  # of a stream without any rate
@@ -42,14 +41,13 @@ class SequentialDecoder:
             frames between them may be missing.
 
     Raises (while iterating):
-        VideoError: the video has no frame, or is longer than ``decode.max_seconds``.
+        VideoError: the video has no frame.
     """
 
     def __init__(
         self,
         container: InputContainer,
         stream: VideoStream,
-        decode: DecodeSection,
         *,
         name: str,
         shown_at: Sequence[int] | None,
@@ -62,7 +60,6 @@ class SequentialDecoder:
         self._step = 1 / (stream.guessed_rate or _DEFAULT_RATE)
         self._name = name
         self._shown_ticks = shown_at
-        self._decode = decode
         self._is_truncated = is_truncated
         self._origin = Fraction(0)
         self.first: av.VideoFrame | None = None
@@ -81,8 +78,6 @@ class SequentialDecoder:
             time_base = frame.time_base or self._time_base or Fraction(0)
             duration = Fraction((frame.duration or 0) * time_base)
             self.end_seconds = self.seconds + duration
-            if self.end_seconds > self._decode.max_seconds:
-                raise too_long(self._name, self._decode)
             self.count += 1
             yield TimedFrame(self.seconds, duration), frame
         if self.first is None and not (self.damage or self._is_truncated):
