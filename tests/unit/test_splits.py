@@ -176,3 +176,11 @@ def test_a_catalog_has_content_hashes_and_keeps_extra_columns(tmp_path):
     assert records[1].sha256 == hashlib.sha256(b"\x01").hexdigest()
     assert (records[60].sha256, records[60].group) == ("", "socket.mp4")
     assert [record.extra for record in records] == [{"camera": str(n)} for n in range(61)]
+
+
+def test_an_unreadable_video_is_named(tmp_path):
+    # /proc/self/mem is a regular file whose first byte nobody may read, not even root.
+    (tmp_path / "labels.csv").write_text("video,label\na.mp4,cat\n")
+    (tmp_path / "a.mp4").symlink_to("/proc/self/mem")
+    with pytest.raises(PipelineError, match=r"a\.mp4: the file cannot be read \(.*\)\. Make it"):
+        build_catalog(DataSection(videos=str(tmp_path)), CATALOG, CLASSES)
