@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 # Prefix of files that a killed run leaves behind. Git and DVC ignore them.
 IN_PROGRESS_PREFIX = ".in-progress-"
@@ -76,9 +76,19 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
         replacing_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as out,
     ):
-        writer = csv.DictWriter(out, fieldnames=columns, lineterminator="\n")
+        writer = csv.DictWriter(_UnixLines(out), fieldnames=columns, lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+class _UnixLines:
+    """A file of csv lines; csv quotes a carriage return only if lines end with one."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, line: str) -> int:
+        return self._out.write(line.removesuffix("\r\n") + "\n")
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

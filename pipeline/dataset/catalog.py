@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord
 from pipeline.dataset.layouts import read_labels
@@ -35,7 +36,19 @@ def content_hashes(paths: Sequence[Path]) -> list[str]:
     """Return the SHA-256 of each file, in order; empty for a path that is not a regular file.
 
     The decode stage reports such a path. Threads use all cores, because hashing releases the GIL.
+
+    Raises:
+        PipelineError: a file cannot be read.
     """
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda path: sha256_of_file(path) if path.is_file() else "", paths)
+        hashes = pool.map(_content_hash, paths)
         return list(tqdm(hashes, total=len(paths), desc="hash", unit="video", disable=None))
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        return sha256_of_file(path) if path.is_file() else ""
+    except OSError as error:
+        raise PipelineError(
+            f"{path}: the file cannot be read ({error.strerror}). Make it readable or remove it."
+        ) from error

@@ -2,7 +2,11 @@
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
@@ -16,7 +20,8 @@ LABELS_TABLE = "labels.csv"  # inside data.videos
 
 _OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")
 
-_Row = dict[str, str | None]
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
 
 
 def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
@@ -60,10 +65,8 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
         )
     records: list[VideoRecord] = []
     n_ignored = 0
-    for path in sorted(videos.rglob("*")):
+    for path in sorted(_visible_files(videos)):
         relative = path.relative_to(videos)
-        if any(part.startswith(".") for part in relative.parts) or path.is_dir():
-            continue
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             n_ignored += 1
             continue
@@ -74,12 +77,10 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
                 f"{videos / LABELS_TABLE}."
             )
         name = str(path)
-        if name != name.encode("utf-8", "ignore").decode("utf-8") or "\r" in name:
-            raise PipelineError(
-                f"{name!a}: the name is not UTF-8 or contains a carriage return. Rename the file."
-            )
-        cells = {targets.columns[0]: relative.parts[0]}
-        records.append(VideoRecord(relative.as_posix(), targets.read(cells, where=str(path))))
+        if name != name.encode("utf-8", "ignore").decode("utf-8"):
+            raise PipelineError(f"{name!a}: the name is not UTF-8. Rename the file.")
+        cells = {targets.columns[0]: clean_text(relative.parts[0], where=f"{name!r}, class folder")}
+        records.append(VideoRecord(relative.as_posix(), targets.read(cells, where=name)))
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
@@ -96,21 +97,59 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     return records
 
 
+def _visible_files(videos: Path) -> Iterator[Path]:
+    """Yield all files below ``videos`` that are not hidden, in no particular order."""
+    for name, subfolders, files in os.walk(videos):
+        folder = Path(name)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for subfolder in subfolders:
+            _check_folder(folder / subfolder, where=str(folder / subfolder))
+        yield from (folder / name for name in files if not name.startswith("."))
+
+
+def _check_folder(path: Path, *, where: str) -> None:
+    """Refuse a folder that DVC and ``os.walk`` skip without a message."""
+    if path.is_symlink():  # DVC hashes the content behind a link to a file, but not to a folder
+        raise PipelineError(
+            f"{where}: expected a folder. Received: a symbolic link to a folder, behind which DVC "
+            "sees no change. Replace it by the folder or by links to its files."
+        )
+    is_effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.X_OK, effective_ids=is_effective):
+        raise PipelineError(
+            f"{where}: the folder cannot be read (permission denied). Make it readable or remove "
+            "it."
+        )
+
+
+def clean_text(text: str, *, where: str) -> str:
+    """Return a name as the catalog stores it: stripped, in Unicode NFC.
+
+    Two byte sequences that show the same letters become one name.
+
+    Raises:
+        PipelineError: the name contains a line break or another control character.
+    """
+    cleaned = unicodedata.normalize("NFC", text.strip())
+    if any(unicodedata.category(character) in _CONTROL_CHARACTERS for character in cleaned):
+        raise PipelineError(
+            f"{where}: expected a name without line breaks, tabs and other control characters. "
+            f"Received: {cleaned!a}. Delete them."
+        )
+    return cleaned
+
+
 def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord]:
     """Read a csv file: video, the columns of the target, optional columns, others as extra."""
-    required = ("video", *targets.columns)
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            columns = reader.fieldnames or []
-            missing = [column for column in required if column not in columns]
-            if missing:
-                raise PipelineError(
-                    f"{table}, line 1: missing {', '.join(missing)}. Expected the columns "
-                    f"{','.join(required)} and optionally {','.join(_OPTIONAL_COLUMNS)}. "
-                    f"Received: {','.join(columns) or 'an empty file'}"
-                )
-            rows = [(f"{table}, line {reader.line_num}", row) for row in reader]
+            reader = csv.reader(lines, strict=True)
+            columns = _read_header(f"{table}, line 1", next(reader, []), targets)
+            rows = [
+                (where, _cells_by_column(where, cells, columns))
+                for cells in reader
+                if cells and (where := f"{table}, line {reader.line_num}")
+            ]
     except FileNotFoundError:
         raise PipelineError(
             f"data.labels: expected a file inside data.videos. Received: {table} (no such path)"
@@ -119,9 +158,14 @@ def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord
         raise PipelineError(
             f"data.labels: expected a csv file. Received: {table} (a folder)"
         ) from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise PipelineError(
             f"{table}: expected a csv file in UTF-8. Received: {error}. Save it as UTF-8."
+        ) from None
+    except csv.Error as error:
+        raise PipelineError(
+            f"{table}, line {reader.line_num}: expected csv. Received: {error}. Close each quoted "
+            "cell, and double a quotation mark inside it."
         ) from None
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
@@ -130,9 +174,65 @@ def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord
     return records
 
 
-def _read_row(where: str, row: _Row, videos: Path, targets: Targets) -> VideoRecord:
-    video = _cell(row, "video")
-    if not video:
+def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[str]:
+    """Return the names of the columns; refuse a header that would be misread."""
+    required = ("video", *targets.columns)
+    known = {_simplified(column): column for column in (*required, *_OPTIONAL_COLUMNS)}
+    if len(header) == 1:
+        for separator, name in _SEPARATORS.items():
+            if separator in header[0]:
+                raise PipelineError(
+                    f"{where}: expected commas between the columns. Received: {name}, as in "
+                    f"{header[0]!r}. Save the table with commas."
+                )
+    columns = [clean_text(cell, where=where) for cell in header]
+    for column in columns:
+        meant = known.get(_simplified(column), column)
+        if column != meant:
+            raise PipelineError(
+                f"{where}: unknown column {column!r}. Expected {meant!r}, which differs only in "
+                "case, spaces, hyphens or underscores. Rename the column."
+            )
+    repeated = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
+    if repeated:
+        raise PipelineError(
+            f"{where}: expected each column once. Received several columns "
+            f"{', '.join(map(repr, repeated))}. Rename or delete all but one."
+        )
+    missing = [column for column in required if column not in columns]
+    if missing:
+        raise PipelineError(
+            f"{where}: missing {', '.join(missing)}. Expected the columns "
+            f"{','.join(required)} and optionally {','.join(_OPTIONAL_COLUMNS)}. "
+            f"Received: {','.join(columns) or 'an empty line'}"
+        )
+    return columns
+
+
+def _simplified(column: str) -> str:
+    return re.sub(r"[\s_-]", "", column.casefold())
+
+
+def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """Return the stripped cells of a row; cells that the row lacks are empty."""
+    if len(cells) > len(columns):
+        raise PipelineError(
+            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells, "
+            f'{",".join(cells)!r}. Quote a cell that contains a comma: "jump, high".'
+        )
+    row = dict.fromkeys(columns, "")
+    for column, cell in zip(columns, cells, strict=False):
+        if cell.strip() and not column:
+            raise PipelineError(
+                f"{where}: the column of the cell {cell.strip()!r} has no name in line 1. Name "
+                "the column or delete the cell."
+            )
+        row[column] = cell.strip()
+    return row
+
+
+def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets) -> VideoRecord:
+    if not row["video"]:
         raise PipelineError(f"{where}: the column video is empty. Name the file.")
     start, end = _seconds(where, row, "start_seconds"), _seconds(where, row, "end_seconds")
     if end is not None and end <= (start or 0):
@@ -140,26 +240,25 @@ def _read_row(where: str, row: _Row, videos: Path, targets: Targets) -> VideoRec
             f"{where}: end_seconds must be greater than start_seconds. "
             f"Received: start_seconds={start or 0:g}, end_seconds={end:g}"
         )
-    cells = {column: _cell(row, column) for column in targets.columns}
-    known = ("video", *targets.columns, *_OPTIONAL_COLUMNS)
+
+    def name(column: str) -> str:
+        return clean_text(row.get(column, ""), where=f"{where}, column {column}")
+
+    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS)
     return VideoRecord(
-        video=_relative_video(where, video, videos),
-        target=targets.read(cells, where=where),
-        split=_split(where, _cell(row, "split")),
-        group=_cell(row, "group"),
+        video=_relative_video(where, row["video"], videos),
+        target=targets.read({column: name(column) for column in targets.columns}, where=where),
+        split=_split(where, row.get("split", "")),
+        group=name("group"),
         start_seconds=start,
         end_seconds=end,
         # A cell may contain line breaks; the catalog has one line per video.
         extra={
-            column: " ".join((cell or "").split())
+            column: unicodedata.normalize("NFC", " ".join(cell.split()))
             for column, cell in row.items()
-            if column and column not in known
+            if column not in known
         },
     )
-
-
-def _cell(row: Mapping[str, str | None], column: str) -> str:
-    return (row.get(column) or "").strip()
 
 
 def _split(where: str, text: str) -> Split | None:
@@ -169,8 +268,8 @@ def _split(where: str, text: str) -> Split | None:
     return split
 
 
-def _seconds(where: str, row: _Row, column: str) -> float | None:
-    text = _cell(row, column)
+def _seconds(where: str, row: Mapping[str, str], column: str) -> float | None:
+    text = row.get(column, "")
     if not text:
         return None
     try:
@@ -195,8 +294,15 @@ def _relative_video(where: str, video: str, videos: Path) -> str:
 
 
 def _check_rows(places: Sequence[str], records: Sequence[VideoRecord], videos: Path) -> None:
-    """Refuse missing files, repeated rows, and a split in some rows only."""
+    """Refuse folders that DVC skips, missing files, repeated rows, and a split in some rows."""
     located = list(zip(places, records, strict=True))
+    folders: dict[Path, str] = {}  # with the place of the first row
+    for where, record in located:
+        for parent in Path(record.video).parents[:-1]:
+            folders.setdefault(parent, where)
+    for folder, where in sorted(folders.items()):  # a folder before its subfolders
+        if (videos / folder).is_dir():
+            _check_folder(videos / folder, where=f"{where}: {videos / folder}")
     missing = [
         (where, record.video) for where, record in located if not (videos / record.video).exists()
     ]

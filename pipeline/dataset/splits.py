@@ -1,18 +1,14 @@
-"""Assign groups and splits. All videos of a group are in one split.
+"""Assign groups and splits. All videos of a group are in one split."""
 
-A hash of the group's name decides the split of the group, so a video does not move to another
-split when other videos are added.
-"""
-
-import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import Split, VideoRecord
+from pipeline.common.records import SPLITS, Split, VideoRecord
 from pipeline.dataset.settings import CatalogSection
+from pipeline.dataset.stratification import Groups, NoSplitError, divide_groups
 from pipeline.tasks.targets import Targets
 
 logger = logging.getLogger(__name__)
@@ -24,11 +20,13 @@ def assign_splits(
     """Return the records with a group and a split each.
 
     A video without a group is grouped with its copies and its other segments. Splits that the
-    labels give are kept; if they give no ``val``, it is taken from ``train``.
+    labels give are kept; if they give no ``val``, it is taken from ``train``. Computed splits are
+    stratified: every split has every stratum of the targets.
 
     Raises:
         PipelineError: copies of one video have different targets, a group lies in two given
-            splits, or ``targets.check_splits`` refuses the splits.
+            splits, no division of the groups has every stratum in every split, or
+            ``targets.check_splits`` refuses the splits.
     """
     _check_copies(records)
     hashes = [record.sha256 for record in records]
@@ -38,13 +36,63 @@ def assign_splits(
     grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
     given = {record.split for record in records}
     if None in given:
-        assigned = [replace(record, split=split_of(record.group, catalog)) for record in grouped]
-        _warn_of_small_splits(assigned, catalog)
+        shares: dict[Split, float] = {"test": catalog.test_share, "val": catalog.val_share}
+        assigned = _divide(grouped, grouped, shares, catalog.seed, targets)
     else:
         _check_given_splits(grouped)
-        assigned = grouped if "val" in given else [_train_or_val(one, catalog) for one in grouped]
+        assigned = grouped
+        if "val" not in given:
+            train = [record for record in grouped if record.split == "train"]
+            shares = {"val": catalog.val_share / (1 - catalog.test_share)}
+            assigned = _divide(grouped, train, shares, catalog.seed, targets)
     targets.check_splits(assigned)
     return assigned
+
+
+def _divide(
+    records: Sequence[VideoRecord],
+    members: Sequence[VideoRecord],
+    shares: Mapping[Split, float],
+    seed: int,
+    targets: Targets,
+) -> list[VideoRecord]:
+    """Return the records with the groups of ``members`` divided by shares; the rest is train."""
+    strata = targets.split_strata([record.target for record in members])
+    groups = Groups.count([record.group for record in members], strata)
+    splits = [split for split in SPLITS if split == "train" or split in shares]
+    few = [
+        f"{targets.stratum_name} {stratum!r} ({len(own)})"
+        for stratum, own in sorted(groups.strata.items())
+        if len(own) < len(splits)
+    ]
+    if few:
+        raise PipelineError(
+            f"Splits: too few groups of videos of {', '.join(few)}. Expected at least "
+            f"{len(splits)} groups of each {targets.stratum_name}, one for each of "
+            f"{', '.join(splits)}. Copies and segments of a video are one group. Add videos, "
+            "divide groups in the column group of the labels table, or remove the "
+            f"{targets.stratum_name}."
+        )
+    try:
+        divided = divide_groups(groups, shares, rest="train", seed=seed)
+    except NoSplitError as error:
+        raise _no_split(error, splits, targets.stratum_name) from None
+    _warn_of_sizes(groups, divided, shares)
+    return [replace(record, split=divided.get(record.group, record.split)) for record in records]
+
+
+def _no_split(error: NoSplitError, splits: Sequence[Split], noun: str) -> PipelineError:
+    missing = "; ".join(f"{noun} {stratum!r} in {split}" for stratum, split in error.missing)
+    finding = (
+        f"no division of the groups has every {noun} in each of {', '.join(splits)}"
+        if error.is_proven
+        else f"the search for a division of the groups with every {noun} in each of "
+        f"{', '.join(splits)} ended at its limit, without a proof that there is none"
+    )
+    return PipelineError(
+        f"Splits: {finding}. Missing in the nearest division: {missing}. Add videos of other "
+        "groups, or divide groups in the column group of the labels table."
+    )
 
 
 def merge_groups(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
@@ -61,6 +109,7 @@ def merge_groups(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
 
     def root(group: str) -> str:
         while parent[group] != group:
+            parent[group] = parent[parent[group]]
             group = parent[group]
         return group
 
@@ -71,28 +120,6 @@ def merge_groups(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
         kept, joined = sorted((root(group), root(first_with.setdefault(sha256, group))))
         parent[joined] = kept
     return [root(group) for group in groups]
-
-
-def split_of(group: str, catalog: CatalogSection) -> Split:
-    """Return the computed split of a group; it depends on the name and the seed only."""
-    draw = _uniform_hash(group, catalog.seed)
-    if draw < catalog.test_share:
-        return "test"
-    return "val" if draw < catalog.test_share + catalog.val_share else "train"
-
-
-def _uniform_hash(group: str, seed: int) -> float:
-    """Return a number from 0 to 1, uniformly distributed over groups."""
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _train_or_val(record: VideoRecord, catalog: CatalogSection) -> VideoRecord:
-    """Return the record with split ``val`` for a share of the groups of a given train split."""
-    share = catalog.val_share / (1 - catalog.test_share)
-    if record.split == "train" and _uniform_hash(record.group, catalog.seed) < share:
-        return replace(record, split="val")
-    return record
 
 
 def _check_copies(records: Sequence[VideoRecord]) -> None:
@@ -120,17 +147,20 @@ def _check_given_splits(records: Sequence[VideoRecord]) -> None:
             )
 
 
-def _warn_of_small_splits(records: Sequence[VideoRecord], catalog: CatalogSection) -> None:
-    counts = Counter(record.split for record in records)
-    wanted: dict[Split, float] = {"val": catalog.val_share, "test": catalog.test_share}
-    for split, share in wanted.items():
-        received = counts[split] / len(records)
-        if received < share / 2:
+def _warn_of_sizes(
+    groups: Groups, divided: Mapping[str, Split], shares: Mapping[Split, float]
+) -> None:
+    counts: Counter[Split] = Counter()
+    for group, split in divided.items():
+        counts[split] += groups.videos[group]
+    for split, share in shares.items():
+        received = counts[split] / counts.total()
+        if not share / 2 <= received <= 2 * share:
             logger.warning(
-                "The %s split has %.0f %% of the videos, but catalog.%s_share is %.0f %%: there "
-                "are few groups, or their sizes differ. Another catalog.seed gives other splits.",
+                "The %s split has %.0f %% of the videos instead of %.0f %% (catalog.%s_share): "
+                "there are few groups, or their sizes differ.",
                 split,
                 100 * received,
-                split,
                 100 * share,
+                split,
             )

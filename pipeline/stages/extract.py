@@ -1,7 +1,6 @@
 """extract: cut every usable video into fixed-length, right-padded, masked clips, in shards."""
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +8,11 @@ from numpy.typing import NDArray
 from pipeline.clips.preprocessing import Preprocessing
 from pipeline.clips.shards import write_clips
 from pipeline.common.command import run_command
-from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_folder
 from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, FRAMES, PREPROCESSING
 from pipeline.common.records import SPLITS, VideoRecord, read_decoded
 from pipeline.params import load_params
-from pipeline.tasks.targets import Targets, targets_of
+from pipeline.tasks.targets import targets_of
 from pipeline.video.store import load_frames, read_frame_settings, stored_path
 
 logger = logging.getLogger(__name__)
@@ -24,7 +22,7 @@ def main() -> None:
     params = load_params()
     extract, decode = params.extract, read_frame_settings(FRAMES)
     records = read_decoded(CATALOG, DECODE_INDEX)
-    _check_splits(records, targets_of(params.task.type))
+    targets_of(params.task.type).check_splits(records)
 
     def load(record: VideoRecord) -> NDArray[np.uint8]:
         assert record.facts is not None
@@ -41,20 +39,6 @@ def main() -> None:
             )
             logger.info("%s: %d clips of %d frames", split, n_clips, extract.frames)
         Preprocessing(decode, extract).write(folder / PREPROCESSING.name)
-
-
-def _check_splits(records: Sequence[VideoRecord], targets: Targets) -> None:
-    usable = [record for record in records if record.is_usable]
-    try:
-        targets.check_splits(usable)
-    except PipelineError as error:
-        n_quarantined = len(records) - len(usable)
-        if not n_quarantined:
-            raise
-        raise PipelineError(
-            f"{error} {n_quarantined} quarantined videos are left out; {DECODE_INDEX} has the "
-            "reasons."
-        ) from None
 
 
 if __name__ == "__main__":

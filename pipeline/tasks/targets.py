@@ -5,12 +5,13 @@ charts does not rerun them.
 """
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, VideoRecord
+from pipeline.common.paths import DECODE_INDEX
+from pipeline.common.records import SPLITS, Split, VideoRecord
 
 
 class Targets(ABC):
@@ -19,10 +20,12 @@ class Targets(ABC):
     Attributes:
         columns: of the labels table, besides ``video``.
         class_folders: whether a folder name can be a target.
+        stratum_name: what messages call a stratum.
     """
 
     columns: ClassVar[tuple[str, ...]]
     class_folders: ClassVar[bool] = False
+    stratum_name: ClassVar[str] = "stratum"
 
     @abstractmethod
     def read(self, cells: Mapping[str, str], *, where: str) -> str:
@@ -37,21 +40,59 @@ class Targets(ABC):
         """
 
     def strata(self, targets: Sequence[str]) -> list[str]:
-        """Return the stratum of each target; computed splits have similar shares of each."""
+        """Return the stratum of each target, by which videos are counted and shown."""
         return ["all"] * len(targets)
 
+    def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the strata of each target that every split must have: none, one or several."""
+        return [(stratum,) for stratum in self.strata(targets)]
+
     def check_splits(self, records: Sequence[VideoRecord]) -> None:
-        """Refuse splits that a model cannot be trained or tested on.
+        """Refuse splits without a video of some stratum. Quarantined videos do not count.
+
+        Args:
+            records: all records of the catalog; they may be decoded.
 
         Raises:
-            PipelineError: a split lacks videos.
+            PipelineError: a split lacks a stratum.
         """
-        for split in SPLITS:
-            if not any(record.split == split for record in records):
-                raise PipelineError(
-                    f"The {split} split has no video. Add videos, or change catalog.val_share, "
-                    "catalog.test_share or catalog.seed."
-                )
+        usable: Counter[tuple[str, Split]] = Counter()
+        quarantined: dict[tuple[str, Split], list[VideoRecord]] = defaultdict(list)
+        strata = self.split_strata([record.target for record in records])
+        for record, own in zip(records, strata, strict=True):
+            assert record.split is not None
+            for stratum in own:
+                if record.facts is None or record.is_usable:
+                    usable[stratum, record.split] += 1
+                else:
+                    quarantined[stratum, record.split].append(record)
+        names = sorted({stratum for own in strata for stratum in own})
+        missing = [
+            f"{self.stratum_name} {name!r} in {split}{_reason(quarantined[name, split])}"
+            for name in names
+            for split in SPLITS
+            if not usable[name, split]
+        ]
+        if not missing:
+            return
+        remedy = (
+            f"Repair or replace these videos ({DECODE_INDEX} has the reasons), or remove the "
+            f"{self.stratum_name} from the labels. Then run: vidpipe repro"
+            if any(quarantined.values())
+            else "Add videos, or correct the column split of the labels table."
+        )
+        raise PipelineError(
+            f"Splits: no usable video of {'; '.join(missing)}. Expected each {self.stratum_name} "
+            f"in {', '.join(SPLITS)}. {remedy}"
+        )
+
+
+def _reason(quarantined: Sequence[VideoRecord]) -> str:
+    if not quarantined:
+        return ""
+    first = quarantined[0]
+    assert first.facts is not None
+    return f" ({len(quarantined)} quarantined, such as {first.name}: {first.facts.reason})"
 
 
 class ClassTargets(Targets):
@@ -59,6 +100,7 @@ class ClassTargets(Targets):
 
     columns = ("label",)
     class_folders = True
+    stratum_name = "class"
 
     def read(self, cells: Mapping[str, str], *, where: str) -> str:
         if not cells["label"]:
@@ -69,26 +111,14 @@ class ClassTargets(Targets):
         return list(targets)
 
     def check_splits(self, records: Sequence[VideoRecord]) -> None:
-        """Refuse fewer than two classes, or a split without a video of some class."""
-        counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
-        for record in records:
-            assert record.split is not None
-            counts[record.target][record.split] += 1
-        if len(counts) < 2:
+        """Refuse fewer than two classes, or a split without a usable video of some class."""
+        classes = {record.target for record in records}
+        if len(classes) < 2:
             raise PipelineError(
                 "The labels have too few classes. Expected at least two classes. Received: "
-                f"{', '.join(counts) or 'none'}. Add videos of another class."
+                f"{', '.join(classes) or 'none'}. Add videos of another class."
             )
-        for label, by_split in sorted(counts.items()):
-            for split, count in by_split.items():
-                if count == 0:
-                    raise PipelineError(
-                        f"Class {label!r} has no video in the {split} split ("
-                        + ", ".join(f"{by_split[name]} in {name}" for name in SPLITS)
-                        + "). Add videos or groups of this class, raise catalog.val_share or "
-                        "catalog.test_share, try another catalog.seed, or give the splits in a "
-                        "column of the labels table."
-                    )
+        super().check_splits(records)
 
 
 _TARGETS: dict[str, Targets] = {"classification": ClassTargets()}

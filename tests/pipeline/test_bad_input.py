@@ -57,7 +57,7 @@ def test_a_class_with_too_few_videos(workspace):
     source = (workspace.root / "videos/left/000.mp4").read_bytes()
     (workspace.root / "videos/spin").mkdir()
     workspace.add_video("spin", source + b"\0")
-    assert "Class 'spin' has no video in the " in fails(workspace, "vidpipe", "repro")
+    assert "too few groups of videos of class 'spin' (1)" in fails(workspace, "vidpipe", "repro")
 
 
 def test_broken_files_are_quarantined_with_a_reason(workspace):

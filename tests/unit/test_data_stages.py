@@ -62,14 +62,31 @@ def test_three_stages_turn_a_folder_of_videos_into_clips(caplog):
     assert (preprocessing.decode.width, preprocessing.extract.frames) == (8, 4)
 
 
-def test_a_class_of_quarantined_videos_is_named_with_the_reason(project):
-    (project / "videos/4.mp4").write_bytes(b"not a video")
+@pytest.mark.parametrize("numbers", [[4], [3, 4, 5]])
+def test_a_class_whose_videos_of_a_split_are_quarantined_is_named_with_the_reason(project, numbers):
+    splits_of_dog = {3: "train", 4: "val", 5: "test"}
+    for number in numbers:
+        (project / f"videos/{number}.mp4").write_bytes(b"not a video %d" % number)
+    rows = [f"7{n}.mp4,{label},train" for n, label in enumerate(("emu", "cat"))]
+    rows += ["81.mp4,emu,val", "82.mp4,emu,test"]  # two classes are left without dog
+    with (project / "videos/labels.csv").open("a") as table:
+        table.write("\n" + "\n".join(rows))
+    for number, name in enumerate(row.split(",")[0] for row in rows):
+        content = (project / "videos/0.mp4").read_bytes()
+        (project / "videos" / name).write_bytes(content + bytes(number + 1))
     write_params(project, max_bad_fraction=0.5)
     catalog.main()
     decode.main()
-    with pytest.raises(PipelineError, match="Class 'dog' has no video in the val split") as error:
+    with pytest.raises(PipelineError) as error:
         extract.main()
-    assert "1 quarantined videos are left out; data/frames/index.csv has the" in str(error.value)
+    message = str(error.value)
+    for number in numbers:
+        assert (
+            f"class 'dog' in {splits_of_dog[number]} (1 quarantined, such as {number}.mp4: not a "
+            "video"
+        ) in message
+    assert message.count("class 'dog' in") == len(numbers)
+    assert "Repair or replace these videos (data/frames/index.csv has the reasons), or" in message
     assert not CLIPS.exists()
 
 

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pipeline.common.files import (
     read_csv,
@@ -50,6 +52,17 @@ def test_json_and_csv_are_byte_stable_and_read_back(tmp_path):
     write_csv(tmp_path / "a.csv", ("x", "y"), [{"x": 1, "y": None}, {"x": "a,b", "y": "é"}])
     assert (tmp_path / "a.csv").read_bytes() == 'x,y\n1,\n"a,b",é\n'.encode()
     assert read_csv(tmp_path / "a.csv") == [{"x": "1", "y": ""}, {"x": "a,b", "y": "é"}]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2))
+@example(["a\rb", "\r\n"])
+@example(["", "\n"])
+def test_every_text_reads_back_from_csv(tmp_path_factory, cells):
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    write_csv(path, ("x", "y"), [dict(zip("xy", cells, strict=True)), {"x": "last", "y": "row"}])
+    first, last = read_csv(path)
+    assert list(first.values()) == cells
+    assert last == {"x": "last", "y": "row"}
 
 
 def test_the_hash_of_a_value_does_not_depend_on_the_order_of_keys():

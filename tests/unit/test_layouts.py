@@ -1,4 +1,5 @@
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,81 @@ class TestClassFolders:
 
     def test_a_name_that_dvc_cannot_track_is_refused(self, videos):
         Path(os.fsdecode(os.fsencode(videos) + b"/dog/caf\xe9.mp4")).touch()
-        assert r"caf\udce9.mp4': the name is not UTF-8 or" in message(videos)
+        assert r"caf\udce9.mp4': the name is not UTF-8. Rename the file" in message(videos)
+
+    def test_spellings_of_one_class_in_unicode_are_one_class(self, tmp_path):
+        for folder in ("caf\u00e9", "cafe\u0301"):  # NFC, NFD
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "a.mp4").touch()
+        assert read(tmp_path) == [
+            VideoRecord("cafe\u0301/a.mp4", "caf\u00e9"),
+            VideoRecord("caf\u00e9/a.mp4", "caf\u00e9"),
+        ]
+
+    @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x85", "\u2028", "\x1b"])
+    def test_a_control_character_in_the_name_of_a_class_is_refused(self, videos, character):
+        (videos / f"a{character}b").mkdir()
+        (videos / f"a{character}b/one.mp4").touch()
+        text = message(videos)
+        assert "/one.mp4', class folder: expected a name without line breaks" in text
+        assert f"Received: {f'a{character}b'!a}. Delete them." in text
+
+    def test_a_link_to_a_file_is_a_video(self, videos, tmp_path):
+        (tmp_path / "elsewhere.mp4").touch()
+        (videos / "dog/linked.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+        assert VideoRecord("dog/linked.mp4", "dog") in read(videos)
+
+    @pytest.mark.parametrize("name", ["bird", "dog/more"])
+    def test_a_linked_folder_is_refused(self, videos, tmp_path, name):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere/four.mp4").touch()
+        (videos / name).symlink_to(tmp_path / "elsewhere")
+        assert message(videos).startswith(
+            f"{videos}/{name}: expected a folder. Received: a symbolic link to a folder, behind "
+            "which DVC sees no change."
+        )
+
+    def test_the_folder_of_videos_may_be_a_link(self, videos, tmp_path):
+        (tmp_path / "link").symlink_to(videos)
+        assert len(read(tmp_path / "link")) == 3
 
     def test_an_empty_class_folder_is_refused(self, videos):
         (videos / "bird").mkdir()
         assert "bird: the class folder has no video" in message(videos)
+
+
+@pytest.fixture
+def as_nobody():
+    """A folder that a user without privileges may read; the test runs as that user."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        is_root = os.geteuid() == 0
+
+        def become() -> Path:
+            if is_root:  # root reads everything
+                os.seteuid(65534)
+            return Path(folder)
+
+        yield Path(folder), become
+        if is_root:
+            os.seteuid(0)
+        for path, _, _ in os.walk(folder):
+            Path(path).chmod(0o755)
+
+
+@pytest.mark.parametrize("table", ["", "video,label\ncat/two/b.mp4,cat\n"])
+@pytest.mark.parametrize("mode", [0, 0o100, 0o400])
+def test_an_unreadable_folder_is_refused(as_nobody, table, mode):
+    videos, become = as_nobody
+    (videos / "cat/two").mkdir(parents=True)
+    for name in ("cat/a.mp4", "cat/two/b.mp4"):
+        (videos / name).touch()
+    if table:
+        write_table(videos, table)
+    (videos / "cat/two").chmod(mode)
+    become()
+    text = message(videos)
+    assert f"{videos}/cat/two: the folder cannot be read (permission denied). Make it" in text
 
 
 class TestTable:
@@ -143,6 +214,44 @@ class TestTable:
         write_table(videos, "video,label\ncat/one.mp4,cat\n", encoding="utf-8-sig")
         assert read(videos) == [VideoRecord("cat/one.mp4", "cat")]
 
+    def test_spaces_around_the_names_of_columns_are_ignored(self, videos):
+        write_table(videos, "video , label, group\ncat/one.mp4,cat, a \n")
+        assert read(videos) == [VideoRecord("cat/one.mp4", "cat", group="a")]
+
+    def test_a_column_without_a_name_and_without_cells_is_ignored(self, videos):
+        write_table(videos, "video,label,,\ncat/one.mp4,cat,, \n")
+        assert read(videos) == [VideoRecord("cat/one.mp4", "cat")]
+
+    def test_spellings_of_one_name_in_unicode_are_one_name(self, videos):
+        name = "cat/ne\u0301.mp4"  # a path keeps its bytes
+        (videos / name).touch()
+        write_table(videos, f"video,label,group,pe\u0301re\n{name},cafe\u0301,e\u0301,e\u0301\n")
+        assert read(videos) == [
+            VideoRecord(name, "caf\u00e9", group="\u00e9", extra={"p\u00e9re": "\u00e9"})
+        ]
+
+    @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x85", "\u2028", "\x1b"])
+    @pytest.mark.parametrize("column", ["label", "group"])
+    def test_a_control_character_in_a_label_or_a_group_is_refused(self, videos, column, character):
+        cells = {"label": "cat", "group": "g", column: f"a{character}b"}
+        write_table(
+            videos, f'video,label,group\n\ncat/one.mp4,"{cells["label"]}","{cells["group"]}"'
+        )
+        text = message(videos)
+        last_line = 4 if character in "\r\n" else 3
+        assert text.startswith(
+            f"{videos}/labels.csv, line {last_line}, column {column}: expected a name without line "
+            "breaks"
+        )
+        assert f"Received: {f'a{character}b'!a}." in text
+
+    def test_a_video_behind_a_linked_folder_is_refused(self, videos):
+        (videos / "lynx").symlink_to(videos / "cat")
+        write_table(videos, "video,label\ncat/one.mp4,cat\nlynx/deep/two.MKV,cat\n")
+        text = message(videos)
+        assert text.startswith(f"{videos}/labels.csv, line 3: {videos}/lynx: expected a folder.")
+        assert "behind which DVC sees no change" in text
+
     def test_an_absolute_path_inside_the_folder_becomes_relative(self, videos):
         write_table(videos, f"video,label\n{videos}/cat/one.mp4,cat\n")
         assert read(videos) == [VideoRecord("cat/one.mp4", "cat")]
@@ -153,8 +262,31 @@ class TestTable:
             ("file,label\n", "line 1: missing video. Expected the columns video,label and"),
             ("file,label\n", "Received: file,label"),
             ("", "missing video, label."),
-            ("", "Received: an empty file"),
+            ("", "Received: an empty line"),
             ("video,label\n", "no row below the header"),
+            ("Video,label\n", "line 1: unknown column 'Video'. Expected 'video', which differs"),
+            ("video,label,GROUP\n", "unknown column 'GROUP'. Expected 'group'"),
+            ("video,label,Start seconds\n", "unknown column 'Start seconds'. Expected 'start_s"),
+            ("video,label,end-seconds\n", "unknown column 'end-seconds'. Expected 'end_seconds"),
+            ("video,label,group,Group\n", "unknown column 'Group'. Expected 'group'"),
+            ("video,label,label\n", "line 1: expected each column once. Received several columns"),
+            ("video,label,a, a,b,b\n", "Received several columns 'a', 'b'. Rename or delete"),
+            ("video;label\n", "line 1: expected commas between the columns. Received: semicolons"),
+            ("video\tlabel\n", "line 1: expected commas between the columns. Received: tabs"),
+            ("\nvideo,label\n", "line 1: missing video, label."),
+            (
+                "video,label\ncat/one.mp4,cat\ndog/three.avi,jump, high\n",
+                "line 3: expected 2 cells, as in line 1. Received: 3 cells, 'dog/three.avi,jump, "
+                "high'. Quote a cell that contains a comma",
+            ),
+            (
+                "video,label,\ncat/one.mp4,cat,left\n",
+                "line 2: the column of the cell 'left' has no name in line 1",
+            ),
+            (
+                'video,label,note\ncat/one.mp4,cat,"left\ndog/three.avi,dog,right\n',
+                "line 3: expected csv. Received: unexpected end of data. Close each quoted cell",
+            ),
             ("video,label\ncat/one.mp4,\n", "line 2: the column label is empty"),
             ("video,label\n,cat\n", "line 2: the column video is empty"),
             (

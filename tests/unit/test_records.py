@@ -61,6 +61,22 @@ def test_the_catalog_is_sorted_and_reads_back(tmp_path):
     assert read_catalog(path) == [records[2], records[1], records[0]]
 
 
+@pytest.mark.parametrize("character", [*"\r\n\t,;\"'=+-@#| ", "\x85", "\u2028", "\x00", "e\u0301"])
+def test_every_name_of_a_video_reads_back(tmp_path, character):
+    """A file may have any name. Labels and groups have no control characters."""
+    videos = [f"{character}.mp4", f"a/{character}b{character}{character}c.mp4", "last.mp4"]
+    records = [record(video, facts=FACTS) for video in videos]
+    read = decoded_again(tmp_path, *records)
+    assert sorted(read, key=str) == sorted(records, key=str)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "null", "1", " a", "a,b", 'a"b', "#"])
+def test_every_label_and_group_reads_back(tmp_path, name):
+    records = [VideoRecord("a.mp4", name, "train", name, extra={name: name})]
+    write_catalog(tmp_path / "catalog.csv", records)
+    assert read_catalog(tmp_path / "catalog.csv") == records
+
+
 def test_extra_columns_are_last_in_the_catalog(tmp_path):
     records = [VideoRecord("a.mp4", "cat", "test", "g", sha256="1", extra={"camera": "left"})]
     path = tmp_path / "catalog.csv"

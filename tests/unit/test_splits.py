@@ -7,7 +7,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.records import VideoRecord
 from pipeline.dataset.catalog import build_catalog
 from pipeline.dataset.settings import CatalogSection, DataSection
-from pipeline.dataset.splits import assign_splits, merge_groups, split_of
+from pipeline.dataset.splits import assign_splits, merge_groups
 from pipeline.tasks.targets import targets_of
 
 CATALOG = CatalogSection(val_share=0.2, test_share=0.3, seed=0)
@@ -31,17 +31,17 @@ def splits(records):
     return [record.split for record in records]
 
 
-def test_shares_are_about_those_of_the_settings():
-    counts = Counter(splits(assign(many(500))))
-    # Binomial with n = 1000: a standard deviation is at most 15 videos.
-    assert counts["test"] == pytest.approx(300, abs=45)
-    assert counts["val"] == pytest.approx(200, abs=45)
+def test_the_shares_of_each_class_are_those_of_the_settings():
+    assigned = assign(many(500))
+    for label in ("cat", "dog"):
+        counts = Counter(record.split for record in assigned if record.target == label)
+        assert counts == {"train": 250, "val": 100, "test": 150}
 
 
-def test_no_video_moves_when_others_are_added():
-    before = {record.video: record.split for record in assign(many(50))}
-    after = {record.video: record.split for record in assign(many(80))}
-    assert {video: after[video] for video in before} == before
+def test_a_new_video_moves_few_others():
+    before = {record.video: record.split for record in assign(many(500))}
+    after = {record.video: record.split for record in assign(many(505))}
+    assert sum(after[video] != split for video, split in before.items()) <= 10
 
 
 def test_a_renamed_video_stays_in_its_split():
@@ -102,17 +102,18 @@ def test_given_splits_are_kept():
     assert splits(assign(records)) == splits(records)
 
 
-def test_val_is_taken_from_train_when_only_train_and_test_are_given():
+def test_val_is_taken_from_each_class_of_train_when_only_train_and_test_are_given():
     records = [
-        VideoRecord(f"{n}.mp4", ("cat", "dog")[n % 2], "test" if n < 40 else "train", sha256=f"{n}")
-        for n in range(440)
+        VideoRecord(f"{n}.mp4", f"class {n % 9}", "test" if n < 90 else "train", sha256=f"{n}")
+        for n in range(90 + 9 * 7)
     ]
     assigned = splits(assign(records))
-    assert set(assigned[:40]) == {"test"}
-    counts = Counter(assigned[40:])
-    # val is 0.2 of (0.2 + 0.5): 2/7 of 400 is 114, a standard deviation is 9.
-    assert set(counts) == {"train", "val"}
-    assert counts["val"] == pytest.approx(114, abs=27)
+    assert set(assigned[:90]) == {"test"}
+    # val is 0.2 of (0.2 + 0.5): 2/7 of the 7 training videos of each class.
+    counts = Counter(
+        (record.target, split) for record, split in zip(records, assigned, strict=True)
+    )
+    assert [counts[f"class {n}", "val"] for n in range(9)] == [2] * 9
 
 
 def test_a_group_in_two_given_splits_is_refused():
@@ -137,15 +138,48 @@ def test_one_class_is_not_enough():
         assign(many(30)[:30])
 
 
-def test_a_class_with_too_few_videos_is_named_with_what_to_do():
+def test_all_classes_with_too_few_groups_are_named_with_what_to_do():
+    records = [
+        *many(40),
+        VideoRecord("emu/1.mp4", "emu", sha256="e1"),
+        *(VideoRecord(f"fox/{n}.mp4", "fox", group=f"{n % 2}", sha256=f"f{n}") for n in range(9)),
+    ]
     with pytest.raises(PipelineError) as error:
-        assign(many(40)[:41])
+        assign(records)
+    assert str(error.value).startswith(
+        "Splits: too few groups of videos of class 'emu' (1), class 'fox' (2). Expected at least 3 "
+        "groups of each class, one for each of train, val, test."
+    )
+    assert "Add videos, divide groups in the column group" in str(error.value)
+
+
+def test_all_classes_that_given_splits_lack_are_named():
+    given = [("cat", "train"), ("cat", "test"), ("dog", "train"), ("dog", "val"), ("emu", "val")]
+    records = [VideoRecord(f"{n}.mp4", *pair) for n, pair in enumerate(given)]
+    with pytest.raises(PipelineError) as error:
+        assign(records)
+    assert (
+        "no usable video of class 'cat' in val; class 'dog' in test; class 'emu' in train; class "
+        "'emu' in test. Expected each class in train, val, test."
+    ) in str(error.value)
+
+
+def test_groups_of_several_classes_that_cannot_be_divided_are_refused():
+    # Each class has three groups, so that each of them needs a split of its own: a, b, c for cat.
+    members = {"cat": "abc", "dog": "abd", "emu": "acd"}
+    records = [
+        VideoRecord(f"{label}/{group}.mp4", label, group=group, sha256=label + group)
+        for label, groups in members.items()
+        for group in groups
+    ]
+    with pytest.raises(PipelineError) as error:
+        assign(records)
     message = str(error.value)
-    assert message.startswith("Class 'dog' has no video in the ")
-    assert "Add videos or groups of this class, raise catalog.val_share" in message
+    assert message.startswith("Splits: no division of the groups has every class in each of train")
+    assert "Missing in the nearest division: class '" in message
 
 
-def test_a_split_much_smaller_than_its_share_is_logged(caplog):
+def test_splits_of_other_sizes_than_wanted_are_logged(caplog):
     videos = [
         VideoRecord(f"{label}/{n}.mp4", label, group=group, sha256=f"{label}{n}")
         for label in ("cat", "dog")
@@ -154,14 +188,9 @@ def test_a_split_much_smaller_than_its_share_is_logged(caplog):
     assigned = assign(videos, CatalogSection(val_share=0.3, test_share=0.3, seed=3))
     share = splits(assigned).count("val") / len(assigned)
     assert share < 0.15
-    assert f"The val split has {100 * share:.0f} % of the videos, but catalog.val_share" in (
+    assert f"The val split has {100 * share:.0f} % of the videos instead of 30 % (catalog.val" in (
         caplog.text
     )
-
-
-def test_the_hash_decides_the_split():
-    # sha256("0:a") starts with 9df3c5fa, which is 0.617 of 2**32: above test (0.3) and val (0.5).
-    assert split_of("a", CATALOG) == "train"
 
 
 def test_a_catalog_has_content_hashes_and_keeps_extra_columns(tmp_path):
@@ -176,3 +205,11 @@ def test_a_catalog_has_content_hashes_and_keeps_extra_columns(tmp_path):
     assert records[1].sha256 == hashlib.sha256(b"\x01").hexdigest()
     assert (records[60].sha256, records[60].group) == ("", "socket.mp4")
     assert [record.extra for record in records] == [{"camera": str(n)} for n in range(61)]
+
+
+def test_an_unreadable_video_is_named(tmp_path):
+    # /proc/self/mem is a regular file whose first byte nobody may read, not even root.
+    (tmp_path / "labels.csv").write_text("video,label\na.mp4,cat\n")
+    (tmp_path / "a.mp4").symlink_to("/proc/self/mem")
+    with pytest.raises(PipelineError, match=r"a\.mp4: the file cannot be read \(.*\)\. Make it"):
+        build_catalog(DataSection(videos=str(tmp_path)), CATALOG, CLASSES)
