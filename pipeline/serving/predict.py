@@ -1,7 +1,5 @@
 """Predict video files with a model on disk: names of videos, answers, output as text."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
 from pipeline.common.records import VIDEO_SUFFIXES
+from pipeline.common.tables import table_csv
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 
 if TYPE_CHECKING:
@@ -132,11 +131,7 @@ def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> s
     first, last = ("video", "start_seconds", "end_seconds"), ("confident", "error")
     cells = [column for column in used if column not in (*first, *last)]
     columns = [column for column in (*first, *cells, *last) if column in used]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return table_csv(columns, rows)
 
 
 def as_json(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:  # noqa: ARG001

@@ -162,6 +162,12 @@ def test_csv_has_the_columns_of_evaluate():
     assert rows[1]["p_a"] == ""
 
 
+def test_csv_is_safe_to_open_in_a_spreadsheet():
+    task = Classification(("+1", "=x"), target_accuracy=0.95)
+    text = as_csv([Path("=cmd|' /C calc'!A0.mp4")], [answer_of(task, 0.75, 0.25)], task)
+    assert text.splitlines()[1].startswith("'=cmd|' /C calc'!A0.mp4,'+1,0.75")
+
+
 def test_json_has_the_answers_of_a_server():
     assert json.loads(as_json(VIDEOS[1:], ANSWERS[1:], FOUR)) == [
         {"video": "b,ad.mp4", "error": "not a video"},
