@@ -84,7 +84,7 @@ def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params
         params = Params.model_validate(content)
     except ValidationError as error:
         raise PipelineError(f"{source}: {describe_errors(error)}") from None
-    messages = find_contradictions(params.model, params.train)
+    messages = find_contradictions(params.extract, params.model, params.train)
     if messages:
         raise PipelineError(f"{source}: {'; '.join(messages)}")
     return params

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PlainValidator, PositiveInt
 
+from pipeline.clips.settings import ExtractSection
 from pipeline.common.settings import BelowOne, NonNegative, Positive, Section, Seed, Text
 
 logger = logging.getLogger(__name__)
@@ -145,10 +146,17 @@ class TrainSection(Section):
     augmentation: AugmentationSection = AugmentationSection()
 
 
-def find_contradictions(model: ModelSection, train: TrainSection) -> list[str]:
+def find_contradictions(
+    extract: ExtractSection, model: ModelSection, train: TrainSection
+) -> list[str]:
     """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
     messages = []
+    if extract.frames == 1 and model.motion != "none":
+        messages.append(
+            f"extract.frames: expected 2 or more, because model.motion is {model.motion} and one "
+            "frame has no difference. Received: 1. Raise it, or set model.motion to none"
+        )
     if temporal.recurrent == "convlstm2d" and cnn.pooling != "none":
         messages.append(
             "model.cnn.pooling: expected none, because model.temporal.recurrent is convlstm2d, "

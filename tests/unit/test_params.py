@@ -204,6 +204,17 @@ def test_a_long_value_is_cut(write):
                 "MobileNetV2, which takes three channels. Received: both"
             ],
         ),
+        *(
+            (
+                {"model.motion": motion, "extract.frames": 1},
+                [
+                    f"extract.frames: expected 2 or more, because model.motion is {motion} and "
+                    "one frame has no difference. Received: 1. Raise it, or set model.motion to "
+                    "none"
+                ],
+            )
+            for motion in ("difference", "both")
+        ),
         (
             {"train.schedule": "reduce_on_plateau", "train.warmup_epochs": 2},
             [
