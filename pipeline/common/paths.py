@@ -17,6 +17,7 @@ FEATURES = Path("data/features")  # cache of frame features; may be deleted at a
 
 MODEL = Path("models/model.keras")
 MODEL_METADATA = Path("models/model.json")
+UNCALIBRATED = Path("models/uncalibrated.keras")  # only until the train stage ends
 HISTORY = Path("models/history.csv")
 TRAINING = Path("models/training.json")
 

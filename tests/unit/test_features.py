@@ -321,7 +321,7 @@ class SeenOptimizers(keras.callbacks.Callback):
         super().__init__()
         self.seen = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs=None):  # noqa: ARG002
         is_scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         precision = self.model.get_layer("frame_dense").layer.dtype_policy.name
         self.seen.append((self.model.name, is_scaled, precision))

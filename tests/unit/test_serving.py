@@ -277,10 +277,10 @@ def test_a_video_shorter_than_a_clip_is_one_timeline_segment(scorer):
 
 def test_videos_of_several_batches_are_answered_in_order(scorer, mp4):
     bright = encode_mp4(numbered_frames(28)[20:], fps=10)
-    answers = scorer.score([request_of(mp4)] * 33 + [request_of(bright)], RequestOptions())
+    answers = scorer.score([request_of(mp4)] * 65 + [request_of(bright)], RequestOptions())
     light = [answer["probabilities"]["light"] for answer in answers]
-    assert light[:33] == pytest.approx([brightness([1, 3, 6, 8])] * 33, abs=2e-3)
-    assert light[33] == pytest.approx(brightness([21, 23, 25, 27]), abs=2e-3)
+    assert light[:65] == pytest.approx([brightness([1, 3, 6, 8])] * 65, abs=2e-3)
+    assert light[65] == pytest.approx(brightness([21, 23, 25, 27]), abs=2e-3)
 
 
 def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
