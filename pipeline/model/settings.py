@@ -38,7 +38,8 @@ class CnnSection(Section):
 
     Attributes:
         backbone: ``small_cnn`` or an image model of keras.applications, such as MobileNetV2.
-        weights: ``none``, ``imagenet``, or the path of a file of weights or of a model.keras.
+        weights: ``none``, ``imagenet``, or the path of a file in data/weights: weights, or a
+            model.keras.
         trainable: ``all``, ``none``, or N for the last N layers that have weights.
         filters: filters of each convolution of small_cnn; the stride is 2.
         pooling: pooling of the last feature map; ``none`` for convlstm2d only.
