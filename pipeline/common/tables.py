@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.common.files import read_csv, replacing_file
 # Text that a spreadsheet takes for a formula, or for the start of a quoted one.
 # Source: owasp.org/www-community/attacks/CSV_Injection.
 _FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+_NOT_PRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, line and paragraph separators
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -96,6 +98,32 @@ def count_of(count: int, singular: str, plural: str = "") -> str:
     ('1 video', '1,200 classes')
     """
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def printable(text: str) -> str:
+    """Return text for one line of a terminal or a log, with escapes such as ``\\n`` or ``\\xff``.
+
+    Escaped are control characters, line separators, and bytes of file names that are not UTF-8.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _NOT_PRINTABLE
+        else character
+        for character in valid_unicode(text)
+    )
+
+
+def valid_unicode(name: str) -> str:
+    """Return a file name with escapes such as ``\\xff`` for bytes that are not UTF-8.
+
+    Python keeps such bytes as surrogates, U+DC80 to U+DCFF, which cannot be written as UTF-8.
+    """
+    return re.sub(r"[\ud800-\udfff]", _escape_surrogate, name)
+
+
+def _escape_surrogate(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def markdown_escape(text: str) -> str:

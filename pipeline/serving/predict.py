@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
 from pipeline.common.records import VIDEO_SUFFIXES
-from pipeline.common.tables import table_csv
+from pipeline.common.tables import printable, table_csv, valid_unicode
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def as_table(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") ->
             names.append(
                 f"  {part['start_seconds']:.1f} to {part['end_seconds']:.1f} s"
                 if is_segment
-                else str(video)
+                else printable(str(video))
             )
             rows.append([] if "error" in part else task.answer_line(part, shown=shown))
             unsure = "unsure" if part.get("confident") is False else ""
-            ends.append(f"error: {part['error']}" if "error" in part else unsure)
+            ends.append(f"error: {printable(part['error'])}" if "error" in part else unsure)
     name_width = max(map(len, names))
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     lines = []
@@ -119,7 +119,7 @@ def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> s
     rows: list[dict[str, str]] = []
     for video, answer in zip(videos, answers, strict=True):
         for part in _parts(answer):
-            row = {"video": str(video), "error": part.get("error", "")}
+            row = {"video": valid_unicode(str(video)), "error": part.get("error", "")}
             if "start_seconds" in part:
                 row |= {key: f"{part[key]:.6f}" for key in ("start_seconds", "end_seconds")}
             if part.get("confident") is not None:
@@ -136,7 +136,10 @@ def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> s
 
 def as_json(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:  # noqa: ARG001
     """Return a JSON list with an object for each video: the answer of a server, or ``error``."""
-    rows = [{"video": str(video), **answer} for video, answer in zip(videos, answers, strict=True)]
+    rows = [
+        {"video": valid_unicode(str(video)), **answer}
+        for video, answer in zip(videos, answers, strict=True)
+    ]
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -146,6 +146,17 @@ def test_the_table_has_the_most_probable_classes_first():
     assert as_table(VIDEOS[1:2], ANSWERS[1:2], FOUR) == "b,ad.mp4  error: not a video\n"
 
 
+def test_a_name_does_not_break_its_line():
+    names = ["a\nb.mp4", "a\x85b.mp4", "a\u2028b.mp4", "a\udcffb.mp4", "\x1b[1mb.mp4", "ü ☃.mp4"]
+    videos = [Path(name) for name in names]
+    answers = [answer_of(FOUR, 0.1, 0.6, 0.25, 0.05)] * 5 + [{"error": "two\nlines"}]
+    lines = as_table(videos, answers, FOUR).splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        r"a\nb.mp4", r"a\x85b.mp4", r"a\u2028b.mp4", r"a\xffb.mp4", r"\x1b[1mb.mp4", "ü ☃.mp4",
+    ]  # fmt: skip
+    assert lines[5].endswith(r"error: two\nlines")
+
+
 def test_csv_has_the_columns_of_evaluate():
     rows = list(csv.DictReader(io.StringIO(as_csv(VIDEOS, ANSWERS, FOUR))))
     assert rows[0] == {

@@ -107,9 +107,23 @@ def test_a_path_below_the_root_is_read(root, path):
 def test_a_path_that_leads_out_of_the_root_is_refused(root, path):
     with pytest.raises(InvalidRequest) as caught:
         request_from_row({"path": path}, number=2, path_root=str(root))
+    shown = path.replace("\0", r"\x00")
     assert str(caught.value).startswith(
-        f"Video 2: {path}: expected a path below the folder that this server reads"
+        f"Video 2: {shown}: expected a path below the folder that this server reads"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("a\nb.mp4", r"a\nb.mp4"), ("a\udcff.mp4", r"a\xff.mp4"), ("a\ud800.mp4", r"a\ud800.mp4")],
+)
+def test_a_path_is_one_line_of_valid_text_in_messages(root, path, shown):
+    with pytest.raises(InvalidRequest) as caught:
+        request_from_row({"path": path}, number=2, path_root="")
+    assert str(caught.value).startswith(f"Video 2: {shown}: this server does not")
+    with pytest.raises(InvalidRequest) as caught:
+        request_from_row({"path": f"../{path}"}, number=2, path_root=str(root))
+    assert str(caught.value).startswith(f"Video 2: ../{shown}: expected a path below")
 
 
 def test_without_a_root_no_path_is_read(root):
