@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+from pipeline.common.errors import PipelineError
 
 # Prefix of files that a killed run leaves behind. Git and DVC ignore them.
 IN_PROGRESS_PREFIX = ".in-progress-"
@@ -18,9 +21,14 @@ IN_PROGRESS_PREFIX = ".in-progress-"
 def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if no error is raised.
 
+    A device or a pipe, such as /dev/null, is yielded itself: a rename would replace it.
+
     >>> with replacing_file(Path("eval/metrics.json")) as temporary:
     ...     temporary.write_text("{}")
     """
+    if path.is_char_device() or path.is_fifo():
+        yield path
+        return
     temporary = _temporary_sibling(path)
     try:
         yield temporary
@@ -48,6 +56,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
+
+
+def output_file(path: Path) -> Path:
+    """Return where to write an output that a user names: ``path``, or the file that it links to.
+
+    Commands call it before they work for minutes.
+
+    Raises:
+        PipelineError: there is a folder, or no file can be created there.
+    """
+    if path.is_char_device() or path.is_fifo():
+        return path
+    if path.is_file():
+        path = path.resolve()
+    elif path.exists():
+        kind = "a folder" if path.is_dir() else "a socket" if path.is_socket() else "a disk"
+        raise PipelineError(f"{path}: expected a file. Received: {kind}. Name a file.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "cannot be written" if folder.is_dir() else "is not a folder"
+        raise PipelineError(f"{path}: cannot be created, because {folder} {reason}. Name another.")
+    return path
 
 
 def remove_in_progress(folder: Path) -> None:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import write_csv
 from pipeline.common.findings import Finding
 from pipeline.common.paths import CATALOG, CLIPS, FRAMES, LABEL_ISSUES, NEAR_DUPLICATES
 from pipeline.common.records import SPLITS, VideoRecord
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, write_table_csv
 from pipeline.evaluation.near_duplicates import (
     MAX_DISTANCE,
     NearDuplicate,
@@ -322,7 +321,7 @@ def labels_audit(
 
 def write_doubtful_labels_csv(path: Path, doubtful: Sequence[DoubtfulLabel]) -> None:
     """Write one row a doubtful label, most doubtful first."""
-    write_csv(
+    write_table_csv(
         path,
         [column.name for column in fields(DoubtfulLabel)],
         [{**vars(row), "quality": f"{row.quality:.6f}"} for row in doubtful],

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.files import write_csv
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.settings import EvaluateSection
 
@@ -162,7 +162,7 @@ def slice_names(values: Values, *, min_videos: int) -> list[str]:
 def write_slices_csv(path: Path, slices: Sequence[Slice]) -> None:
     """Write slice_by, slice, videos, and score, low and high with six decimals."""
     numbers = ("score", "low", "high")
-    write_csv(
+    write_table_csv(
         path,
         [column.name for column in fields(Slice)],
         [asdict(row) | {name: f"{getattr(row, name):.6f}" for name in numbers} for row in slices],

@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv, replacing_folder
+from pipeline.common.files import output_file, read_csv, replacing_folder
 from pipeline.common.paths import MODEL, MODEL_METADATA
 from pipeline.common.records import VideoRecord, read_catalog, read_decoded
 from pipeline.common.tables import shorten_list
@@ -194,6 +194,8 @@ def export_version(version: ModelVersion, folder: Path) -> None:
             f"{folder}: expected a folder that is new, empty or an earlier export, which is "
             f"replaced. Received: {received}"
         )
+    if not folder.exists():
+        output_file(folder)
     from pipeline.model.saving import export_saved_model, load_model  # imports TensorFlow
 
     with replacing_folder(folder) as exported:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv, read_json
+from pipeline.common.files import read_json
 from pipeline.common.findings import Finding
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.tables import read_table_csv
 from pipeline.evaluation.predictions import Predictions
 from pipeline.video.store import (
     load_frames,
@@ -128,7 +129,7 @@ def read_tables(folder: Path, predictions: Predictions) -> list[ShownTable]:
 def read_table(path: Path, *, title: str) -> ShownTable:
     """Read a table; ``<column>_low`` and ``<column>_high`` become the interval of a column."""
     with _evaluate_errors(path):
-        rows = read_csv(path)
+        rows = read_table_csv(path)
     columns = list(rows[0]) if rows else []
     ends = {column + end for column in columns for end in (_LOW, _HIGH)}
     shown = [column for column in columns if column not in ends]
@@ -146,7 +147,7 @@ def read_rows(path: Path, row_type: type[_Row]) -> list[_Row]:
     with _evaluate_errors(path):
         return [
             row_type(**{column.name: column.type(row[column.name]) for column in columns})
-            for row in read_csv(path)
+            for row in read_table_csv(path)
         ]
 
 
