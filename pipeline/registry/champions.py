@@ -10,9 +10,9 @@ machines that promote at once would both report success, and the history would n
 champion.
 """
 
-import getpass
 import json
 import logging
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -235,7 +235,7 @@ def one_at_a_time(name: str, step: Literal["gate", "champion"]) -> Iterator[None
     Promotions wait for each other throughout (``gate``), so that none is judged against a champion
     that another is about to replace. A rollback waits only while the alias moves (``champion``).
     """
-    digest = sha256_of_json([store_uri(), name, getpass.getuser()])[:16]
+    digest = sha256_of_json([store_uri(), name, os.getuid()])[:16]
     lock = FileLock(Path(tempfile.gettempdir()) / f"{step}-{digest}.lock")
     try:
         lock.acquire(timeout=0)
