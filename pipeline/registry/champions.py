@@ -30,6 +30,7 @@ from pipeline.common.files import sha256_of_json
 from pipeline.common.tables import align_columns
 from pipeline.registry.versions import CHAMPION, if_exists, version_with_alias
 from pipeline.tracking.provenance import UNKNOWN
+from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.store import connect, mlflow_errors, shown_uri, store_uri
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Record:
         version: champion from now on.
         previous: champion until now; None if there was none.
         git_commit: of the training of ``version``.
+        model_sha256: digest of the weights and metadata of ``version``.
     """
 
     time: str
@@ -66,6 +68,7 @@ class Record:
     previous: int | None
     git_commit: str
     reason: str
+    model_sha256: str = UNKNOWN
 
     def to_tag(self) -> tuple[str, str]:
         """Return key and value of a new tag of the registered model."""
@@ -80,12 +83,14 @@ class History(NamedTuple):
     succession: versions that rollbacks go back through; the last one is the champion or, when
         there is none now, the last champion.
     rolled_back: version -> when and why, such as "on 2026-01-02: it was slow"; without those
-        that became champion again.
+        whose model became champion again, also as another version.
+    models: version -> digest of its weights and metadata, as far as recorded.
     """
 
     records: list[Record]
     succession: list[int]
     rolled_back: dict[int, str]
+    models: dict[int, str]
 
 
 def champion_history(records: Sequence[Record], champion: int | None) -> History:
@@ -99,8 +104,8 @@ def champion_history(records: Sequence[Record], champion: int | None) -> History
         champion: the version that has the alias now.
     """
     champions_after = [*(record.previous for record in records), champion][1:]
-    history = History([], [], {})
-    _, succession, rolled_back = history
+    history = History([], [], {}, {})
+    _, succession, rolled_back, models = history
 
     def append(version: int | None) -> None:
         if version is not None and succession[-1:] != [version]:
@@ -115,7 +120,11 @@ def champion_history(records: Sequence[Record], champion: int | None) -> History
             while succession and succession[-1] != record.version:
                 rolled_back[succession.pop()] = f"on {record.time[:10]}: {record.reason}"
         append(record.version)
-        rolled_back.pop(record.version, None)
+        if record.model_sha256 != UNKNOWN:
+            models[record.version] = record.model_sha256
+        for version in [*rolled_back]:
+            if version == record.version or models.get(version) == record.model_sha256:
+                del rolled_back[version]
     append(champion)
     return history
 
@@ -180,6 +189,7 @@ def set_champion(
         previous=expected,
         git_commit=version.tags.get("git.commit", UNKNOWN),
         reason=reason[:_MAX_REASON],
+        model_sha256=version.tags.get(MODEL_SHA256, UNKNOWN),
     )
     key, value = record.to_tag()
     with mlflow_errors():

@@ -30,7 +30,7 @@ RULES = "gate.rules"  # digest; written last
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
 # Increase it when a rule is added or judges differently: versions are then judged again.
-GATE_VERSION = 1
+GATE_VERSION = 2
 
 # Name, whether it passed, sentence, measured value, limit: see Finding.
 Check = tuple[str, bool, str, float | None, float | None]

@@ -13,6 +13,7 @@ from pipeline.common.paths import CATALOG
 from pipeline.common.records import read_catalog
 from pipeline.params import Params
 from pipeline.registry.champions import (
+    History,
     Record,
     champion_history,
     champion_number,
@@ -35,10 +36,12 @@ from pipeline.registry.versions import (
     CHALLENGER,
     CHAMPION,
     existing_version,
+    lookup_version,
     version_number,
     version_with_alias,
 )
 from pipeline.tasks.task import task_class
+from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
 # Returns what versions answer for the current test videos, in their order.
@@ -114,10 +117,12 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
     name, champion, challenger = report.name, report.champion, report.challenger
     number = None if champion is None else int(champion.version)
     history = champion_history(read_records(name), number)
-    when_and_why = history.rolled_back.get(int(challenger.version))
-    if when_and_why and not again:
-        sentence = (
-            f"Version {challenger.version} was champion and was rolled back {when_and_why}. "
+    if not again and (rolled_back := _rolled_back_as(challenger, history)):
+        sentence = f"Version {challenger.version}"
+        if rolled_back != int(challenger.version):
+            sentence += f" has the weights and metadata of version {rolled_back}, which"
+        sentence += (
+            f" was champion and was rolled back {history.rolled_back[rolled_back]}. "
             f"Judge it anyway with: vidpipe promote {challenger.version} --again"
         )
         decision = Decision("refused", (Finding("history", "fail", sentence),))
@@ -135,6 +140,24 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
     contenders = judge([challenger] if champion is None else [champion, challenger])
     decision = decide(None if champion is None else contenders[0], contenders[-1], report.rules)
     return replace(report, decision=decision, contenders=contenders)
+
+
+def _rolled_back_as(challenger: ModelVersion, history: History) -> int | None:
+    """Return the version that was rolled back and has the weights and metadata of the challenger.
+
+    The code that travels with them may differ: it seldom is why a model was rolled back.
+    """
+    if int(challenger.version) in history.rolled_back:
+        return int(challenger.version)
+    for number in sorted(history.rolled_back, reverse=True):
+        model_sha256 = history.models.get(number)
+        if model_sha256 is None and (
+            version := lookup_version(str(number), name=challenger.name)
+        ):  # champion by hand, or recorded by older code
+            model_sha256 = version.tags.get(MODEL_SHA256)
+        if model_sha256 is not None and model_sha256 == challenger.tags.get(MODEL_SHA256):
+            return number
+    return None
 
 
 def _apply(report: GateReport, *, dry_run: bool) -> GateReport:

@@ -117,6 +117,46 @@ def test_a_version_that_was_rolled_back_is_refused_without_reading_a_video():
     assert try_to_promote(2, again=True).decision.outcome == "promoted"
 
 
+@pytest.fixture
+def same_model_with_other_code(versions, registry) -> int:
+    """The number of a version with the weights and metadata of version 2."""
+    tags = {"model.sha256": f"{2:064x}"}
+    version = versions.create_model_version(NAME, (registry / "files").as_uri(), tags=tags)
+    return int(version.version)
+
+
+@pytest.mark.parametrize("how", ["promoted", "promoted, then deleted", "by hand"])
+def test_a_model_that_was_rolled_back_is_refused_under_another_number(
+    versions, same_model_with_other_code, how
+):
+    make_champion(1)
+    if how == "by hand":
+        versions.set_registered_model_alias(NAME, "champion", "2")
+    else:
+        make_champion(2)
+    roll_back(NAME, reason="too slow")
+    if how == "promoted, then deleted":
+        versions.delete_model_version(NAME, "2")
+    number = same_model_with_other_code
+    (reason,) = try_to_promote(number, never).decision.reasons
+    assert reason.startswith(
+        f"Version {number} has the weights and metadata of version 2, which was champion and was "
+        "rolled back on 20"
+    )
+    assert reason.endswith(f"vidpipe promote {number} --again")
+    assert try_to_promote(3).decision.outcome == "promoted"
+
+
+def test_a_model_that_is_champion_again_is_not_refused_under_its_old_number(
+    same_model_with_other_code,
+):
+    make_champion(1)
+    make_champion(2)
+    roll_back(NAME, reason="too slow")
+    assert try_to_promote(same_model_with_other_code, again=True).decision.outcome == "promoted"
+    assert try_to_promote(2).decision.outcome == "promoted"
+
+
 def test_the_champion_is_not_judged_again():
     make_champion(1)
     report = try_to_promote(1, never)
