@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_json
 from pipeline.common.findings import Finding
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, shorten_list
 from pipeline.evaluation.predictions import Predictions, on_same_videos, without
 from pipeline.evaluation.scores import paired_differences
 from pipeline.evaluation.settings import EvaluateSection
@@ -202,14 +202,16 @@ def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> 
     if unseen is None:
         yield ("videos", False, "No test video is left to judge the challenger.", None, None)
     else:
-        values = unseen.task.limited_values(unseen.targets, unseen.outputs)
+        resampling = rules.evaluate.resampling(unseen.resampling_groups)
+        values = unseen.task.limited_values(unseen.targets, unseen.outputs, resampling)
         for name, kind in unseen.task.limits.items():
             if (limit := rules.promote.limits.get(name)) is None:
                 continue
-            value = values[name].value  # None fails any limit but a lowest of 0
+            value = values[name][0].value  # None fails any limit but a lowest of 0
             is_ok = value is not None and (value >= limit if kind == "min" else value <= limit)
+            measured = shorten_list([value.text for value in values[name]])
             sentence = (
-                f"{values[name].sentence} The {'lowest' if kind == 'min' else 'highest'} allowed "
+                f"Measured: {measured}. The {'lowest' if kind == 'min' else 'highest'} allowed "
                 f"is {limit:g} (promote.limits.{name})."
             )
             yield (name, is_ok or (kind == "min" and limit == 0), sentence, value, limit)

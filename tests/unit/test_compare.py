@@ -128,7 +128,8 @@ def side_of(*of_x: float) -> Side:
         ((0.9,), (0.7,), "log_loss", "A is better"),
         ((0.7,), (0.9,), "log_loss", "B is better"),
         ((0.3, 0.9), (0.9, 0.3), "accuracy", "not sure"),
-        ((0.9,), (0.8,), "accuracy", "the same"),
+        ((0.9,), (0.8,), "accuracy", "not sure"),
+        ((0.9,), (0.9,), "accuracy", "the same"),
     ],
 )
 def test_a_verdict_needs_an_interval_without_zero(a, b, metric, expected):

@@ -116,10 +116,11 @@ def test_a_refusal_has_every_reason():
     assert decision.outcome == "refused"
     assert failed(decision) == ["lineage", "class_recall", "calibration_error", "latency", "gain"]
     assert "its run has no catalog" in decision.reasons[0]
-    assert "left 0.400" in decision.reasons[1]
+    assert "recall of left 0.400 [0.122, 0.738] on 10 videos" in decision.reasons[1]
     assert "The lowest allowed is 0.5 (promote.limits.class_recall)." in decision.reasons[1]
     # 0.7 are right, with a probability of 0.9.
-    assert "The calibration error is 0.200. The highest allowed is 0.1" in decision.reasons[2]
+    assert "calibration error 0.200 [0.000, 0.400] on 20 videos" in decision.reasons[2]
+    assert "The highest allowed is 0.1 (promote" in decision.reasons[2]
     assert "latency of a video is 101 ms. The highest allowed is 100 ms" in decision.reasons[3]
 
 
@@ -221,7 +222,7 @@ def test_a_first_champion_must_read_the_videos():
 def test_a_class_without_test_videos_fails_any_limit_of_recall_above_0():
     left = contender(**readable_but(*range(10, 20)))
     (reason,) = decide(None, left, gate_rules(max_bad_fraction=1)).reasons
-    assert "No test video shows the recall of right" in reason
+    assert "recall of right unknown on 0 videos" in reason
     rules = gate_rules(max_bad_fraction=1, recall=0)
     assert decide(None, left, rules).outcome == "first champion"
 
