@@ -60,6 +60,7 @@ class Record:
         previous: champion until now; None if there was none.
         git_commit: of the training of ``version``.
         model_sha256: digest of the weights and metadata of ``version``.
+        best: the best champion of the line up to ``version``, by the scores of its promotion.
     """
 
     time: str
@@ -69,6 +70,7 @@ class Record:
     git_commit: str
     reason: str
     model_sha256: str = UNKNOWN
+    best: int | None = None
 
     def to_tag(self) -> tuple[str, str]:
         """Return key and value of a new tag of the registered model."""
@@ -91,6 +93,23 @@ class History(NamedTuple):
     succession: list[int]
     rolled_back: dict[int, str]
     models: dict[int, str]
+
+    @property
+    def best_of_line(self) -> int | None:
+        """The best champion of the succession, as the promotion of its last one recorded it.
+
+        The last one itself if that is not recorded; None without a champion.
+        """
+        if not self.succession:
+            return None
+        last = self.succession[-1]
+        promotions = [
+            record
+            for record in self.records
+            if record.version == last and record.action == "promoted"
+        ]
+        best = promotions[-1].best if promotions else None
+        return best if best in self.succession else last
 
 
 def champion_history(records: Sequence[Record], champion: int | None) -> History:
@@ -167,13 +186,20 @@ def version_text(number: int | None) -> str:
 
 
 def set_champion(
-    name: str, version: ModelVersion, *, expected: int | None, action: Action, reason: str
+    name: str,
+    version: ModelVersion,
+    *,
+    expected: int | None,
+    action: Action,
+    reason: str,
+    best: int | None = None,
 ) -> Record:
     """Make a version the champion and record it.
 
     Args:
         name: of the registered model.
         expected: the champion that the decision was made against.
+        best: as in ``Record``.
 
     Raises:
         PipelineError: the champion is not ``expected`` any more, or another process changed it
@@ -190,6 +216,7 @@ def set_champion(
         git_commit=version.tags.get("git.commit", UNKNOWN),
         reason=reason[:_MAX_REASON],
         model_sha256=version.tags.get(MODEL_SHA256, UNKNOWN),
+        best=best,
     )
     key, value = record.to_tag()
     with mlflow_errors():

@@ -1,6 +1,6 @@
 """Promote a challenger that passes the gate; roll back to an earlier champion."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,10 @@ from pipeline.registry.champions import (
     set_champion,
     version_text,
 )
+from pipeline.registry.contenders import Contender
 from pipeline.registry.evidence import gather
 from pipeline.registry.gate import (
     RULES,
-    Contender,
     Decision,
     GateRules,
     check_gate_settings,
@@ -137,9 +137,36 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
             f"MLflow at {shown_uri()}: version {number} of {name} is champion, but its files are "
             f"gone, so nothing can be compared with it. Restore them, or {remedy}"
         )
-    contenders = judge([challenger] if champion is None else [champion, challenger])
-    decision = decide(None if champion is None else contenders[0], contenders[-1], report.rules)
+    best, note = _best_before(name, history, {number, int(challenger.version)})
+    versions = [one for one in (best, champion, challenger) if one is not None]
+    contenders = judge(versions)
+    of_version = {contender.version: contender for contender in contenders}
+    decision = decide(
+        None if number is None else of_version[number],
+        contenders[-1],
+        report.rules,
+        best=None if best is None else of_version[int(best.version)],
+    )
+    decision = replace(decision, notes=(*decision.notes, *note))
     return replace(report, decision=decision, contenders=contenders)
+
+
+def _best_before(
+    name: str, history: History, judged: Collection[int | None]
+) -> tuple[ModelVersion | None, tuple[str, ...]]:
+    """Return the best champion of the line, unless it is judged anyway, and a note.
+
+    Without it, promotions that each lose what ``promote.min_gain`` permits would add up.
+    """
+    number = history.best_of_line
+    if number is None or number in judged:
+        return None, ()
+    if version := existing_version(name, number):
+        return version, ()
+    return None, (
+        f"Version {number} was the best champion of this line, and its files are gone: the "
+        "challenger is compared with the champion only.",
+    )
 
 
 def _rolled_back_as(challenger: ModelVersion, history: History) -> int | None:
@@ -182,9 +209,18 @@ def _apply(report: GateReport, *, dry_run: bool) -> GateReport:
             expected=None if report.champion is None else int(report.champion.version),
             action="promoted",
             reason=sentences.get("gain", "The first champion; it passed every check."),
+            best=_best_after(report),
         )
     _tag(challenger, report.tags())
     return report
+
+
+def _best_after(report: GateReport) -> int:
+    """Return the best champion of the line once the challenger is champion."""
+    gain = report.decision.gain_over_best or report.decision.gain
+    if gain is None or gain.gain >= 0:
+        return int(report.challenger.version)
+    return gain.version
 
 
 def _tag(version: ModelVersion, tags: Mapping[str, str]) -> None:
