@@ -22,6 +22,7 @@ from pipeline.evaluation.near_duplicates import (
     hash_stored_videos,
 )
 from pipeline.evaluation.predictions import Predictions, pool, predict_videos
+from pipeline.evaluation.scores import paired_differences
 from pipeline.evaluation.settings import EvaluateSection
 
 if TYPE_CHECKING:
@@ -127,10 +128,9 @@ def time_audit(
     as_is, without_order, backwards, still = (
         float(part.video_scores.mean()) for part in (predictions, shuffled, reversed_, one_frame)
     )
-    resampling = section.resampling(predictions.resampling_groups)
-    loss = resampling.mean_score(predictions.video_scores - shuffled.video_scores)
-    low, high = loss.interval or (0.0, 0.0)
-    metric = predictions.task.video_score.replace("_", " ")
+    name = predictions.task.video_score
+    loss = paired_differences(shuffled, predictions, section, metrics=[name])[name]
+    metric = name.replace("_", " ")
     numbers = (
         f"{metric} is {as_is:.3f}, with the frames of each clip shuffled {without_order:.3f}, "
         f"reversed {backwards:.3f}, with one frame repeated {still:.3f}."
@@ -141,7 +141,7 @@ def time_audit(
             f"Frame order hardly matters: {numbers} "
             "A model without a recurrent layer (model.temporal.recurrent: none) may do as well."
         )
-    elif low <= 0:
+    elif loss.low <= 0:
         sentence = (
             f"The model seems to use frame order: {numbers} "
             f"{count_of(len(predictions.videos), 'test video')} are too few to be certain."
@@ -159,8 +159,8 @@ def time_audit(
             "frames_shuffled": without_order,
             "frames_reversed": backwards,
             "one_frame": still,
-            "low": low,
-            "high": high,
+            "low": loss.low,
+            "high": loss.high,
         },
     )
 
