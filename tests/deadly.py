@@ -25,8 +25,19 @@ class BlockingVideo:
         time.sleep(60)
 
 
-class DangerousFolder:
-    """A folder whose videos are deadly or blocking, by the first word of their names."""
+class GreedyVideo:
+    """A path whose first use allocates 8 GiB, without touching them."""
 
-    def __truediv__(self, name: str) -> DeadlyVideo | BlockingVideo:
-        return DeadlyVideo() if name.startswith("deadly") else BlockingVideo()
+    def exists(self) -> bool:
+        return False
+
+    def stat(self) -> None:
+        bytearray(8 << 30)
+
+
+class DangerousFolder:
+    """A folder whose videos are deadly, blocking or greedy, by their names."""
+
+    def __truediv__(self, name: str) -> DeadlyVideo | BlockingVideo | GreedyVideo:
+        kinds = {"deadly": DeadlyVideo, "blocking": BlockingVideo, "greedy": GreedyVideo}
+        return kinds[name.removesuffix(".mp4")]()

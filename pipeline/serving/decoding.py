@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.serving.request import VideoRequest
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
+from pipeline.video.memory import limit_memory
 from pipeline.video.opening import VideoError
 from pipeline.video.reading import FrameReader
 from pipeline.video.settings import DecodeSection
@@ -66,7 +67,7 @@ class Decoder:
         """
         self._decode = decode
         self._timeout_seconds = timeout_seconds
-        self._pool = _DecoderPool(processes) if processes else None
+        self._pool = _DecoderPool(processes, decode) if processes else None
 
     def frames(
         self, requests: Sequence[VideoRequest]
@@ -107,11 +108,11 @@ class _DecoderPool:
     while it holds the lock stops the others and disables their timeouts.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, decode: DecodeSection) -> None:
         self._processes = processes
         self._jobs: SimpleQueue[tuple[DecodeJob, Future[int]]] = SimpleQueue()
         for _ in range(processes):
-            process = _DecoderProcess()
+            process = _DecoderProcess(decode)
             threading.Thread(target=self._serve, args=[process], daemon=True).start()
 
     def write(self, jobs: Sequence[DecodeJob]) -> _FrameCounts:
@@ -148,7 +149,8 @@ class _DecoderPool:
 class _DecoderProcess:
     """A decoder process. After a crash, a timeout or a cancelled job, the next job gets another."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: DecodeSection) -> None:
+        self._decode = decode
         self._start()  # now, not when the first request waits
 
     def run(self, job: DecodeJob, *, is_cancelled: Callable[[], bool]) -> int:
@@ -200,7 +202,9 @@ class _DecoderProcess:
         # Forked processes would inherit threads and locks. A daemon ends with this process.
         context = multiprocessing.get_context("spawn")
         connection, other_end = context.Pipe()
-        self._process = context.Process(target=_run_jobs, args=[other_end], daemon=True)
+        self._process = context.Process(
+            target=_run_jobs, args=[other_end, self._decode], daemon=True
+        )
         self._process.start()
         other_end.close()
         self._connection = connection
@@ -214,10 +218,11 @@ class _DecoderProcess:
         return self._process.exitcode
 
 
-def _run_jobs(connection: "Connection[object, DecodeJob]") -> None:
+def _run_jobs(connection: "Connection[object, DecodeJob]", decode: DecodeSection) -> None:
     """Receive jobs until the server ends, and send None and the result for each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and with it this
     cv2.setNumThreads(1)  # the processes use every core already
+    limit_memory(decode)
     with suppress(EOFError, ConnectionError):
         while True:
             job = connection.recv()

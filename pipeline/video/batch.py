@@ -21,6 +21,7 @@ from tqdm import tqdm
 from pipeline.common.files import remove_in_progress
 from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
+from pipeline.video.memory import limit_memory
 from pipeline.video.opening import VideoError
 from pipeline.video.reading import FrameReader, Segment
 from pipeline.video.settings import DecodeSection
@@ -78,6 +79,7 @@ def decode_records(
         _chunk_by_size(missing, videos),
         workers=workers or joblib.cpu_count(),
         timeout_seconds=decode.timeout_seconds,
+        initializer=partial(_start_worker, decode),
     )
     progress = tqdm(results, total=len(missing), desc="decode", unit="video", disable=None)
     for record, result in progress:
@@ -98,7 +100,6 @@ def decode_record(
     record: VideoRecord, *, folder: Path, videos: Path, decode: DecodeSection
 ) -> DecodeFacts:
     """Decode one video into ``folder``, or quarantine it with a reason."""
-    cv2.setNumThreads(1)  # the worker processes already use every core
     key = _key(record, videos, decode)
     path = stored_path(folder, key)
     segment = Segment(record.start_seconds, record.end_seconds)
@@ -113,6 +114,11 @@ def decode_record(
         return facts
     except UNEXPECTED_ERRORS as error:
         return _failed(key, describe(error))
+
+
+def _start_worker(decode: DecodeSection) -> None:
+    cv2.setNumThreads(1)  # the worker processes already use every core
+    limit_memory(decode)
 
 
 def _key(record: VideoRecord, videos: Path, decode: DecodeSection) -> str:
@@ -161,6 +167,7 @@ def run_isolated(
     *,
     workers: int,
     timeout_seconds: float,
+    initializer: Callable[[], None] | None = None,
 ) -> Iterator[tuple[TaskT, ResultT | Failure]]:
     """Yield each task with its result, in the order in which they finish.
 
@@ -172,12 +179,15 @@ def run_isolated(
         chunks: tasks that a process receives together. If a chunk fails, its tasks run one by
             one.
         workers: number of processes.
+        initializer: called once in each process.
     """
     if not chunks:
         return
     # A forked process would inherit the threads and locks of this one.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(max_workers=min(workers, len(chunks)), context=context)
+    pool = ProcessPool(
+        max_workers=min(workers, len(chunks)), initializer=initializer, context=context
+    )
     waiting = deque((chunk, 1) for chunk in chunks)
     pending: dict[Future[list[ResultT]], tuple[Sequence[TaskT], int]] = {}
     try:

@@ -15,19 +15,18 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 # Exceptions of PyAV on damaged input: FFmpeg's own errors, and Python's where a header is not
-# valid (text that is not UTF-8, sizes that cannot be allocated).
+# valid (text that is not UTF-8). PyAV's MemoryError is one of FFmpeg's errors, but no damage.
 DAMAGE_ERRORS = (
     av.FFmpegError,
     ValueError,  # includes UnicodeDecodeError
     AttributeError,
-    MemoryError,
     OverflowError,
     ZeroDivisionError,
     RuntimeError,
 )
 
 # Includes defects of the pipeline: an error in one file must not stop the decoding of others.
-UNEXPECTED_ERRORS = (*DAMAGE_ERRORS, cv2.error, AssertionError)
+UNEXPECTED_ERRORS = (*DAMAGE_ERRORS, MemoryError, cv2.error, AssertionError)
 
 # FFmpeg's name for ISO base media files. Their index counts every frame, which shows missing
 # ones. Their demuxer's errors do not count, because they may concern another track.

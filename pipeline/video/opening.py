@@ -5,9 +5,7 @@ index of a few bytes makes FFmpeg allocate gigabytes.
 """
 
 import io
-import os
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ from pipeline.video.ffmpeg_errors import (
     describe,
     relevant_error,
 )
+from pipeline.video.mp4_index import index_fault
 from pipeline.video.settings import DecodeSection
 
 # Containers that include their video data. Other formats that FFmpeg opens (playlists, concat
@@ -35,12 +34,6 @@ _CONTAINERS = (
 )
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 _ENCRYPTION_KEY_ID = "enc_key_id"  # in the metadata of an encrypted Matroska track
-
-# Parent boxes of the mp4 boxes that count frames. Source: ISO/IEC 14496-12, 8.
-_PARENT_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
-_FRAME_COUNT_OFFSET = {b"stsz": 8, b"stz2": 8, b"trun": 4}  # after size and name of the box
-_DEEPEST_BOX = 6  # moov, trak, mdia, minf, stbl, stsz
-_FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide"}
 
 
 class VideoError(PipelineError):
@@ -80,6 +73,7 @@ def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVi
         source: path of a regular file, or the bytes of a video file.
 
     Raises:
+        MemoryError: FFmpeg needs more memory than this process may use.
         VideoError: not a regular file, not a video, no known codec, encrypted, or frames larger
             than ``decode.max_pixels``.
     """
@@ -98,8 +92,10 @@ def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVi
             container = av.open(
                 target, "r", options={**_OPEN_OPTIONS, **max_pixels}, metadata_errors="replace"
             )
+        except MemoryError:
+            raise
         except DAMAGE_ERRORS as error:
-            is_lasting = not isinstance(error, OSError | MemoryError)
+            is_lasting = not isinstance(error, OSError)
             raise VideoError(name, _opening_failure(error, errors), is_lasting) from None
     with container:
         stream = _video_stream(container, name)
@@ -117,47 +113,6 @@ def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVi
 def source_name(source: Path | bytes) -> str:
     """Return the name of ``source`` in messages."""
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
-
-
-def most_frames_claimed(file: BinaryIO) -> int:
-    """Return the largest number of frames that one table of an mp4 claims; 0 for other files.
-
-    If all frames have one size, a table of a few bytes can claim any number, and FFmpeg allocates
-    60 bytes for each. No file has more frames than bytes.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(4)
-    is_mp4 = file.read(4) in _FIRST_BOXES
-    most = _most_frames_in_boxes(file, 0, size, depth=0) if is_mp4 else 0
-    file.seek(0)
-    return most
-
-
-def _most_frames_in_boxes(file: BinaryIO, start: int, end: int, *, depth: int) -> int:
-    most = 0
-    if depth > _DEEPEST_BOX:
-        return most
-    while start + 8 <= end:
-        file.seek(start)
-        size, name = struct.unpack(">I4s", file.read(8))
-        body = start + 8
-        if size == 1:  # a size of 64 bits follows the name
-            size = int.from_bytes(file.read(8), "big")
-            body = start + 16
-        box_end = min(end, start + size) if size else end
-        if box_end < body:
-            break
-        if name in _PARENT_BOXES:
-            most = max(most, _most_frames_in_boxes(file, body, box_end, depth=depth + 1))
-        elif name == b"hdlr":
-            file.seek(body + 8)
-            if file.read(4) == b"soun":  # QuickTime counts audio samples as frames
-                return 0
-        elif name in _FRAME_COUNT_OFFSET:
-            file.seek(body + _FRAME_COUNT_OFFSET[name])
-            most = max(most, int.from_bytes(file.read(4), "big"))
-        start = box_end
-    return most
 
 
 def _checked_url(path: Path) -> str:
@@ -178,11 +133,9 @@ def _checked_url(path: Path) -> str:
 def _check_index(file: BinaryIO, name: str, size_bytes: int) -> None:
     if size_bytes == 0:
         raise VideoError(name, "the file is empty")
-    claimed = most_frames_claimed(file)
-    if claimed > size_bytes:
-        raise VideoError(
-            name, f"the index claims {claimed} frames, but the file has {size_bytes} bytes"
-        )
+    if fault := index_fault(file):
+        raise VideoError(name, fault)
+    file.seek(0)
 
 
 def _opening_failure(error: Exception, errors: list[LoggedError]) -> str:

@@ -28,6 +28,7 @@ from pipeline.video.ffmpeg_errors import (
     describe,
     relevant_error,
 )
+from pipeline.video.mp4_index import MAX_FRAMES
 from pipeline.video.opening import OpenedVideo, VideoError, source_name
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import DurationKind, TimedFrame
@@ -35,7 +36,6 @@ from pipeline.video.timing import DurationKind, TimedFrame
 # Compressed bytes kept in memory. The packets of a larger file are read twice.
 _MAX_KEPT_BYTES = 16 << 20
 _PACKET_BYTES = 400  # memory of a packet in addition to its content
-_MAX_PACKETS = 2_000_000  # nine hours at 60 frames a second
 
 # FFmpeg's names of containers with at most one time a packet, its decoding time.
 _DECODING_TIMES_ONLY = ("avi", "asf", "mpegvideo")
@@ -160,12 +160,14 @@ def _read_packets(
                 if packet.is_keyframe and packet.has_sidedata("encryption_info"):
                     raise VideoError(name, "encrypted")
                 table.add(packet)
-                if table.count > _MAX_PACKETS:
-                    raise VideoError(name, f"more than {_MAX_PACKETS} frames")
+                if table.count > MAX_FRAMES:
+                    raise VideoError(name, f"more than {MAX_FRAMES} frames")
                 if errors and (error := relevant_error(errors, container, stream)):
                     return error
                 if packet.is_corrupt:
                     return "a part of a frame is missing"
+        except MemoryError:
+            raise
         except DAMAGE_ERRORS as error:
             return describe(error)
     return ""

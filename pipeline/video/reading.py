@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.common.records import DecodeFacts
+from pipeline.video.memory import memory_limit
 from pipeline.video.opening import VideoError, open_video, source_name
 from pipeline.video.packet_scan import PacketScan, frame_packets, scan_packets
 from pipeline.video.picture import Picture, small_picture
@@ -77,6 +78,18 @@ class FrameReader:
         self.facts: DecodeFacts | None = None
 
     def __iter__(self) -> Iterator[Picture]:
+        try:
+            yield from self._pictures()
+        except MemoryError:
+            gigabytes = memory_limit(self._decode) / 1e9
+            raise VideoError(
+                self._name,
+                "decoding it needs too much memory (the limit of a decoder process is "
+                f"{gigabytes:.1f} GB, from decode.max_pixels)",
+                is_lasting=False,
+            ) from None
+
+    def _pictures(self) -> Iterator[Picture]:
         n_yielded = 0
         with open_video(self._source, self._decode) as video:
             container, stream, _ = video

@@ -150,6 +150,8 @@ def _decode(codec: VideoCodecContext, packet: "Packet[VideoStream] | None") -> l
     with capture_errors() as errors:
         try:
             frames = codec.decode(packet)
+        except MemoryError:
+            raise
         except DAMAGE_ERRORS:
             raise UnreliableFrames from None
     # Frames that are not wanted count too, because wanted ones may refer to them.

@@ -101,6 +101,8 @@ class SequentialDecoder:
                     if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
                         cause = "a part of a frame is missing"
                         break
+            except MemoryError:
+                raise
             except DAMAGE_ERRORS as error:
                 cause = describe(error)
         cause = relevant_error(errors, self._container, self._stream) or cause

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import av
 
@@ -97,6 +98,76 @@ def frames_of_one_byte(count: int) -> bytes:
     )
     one_chunk = struct.pack(">IIII", 1, 1, count, 1)
     return rewrite_box(mp4, _STBL + "stsc", lambda body: body[:4] + one_chunk)
+
+
+def hidden_claims() -> dict[str, bytes]:
+    """Claim 3 * 10^7 frames where FFmpeg finds them, although no muxer writes them there."""
+    mp4 = frames_of_one_byte(MANY)
+    sizes = box(b"stsz", bytes(4), struct.pack(">II", 1, MANY))
+    movie = _first_box(mp4, b"moov")
+    compressed = zlib.compress(movie)
+    cmov = box(
+        b"cmov",
+        box(b"dcom", b"zlib"),
+        box(b"cmvd", struct.pack(">I", len(movie)), compressed),
+    )
+
+    def with_end_of(path: str, added: bytes) -> bytes:
+        return rewrite_box(intact_video(_MP4), path, lambda body: body + added)
+
+    return {
+        "another name of the table box": mp4.replace(b"stbl", b"dinf"),
+        "a compressed index": mp4.replace(movie, box(b"moov", cmov)),
+        "another box in front": box(b"pdin", bytes(12)) + mp4,
+        "no box in front": movie + _first_box(mp4, b"mdat"),
+        "in user data": with_end_of("moov", box(b"udta", sizes)),
+        "in metadata": with_end_of(
+            "moov/trak", box(b"meta", bytes(8), box(b"hdlr", bytes(4), b"mdta", bytes(12)), sizes)
+        ),
+        "in a sample entry": _in_sample_entry(sizes),
+        "in a box without an end": with_end_of("moov/trak", b"\xff\xff\xff\xfftref" + sizes),
+        "in a movie marked as free": mp4.replace(b"moov", b"free"),
+        "in a movie marked as hoov": mp4.replace(b"moov", b"hoov"),
+        "in a track of sound": mp4.replace(b"vide", b"soun", 1),
+        "in many tracks": _in_many_tracks(),
+        "items in a list": _with_items(box(b"iinf", b"\1\0\0\0", struct.pack(">I", 2 * MANY))),
+        "items with places": _with_items(
+            box(b"iloc", b"\2\0\0\0", bytes(2), struct.pack(">I", 2 * MANY))
+        ),
+    }
+
+
+def box(name: bytes, *content: bytes) -> bytes:
+    """Return a box of an mp4."""
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), name) + body
+
+
+def _in_sample_entry(sizes: bytes) -> bytes:
+    def add(body: bytes) -> bytes:
+        entry = body[8:] + sizes
+        return body[:8] + overwrite(entry, 0, struct.pack(">I", len(entry)))
+
+    return rewrite_box(intact_video(_MP4), _STBL + "stsd", add)
+
+
+def _with_items(table: bytes) -> bytes:
+    """Describe a picture file (HEIF) in front of the movie. Source: ISO/IEC 14496-12, 8.11."""
+    mp4 = intact_video(_MP4)
+    start = mp4.index(b"moov") - 4
+    handler = box(b"hdlr", bytes(8), b"pict", bytes(13))
+    return mp4[:start] + box(b"meta", bytes(4), handler, table) + mp4[start:]
+
+
+def _in_many_tracks() -> bytes:
+    """Claim in each track as many frames as the file has bytes."""
+    mp4 = frames_of_one_byte(30_000)
+    return rewrite_box(mp4, "moov", lambda body: body + 50 * _first_box(mp4, b"trak"))
+
+
+def _first_box(mp4: bytes, name: bytes) -> bytes:
+    start = mp4.index(name) - 4
+    return mp4[start : start + int.from_bytes(mp4[start : start + 4], "big")]
 
 
 def frames_in_time_table() -> bytes:

@@ -8,10 +8,12 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.video.opening import VideoError, most_frames_claimed
+from pipeline.video.mp4_index import index_fault
+from pipeline.video.opening import VideoError
 from pipeline.video.reading import FrameReader
 from pipeline.video.settings import DecodeSection
 from tests.made_videos import read_both_ways
+from tests.robustness.claims import box, frames_of_one_byte, hidden_claims
 from tests.robustness.intact import DECODE, HEIGHT, WIDTH, moving_noise
 
 
@@ -85,11 +87,6 @@ def test_bytes_after_the_last_packet_are_not_truncation():
     assert count(transport_stream() + bytes(50)) == len(moving_noise())
 
 
-def box(name: bytes, *content: bytes) -> bytes:
-    body = b"".join(content)
-    return struct.pack(">I4s", 8 + len(body), name) + body
-
-
 def test_endlessly_nested_boxes_are_not_a_video():
     content = b""
     for _ in range(3000):
@@ -98,9 +95,28 @@ def test_endlessly_nested_boxes_are_not_a_video():
         count(content)
 
 
-@pytest.mark.parametrize(("kind", "claimed"), [(b"vide", 500_000), (b"soun", 0)])
-def test_audio_samples_of_quicktime_do_not_count_as_frames(kind, claimed):
-    sizes = box(b"stsz", bytes(4), struct.pack(">II", 1, 500_000))
-    media = box(b"mdia", box(b"hdlr", bytes(8), kind), box(b"minf", box(b"stbl", sizes)))
-    movie = box(b"ftyp", b"qt  ") + box(b"moov", box(b"trak", media))
-    assert most_frames_claimed(io.BytesIO(movie)) == claimed
+@pytest.mark.parametrize("kind", hidden_claims())
+def test_claims_are_found_wherever_ffmpeg_looks(kind):
+    expected = r"index claims \d+ frames, but the file has \d+ bytes|compressed index \(cmov\)"
+    with pytest.raises(VideoError, match=expected):
+        count(hidden_claims()[kind])
+
+
+def test_an_index_of_more_frames_than_a_video_may_have_is_refused_in_a_large_file():
+    content = frames_of_one_byte(2_000_001) + bytes(2_000_000)
+    with pytest.raises(VideoError, match="more than 2000000 frames"):
+        count(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [(b"vide", "the index claims 500000 frames, but the file has 10092 bytes"), (b"soun", "")],
+)
+def test_samples_of_quicktime_sound_may_be_smaller_than_bytes(kind, fault):
+    def movie(samples: int) -> bytes:
+        sizes = box(b"stsz", bytes(4), struct.pack(">II", 1, samples))
+        media = box(b"mdia", box(b"hdlr", bytes(8), kind), box(b"minf", box(b"stbl", sizes)))
+        return box(b"ftyp", b"qt  ") + box(b"moov", box(b"trak", media)) + bytes(10_000)
+
+    assert index_fault(io.BytesIO(movie(500_000))) == fault
+    assert index_fault(io.BytesIO(movie(10**9))) != ""

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from pipeline.video.store import load_frames, stored_path
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames, numbers_in
 from tests.deadly import DangerousFolder
+from tests.made_videos import encode_frames
 
 DECODE = DecodeSection(fps=10, width=16, height=16)
 
@@ -152,6 +154,17 @@ class TestIncremental:
 
 
 class TestQuarantine:
+    def test_videos_in_4k_are_within_the_limit_of_memory(self, project):
+        """With 10 bits and 16 reference frames, more than any level of H.264 allows."""
+        frames = [av.VideoFrame(3840, 2160, "yuv420p10le") for _ in range(20)]
+        for number, frame in enumerate(frames):
+            for plane in frame.planes:
+                plane.update(bytes([number, 1]) * (plane.buffer_size // 2))
+        options = {"preset": "ultrafast", "refs": "16", "bf": "3"}
+        (project.videos / "4k.mp4").write_bytes(encode_frames(frames, options=options))
+        facts = project.decode(decode=DECODE.model_copy(update={"max_pixels": 3840 * 2160}))
+        assert (facts["4k.mp4"].reason, facts["4k.mp4"].source_frames) == ("", 20)
+
     def test_a_quarantined_video_is_stored_with_its_reason(self, project):
         (project.videos / "3 frames.mp4").write_text("not a video")
         facts, times = project.decode(), project.times()
@@ -174,10 +187,12 @@ class TestQuarantine:
         away.rename(project.videos / "3 frames.mp4")
         assert project.decode(records)["3 frames.mp4"].frames == 3
 
-    def test_a_video_that_blocks_or_kills_its_process_is_not_stored(self, tmp_path):
+    def test_a_video_that_blocks_kills_its_process_or_needs_too_much_memory_is_not_stored(
+        self, tmp_path
+    ):
         records = [
             VideoRecord(video=name, target="", sha256=name)
-            for name in ("deadly.mp4", "blocking.mp4")
+            for name in ("deadly.mp4", "blocking.mp4", "greedy.mp4")
         ]
         decoded = decode_records(
             tmp_path,
@@ -189,6 +204,8 @@ class TestQuarantine:
         assert [record.facts.reason for record in decoded] == [
             "decoding failed: the process died (exit code -9)",
             "decoding failed: not finished after 1 s",
+            "decoding it needs too much memory (the limit of a decoder process is 3.3 GB, from "
+            "decode.max_pixels)",
         ]
         assert not list(tmp_path.iterdir())  # the next run decodes them again
 

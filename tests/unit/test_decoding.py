@@ -17,7 +17,7 @@ from pipeline.video.reading import read_frames
 from pipeline.video.settings import DecodeSection
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
-from tests.deadly import BlockingVideo, DeadlyVideo
+from tests.deadly import BlockingVideo, DeadlyVideo, GreedyVideo
 
 DECODE = DecodeSection(fps=10, width=16, height=16, fit="stretch", max_seconds=60)
 
@@ -124,6 +124,19 @@ def test_a_video_that_crashes_the_decoder_does_not_affect_the_others(mp4):
     first, second, third = decoded(decoder, request_of(mp4), deadly, request_of(mp4))
     assert second.startswith("Video 2: it: the video crashed the decoder (exit code ")
     assert (first, third) == (10, 10)
+
+
+def test_a_video_that_needs_too_much_memory_is_refused_and_its_process_goes_on(mp4):
+    decoder = Decoder(DECODE, timeout_seconds=30, processes=1)
+    greedy = VideoRequest(GreedyVideo(), "Video 2: it")
+    before = multiprocessing.active_children()
+    assert decoded(decoder, request_of(mp4), greedy, request_of(mp4)) == [
+        10,
+        "Video 2: it: decoding it needs too much memory (the limit of a decoder process is "
+        "3.3 GB, from decode.max_pixels)",
+        10,
+    ]
+    assert multiprocessing.active_children() == before
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
