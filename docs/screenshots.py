@@ -16,6 +16,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.paths import COMPARISON, METRICS, MODEL, MODEL_METADATA, REVIEW_REPORT
 from pipeline.model.saving import model_digest
 from pipeline.params import load_params
+from pipeline.tracking.evaluations import EVALUATION
 from pipeline.tracking.runs import find_run
 from pipeline.tracking.store import connect
 from tests.browser import find_chromium
@@ -71,7 +72,8 @@ def _pages(browser: Browser, url: str) -> Iterator[tuple[str, Page]]:
     page.get_by_placeholder("Search metric charts").fill("^(val_)?(loss|accuracy)$")
     page.locator(".js-plotly-plot .scatterlayer path.js-line").first.wait_for()
     yield "metrics", page
-    page.goto(f"{runs}/{run.info.run_id}/artifacts/evaluation/plots/confusion.png")
+    folder = run.data.tags[EVALUATION]
+    page.goto(f"{runs}/{run.info.run_id}/artifacts/{folder}/plots/confusion.png")
     page.wait_for_function("[...document.images].some(image => image.naturalWidth > 400)")
     yield "artifacts", page
     page.goto(f"{url}/#/models/{load_params().register_.name}")

@@ -102,16 +102,21 @@ def predict(
     Example:    vidpipe predict a.mp4 clips/ --timeline --json out.json
     Exit codes: 0 done, 1 error, or a video could not be predicted, 130 interrupted.
     """
+    from pipeline.common.files import output_file
     from pipeline.serving.predict import LocalModel, as_csv, as_json, as_table, named_videos
     from pipeline.serving.request import RequestOptions, ServingConfig
 
     files = named_videos(videos)
+    for output in (csv, json, preview):
+        if output and output != "-":
+            output_file(Path(output))
     options = RequestOptions.from_params({"timeline": timeline, "clips": clips}, prefix="--")
 
     import joblib
     from tqdm import tqdm
 
     from pipeline.common.paths import MODEL, MODEL_METADATA
+    from pipeline.common.tables import printable
     from pipeline.registry.versions import CHALLENGER, version_file, version_title
     from pipeline.retraining.repro import read_registration
     from pipeline.review.film_strips import write_preview
@@ -139,15 +144,15 @@ def predict(
     pairs = list(zip(files, answers, strict=True))
     if preview:
         strips = [
-            (f"{file}: {local.task.answer_line(answer, shown=1)[0]}", seen)
+            (f"{printable(str(file))}: {local.task.answer_line(answer, shown=1)[0]}", seen)
             for file, answer in pairs
             if "error" not in answer and (seen := local.seen_clips(file, options))
         ]
-        write_preview(preview, strips)
+        write_preview(output_file(preview), strips)
     if failed := [(file, answer["error"]) for file, answer in pairs if "error" in answer]:
         logger.error("%d of %d videos could not be predicted:", len(failed), len(files))
         for file, error in failed:
-            logger.error("  %s: %s", file, error)
+            logger.error("  %s: %s", printable(str(file)), printable(error))
         raise Exit(1)
 
 
@@ -207,9 +212,12 @@ def crossval(
     Example:    vidpipe crossval --folds 5 --seed 0
     Exit codes: 0 done, 1 error, 130 interrupted; when a stage fails, that of DVC.
     """
+    from pipeline.common.files import output_file
+    from pipeline.common.paths import CROSSVAL
     from pipeline.retraining.crossval import cross_validate
     from pipeline.retraining.repro import reproduce
 
+    output_file(CROSSVAL / "summary.json")
     if code := reproduce(["extract"]):
         raise Exit(code)
     _print_lines(cross_validate(_params(), n_folds=folds, seed=seed))
@@ -226,9 +234,11 @@ def compare(
     Example:    vidpipe compare @champion workspace
     Exit codes: 0 compared, 1 error.
     """
+    from pipeline.common.files import output_file
     from pipeline.common.paths import COMPARISON
     from pipeline.registry.compare import compare_sides, comparison_lines, write_comparison_page
 
+    output_file(COMPARISON)
     params = _params()
     comparison = compare_sides(a, b, name=params.register_.name, section=params.evaluate)
     write_comparison_page(comparison, COMPARISON)
@@ -249,9 +259,13 @@ def promote(
     Example:    vidpipe promote 3 --dry-run
     Exit codes: 0 promoted, passed or champion already, 1 error, 3 refused.
     """
+    from pipeline.common.files import output_file
+    from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
     from pipeline.registry.gate import REFUSED_EXIT_CODE
     from pipeline.registry.promotion import promote as promote_version
 
+    for report_file in (PROMOTION, PROMOTION_REPORT):
+        output_file(report_file)
     report = promote_version(_params(), version=version or None, dry_run=dry_run, again=again)
     _print_lines(report.lines())
     if report.decision.outcome == "refused":
@@ -352,9 +366,12 @@ def retrain(
     Exit codes: 0 promoted, passed or nothing to do, 1 unfit data or an error, 3 refused
                 (0 with --no-promote: a refusal is then a result), 130 interrupted.
     """
+    from pipeline.common.files import output_file
+    from pipeline.common.paths import RETRAIN_REPORT
     from pipeline.registry.gate import REFUSED_EXIT_CODE
     from pipeline.retraining.retrain import retrain as run_retraining
 
+    output_file(RETRAIN_REPORT)
     result = run_retraining(promote=not no_promote, wait=wait, ignore_data_check=ignore_data_check)
     print(result.sentence)
     if result.outcome == "unfit data":
@@ -374,9 +391,12 @@ def data_check() -> None:
     Exit codes: 0 no findings, or warnings only, 1 a check failed, or an error; when a stage
                 fails, that of DVC.
     """
+    from pipeline.common.files import output_file
+    from pipeline.common.paths import DATA_CHECK
     from pipeline.retraining.checks import check_data_set
     from pipeline.retraining.repro import reproduce
 
+    output_file(DATA_CHECK)
     if code := reproduce(["decode"]):
         raise Exit(code)
     result = check_data_set(_params())
@@ -460,12 +480,12 @@ def _print_lines(lines: Sequence[str]) -> None:
 
 def _write(text: str, destination: str) -> None:
     """Write ``text`` to a file, or to stdout for ``-``."""
-    from pipeline.common.files import replacing_file
+    from pipeline.common.files import output_file, replacing_file
 
     if destination == "-":
         print(text, end="")
         return
-    with replacing_file(Path(destination)) as temporary:
+    with replacing_file(output_file(Path(destination))) as temporary:
         temporary.write_text(text, encoding="utf-8")
     logger.info("wrote %s", destination)
 

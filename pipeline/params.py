@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
-from pipeline.common.paths import PARAMS
+from pipeline.common.paths import PARAMS, WEIGHTS
 from pipeline.common.settings import ComputeSection, Section, describe_errors
 from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.evaluation.settings import EvaluateSection
@@ -84,7 +84,28 @@ def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params
         params = Params.model_validate(content)
     except ValidationError as error:
         raise PipelineError(f"{source}: {describe_errors(error)}") from None
-    messages = find_contradictions(params.model, params.train)
+    messages = find_contradictions(params.extract, params.model, params.train)
+    messages += _check_weights(params.model.cnn.weights)
     if messages:
         raise PipelineError(f"{source}: {'; '.join(messages)}")
     return params
+
+
+def _check_weights(weights: str) -> list[str]:
+    """Refuse a file outside the folder that the train stage depends on.
+
+    DVC would not notice when it changes, and deletes models/ before a training.
+    """
+    if weights in ("none", "imagenet"):
+        return []
+    try:
+        is_below = Path(weights).resolve().is_relative_to(WEIGHTS.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
+        is_below = False
+    if is_below:
+        return []
+    return [
+        f"model.cnn.weights: expected none, imagenet or a file in {WEIGHTS}, on which the train "
+        f"stage depends. Received: {weights}. Copy the file into {WEIGHTS} (a link is not "
+        f"enough) and run: dvc add {WEIGHTS}/<file>"
+    ]

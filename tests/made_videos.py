@@ -97,6 +97,7 @@ def encode_frames(
     *,
     ticks: Sequence[int] | None = None,
     last_ticks: int = 1,
+    tick: Fraction = TICK,
     codec: str = "libx264",
     container: str = "mp4",
     options: dict[str, str] | None = None,
@@ -104,12 +105,13 @@ def encode_frames(
     pixel_aspect: Fraction | None = None,
     seekable: bool = True,
 ) -> bytes:
-    """Return a video file in which frame k is shown from ``ticks[k]`` tenths of a second on.
+    """Return a video file in which frame k is shown from ``ticks[k]`` ticks on.
 
     Args:
         frames: size, pixel format, colour space and range are those of the first one.
         ticks: 0, 1, 2, ... by default.
         last_ticks: duration of the last frame.
+        tick: in seconds.
         options: of the codec.
         muxing: options of the container.
     """
@@ -117,20 +119,71 @@ def encode_frames(
     durations = dict(zip(shown, np.diff([*shown, shown[-1] + last_ticks]).tolist(), strict=True))
     target = io.BytesIO() if seekable else _Pipe()
     with av.open(target, "w", format=container, options=muxing or {}) as file:
-        stream = file.add_stream(codec, rate=1 / TICK, options=options or {})
+        stream = file.add_stream(codec, rate=1 / tick, options=options or {})
         first, context = frames[0], stream.codec_context
         stream.height, stream.width, stream.pix_fmt = first.height, first.width, first.format.name
         context.color_range, context.colorspace = first.color_range, first.colorspace
-        context.time_base = TICK
+        context.time_base = tick
         if pixel_aspect is not None:
             context.sample_aspect_ratio = pixel_aspect
-        for tick, frame in zip(shown, frames, strict=True):
-            frame.pts, frame.time_base = tick, TICK
+        for pts, frame in zip(shown, frames, strict=True):
+            frame.pts, frame.time_base = pts, tick
         for frame_or_end in [*frames, None]:
             for packet in stream.encode(frame_or_end):
                 packet.duration = durations[packet.pts]
                 file.mux(packet)
     return target.getvalue() if isinstance(target, io.BytesIO) else bytes(target.content)
+
+
+def with_packed_b_frames(avi: bytes, *, container: str = "avi", as_in_avi: bool = False) -> bytes:
+    """Pack the first B-frame of each group of MPEG-4 with its reference, as DivX 5 did.
+
+    A packet then holds a P-frame and the B-frame that is shown before it. An empty frame (N-VOP)
+    follows after the other B-frames, so that there is one packet for each frame.
+
+    Args:
+        as_in_avi: in Matroska, keep the codec's tag of the AVI file, as tools on Windows do.
+    """
+    target = io.BytesIO()
+    with av.open(io.BytesIO(avi)) as source, av.open(target, "w", format=container) as file:
+        [video] = source.streams.video
+        frames = [bytes(packet) for packet in source.demux(video) if packet.size]
+        stream = file.add_stream_from_template(video)
+        if as_in_avi:
+            headers = video.codec_context.extradata or b""
+            size = 40 + len(headers)
+            bitmap = struct.pack("<IiiHH4s", size, video.width, video.height, 1, 24, b"XVID")
+            stream.codec_context.extradata = bitmap.ljust(40, b"\0") + headers
+        for number, content in enumerate(_packed(frames)):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = stream, 1 / video.average_rate
+            packet.pts = packet.dts = number
+            packet.is_keyframe = _mpeg4_type(content) == _I_FRAME
+            file.mux(packet)
+    content = target.getvalue()
+    return content.replace(b"V_MPEG4/ISO/ASP", b"V_MS/VFW/FOURCC") if as_in_avi else content
+
+
+# Source: ISO 14496-2, 6.2.5 and 6.3.5.
+_VOP = b"\0\0\1\xb6"  # the start code of a frame; two bits for its type follow
+_I_FRAME, _B_FRAME = 0, 2
+_EMPTY_FRAME = _VOP + b"\x51\x5f"  # a P-frame that is not coded
+_DIVX_PACKED = b"\0\0\1\xb2DivX503b1393p"  # user data; "p" for packed
+
+
+def _mpeg4_type(content: bytes) -> int:
+    return content[content.index(_VOP) + 4] >> 6
+
+
+def _packed(frames: Sequence[bytes]) -> list[bytes]:
+    packets: list[bytes] = []
+    references = [
+        number for number, content in enumerate(frames) if _mpeg4_type(content) != _B_FRAME
+    ]
+    for start, end in zip(references, [*references[1:], len(frames)], strict=True):
+        packets += [b"".join(frames[start : min(start + 2, end)]), *frames[start + 2 : end]]
+        packets += [_EMPTY_FRAME] if end > start + 1 else []
+    return [packets[0].replace(_VOP, _DIVX_PACKED + _VOP, 1), *packets[1:]]
 
 
 def rewrite_box(content: bytes, path: str, change: Callable[[bytes], bytes]) -> bytes:

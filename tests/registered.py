@@ -22,7 +22,7 @@ def new_versions(folder: Path) -> MlflowClient:
         client.delete_registered_model(NAME)
     client.create_registered_model(NAME)
     for number in range(1, 5):
-        tags = {"git.commit": f"{number:040x}"}
+        tags = {"git.commit": f"{number:040x}", "model.sha256": f"{number:064x}"}
         client.create_model_version(NAME, folder.as_uri(), tags=tags)
     return client
 

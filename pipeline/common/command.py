@@ -1,5 +1,6 @@
 """Start stages and command line tools: logging, exit codes, child processes."""
 
+import getpass
 import logging
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pipeline.common.errors import PipelineError
 def run_command(main: Callable[[], None]) -> None:
     """Run ``main`` with logging to stderr; exit with code 1 and one line on a PipelineError."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _name_user()
     try:
         main()
     except PipelineError as error:
@@ -20,6 +22,21 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _name_user() -> None:
+    """Set LOGNAME and HOME for a user id without a passwd entry, as ``docker run -u`` gives.
+
+    MLflow and DVC ask for both and fail without them. Child processes inherit them.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"  # as Docker does; libraries then use the temporary folder
 
 
 def run_python(

@@ -29,9 +29,15 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if no error is raised.
 
+    A device or a pipe, such as /dev/null, is yielded itself: a rename would replace it.
+
     >>> with replacing_file(Path("eval/metrics.json")) as temporary:
     ...     temporary.write_text("{}")
     """
+    if path.is_char_device() or path.is_fifo():
+        with _explain_full_disk(path):
+            yield path
+        return
     temporary = _temporary_sibling(path)
     try:
         with _explain_full_disk(path):
@@ -94,6 +100,28 @@ def create_array(
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
+
+
+def output_file(path: Path) -> Path:
+    """Return where to write an output that a user names: ``path``, or the file that it links to.
+
+    Commands call it before they work for minutes.
+
+    Raises:
+        PipelineError: there is a folder, or no file can be created there.
+    """
+    if path.is_char_device() or path.is_fifo():
+        return path
+    if path.is_file():
+        path = path.resolve()
+    elif path.exists():
+        kind = "a folder" if path.is_dir() else "a socket" if path.is_socket() else "a disk"
+        raise PipelineError(f"{path}: expected a file. Received: {kind}. Name a file.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "cannot be written" if folder.is_dir() else "is not a folder"
+        raise PipelineError(f"{path}: cannot be created, because {folder} {reason}. Name another.")
+    return path
 
 
 def remove_in_progress(folder: Path) -> None:

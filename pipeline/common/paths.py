@@ -1,4 +1,4 @@
-"""Output paths of the stages and commands, relative to the root of the repository."""
+"""Paths of the stages and commands, relative to the root of the repository."""
 
 from pathlib import Path
 
@@ -15,8 +15,11 @@ CLIPS_INDEX = "clips.csv"  # in the folder of each split
 PREPROCESSING = CLIPS / "preprocessing.json"
 FEATURES = Path("data/features")  # cache of frame features; may be deleted at any time
 
+WEIGHTS = Path("data/weights")  # input: files that model.cnn.weights may name
+
 MODEL = Path("models/model.keras")
 MODEL_METADATA = Path("models/model.json")
+UNCALIBRATED = Path("models/uncalibrated.keras")  # only until the train stage ends
 HISTORY = Path("models/history.csv")
 TRAINING = Path("models/training.json")
 

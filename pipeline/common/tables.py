@@ -1,7 +1,63 @@
-"""Tables and lists as text: aligned columns for a terminal, Markdown, shortened lists."""
+"""Tables and lists as text: csv for spreadsheets, aligned columns, Markdown, shortened lists."""
 
+import csv
+import io
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.common.files import read_csv, replacing_file
+
+# Text that a spreadsheet takes for a formula, or for the start of a quoted one.
+# Source: owasp.org/www-community/attacks/CSV_Injection.
+_FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+_NOT_PRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, line and paragraph separators
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+def table_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return a csv table for people, who open it in a spreadsheet.
+
+    Text that a spreadsheet would take for a formula, such as ``=A1``, begins with ``'``. Numbers
+    are unchanged; None and a missing cell are empty. Lines end with ``\\n``.
+    """
+    lines = [columns, *([row.get(column) for column in columns] for row in rows)]
+    return "".join(_csv_line(map(_escape_formula, cells)) for cells in lines)
+
+
+def write_table_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> None:
+    """Write the text of ``table_csv``; ``read_table_csv`` reads the same cells back."""
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(table_csv(columns, rows).encode("utf-8"))
+
+
+def read_table_csv(path: Path) -> list[dict[str, str]]:
+    """Read a file of ``write_table_csv``: one dict a row, by column."""
+    return [
+        {_unescape_formula(column): _unescape_formula(cell) for column, cell in row.items()}
+        for row in read_csv(path)
+    ]
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # quotes cells with either character
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _escape_formula(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    is_escaped = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_escaped else text
+
+
+def _unescape_formula(cell: str) -> str:
+    # A row with too many or too few cells has a column or a cell of another type.
+    is_escaped = isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell)
+    return cell[1:] if is_escaped else cell
 
 
 def align_columns(
@@ -42,6 +98,32 @@ def count_of(count: int, singular: str, plural: str = "") -> str:
     ('1 video', '1,200 classes')
     """
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def printable(text: str) -> str:
+    """Return text for one line of a terminal or a log, with escapes such as ``\\n`` or ``\\xff``.
+
+    Escaped are control characters, line separators, and bytes of file names that are not UTF-8.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _NOT_PRINTABLE
+        else character
+        for character in valid_unicode(text)
+    )
+
+
+def valid_unicode(name: str) -> str:
+    """Return a file name with escapes such as ``\\xff`` for bytes that are not UTF-8.
+
+    Python keeps such bytes as surrogates, U+DC80 to U+DCFF, which cannot be written as UTF-8.
+    """
+    return re.sub(r"[\ud800-\udfff]", _escape_surrogate, name)
+
+
+def _escape_surrogate(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def markdown_escape(text: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from pipeline.common.files import write_csv
 from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.common.tables import write_table_csv
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def summarise(records: Sequence[VideoRecord]) -> list[SplitSummary]:
 
 def write_summary_csv(path: Path, rows: Iterable[SplitSummary]) -> None:
     """Write the columns target, split, videos, quarantined, damaged, seconds and frames."""
-    write_csv(
+    write_table_csv(
         path,
         [column.name for column in fields(SplitSummary)],
         [asdict(row) | {"seconds": f"{row.seconds:.3f}"} for row in rows],

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import write_csv
 from pipeline.common.findings import Finding
 from pipeline.common.paths import CATALOG, CLIPS, FRAMES, LABEL_ISSUES, NEAR_DUPLICATES
 from pipeline.common.records import SPLITS, VideoRecord
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, write_table_csv
 from pipeline.evaluation.near_duplicates import (
     MAX_DISTANCE,
     NearDuplicate,
@@ -23,6 +22,7 @@ from pipeline.evaluation.near_duplicates import (
     hash_stored_videos,
 )
 from pipeline.evaluation.predictions import Predictions, pool, predict_videos
+from pipeline.evaluation.scores import paired_differences
 from pipeline.evaluation.settings import EvaluateSection
 
 if TYPE_CHECKING:
@@ -128,10 +128,9 @@ def time_audit(
     as_is, without_order, backwards, still = (
         float(part.video_scores.mean()) for part in (predictions, shuffled, reversed_, one_frame)
     )
-    resampling = section.resampling(predictions.resampling_groups)
-    loss = resampling.mean_score(predictions.video_scores - shuffled.video_scores)
-    low, high = loss.interval or (0.0, 0.0)
-    metric = predictions.task.video_score.replace("_", " ")
+    name = predictions.task.video_score
+    loss = paired_differences(shuffled, predictions, section, metrics=[name])[name]
+    metric = name.replace("_", " ")
     numbers = (
         f"{metric} is {as_is:.3f}, with the frames of each clip shuffled {without_order:.3f}, "
         f"reversed {backwards:.3f}, with one frame repeated {still:.3f}."
@@ -142,7 +141,7 @@ def time_audit(
             f"Frame order hardly matters: {numbers} "
             "A model without a recurrent layer (model.temporal.recurrent: none) may do as well."
         )
-    elif low <= 0:
+    elif loss.low <= 0:
         sentence = (
             f"The model seems to use frame order: {numbers} "
             f"{count_of(len(predictions.videos), 'test video')} are too few to be certain."
@@ -160,8 +159,8 @@ def time_audit(
             "frames_shuffled": without_order,
             "frames_reversed": backwards,
             "one_frame": still,
-            "low": low,
-            "high": high,
+            "low": loss.low,
+            "high": loss.high,
         },
     )
 
@@ -322,7 +321,7 @@ def labels_audit(
 
 def write_doubtful_labels_csv(path: Path, doubtful: Sequence[DoubtfulLabel]) -> None:
     """Write one row a doubtful label, most doubtful first."""
-    write_csv(
+    write_table_csv(
         path,
         [column.name for column in fields(DoubtfulLabel)],
         [{**vars(row), "quality": f"{row.quality:.6f}"} for row in doubtful],

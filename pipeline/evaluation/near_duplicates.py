@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline.common.files import write_csv
 from pipeline.common.records import VideoRecord
+from pipeline.common.tables import write_table_csv
 from pipeline.video.store import load_frames, read_frame_settings, stored_path
 
 FRAMES_HASHED = 8  # of a video, evenly spread
@@ -131,7 +131,7 @@ def write_near_duplicates_csv(path: Path, pairs: Sequence[NearDuplicate]) -> Non
     for pair in pairs[:_MAX_PAIRS]:
         times = {name: f"{getattr(pair, name):.3f}" for name in ("seconds_a", "seconds_b")}
         rows.append(vars(pair) | times)
-    write_csv(path, [column.name for column in fields(NearDuplicate)], rows)
+    write_table_csv(path, [column.name for column in fields(NearDuplicate)], rows)
 
 
 def _close_pairs(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv, write_csv
+from pipeline.common.tables import read_table_csv, write_table_csv
 from pipeline.tasks.task import Outputs, Task, task_class
 
 if TYPE_CHECKING:  # commands that only read predictions start without TensorFlow
@@ -98,7 +98,7 @@ class Predictions:
                 self.videos, self.groups, self.targets, self.outputs, strict=True
             )
         ]
-        write_csv(path, list(rows[0]), rows)
+        write_table_csv(path, list(rows[0]), rows)
 
     @classmethod
     def read_csv(cls, path: Path, *, task_type: str) -> Self:
@@ -108,7 +108,7 @@ class Predictions:
             PipelineError: the file is missing or is not a table of predictions.
         """
         try:
-            rows = read_csv(path)
+            rows = read_table_csv(path)
         except FileNotFoundError:
             raise PipelineError(f"{path}: no such file. Run: dvc repro evaluate") from None
         if not rows:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.files import write_csv
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.settings import EvaluateSection
 
@@ -33,7 +33,7 @@ class Slice:
         slice_by: name of the property.
         slice: the value or the range.
         score: mean video score.
-        low, high: bootstrap interval of ``score``.
+        low, high: interval of ``score``.
     """
 
     slice_by: str
@@ -102,8 +102,6 @@ def score_slices(
     the lower end or the score, the smallest and least certain slices would be first. Slices with
     fewer than ``min_videos`` are last. A property with one value for all videos gives no slice.
 
-    Groups are resampled out of all videos, as for the scores.
-
     Args:
         properties: name -> value of each predicted video.
         min_videos: values of fewer videos are merged; see ``slice_names``.
@@ -119,14 +117,11 @@ def score_slices(
     video_scores = predictions.video_scores
     is_member = np.stack([member for *_, member in members], axis=1).astype(np.float64)
     resampling = section.resampling(predictions.resampling_groups)
-    sums = resampling.sums(np.concatenate([is_member * video_scores[:, None], is_member], axis=1))
-    with np.errstate(invalid="ignore"):  # 0 / 0: no video of the slice is in the test set
-        resampled = np.divide(*np.split(sums, 2, axis=1))
+    scores = resampling.ratio_scores(is_member * video_scores[:, None], is_member)
     slices = []
-    for (slice_by, name, member), values in zip(members, resampled.T, strict=True):
-        low, high = resampling.interval(values) or (0.0, 1.0)
-        score = float(video_scores[member].mean())
-        slices.append(Slice(slice_by, name, int(member.sum()), score, low, high))
+    for (slice_by, name, member), score in zip(members, scores, strict=True):
+        low, high = score.interval or (0.0, 1.0)
+        slices.append(Slice(slice_by, name, int(member.sum()), score.value, low, high))
     return sorted(
         slices,
         key=lambda part: (part.videos < min_videos, part.high, part.score, part.slice_by),
@@ -162,7 +157,7 @@ def slice_names(values: Values, *, min_videos: int) -> list[str]:
 def write_slices_csv(path: Path, slices: Sequence[Slice]) -> None:
     """Write slice_by, slice, videos, and score, low and high with six decimals."""
     numbers = ("score", "low", "high")
-    write_csv(
+    write_table_csv(
         path,
         [column.name for column in fields(Slice)],
         [asdict(row) | {name: f"{getattr(row, name):.6f}" for name in numbers} for row in slices],

@@ -1,6 +1,7 @@
 """Explanations of an output: Grad-CAM heatmaps of frames, and attention weights."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import keras
 import numpy as np
@@ -11,10 +12,8 @@ from pipeline.clips.sampling import Clip
 from pipeline.common.errors import PipelineError
 from pipeline.model.layers import ATTENTION_LAYER
 from pipeline.model.network import clip_head
-from pipeline.model.prediction import clip_inputs
+from pipeline.model.prediction import batches_of, clip_inputs, predict_clips
 from pipeline.model.time_distributed import FEATURES_LAYER, TimeDistributed, inner_layers
-
-_BATCH_SIZE = 8
 
 
 def grad_cam(
@@ -38,14 +37,14 @@ def grad_cam(
     Raises:
         PipelineError: a clip has no real frame.
     """
-    inputs = clip_inputs(clips)
     to_maps, to_features = _split_at_maps(model)
     head = _without_activation(clip_head(model))
     heatmaps = []
-    for start in range(0, len(clips), _BATCH_SIZE):
-        rows = slice(start, start + _BATCH_SIZE)
-        frames, mask = (tf.convert_to_tensor(inputs[name][rows]) for name in ("frames", "mask"))
-        maps = to_maps({"frames": frames, "mask": mask})
+    left = iter(outputs)
+    for batch in batches_of(clips):
+        inputs = {name: tf.convert_to_tensor(array) for name, array in clip_inputs(batch).items()}
+        mask = inputs["mask"]
+        maps = to_maps(inputs)
         if maps.shape[2:4] == (1, 1):
             return None
         with tf.GradientTape() as tape:
@@ -54,7 +53,7 @@ def grad_cam(
             features = tf.identity(to_features(maps, mask))
             scores = head({"features": features, "mask": mask})
             scores = tf.reshape(scores, (len(scores), -1))
-            explained = tf.gather(scores, tf.constant(outputs[rows]), axis=1, batch_dims=1)
+            explained = tf.gather(scores, list(islice(left, len(batch))), axis=1, batch_dims=1)
         gradients = tf.cast(tape.gradient(explained, maps), tf.float32)
         weights = tf.reduce_mean(gradients, axis=(2, 3), keepdims=True)
         heatmap = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1))
@@ -83,8 +82,7 @@ def attention_weights(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.f
             f"trained with attention. Received: a model without the layer {ATTENTION_LAYER}"
         )
     weights = keras.Model(model.input, model.get_layer(ATTENTION_LAYER).output)
-    inputs = clip_inputs(clips)
-    return np.asarray(weights.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), np.float64)
+    return predict_clips(weights, clips)
 
 
 def _split_at_maps(

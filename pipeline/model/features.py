@@ -24,12 +24,12 @@ from tqdm import tqdm
 from pipeline.clips.arrays import ClipArrays, Shard, ShardKey
 from pipeline.common.files import create_array, replacing_file, sha256_of_file, sha256_of_json
 from pipeline.model.network import clip_encoder
+from pipeline.model.prediction import clips_per_batch
 from pipeline.model.saving import renumber_shared_objects
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # of the files; part of their names
-_BATCH_SIZE = 8
 
 
 class FeatureArrays:
@@ -102,11 +102,12 @@ def encoder_digest(encoder: keras.Model) -> str:
 
 def _write(path: Path, encoder: keras.Model, shard: Shard) -> None:
     """Write the features of a shard, computed in batches: a shard may exceed the memory."""
-    n_clips = len(shard.mask)
+    n_clips, n_frames = shard.mask.shape
+    batch_size = clips_per_batch(n_frames)
     with replacing_file(path) as temporary:
         features: np.memmap[Any, np.dtype[np.floating]] | None = None
-        for start in range(0, n_clips, _BATCH_SIZE):
-            rows = slice(start, start + _BATCH_SIZE)
+        for start in range(0, n_clips, batch_size):
+            rows = slice(start, start + batch_size)
             batch = {"frames": shard.frames[rows], "mask": shard.mask[rows]}
             part = np.asarray(encoder.predict_on_batch(batch))
             if part.dtype.kind != "f":  # bfloat16, which .npy files do not support

@@ -18,6 +18,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.backbones import set_trainable
 from pipeline.model.features import FeatureArrays, cached_features
+from pipeline.model.layers import FrameDifferences
 from pipeline.model.network import clip_head, cnn_layers, is_frozen
 from pipeline.model.optimization import build_optimizer, rate_callbacks
 from pipeline.model.prediction import predict_arrays, refuse_empty_clips
@@ -72,10 +73,13 @@ def fit(
             ``section.cache_features`` False, runs the CNN in every epoch.
 
     Raises:
-        PipelineError: a clip has no real frame, or the loss is not finite in the first epoch.
+        PipelineError: a clip has no real frame, the model sees frame differences only and no
+            training clip has two frames, or the loss is not finite in the first epoch.
     """
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
+    if any(isinstance(layer, FrameDifferences) for layer in model.layers):
+        _check_differences(train)
     augment = None
     if section.augmentation.changes_clips:
         augment = clip_augmenter(section.augmentation, task)
@@ -119,6 +123,21 @@ def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
         outputs = predict_arrays(model, val)
     targets = val.chosen(val.first_of_videos()).targets
     return task.calibrate(model, outputs, targets, val.video_numbers())
+
+
+def _check_differences(train: ClipArrays) -> None:
+    """Refuse clips that all have one real frame; warn if some have."""
+    single = int((train.masks().sum(axis=1) == 1).sum())
+    if not single:
+        return
+    message = (
+        f"model.motion: {single} of {len(train)} training clips have one real frame, so the frame "
+        "difference is grey. Expected clips of 2 or more. Set model.motion to none, raise "
+        "decode.fps, or lower extract.stride."
+    )
+    if single == len(train):
+        raise PipelineError(message)
+    logger.warning("%s", message)
 
 
 @contextmanager

@@ -75,7 +75,9 @@ def clip_head(model: keras.Model) -> keras.Model:
 
     # keras.Model from an inner tensor to the output would make ``model`` impossible to save.
     outputs = model._run_through_graph(inputs, call_fn=call)
-    return keras.Model({"features": features, "mask": inputs["mask"]}, outputs, name="clip_head")
+    head = keras.Model({"features": features, "mask": inputs["mask"]}, outputs, name="clip_head")
+    head.dtype_policy = model.dtype_policy  # Keras scales the loss if it is mixed_float16
+    return head
 
 
 def cnn_layers(model: keras.Model) -> list[keras.Layer]:

@@ -1,6 +1,7 @@
 """Outputs of a model for clips on disk and in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import keras
 import numpy as np
@@ -11,8 +12,16 @@ from pipeline.clips.batches import FrameOrder, evaluation_batches
 from pipeline.clips.sampling import Clip
 from pipeline.common.errors import PipelineError
 
-_BATCH_SIZE = 32
+# Frames that a model predicts at once, unless one clip has more. Memory grows with frames, not
+# with clips.
+MAX_BATCH_FRAMES = 256
+
 _NAMES_SHOWN = 10
+
+
+def clips_per_batch(n_frames: int) -> int:
+    """Return how many clips of ``n_frames`` frames are predicted at once, at least one."""
+    return max(1, MAX_BATCH_FRAMES // n_frames)
 
 
 def predict_arrays(
@@ -28,8 +37,9 @@ def predict_arrays(
     """
     refuse_empty_clips(clips.masks(), clips.names)
     unused_targets = np.zeros(len(clips), np.int64)
+    batch_size = clips_per_batch(len(clips.mask(0)))
     batches = evaluation_batches(
-        clips, unused_targets, batch_size=_BATCH_SIZE, frame_order=frame_order
+        clips, unused_targets, batch_size=batch_size, frame_order=frame_order
     )
     return np.asarray(model.predict(batches, verbose=0), np.float64)
 
@@ -40,15 +50,16 @@ def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float
     Raises:
         PipelineError: a clip has no real frame.
     """
-    inputs = clip_inputs(clips)
     # predict builds a data pipeline in every call: 200 ms for a clip that takes 11 ms.
-    outputs = [
-        model.predict_on_batch(
-            {name: array[start : start + _BATCH_SIZE] for name, array in inputs.items()}
-        )
-        for start in range(0, len(clips), _BATCH_SIZE)
-    ]
+    outputs = [model.predict_on_batch(clip_inputs(batch)) for batch in batches_of(clips)]
     return np.concatenate(outputs).astype(np.float64)
+
+
+def batches_of(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
+    """Yield the clips in batches of ``clips_per_batch``; few clips are in memory at a time."""
+    clips = iter(clips)
+    for first in clips:
+        yield [first, *islice(clips, clips_per_batch(len(first.mask)) - 1)]
 
 
 def clip_inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[np.bool_]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PlainValidator, PositiveInt
 
+from pipeline.clips.settings import ExtractSection
 from pipeline.common.settings import BelowOne, NonNegative, Positive, Section, Seed, Text
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ class CnnSection(Section):
 
     Attributes:
         backbone: ``small_cnn`` or an image model of keras.applications, such as MobileNetV2.
-        weights: ``none``, ``imagenet``, or the path of a file of weights or of a model.keras.
+        weights: ``none``, ``imagenet``, or the path of a file in data/weights: weights, or a
+            model.keras.
         trainable: ``all``, ``none``, or N for the last N layers that have weights.
         filters: filters of each convolution of small_cnn; the stride is 2.
         pooling: pooling of the last feature map; ``none`` for convlstm2d only.
@@ -145,10 +147,17 @@ class TrainSection(Section):
     augmentation: AugmentationSection = AugmentationSection()
 
 
-def find_contradictions(model: ModelSection, train: TrainSection) -> list[str]:
+def find_contradictions(
+    extract: ExtractSection, model: ModelSection, train: TrainSection
+) -> list[str]:
     """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
     messages = []
+    if extract.frames == 1 and model.motion != "none":
+        messages.append(
+            f"extract.frames: expected 2 or more, because model.motion is {model.motion} and one "
+            "frame has no difference. Received: 1. Raise it, or set model.motion to none"
+        )
     if temporal.recurrent == "convlstm2d" and cnn.pooling != "none":
         messages.append(
             "model.cnn.pooling: expected none, because model.temporal.recurrent is convlstm2d, "

@@ -10,9 +10,9 @@ machines that promote at once would both report success, and the history would n
 champion.
 """
 
-import getpass
 import json
 import logging
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -30,6 +30,7 @@ from pipeline.common.files import sha256_of_json
 from pipeline.common.tables import align_columns
 from pipeline.registry.versions import CHAMPION, if_exists, version_with_alias
 from pipeline.tracking.provenance import UNKNOWN
+from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.store import connect, mlflow_errors, shown_uri, store_uri
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class Record:
         version: champion from now on.
         previous: champion until now; None if there was none.
         git_commit: of the training of ``version``.
+        model_sha256: digest of the weights and metadata of ``version``.
+        best: the best champion of the line up to ``version``, by the scores of its promotion.
     """
 
     time: str
@@ -66,6 +69,8 @@ class Record:
     previous: int | None
     git_commit: str
     reason: str
+    model_sha256: str = UNKNOWN
+    best: int | None = None
 
     def to_tag(self) -> tuple[str, str]:
         """Return key and value of a new tag of the registered model."""
@@ -80,12 +85,31 @@ class History(NamedTuple):
     succession: versions that rollbacks go back through; the last one is the champion or, when
         there is none now, the last champion.
     rolled_back: version -> when and why, such as "on 2026-01-02: it was slow"; without those
-        that became champion again.
+        whose model became champion again, also as another version.
+    models: version -> digest of its weights and metadata, as far as recorded.
     """
 
     records: list[Record]
     succession: list[int]
     rolled_back: dict[int, str]
+    models: dict[int, str]
+
+    @property
+    def best_of_line(self) -> int | None:
+        """The best champion of the succession, as the promotion of its last one recorded it.
+
+        The last one itself if that is not recorded; None without a champion.
+        """
+        if not self.succession:
+            return None
+        last = self.succession[-1]
+        promotions = [
+            record
+            for record in self.records
+            if record.version == last and record.action == "promoted"
+        ]
+        best = promotions[-1].best if promotions else None
+        return best if best in self.succession else last
 
 
 def champion_history(records: Sequence[Record], champion: int | None) -> History:
@@ -99,8 +123,8 @@ def champion_history(records: Sequence[Record], champion: int | None) -> History
         champion: the version that has the alias now.
     """
     champions_after = [*(record.previous for record in records), champion][1:]
-    history = History([], [], {})
-    _, succession, rolled_back = history
+    history = History([], [], {}, {})
+    _, succession, rolled_back, models = history
 
     def append(version: int | None) -> None:
         if version is not None and succession[-1:] != [version]:
@@ -115,7 +139,11 @@ def champion_history(records: Sequence[Record], champion: int | None) -> History
             while succession and succession[-1] != record.version:
                 rolled_back[succession.pop()] = f"on {record.time[:10]}: {record.reason}"
         append(record.version)
-        rolled_back.pop(record.version, None)
+        if record.model_sha256 != UNKNOWN:
+            models[record.version] = record.model_sha256
+        for version in [*rolled_back]:
+            if version == record.version or models.get(version) == record.model_sha256:
+                del rolled_back[version]
     append(champion)
     return history
 
@@ -158,13 +186,20 @@ def version_text(number: int | None) -> str:
 
 
 def set_champion(
-    name: str, version: ModelVersion, *, expected: int | None, action: Action, reason: str
+    name: str,
+    version: ModelVersion,
+    *,
+    expected: int | None,
+    action: Action,
+    reason: str,
+    best: int | None = None,
 ) -> Record:
     """Make a version the champion and record it.
 
     Args:
         name: of the registered model.
         expected: the champion that the decision was made against.
+        best: as in ``Record``.
 
     Raises:
         PipelineError: the champion is not ``expected`` any more, or another process changed it
@@ -180,6 +215,8 @@ def set_champion(
         previous=expected,
         git_commit=version.tags.get("git.commit", UNKNOWN),
         reason=reason[:_MAX_REASON],
+        model_sha256=version.tags.get(MODEL_SHA256, UNKNOWN),
+        best=best,
     )
     key, value = record.to_tag()
     with mlflow_errors():
@@ -235,7 +272,7 @@ def one_at_a_time(name: str, step: Literal["gate", "champion"]) -> Iterator[None
     Promotions wait for each other throughout (``gate``), so that none is judged against a champion
     that another is about to replace. A rollback waits only while the alias moves (``champion``).
     """
-    digest = sha256_of_json([store_uri(), name, getpass.getuser()])[:16]
+    digest = sha256_of_json([store_uri(), name, os.getuid()])[:16]
     lock = FileLock(Path(tempfile.gettempdir()) / f"{step}-{digest}.lock")
     try:
         lock.acquire(timeout=0)

@@ -1,53 +1,25 @@
 """Compare two evaluated models on their common test videos: scores, params, changed videos."""
 
-import re
-import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import mlflow
 import numpy as np
-import yaml
-from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from pipeline.common.bootstrap import MIN_GROUPS
-from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
 from pipeline.common.pages import render_page, words
-from pipeline.common.paths import PARAMS, PREDICTIONS, TABLES
-from pipeline.common.settings import flatten_as_text
 from pipeline.common.tables import align_columns
 from pipeline.evaluation.predictions import Predictions, on_same_videos
 from pipeline.evaluation.scores import Difference, paired_differences
 from pipeline.evaluation.settings import EvaluateSection
-from pipeline.registry.versions import find_version, lookup_version, version_title
-from pipeline.tasks.settings import TaskSection
-from pipeline.tracking.provenance import git_output
-from pipeline.tracking.results import EVALUATION, SETTINGS
-from pipeline.tracking.runs import existing_run
-from pipeline.tracking.store import EXPERIMENT, connect, mlflow_errors
+from pipeline.registry.sides import Side, find_side
 
-_RUN_ID = re.compile(r"(?:runs:/)?(?P<run_id>[0-9a-f]{32})")
 _SHOWN_VIDEOS = 20  # of a list in the terminal; the page has all
 _TEMPLATE = Path(__file__).parent / "templates" / "compare.html"
-
-
-@dataclass(frozen=True)
-class Side:
-    """An evaluated model: its title, its predictions of the test videos, its params.
-
-    Attributes:
-        params: dotted key -> value as JSON.
-    """
-
-    title: str
-    predictions: Predictions
-    params: dict[str, str]
 
 
 class ChangedParam(NamedTuple):
@@ -111,121 +83,17 @@ class Comparison:
 
 
 def compare_sides(a: str, b: str, *, name: str, section: EvaluateSection) -> Comparison:
-    """Compare two evaluated models by their names, as ``find_side`` and ``compare``."""
-    return compare(find_side(a, name=name), find_side(b, name=name), section)
+    """Compare two evaluated models by their names, as ``find_side`` and ``compare``.
 
-
-def find_side(text: str, *, name: str) -> Side:
-    """Return the evaluated model that ``text`` names; the first of these that exists.
-
-    1. ``workspace``, the name that DVC uses too: the results in eval/.
-    2. A registered version: ``3``, ``@champion``, ``name@alias``, ``name/3``, ``models:/name/3``.
-    3. A git revision: ``HEAD~1``, a branch, a tag, a commit.
-    4. A run of MLflow: its id or its name.
-
-    Args:
-        name: of the registered model, for a version without it.
-
-    Raises:
-        PipelineError: none of them exists, or it has no predictions.
+    A run that was evaluated more than once is compared by an evaluation on the test videos of the
+    other side, if it has one.
     """
-    if text == "workspace":
-        return _side(text, PREDICTIONS, PARAMS.read_text(encoding="utf-8"))
-    if text.startswith(("@", "models:/")):  # nothing but a version
-        find_version(text, name=name)
-    if version := lookup_version(text, name=name):
-        title = version_title(version)
-        run = existing_run(version.run_id)
-        if run is None:
-            raise PipelineError(f"{title}: its run {version.run_id} is gone.")
-        return _side_of_run(run, f"{title}, run {run.info.run_name}")
-    if not text.startswith("-") and (
-        commit := git_output("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")
-    ):
-        return _side_of_commit(commit)
-    if run := _find_run(text):
-        return _side_of_run(run, f"run {run.info.run_name} of {_started(run)}")
-    raise PipelineError(
-        f"Expected workspace, a registered version (3, @champion, {name}/3), a git revision "
-        f"(HEAD~1), or the id or name of a run of MLflow. Received: {text}"
-    )
-
-
-def _find_run(text: str) -> Run | None:
-    """Return the run with this id, also as ``runs:/id``, or with this name."""
-    if as_id := _RUN_ID.fullmatch(text):
-        return existing_run(as_id["run_id"])
-    quote = '"' if "'" in text else "'"
-    if quote in text:
-        raise PipelineError(f"MLflow cannot search for a run with the name {text}. Give its id.")
-    client = connect()
-    with mlflow_errors():
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            return None
-        runs = client.search_runs(
-            [experiment.experiment_id], f"attributes.run_name = {quote}{text}{quote}"
-        )
-    if len(runs) > 1:
-        ids = ", ".join(f"{run.info.run_id} of {_started(run)}" for run in runs[:10])
-        raise PipelineError(f"{len(runs)} runs have the name {text}. Give the id of one: {ids}")
-    return runs[0] if runs else None
-
-
-def _started(run: Run) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.start_time / 1000))
-
-
-def _side_of_run(run: Run, title: str) -> Side:
-    settings = {key: value for key, value in run.data.tags.items() if key.startswith(SETTINGS)}
-    run_id, folder = run.info.run_id, f"{EVALUATION}/{TABLES.name}"
-    path = f"{folder}/{PREDICTIONS.name}"
-    client = connect()
-    with tempfile.TemporaryDirectory() as temporary:
-        with mlflow_errors():
-            if path not in [file.path for file in client.list_artifacts(run_id, folder)]:
-                raise PipelineError(
-                    f"Run {run_id} has no {path}: its model was not evaluated. Check its model "
-                    "out and run: dvc repro --force --single-item register"
-                )
-            copied = mlflow.artifacts.download_artifacts(
-                run_id=run_id, artifact_path=path, dst_path=temporary
-            )
-        return _side(title, Path(copied), {**run.data.params, **settings})
-
-
-def _side_of_commit(commit: str) -> Side:
-    title = git_output("show", "--no-patch", "--format=commit %h: %s", commit) or commit
-    content = git_output("show", f"{commit}:./{PREDICTIONS}") or _read_from_dvc(commit)
-    if content is None:
-        raise PipelineError(
-            f"{title!r}: neither git nor DVC has its {PREDICTIONS}. Commit the results of each "
-            "run: git add dvc.lock params.yaml eval models. Or compare with a version, such as "
-            "@champion, or with a run."
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, PREDICTIONS.name)
-        path.write_text(content, encoding="utf-8")
-        return _side(title, path, git_output("show", f"{commit}:./{PARAMS}") or "")
-
-
-def _read_from_dvc(commit: str) -> str | None:
-    """Return the predictions of a commit from DVC's cache, where dvc.yaml keeps them there."""
-    import dvc.api  # takes a second
-    from dvc.exceptions import DvcException
-
-    try:
-        return str(dvc.api.read(str(PREDICTIONS), rev=commit, encoding="utf-8"))
-    except (DvcException, FileNotFoundError):
-        return None
-
-
-def _side(title: str, predictions: Path, params: dict[str, str] | str) -> Side:
-    """Read a side; ``params`` may be the text of params.yaml."""
-    if isinstance(params, str):
-        params = flatten_as_text(yaml.safe_load(params) or {})
-    task_type = params.get("task.type", TaskSection().type)
-    return Side(title, Predictions.read_csv(predictions, task_type=task_type), params)
+    side_a, side_b = find_side(a, name=name), find_side(b, name=name)
+    if side_a.test_data != side_b.test_data:
+        side_a = find_side(a, name=name, test_data=side_b.test_data)
+    if side_a.test_data != side_b.test_data:
+        side_b = find_side(b, name=name, test_data=side_a.test_data)
+    return compare(side_a, side_b, section)
 
 
 def compare(a: Side, b: Side, section: EvaluateSection) -> Comparison:

@@ -1,4 +1,4 @@
-"""The evidence of the gate: what champion and challenger answer for the test videos.
+"""The evidence of the gate: what champions and challenger answer for the test videos.
 
 Versions get the files, not clips: each answers as it would be served, with its own frame size,
 frame rate and clip length. Each has a process of its own (worker.py), which keeps a video that
@@ -25,8 +25,8 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.records import VideoRecord
 from pipeline.dataset.catalog import content_hashes
 from pipeline.evaluation.predictions import Predictions
-from pipeline.registry.gate import Contender
-from pipeline.registry.versions import trained_on, version_uri
+from pipeline.registry.contenders import Contender
+from pipeline.registry.versions import TrainingVideos, trained_on, version_uri
 from pipeline.tasks.task import Task
 from pipeline.tracking.store import store_uri
 
@@ -88,7 +88,7 @@ def gather(
             for record in tqdm(records, desc="judge", unit="video", disable=None)
         ]
     return [
-        contender(version, list(zip(records, answers, strict=True)), task=task)
+        contender(version, list(zip(records, answers, strict=True)), catalog=catalog, task=task)
         for version, answers in zip(versions, zip(*rows, strict=True), strict=True)
     ]
 
@@ -108,14 +108,17 @@ def _check_files(records: Sequence[VideoRecord], folder: Path) -> None:
 
 
 def contender(
-    version: ModelVersion, answers: Sequence[tuple[VideoRecord, Answer]], *, task: type[Task]
+    version: ModelVersion,
+    answers: Sequence[tuple[VideoRecord, Answer]],
+    *,
+    catalog: Sequence[VideoRecord],
+    task: type[Task],
 ) -> Contender:
-    """Combine the answers of a version with the videos that it was trained on, by content.
+    """Combine the answers of a version with the test videos that its training has seen.
 
     Raises:
         PipelineError: the answers are not valid outputs, such as NaN.
     """
-    trained = trained_on(version)
     read = [(record, answer.row) for record, answer in answers if answer.row is not None]
     predictions = None
     if read:
@@ -138,9 +141,25 @@ def contender(
             [answer.milliseconds for _, answer in answers if answer.milliseconds is not None]
         ),
         unreadable={record.name: answer.error for record, answer in answers if answer.row is None},
-        seen=None
-        if trained is None
-        else frozenset(record.name for record, _ in answers if record.sha256 in trained),
+        seen=_seen([record for record, _ in answers], catalog, trained_on(version)),
+    )
+
+
+def _seen(
+    test: Sequence[VideoRecord], catalog: Sequence[VideoRecord], trained: TrainingVideos | None
+) -> frozenset[str] | None:
+    """Return the test videos of which a training had the content or a video of their group.
+
+    A group is recognised by its name, and by the content of its videos: groups that share a copy
+    are one group, whose name may be another one now.
+    """
+    if trained is None:
+        return None
+    groups = trained.groups | {one.group for one in catalog if one.sha256 in trained.contents}
+    return frozenset(
+        record.name
+        for record in test
+        if record.sha256 in trained.contents or (record.group and record.group in groups)
     )
 
 

@@ -1,25 +1,21 @@
 """The gate: may the challenger replace the champion?
 
 Pure functions of the outputs of both for the test videos; nothing here opens a file or a store.
-To add a rule: yield one more check from ``_check_alone`` or ``_check_against``.
+To add a rule: yield one more finding from ``_check_alone`` or ``_check_against``.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_json
-from pipeline.common.findings import Finding
-from pipeline.common.tables import count_of
-from pipeline.evaluation.predictions import Predictions, on_same_videos, without
-from pipeline.evaluation.scores import paired_differences
+from pipeline.common.findings import Finding, Status
+from pipeline.common.tables import count_of, shorten_list
 from pipeline.evaluation.settings import EvaluateSection
+from pipeline.registry.contenders import ROUNDING, Contender, Gain, measure_gain
 from pipeline.registry.settings import PromoteSection
-from pipeline.tasks.task import Task
+from pipeline.tasks.task import LimitedValue, Task
 
 REFUSED_EXIT_CODE = 3
 
@@ -30,12 +26,10 @@ RULES = "gate.rules"  # digest; written last
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
 
 # Increase it when a rule is added or judges differently: versions are then judged again.
-GATE_VERSION = 1
+GATE_VERSION = 2
 
-# Name, whether it passed, sentence, measured value, limit: see Finding.
-Check = tuple[str, bool, str, float | None, float | None]
-
-_ROUNDING = 1e-9  # of sums of logarithms in another order
+# Test videos of a class, or of all, below which a limit is not judged.
+MIN_VIDEOS = 5
 
 
 @dataclass(frozen=True)
@@ -65,79 +59,26 @@ class GateRules:
         return sha256_of_json(rules)[:16]
 
 
-@dataclass(frozen=True, eq=False)
-class Contender:
-    """A version and its outputs for the test videos.
-
-    Attributes:
-        predictions: of the videos that it can read; None when it can read none.
-        milliseconds: float64 [N], of each prediction.
-        unreadable: video -> reason.
-        seen: test videos of its training or validation set; None when unknown.
-    """
-
-    version: int
-    predictions: Predictions | None
-    milliseconds: NDArray[np.float64]
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    seen: frozenset[str] | None = frozenset()
-
-    @property
-    def n_videos(self) -> int:
-        """Number of test videos that it was given."""
-        read = len(self.predictions.videos) if self.predictions else 0
-        return read + len(self.unreadable)
-
-    @property
-    def latency_ms(self) -> float:
-        """Median over the videos, from the bytes of the file to the answer."""
-        return float(np.median(self.milliseconds))
-
-    @property
-    def unseen(self) -> Predictions | None:
-        """The predictions of videos that it was not trained on, as far as known."""
-        return without(self.predictions, self.seen or ())
-
-    def first_unreadable(self, videos: Collection[str]) -> str:
-        """Return the first of these unreadable videos with its reason."""
-        return f"The first is {min(videos)}: {self.unreadable[min(videos)]}"
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How much better the challenger is than the champion; positive is better for every metric.
-
-    Attributes:
-        low, high: bootstrap interval of ``gain``.
-        videos, groups: number that both are scored on.
-        fixed, broken: videos that only the challenger, and only the champion, has right.
-    """
-
-    metric: str
-    champion: float
-    challenger: float
-    gain: float
-    low: float
-    high: float
-    videos: int
-    groups: int
-    fixed: tuple[str, ...]
-    broken: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Decision:
-    """The decision of the gate and its evidence."""
+    """The decision of the gate and its evidence.
+
+    Attributes:
+        findings: a warning does not refuse.
+        gain: over the champion; None without one or without a common test video.
+        gain_over_best: over the best champion of the line, if it is not the champion.
+    """
 
     outcome: Outcome
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     gain: Gain | None = None
+    gain_over_best: Gain | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Every reason for a refusal."""
-        return tuple(finding.sentence for finding in self.findings if not finding.is_ok)
+        return tuple(finding.sentence for finding in self.findings if finding.status == "fail")
 
 
 def check_gate_settings(promote: PromoteSection, task: type[Task]) -> None:
@@ -158,37 +99,52 @@ def check_gate_settings(promote: PromoteSection, task: type[Task]) -> None:
         )
 
 
-def decide(champion: Contender | None, challenger: Contender, rules: GateRules) -> Decision:
+def decide(
+    champion: Contender | None,
+    challenger: Contender,
+    rules: GateRules,
+    *,
+    best: Contender | None = None,
+) -> Decision:
     """Judge the challenger, against the champion if there is one.
 
     Absolute checks hold for a first champion too, because it will be served. They use all test
     videos that the challenger was not trained on. The gain uses those that neither was trained
     on and both can read.
 
+    Args:
+        best: the best champion of the current line, if it is not the champion.
+
     Raises:
         PipelineError: the task does not have the metric or a limit of the rules.
     """
     if challenger.predictions is not None:
         check_gate_settings(rules.promote, type(challenger.predictions.task))
-    checks = [*_check_alone(challenger, rules, is_first=champion is None)]
-    gain = None
+    findings = [*_check_alone(challenger, rules, is_first=champion is None)]
+    gain = gain_over_best = None
     if champion is not None:
         gain = _measure_gain(champion, challenger, rules)
-        checks += _check_against(champion, challenger, gain, rules)
-    findings = tuple(
-        Finding(name, "ok" if is_ok else "fail", sentence, value, limit)
-        for name, is_ok, sentence, value, limit in checks
-    )
+        findings += _check_against(champion, challenger, gain, rules)
+    if best is not None:
+        gain_over_best = _measure_gain(best, challenger, rules)
+        findings.append(_check_gain("gain_over_best", gain_over_best, rules))
     passed: Outcome = "first champion" if champion is None else "promoted"
+    is_refused = any(finding.status == "fail" for finding in findings)
     return Decision(
-        outcome=passed if all(finding.is_ok for finding in findings) else "refused",
-        findings=findings,
-        notes=tuple(_notes(champion, challenger)),
+        outcome="refused" if is_refused else passed,
+        findings=tuple(findings),
+        notes=tuple(_notes(champion, challenger, best)),
         gain=gain,
+        gain_over_best=gain_over_best,
     )
 
 
-def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> Iterator[Check]:
+def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) -> Gain | None:
+    metric, section = rules.promote.metric, rules.evaluate
+    return measure_gain(champion, challenger, metric=metric, section=section)
+
+
+def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> Iterator[Finding]:
     """Check the challenger without a comparison."""
     sentence = "The training videos of the challenger are known."
     if challenger.seen is None:
@@ -196,29 +152,23 @@ def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> 
             "The training videos of the challenger are unknown, because its run has no catalog. "
             "Log the catalog on disk with: dvc repro --force --single-item register"
         )
-    yield ("lineage", challenger.seen is not None, sentence, None, None)
+    yield _finding("lineage", challenger.seen is not None, sentence)
 
     unseen = challenger.unseen
     if unseen is None:
-        yield ("videos", False, "No test video is left to judge the challenger.", None, None)
+        yield _finding("videos", False, "No test video is left to judge the challenger.")
     else:
-        values = unseen.task.limited_values(unseen.targets, unseen.outputs)
+        resampling = rules.evaluate.resampling(unseen.resampling_groups)
+        values = unseen.task.limited_values(unseen.targets, unseen.outputs, resampling)
         for name, kind in unseen.task.limits.items():
-            if (limit := rules.promote.limits.get(name)) is None:
-                continue
-            value = values[name].value  # None fails any limit but a lowest of 0
-            is_ok = value is not None and (value >= limit if kind == "min" else value <= limit)
-            sentence = (
-                f"{values[name].sentence} The {'lowest' if kind == 'min' else 'highest'} allowed "
-                f"is {limit:g} (promote.limits.{name})."
-            )
-            yield (name, is_ok or (kind == "min" and limit == 0), sentence, value, limit)
+            if name in rules.promote.limits:
+                yield from _check_limit(name, kind, values[name], rules.promote)
         milliseconds, limit = challenger.latency_ms, rules.promote.max_latency_ms
         sentence = (
             f"The median latency of a video is {milliseconds:.0f} ms. The highest allowed is "
             f"{limit:g} ms (promote.max_latency_ms)."
         )
-        yield ("latency", milliseconds <= limit, sentence, milliseconds, limit)
+        yield _finding("latency", milliseconds <= limit, sentence, milliseconds, limit)
 
     if is_first:
         unreadable, total = challenger.unreadable, challenger.n_videos
@@ -229,14 +179,53 @@ def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> 
             f"fraction allowed is {limit:g} (decode.max_bad_fraction).{example}"
         )
         is_ok = len(unreadable) <= limit * total
-        yield ("reading", is_ok, sentence, len(unreadable) / total, limit)
+        yield _finding("reading", is_ok, sentence, len(unreadable) / total, limit)
         if unseen is not None:
             yield _check_groups(len(set(unseen.resampling_groups)), rules)
 
 
+def _check_limit(
+    name: str, kind: Literal["min", "max"], values: Sequence[LimitedValue], section: PromoteSection
+) -> Iterator[Finding]:
+    """Compare what a limit limits: refused only where a whole interval lies beyond it."""
+    limit, sign = section.limits[name], 1 if kind == "min" else -1
+    if kind == "min" and limit == 0:
+        yield _finding(name, True, f"Every value is allowed (promote.limits.{name}: 0).")
+        return
+    few = [value for value in values if value.videos < MIN_VIDEOS]
+    violated, uncertain, met = [], [], []
+    for value in values:
+        if value.videos < MIN_VIDEOS or value.value is None or value.interval is None:
+            continue
+        if max(sign * end for end in value.interval) < sign * limit:
+            violated.append(value)
+        elif sign * value.value < sign * limit:
+            uncertain.append(value)
+        else:
+            met.append(value)
+    if judged := [*violated, *uncertain, *met]:
+        sentence = (
+            f"Measured: {shorten_list([value.text for value in judged])}. The "
+            f"{'lowest' if kind == 'min' else 'highest'} allowed is {limit:g} "
+            f"(promote.limits.{name})."
+        )
+        if uncertain and not violated:
+            sentence += " The interval reaches the limit, so these test videos cannot tell."
+        status: Status = "fail" if violated else "warn" if uncertain else "ok"
+        yield Finding(name, status, sentence, judged[0].value, limit)
+    if few:
+        counts = shorten_list([f"{value.name} ({value.videos})" for value in few])
+        sentence = (
+            f"Too few test videos to judge: {counts}; at least {MIN_VIDEOS} "
+            f"(promote.too_few_videos: {section.too_few_videos})."
+        )
+        status = "fail" if section.too_few_videos == "refuse" else "warn"
+        yield Finding("too_few_videos", status, sentence, few[0].videos, MIN_VIDEOS)
+
+
 def _check_against(
     champion: Contender, challenger: Contender, gain: Gain | None, rules: GateRules
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """Compare the challenger with the champion."""
     lost = challenger.unreadable.keys() - champion.unreadable.keys()
     sentence = "The challenger reads every test video that the champion reads."
@@ -245,71 +234,65 @@ def _check_against(
             f"The challenger cannot read {count_of(len(lost), 'test video')} that the champion "
             f"reads. {challenger.first_unreadable(lost)}"
         )
-    yield ("reading", not lost, sentence, len(lost), 0)
+    yield _finding("reading", not lost, sentence, len(lost), 0)
+    yield _check_gain("gain", gain, rules)
+    if gain is not None:
+        yield _check_groups(gain.groups, rules)
 
+
+def _check_gain(name: str, gain: Gain | None, rules: GateRules) -> Finding:
+    """Refuse a challenger that may be worse than a champion by more than allowed."""
     min_gain = rules.promote.min_gain
     if gain is None:
         sentence = (
             "No test video is left that neither version was trained on and both can read, so "
             "nothing shows that the challenger is better."
         )
-        yield ("gain", False, sentence, None, min_gain)
-        return
+        return Finding(name, "fail" if name == "gain" else "warn", sentence, None, min_gain)
+    is_enough = gain.low >= min_gain - ROUNDING
+    is_without_loss = min_gain <= 0 and gain.is_without_loss
+    rule = f"its lower end must be {min_gain:+g} or more (promote.min_gain)."
+    if is_without_loss and not is_enough:
+        rule = (
+            "the challenger is right on every test video on which the champion is right, and its "
+            "score is no lower, which passes."
+        )
+    role = "champion" if name == "gain" else f"version {gain.version}, the best of its line"
     sentence = (
-        f"{gain.metric}: {gain.champion:.3f} (champion), {gain.challenger:.3f} (challenger) on "
+        f"{gain.metric}: {gain.champion:.3f} ({role}), {gain.challenger:.3f} (challenger) on "
         f"{count_of(gain.videos, 'video')}, a gain of {gain.gain:+.3f} [{gain.low:+.3f}, "
-        f"{gain.high:+.3f}] at {rules.evaluate.confidence:.0%}; its lower end must be "
-        f"{min_gain:+g} or more (promote.min_gain)."
+        f"{gain.high:+.3f}] at {rules.evaluate.confidence:.0%}; {rule}"
     )
-    yield ("gain", gain.low >= min_gain - _ROUNDING, sentence, gain.low, min_gain)
-    yield _check_groups(gain.groups, rules)
+    return _finding(name, is_enough or is_without_loss, sentence, gain.low, min_gain)
 
 
-def _check_groups(groups: int, rules: GateRules) -> Check:
+def _check_groups(groups: int, rules: GateRules) -> Finding:
     """Refuse a decision from few groups, because their interval is too narrow."""
     limit = rules.promote.min_groups
     sentence = (
         f"Number of groups of test videos: {groups}. The lowest allowed is {limit} "
         "(promote.min_groups; a video without a group counts as one)."
     )
-    return "groups", groups >= limit, sentence, groups, limit
+    return _finding("groups", groups >= limit, sentence, groups, limit)
 
 
-def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) -> Gain | None:
-    """Compare on videos that neither was trained on; None when none is left."""
-    seen = (champion.seen or frozenset()) | (challenger.seen or frozenset())
-    old, new = without(champion.predictions, seen), without(challenger.predictions, seen)
-    if old is None or new is None or not set(old.videos) & set(new.videos):
-        return None
-    metric = rules.promote.metric
-    difference = paired_differences(old, new, rules.evaluate, metrics=[metric])[metric]
-    sign, ends = 1, (difference.low, difference.high)
-    if metric in new.task.lower_is_better:
-        sign, ends = -1, (-difference.high, -difference.low)
-    old, new = on_same_videos(old, new)
-    was_right, is_right = old.is_right, new.is_right
-    videos = np.array(new.videos)
-    return Gain(
-        metric=metric,
-        champion=difference.value_a,
-        challenger=difference.value_b,
-        gain=sign * difference.difference,
-        low=ends[0],
-        high=ends[1],
-        videos=len(new.videos),
-        groups=len(set(new.resampling_groups)),
-        fixed=tuple(videos[is_right & ~was_right].tolist()),
-        broken=tuple(videos[was_right & ~is_right].tolist()),
-    )
+def _finding(
+    name: str, is_ok: bool, sentence: str, value: float | None = None, limit: float | None = None
+) -> Finding:
+    return Finding(name, "ok" if is_ok else "fail", sentence, value, limit)
 
 
-def _notes(champion: Contender | None, challenger: Contender) -> Iterator[str]:
+def _notes(
+    champion: Contender | None, challenger: Contender, best: Contender | None
+) -> Iterator[str]:
     """Yield what is left out and what is unknown."""
-    for role, contender in (("champion", champion), ("challenger", challenger)):
+    roles = {"champion": champion, "best champion": best, "challenger": challenger}
+    for role, contender in roles.items():
         if contender is not None and contender.seen:
             yield (
                 f"The {role} was trained on {len(contender.seen)} of {contender.n_videos} test "
-                "videos (training or validation set, by content). They are left out."
+                "videos, or on others of their group (training or validation set). They are left "
+                "out."
             )
     if champion is not None and champion.seen is None:
         yield (

@@ -10,9 +10,12 @@ from pipeline.common.files import read_json, replacing_file, write_json
 from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
 from pipeline.common.tables import markdown_code, markdown_escape, markdown_table, shorten_list
 from pipeline.registry.champions import RESTART_SERVERS
-from pipeline.registry.gate import OUTCOME, Contender, Decision, GateRules
+from pipeline.registry.contenders import Contender
+from pipeline.registry.gate import OUTCOME, Decision, GateRules
 from pipeline.tracking.provenance import UNKNOWN
 
+_MARKS = {"ok": "ok", "warn": "WARN", "fail": "REFUSED"}
+_RESULTS = {"ok": "passed", "warn": "**warning**", "fail": "**refused**"}
 _SHOWN_VIDEOS = 20  # of a list
 _MAX_TAG = 4000  # characters; PostgreSQL and MySQL keep 5,000
 
@@ -24,7 +27,8 @@ class GateReport:
     Attributes:
         name: of the registered model.
         time: UTC.
-        contenders: champion, if any, then challenger; empty when nothing was judged.
+        contenders: best champion of the line and champion, if any, then challenger; empty when
+            nothing was judged.
     """
 
     name: str
@@ -69,6 +73,7 @@ class GateReport:
             "findings": [asdict(finding) for finding in decision.findings],
             "notes": list(decision.notes),
             "gain": decision.gain and asdict(decision.gain),
+            "gain_over_best": decision.gain_over_best and asdict(decision.gain_over_best),
             "latency_ms": {
                 str(contender.version): round(contender.latency_ms, 1)
                 for contender in self.contenders
@@ -119,7 +124,7 @@ class GateReport:
     def lines(self) -> list[str]:
         """Return the report for a terminal."""
         findings = [
-            f"  {'ok     ' if finding.is_ok else 'REFUSED'} {finding.name}: {finding.sentence}"
+            f"  {_MARKS[finding.status]:<7} {finding.name}: {finding.sentence}"
             for finding in self.decision.findings
         ]
         notes = [f"  note    {note}" for note in self.decision.notes]
@@ -140,7 +145,7 @@ class GateReport:
         if self.decision.findings:
             rows = [
                 [
-                    "passed" if finding.is_ok else "**refused**",
+                    _RESULTS[finding.status],
                     *map(markdown_escape, (finding.name, finding.sentence)),
                 ]
                 for finding in self.decision.findings

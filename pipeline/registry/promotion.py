@@ -1,6 +1,6 @@
 """Promote a challenger that passes the gate; roll back to an earlier champion."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from pipeline.common.paths import CATALOG
 from pipeline.common.records import read_catalog
 from pipeline.params import Params
 from pipeline.registry.champions import (
+    History,
     Record,
     champion_history,
     champion_number,
@@ -21,10 +22,10 @@ from pipeline.registry.champions import (
     set_champion,
     version_text,
 )
+from pipeline.registry.contenders import Contender
 from pipeline.registry.evidence import gather
 from pipeline.registry.gate import (
     RULES,
-    Contender,
     Decision,
     GateRules,
     check_gate_settings,
@@ -35,10 +36,12 @@ from pipeline.registry.versions import (
     CHALLENGER,
     CHAMPION,
     existing_version,
+    lookup_version,
     version_number,
     version_with_alias,
 )
 from pipeline.tasks.task import task_class
+from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.store import RESTORE, connect, mlflow_errors, shown_uri
 
 # Returns what versions answer for the current test videos, in their order.
@@ -114,10 +117,12 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
     name, champion, challenger = report.name, report.champion, report.challenger
     number = None if champion is None else int(champion.version)
     history = champion_history(read_records(name), number)
-    when_and_why = history.rolled_back.get(int(challenger.version))
-    if when_and_why and not again:
-        sentence = (
-            f"Version {challenger.version} was champion and was rolled back {when_and_why}. "
+    if not again and (rolled_back := _rolled_back_as(challenger, history)):
+        sentence = f"Version {challenger.version}"
+        if rolled_back != int(challenger.version):
+            sentence += f" has the weights and metadata of version {rolled_back}, which"
+        sentence += (
+            f" was champion and was rolled back {history.rolled_back[rolled_back]}. "
             f"Judge it anyway with: vidpipe promote {challenger.version} --again"
         )
         decision = Decision("refused", (Finding("history", "fail", sentence),))
@@ -132,9 +137,54 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
             f"MLflow at {shown_uri()}: version {number} of {name} is champion, but its files are "
             f"gone, so nothing can be compared with it. Restore them, or {remedy}"
         )
-    contenders = judge([challenger] if champion is None else [champion, challenger])
-    decision = decide(None if champion is None else contenders[0], contenders[-1], report.rules)
+    best, note = _best_before(name, history, {number, int(challenger.version)})
+    versions = [one for one in (best, champion, challenger) if one is not None]
+    contenders = judge(versions)
+    of_version = {contender.version: contender for contender in contenders}
+    decision = decide(
+        None if number is None else of_version[number],
+        contenders[-1],
+        report.rules,
+        best=None if best is None else of_version[int(best.version)],
+    )
+    decision = replace(decision, notes=(*decision.notes, *note))
     return replace(report, decision=decision, contenders=contenders)
+
+
+def _best_before(
+    name: str, history: History, judged: Collection[int | None]
+) -> tuple[ModelVersion | None, tuple[str, ...]]:
+    """Return the best champion of the line, unless it is judged anyway, and a note.
+
+    Without it, promotions that each lose what ``promote.min_gain`` permits would add up.
+    """
+    number = history.best_of_line
+    if number is None or number in judged:
+        return None, ()
+    if version := existing_version(name, number):
+        return version, ()
+    return None, (
+        f"Version {number} was the best champion of this line, and its files are gone: the "
+        "challenger is compared with the champion only.",
+    )
+
+
+def _rolled_back_as(challenger: ModelVersion, history: History) -> int | None:
+    """Return the version that was rolled back and has the weights and metadata of the challenger.
+
+    The code that travels with them may differ: it seldom is why a model was rolled back.
+    """
+    if int(challenger.version) in history.rolled_back:
+        return int(challenger.version)
+    for number in sorted(history.rolled_back, reverse=True):
+        model_sha256 = history.models.get(number)
+        if model_sha256 is None and (
+            version := lookup_version(str(number), name=challenger.name)
+        ):  # champion by hand, or recorded by older code
+            model_sha256 = version.tags.get(MODEL_SHA256)
+        if model_sha256 is not None and model_sha256 == challenger.tags.get(MODEL_SHA256):
+            return number
+    return None
 
 
 def _apply(report: GateReport, *, dry_run: bool) -> GateReport:
@@ -159,9 +209,18 @@ def _apply(report: GateReport, *, dry_run: bool) -> GateReport:
             expected=None if report.champion is None else int(report.champion.version),
             action="promoted",
             reason=sentences.get("gain", "The first champion; it passed every check."),
+            best=_best_after(report),
         )
     _tag(challenger, report.tags())
     return report
+
+
+def _best_after(report: GateReport) -> int:
+    """Return the best champion of the line once the challenger is champion."""
+    gain = report.decision.gain_over_best or report.decision.gain
+    if gain is None or gain.gain >= 0:
+        return int(report.challenger.version)
+    return gain.version
 
 
 def _tag(version: ModelVersion, tags: Mapping[str, str]) -> None:

@@ -1,7 +1,8 @@
 """Train a registered version again from its commit, params and data, and compare.
 
 A git worktree holds the commit, so that uncommitted files of the working tree cannot be part of
-the result. DVC provides the data by the digests that the run recorded.
+the result. DVC provides the data by the digests that the run recorded. Metrics are compared with
+the evaluation of the run on the same test videos, whatever it was evaluated on later.
 """
 
 import io
@@ -26,10 +27,11 @@ from numpy.typing import NDArray
 from pipeline.common.command import run_python
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json
-from pipeline.common.paths import DVC_LOCK, METRICS, MODEL, PARAMS
+from pipeline.common.paths import CATALOG, DECODE_INDEX, DVC_LOCK, METRICS, MODEL, PARAMS
 from pipeline.common.settings import flatten_as_text, value_from_text
 from pipeline.registry.show import DATA_STAGES, Trace, trace
 from pipeline.registry.versions import version_uri
+from pipeline.tracking.evaluations import Evaluation, digest_of_test_data
 from pipeline.tracking.provenance import UNKNOWN, git_output
 from pipeline.tracking.store import connect, mlflow_errors
 
@@ -51,7 +53,8 @@ class Rebuilt:
     """A rebuilt model beside the registered one.
 
     Attributes:
-        metrics: name -> (registered, rebuilt), of those that both have.
+        metrics: name -> (recorded, rebuilt), of those that both have; recorded by the evaluation
+            on the same test videos.
         is_same_machine: whether equal weights are expected.
     """
 
@@ -84,7 +87,7 @@ class Rebuilt:
             *(f"  {remark}" for remark in self.remarks),
             f"  Metrics: {len(self.metrics) - len(different)} of {len(self.metrics)} equal.",
             *(
-                "    {}: {:.6g} registered, {:.6g} rebuilt".format(name, *self.metrics[name])
+                "    {}: {:.6g} recorded, {:.6g} rebuilt".format(name, *self.metrics[name])
                 for name in different
             ),
             f"  Weights: {weights.same} of {weights.arrays} arrays equal to the last bit (largest "
@@ -117,15 +120,21 @@ def rebuild(version: ModelVersion, *, keep: Path | None = None) -> Rebuilt:
         if changed := restore_params(root, origin.params):
             remarks.append(f"Params of its run that differ from its commit: {', '.join(changed)}.")
         remarks.append(_restore_data(root, origin))
+        registered: Mapping[str, float] = {}
+        if evaluation := _evaluation_here(root, origin):
+            restore_params(root, evaluation.settings)
+            registered = evaluation.scores
+        else:
+            remarks.append("Its run has no evaluation on these test videos: no metric is compared.")
         _dvc(root, "repro", "--force", "--single-item", "train", "evaluate")
         metrics = read_json(root / METRICS)
-        if unmatched := sorted(metrics.keys() ^ origin.metrics.keys()):
+        if registered and (unmatched := sorted(metrics.keys() ^ registered.keys())):
             remarks.append(f"Metrics of one side only, not compared: {', '.join(unmatched)}.")
-        common = sorted(metrics.keys() & origin.metrics.keys())
+        common = sorted(metrics.keys() & registered.keys())
         models = [_saved_model(place) for place in (Path(folder), root / MODEL.parent)]
         return Rebuilt(
             title=f"{origin.title} at commit {origin.git_commit[:10]}",
-            metrics={name: (origin.metrics[name], metrics[name]) for name in common},
+            metrics={name: (registered[name], metrics[name]) for name in common},
             weights=compare_weights(*models),
             is_same_machine=origin.host == socket.gethostname(),
             remarks=tuple(remarks),
@@ -223,6 +232,16 @@ def _restore_data(root: Path, origin: Trace) -> str:
     ]
     result = f"DIFFERENT from the record: {', '.join(other)}" if other else "equal to the record"
     return f"Data: built from the videos, {result}."
+
+
+def _evaluation_here(root: Path, origin: Trace) -> Evaluation | None:
+    """Return the evaluation on the test videos of the worktree, if possible at its commit."""
+    if not origin.evaluations:
+        return None
+    test_data = digest_of_test_data(root / CATALOG, root / DECODE_INDEX)
+    here = [one for one in origin.evaluations if one.test_data == test_data]
+    at_its_commit = [one for one in here if one.git_commit == origin.git_commit]
+    return next(iter(at_its_commit or here), None)
 
 
 def _dvc(root: Path, *arguments: str, accept: Collection[int] = (0,)) -> None:

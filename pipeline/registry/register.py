@@ -25,7 +25,6 @@ from pipeline.model.saving import ModelMetadata
 from pipeline.registry.versions import CHALLENGER, version_uri
 from pipeline.serving import pyfunc
 from pipeline.serving.request import ServingConfig
-from pipeline.tracking.provenance import UNKNOWN
 from pipeline.tracking.runs import MODEL_SHA256
 from pipeline.tracking.store import connect, mlflow_errors
 
@@ -36,8 +35,10 @@ TRAVELLING_PACKAGES = ("clips", "common", "model", "serving", "tasks", "video")
 # What they import when they serve, other than the standard library.
 INFERENCE_MODULES = ("av", "cv2", "keras", "mlflow", "numpy", "pandas", "pydantic", "tensorflow")
 
+# Tag of a version: digest of the test videos that its scores are of.
+TEST_DATA = "test_data.sha256"
+
 _CODE_SHA256 = "code.sha256"
-_TEST_DATA = "dvc.catalog"  # tag with the digest of the catalog: of the evaluation's test videos
 _LOGGED_NAME = "model"  # of the model within its run
 _PACKAGE = Path(pipeline.__file__).parent
 
@@ -55,9 +56,9 @@ def register_model(
 ) -> int:
     """Make the model a version of ``name`` with the alias ``challenger``; return its number.
 
-    A model that has a version already keeps it. Its tags are updated, unless they belong to an
-    evaluation on another catalog: scores belong to the evaluation that the version was
-    registered with, and the run has those of every later one.
+    A model that has a version already keeps it. Its tags are updated, unless they are of other
+    test videos: its scores stay those that it was registered with, and the run has those of every
+    evaluation.
 
     Args:
         model_sha256: ``model.saving.model_digest`` of the model.
@@ -83,11 +84,10 @@ def register_model(
                 config=config,
             )
             version = mlflow.register_model(f"models:/{model_id}", name)
-        recorded = version.tags.get(_TEST_DATA, UNKNOWN)
-        if UNKNOWN not in recorded and recorded != tags.get(_TEST_DATA):
+        if version.tags.get(TEST_DATA, tags.get(TEST_DATA)) != tags.get(TEST_DATA):
             logger.info(
-                "%s version %s keeps the scores that it was registered with, because the catalog "
-                "is another one now. The new scores are in its run.",
+                "%s version %s keeps the scores that it was registered with, because the test "
+                "videos are other ones now. The new scores are in its run.",
                 name,
                 version.version,
             )

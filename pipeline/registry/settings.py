@@ -1,7 +1,7 @@
 """The sections ``register`` and ``promote`` of params.yaml."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import PositiveInt, StringConstraints
 
@@ -22,6 +22,7 @@ class PromoteSection(Section):
         min_gain: lower end of the interval of the gain must reach it. 0: certainly no worse;
             -0.02: certainly at most that much worse.
         limits: absolute checks of the task, by name.
+        too_few_videos: for a class with fewer test videos than a limit can be judged by.
         max_latency_ms: median of a video, on the machine that promotes.
         min_groups: groups of test videos to judge by; a video without a group is one.
     """
@@ -29,5 +30,6 @@ class PromoteSection(Section):
     metric: Text = "macro_f1"
     min_gain: Finite = -0.02
     limits: Mapping[str, NonNegative] = {"class_recall": 0.5, "calibration_error": 0.15}
+    too_few_videos: Literal["warn", "refuse"] = "warn"
     max_latency_ms: Positive = 2000.0
     min_groups: PositiveInt = 10

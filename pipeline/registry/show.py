@@ -15,8 +15,9 @@ from pipeline.registry.dvc_objects import DataFile, DvcObjects, open_objects
 from pipeline.registry.versions import recorded_records, version_title
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
+from pipeline.tracking.evaluations import SETTINGS, Evaluation, recorded_evaluations
 from pipeline.tracking.provenance import UNKNOWN
-from pipeline.tracking.results import SCORES, SETTINGS
+from pipeline.tracking.results import SCORES
 from pipeline.tracking.runs import MODEL_SHA256, RECREATED, existing_run
 
 # The data of a training: name -> stage of dvc.yaml.
@@ -49,6 +50,7 @@ class Trace:
         is_recreated: the run was created from files later, so the commit may be a later one.
         params: dotted key -> value as JSON, with ``evaluate.*`` of its evaluation.
         metrics: that it was registered with, named as in eval/metrics.json.
+        evaluations: of its run, the last one first.
         videos: split -> stratum (such as the class) -> number of rows of the catalog; None
             when the catalog is not recorded.
     """
@@ -66,6 +68,7 @@ class Trace:
     host: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    evaluations: Sequence[Evaluation]
     data: Mapping[str, TracedData]
     videos: Mapping[str, Mapping[str, int]] | None
 
@@ -107,6 +110,7 @@ def trace(version: ModelVersion) -> Trace:
         host=tags.get("process.host", UNKNOWN),
         params=dict(sorted(params.items())),
         metrics={name: float(value) for name, value in sorted(scores.items())},
+        evaluations=recorded_evaluations(version.run_id),
         data=data,
         videos=_count_videos(version, params.get("task.type", TaskSection().type)),
     )
@@ -156,6 +160,12 @@ def trace_lines(trace: Trace, *, all_files: bool = False) -> list[str]:
     for title, values in (("params", trace.params), ("test scores", scores)):
         lines.append(title)
         lines += align_columns(list(values.items()), "<<") if values else ["  not recorded"]
+    lines.append("evaluations of its run")
+    lines += [
+        f"  {evaluation.time[:19]}Z at commit {evaluation.git_commit[:10]}, test data "
+        f"{evaluation.test_data[:10]}, files in {evaluation.folder}"
+        for evaluation in trace.evaluations
+    ] or ["  not recorded"]
     lines.append("data")
     for name, data in trace.data.items():
         files = data.files or ()

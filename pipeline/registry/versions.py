@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv, replacing_folder
+from pipeline.common.files import output_file, read_csv, replacing_folder
 from pipeline.common.paths import MODEL, MODEL_METADATA
 from pipeline.common.records import VideoRecord, read_catalog, read_decoded
 from pipeline.common.tables import shorten_list
@@ -29,6 +29,13 @@ _SHORT_NAME = re.compile(r"(?P<number>\d+)|@(?P<alias>[^/:@]+)")
 _LONG_NAME = re.compile(r"(?:models:/)?(?P<name>[^/:@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/:@]+))")
 _SAVED_MODEL = "saved_model"
 _EXPORTED = sorted([MODEL.name, MODEL_METADATA.name, _SAVED_MODEL])
+
+
+class TrainingVideos(NamedTuple):
+    """Content hashes (SHA-256) and names of the groups of the videos of a training."""
+
+    contents: frozenset[str]
+    groups: frozenset[str]
 
 
 def find_version(text: str, *, name: str) -> ModelVersion:
@@ -155,18 +162,21 @@ def recorded_records(version: ModelVersion) -> list[VideoRecord] | None:
         return read_catalog(catalog) if index is None else read_decoded(catalog, index)
 
 
-def trained_on(version: ModelVersion) -> frozenset[str] | None:
-    """Return the content hashes (SHA-256) of the videos that a version was trained on.
+def trained_on(version: ModelVersion) -> TrainingVideos | None:
+    """Return the videos that a version was trained on; None without their catalog.
 
     Videos of the validation split are included, because they chose the epoch and the
-    calibration; quarantined videos too. None when its run has no catalog or is gone.
+    calibration; quarantined videos too.
     """
     with tempfile.TemporaryDirectory() as folder:
         catalog = _recorded_file(version, CATALOG, Path(folder))
         if catalog is None:
             return None
         rows = [row for row in read_csv(catalog) if row["split"] in ("train", "val")]
-    return frozenset(row["sha256"] for row in rows if row["sha256"])
+    return TrainingVideos(
+        frozenset(row["sha256"] for row in rows if row["sha256"]),
+        frozenset(row["group"] for row in rows if row["group"]),
+    )
 
 
 def _recorded_file(version: ModelVersion, filename: str, folder: Path) -> Path | None:
@@ -194,6 +204,8 @@ def export_version(version: ModelVersion, folder: Path) -> None:
             f"{folder}: expected a folder that is new, empty or an earlier export, which is "
             f"replaced. Received: {received}"
         )
+    if not folder.exists():
+        output_file(folder)
     from pipeline.model.saving import export_saved_model, load_model  # imports TensorFlow
 
     with replacing_folder(folder) as exported:

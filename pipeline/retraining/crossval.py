@@ -22,10 +22,10 @@ from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.sampling import Clip
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import write_csv, write_json
+from pipeline.common.files import write_json
 from pipeline.common.paths import CLIPS, CROSSVAL, FEATURES
 from pipeline.common.records import SPLITS
-from pipeline.common.tables import align_columns
+from pipeline.common.tables import align_columns, write_table_csv
 from pipeline.evaluation.audits import find_doubtful_labels, labels_audit, write_doubtful_labels_csv
 from pipeline.evaluation.predictions import Predictions, pool, predict_videos
 from pipeline.evaluation.scores import score_predictions
@@ -119,7 +119,7 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
         summary = summarise(results, pooled, scores, confidence=params.evaluate.confidence)
         rows = [result.cells() for result in results]
         files = [CROSSVAL / name for name in ("folds.csv", "predictions.csv", "summary.json")]
-        write_csv(files[0], list(rows[0]), rows)
+        write_table_csv(files[0], list(rows[0]), rows)
         pooled.write_csv(files[1])
         write_json(files[2], summary)
         audit_lines, audit_files = _audit_labels(pooled, clips)

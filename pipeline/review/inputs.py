@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 
 from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv, read_json
+from pipeline.common.files import read_json
 from pipeline.common.findings import Finding
-from pipeline.common.records import VideoRecord
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.tables import read_table_csv
 from pipeline.evaluation.predictions import Predictions
-from pipeline.video.store import load_frames, read_frame_settings, stored_path
+from pipeline.video.store import (
+    load_frames,
+    load_frames_at,
+    read_frame_settings,
+    stored_path,
+)
 
 _Row = TypeVar("_Row")
 
@@ -68,21 +74,31 @@ class StoredFrames:
         Raises:
             PipelineError: there are no frames of this video, or they cannot be read.
         """
+        return load_frames(self._path(self._facts(video)), self._decode)
+
+    def frame_at(self, video: str, seconds: float) -> NDArray[np.uint8]:
+        """Return the frame uint8 [H, W, 3] nearest to ``seconds`` in the file.
+
+        Raises:
+            PipelineError: as for ``frames``.
+        """
+        facts = self._facts(video)
+        start = self._records[video].start_seconds or 0.0
+        index = min(max(round((seconds - start) * self.fps), 0), facts.frames - 1)
+        nearest: NDArray[np.uint8] = load_frames_at(self._path(facts), self._decode, [index])[0]
+        return nearest
+
+    def _facts(self, video: str) -> DecodeFacts:
         record = self._records.get(video)
         if record is None or record.facts is None:
             raise PipelineError(
                 f"{self._folder}: expected frames of {video}, a video of eval/. Received: none. "
                 "Run: dvc repro"
             )
-        return load_frames(stored_path(self._folder, record.facts.key), self._decode)
+        return record.facts
 
-    def frame_at(self, video: str, seconds: float) -> NDArray[np.uint8]:
-        """Return the frame uint8 [H, W, 3] nearest to ``seconds`` in the file."""
-        frames = self.frames(video)
-        start = self._records[video].start_seconds or 0.0
-        index = round((seconds - start) * self.fps)
-        nearest: NDArray[np.uint8] = frames[min(max(index, 0), len(frames) - 1)]
-        return nearest
+    def _path(self, facts: DecodeFacts) -> Path:
+        return stored_path(self._folder, facts.key)
 
 
 def read_scores(metrics: Path, intervals: Path) -> dict[str, Score]:
@@ -113,7 +129,7 @@ def read_tables(folder: Path, predictions: Predictions) -> list[ShownTable]:
 def read_table(path: Path, *, title: str) -> ShownTable:
     """Read a table; ``<column>_low`` and ``<column>_high`` become the interval of a column."""
     with _evaluate_errors(path):
-        rows = read_csv(path)
+        rows = read_table_csv(path)
     columns = list(rows[0]) if rows else []
     ends = {column + end for column in columns for end in (_LOW, _HIGH)}
     shown = [column for column in columns if column not in ends]
@@ -131,7 +147,7 @@ def read_rows(path: Path, row_type: type[_Row]) -> list[_Row]:
     with _evaluate_errors(path):
         return [
             row_type(**{column.name: column.type(row[column.name]) for column in columns})
-            for row in read_csv(path)
+            for row in read_table_csv(path)
         ]
 
 

@@ -1,7 +1,5 @@
 """Predict video files with a model on disk: names of videos, answers, output as text."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
 from pipeline.common.records import VIDEO_SUFFIXES
+from pipeline.common.tables import printable, table_csv, valid_unicode
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 
 if TYPE_CHECKING:
@@ -97,11 +96,11 @@ def as_table(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") ->
             names.append(
                 f"  {part['start_seconds']:.1f} to {part['end_seconds']:.1f} s"
                 if is_segment
-                else str(video)
+                else printable(str(video))
             )
             rows.append([] if "error" in part else task.answer_line(part, shown=shown))
             unsure = "unsure" if part.get("confident") is False else ""
-            ends.append(f"error: {part['error']}" if "error" in part else unsure)
+            ends.append(f"error: {printable(part['error'])}" if "error" in part else unsure)
     name_width = max(map(len, names))
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     lines = []
@@ -120,7 +119,7 @@ def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> s
     rows: list[dict[str, str]] = []
     for video, answer in zip(videos, answers, strict=True):
         for part in _parts(answer):
-            row = {"video": str(video), "error": part.get("error", "")}
+            row = {"video": valid_unicode(str(video)), "error": part.get("error", "")}
             if "start_seconds" in part:
                 row |= {key: f"{part[key]:.6f}" for key in ("start_seconds", "end_seconds")}
             if part.get("confident") is not None:
@@ -132,16 +131,15 @@ def as_csv(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> s
     first, last = ("video", "start_seconds", "end_seconds"), ("confident", "error")
     cells = [column for column in used if column not in (*first, *last)]
     columns = [column for column in (*first, *cells, *last) if column in used]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return table_csv(columns, rows)
 
 
 def as_json(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:  # noqa: ARG001
     """Return a JSON list with an object for each video: the answer of a server, or ``error``."""
-    rows = [{"video": str(video), **answer} for video, answer in zip(videos, answers, strict=True)]
+    rows = [
+        {"video": valid_unicode(str(video)), **answer}
+        for video, answer in zip(videos, answers, strict=True)
+    ]
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 

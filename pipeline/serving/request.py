@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.tables import printable
 from pipeline.video.opening import source_name
 from pipeline.video.reading import WHOLE_VIDEO, Segment
 
@@ -119,7 +120,7 @@ def request_from_row(row: Mapping[str, Any], *, number: int, path_root: str) -> 
             name = f"Video {number}: {source_name(content)}"
             return VideoRequest(_decode_base64(content), name, segment)
         case {"path": str() as path, **others} if not others:
-            name = f"Video {number}: {path}"
+            name = f"Video {number}: {printable(path)}"
             return VideoRequest(_path_below(path_root, path, name), name, segment)
     received = ", ".join(f"{name} of type {type(value).__name__}" for name, value in given.items())
     raise InvalidRequest(

@@ -20,7 +20,7 @@ from pipeline.clips.sampling import (
     windows_over_time,
 )
 from pipeline.clips.settings import ExtractSection
-from pipeline.model.prediction import predict_clips
+from pipeline.model.prediction import batches_of, predict_clips
 from pipeline.model.saving import ModelMetadata, load_model
 from pipeline.serving.decoding import Decoder
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
@@ -28,8 +28,6 @@ from pipeline.video.opening import VideoError
 
 if TYPE_CHECKING:
     import keras
-
-_BATCH_CLIPS = 32
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Scorer:
         with closing(self._decoder.frames(requests)) as videos:
             clips = self._clips(videos, options, plans)
             outputs: list[NDArray[np.float64]] = []
-            while batch := list(islice(clips, _BATCH_CLIPS)):  # few clips are in memory at a time
+            for batch in batches_of(clips):
                 outputs.extend(self._predict(batch))
         left = iter(outputs)
         return [

@@ -8,8 +8,9 @@ from pipeline.common import paths
 from pipeline.common.bootstrap import Score
 from pipeline.common.charts import save_png
 from pipeline.common.command import run_command
-from pipeline.common.files import read_json, replacing_folder, write_csv, write_json
+from pipeline.common.files import read_json, replacing_folder, write_json
 from pipeline.common.records import read_decoded
+from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.audits import run_audits, write_doubtful_labels_csv
 from pipeline.evaluation.near_duplicates import write_near_duplicates_csv
 from pipeline.evaluation.plots import read_history, training_chart
@@ -50,7 +51,7 @@ def main() -> None:
         write_doubtful_labels_csv(folder / paths.LABEL_ISSUES.name, audits.doubtful_labels)
         resampling = section.resampling(predictions.resampling_groups)
         for table in task.tables(predictions.targets, predictions.outputs, resampling):
-            write_csv(folder / f"{table.name}.csv", table.columns, table.rows)
+            write_table_csv(folder / f"{table.name}.csv", table.columns, table.rows)
     training = training_chart(
         read_history(paths.HISTORY),
         best_epoch=read_json(paths.TRAINING)["best_epoch"],

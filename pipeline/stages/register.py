@@ -7,15 +7,14 @@ from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import read_csv, read_json, write_json
 from pipeline.common.records import SPLITS
-from pipeline.common.settings import flatten_as_text
 from pipeline.model.saving import ModelMetadata, model_digest
 from pipeline.params import load_params
-from pipeline.registry.register import register_model
+from pipeline.registry.register import TEST_DATA, register_model
 from pipeline.registry.versions import CHALLENGER
 from pipeline.serving.request import ServingConfig
 from pipeline.tracking.notes import Results
 from pipeline.tracking.provenance import provenance_tags
-from pipeline.tracking.results import SCORES, SETTINGS, log_results
+from pipeline.tracking.results import SCORES, log_results
 from pipeline.tracking.runs import ensure_run
 from pipeline.video.writing import encode_mp4
 
@@ -45,12 +44,19 @@ def main() -> None:
         clips={split: len(ClipArrays(paths.CLIPS / split)) for split in SPLITS},
         headline=metadata.task.headline_metrics,
     )
-    log_results(
+    evaluation = log_results(
         run_id,
         results,
         catalog=paths.CATALOG,
         decode_index=paths.DECODE_INDEX,
-        files=[paths.TABLES, paths.PLOTS, paths.AUDITS, paths.REVIEW],
+        files=[
+            paths.METRICS,
+            paths.INTERVALS,
+            paths.TABLES,
+            paths.PLOTS,
+            paths.AUDITS,
+            paths.REVIEW,
+        ],
     )
     version = register_model(
         run_id,
@@ -62,7 +68,8 @@ def main() -> None:
         tags={
             **provenance_tags(),
             **{f"{SCORES}{key}": f"{value:.6g}" for key, value in scores.items()},
-            **flatten_as_text(results.settings, SETTINGS),
+            **evaluation.settings,
+            TEST_DATA: evaluation.test_data,
         },
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )

@@ -51,6 +51,8 @@ def main() -> None:
             callbacks=[EpochMetrics(run_id)],
             features_folder=paths.FEATURES,
         )
+        # Not an output of the stage, so it stays if the calibration fails.
+        save_model(model, paths.UNCALIBRATED)
         task = calibrate(model, task, val)
         save_model(model, paths.MODEL)
         ModelMetadata(task, preprocessing).write(paths.MODEL_METADATA)
@@ -68,6 +70,7 @@ def main() -> None:
             },
         )
         tag_model(run_id, model_digest(paths.MODEL, paths.MODEL_METADATA))
+        paths.UNCALIBRATED.unlink()
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from pipeline.common.bootstrap import Resampling, Score
 from pipeline.tasks.class_scores import (
     average_precisions,
-    class_scores_from_sums,
     confusion_matrix,
     resampled_average_precisions,
-    score_terms,
 )
 from pipeline.tasks.task import Table
 
@@ -23,22 +21,26 @@ def score_classes(
 ) -> dict[str, list[Score]]:
     """Return precision, recall, F1 and average precision of each class against all others.
 
-    A score is 0 where it is undefined. Resampled test sets in which it is undefined are left out:
-    for precision those where the class is not predicted, otherwise those where it does not occur.
+    Where a score is undefined it is 0 and has no interval: precision without a predicted video,
+    F1 without a predicted or an actual one, the others without an actual one.
     """
     n_classes = probabilities.shape[1]
-    terms = score_terms(labels, probabilities, top_k=1)
-    values = class_scores_from_sums(terms.sum(axis=0), n_classes=n_classes)
-    resampled = class_scores_from_sums(resampling.sums(terms), n_classes=n_classes)
-    resampled["f1"][np.isnan(resampled["recall"])] = np.nan
-    values["average_precision"] = average_precisions(labels, probabilities)
-    resampled["average_precision"] = resampled_average_precisions(labels, probabilities, resampling)
+    actual = np.eye(n_classes)[labels]
+    predicted = np.eye(n_classes)[probabilities.argmax(axis=1)]
+    both = actual * predicted
+    weights = actual / np.maximum(actual.sum(axis=0), 1)
+    average = average_precisions(labels, probabilities)
+    resampled = resampled_average_precisions(labels, probabilities, resampling)
     return {
-        name: [
-            Score(float(value), resampling.interval(column))
-            for value, column in zip(np.nan_to_num(values[name]), resampled[name].T, strict=True)
-        ]
-        for name in values
+        "precision": resampling.ratio_scores(both, predicted),
+        "recall": resampling.ratio_scores(both, actual),
+        "f1": resampling.ratio_scores(2 * both, actual + predicted),
+        "average_precision": [
+            Score(0.0)
+            if np.isnan(value)
+            else Score(float(value), resampling.bounded_interval(float(value), column, weight))
+            for value, column, weight in zip(average, resampled.T, weights.T, strict=True)
+        ],
     }
 
 

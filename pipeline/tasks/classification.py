@@ -269,6 +269,27 @@ class Classification(Task):
         """Return 1 where the most probable class is correct, otherwise 0."""
         return np.asarray(outputs.argmax(axis=1) == self.encode(targets), np.float64)
 
+    def score_weights(self, targets: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Return equal weights of the videos or, for means over classes, of the classes."""
+        labels = self.encode(targets)
+        by_class = 1 / np.bincount(labels)[labels]
+        by_class /= by_class.sum()
+        of_each_video = np.full(len(targets), 1 / len(targets))
+        return {
+            **dict.fromkeys(("accuracy", "top_k_accuracy"), of_each_video),
+            **dict.fromkeys(("balanced_accuracy", "macro_f1", "mean_average_precision"), by_class),
+        }
+
+    def summed_scores(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, Score]:
+        from pipeline.tasks.class_scores import calibration_interval
+
+        interval = calibration_interval(self.encode(targets), outputs, resampling)
+        scores = super().summed_scores(targets, outputs, resampling)
+        value = scores["calibration_error"].value
+        return {**scores, "calibration_error": Score(value, interval)}
+
     def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
@@ -279,11 +300,12 @@ class Classification(Task):
         from pipeline.tasks.class_scores import average_precisions, resampled_average_precisions
 
         labels = self.encode(targets)
-        resampled = resampled_average_precisions(labels, outputs, resampling)
+        mean = float(np.nanmean(average_precisions(labels, outputs)))
+        resampled = np.nanmean(resampled_average_precisions(labels, outputs, resampling), axis=1)
+        weights = self.score_weights(targets)["mean_average_precision"]
         scores = {
             "mean_average_precision": Score(
-                float(np.nanmean(average_precisions(labels, outputs))),
-                resampling.interval(np.nanmean(resampled, axis=1)),
+                mean, resampling.bounded_interval(mean, resampled, weights)
             )
         }
         if self.abstain_below is not None:
@@ -391,28 +413,39 @@ class Classification(Task):
         converted[:, [wanted.class_names.index(name) for name in self.class_names]] = outputs
         return converted
 
-    def limited_values(self, targets: Sequence[str], outputs: Outputs) -> dict[str, LimitedValue]:
-        """Return the lowest recall of a class (None if one is untested) and calibration error."""
-        labels, predicted = self.encode(targets), outputs.argmax(axis=1)
-        support = np.bincount(labels, minlength=len(self.class_names))
-        correct = np.bincount(labels[predicted == labels], minlength=len(self.class_names))
-        tested = [index for index, count in enumerate(support) if count]
-        tested.sort(key=lambda index: correct[index] / support[index])
+    def limited_values(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, list[LimitedValue]]:
+        """Return the recall of each class and the calibration error."""
+        from pipeline.tasks.class_scores import calibration_interval
+
+        labels = self.encode(targets)
+        is_actual = np.eye(len(self.class_names))[labels]
+        is_correct = self.video_scores(targets, outputs)[:, None]
         recalls = [
-            f"{self.class_names[index]} {correct[index] / support[index]:.3f}" for index in tested
+            LimitedValue(
+                name=f"recall of {name}",
+                value=recall.value if recall.interval else None,
+                interval=recall.interval,
+                videos=int(column.sum()),
+                groups=len({resampling.groups[index] for index in np.flatnonzero(column).tolist()}),
+            )
+            for name, recall, column in zip(
+                self.class_names,
+                resampling.ratio_scores(is_actual * is_correct, is_actual),
+                is_actual.T,
+                strict=True,
+            )
         ]
-        untested = [
-            name for name, count in zip(self.class_names, support, strict=True) if not count
-        ]
-        sentence = f"Recall of the classes, lowest first: {shorten_list(recalls)}."
-        if untested:
-            sentence += f" No test video shows the recall of {shorten_list(untested)}."
-        error = float(self.scores(self.terms(targets, outputs).sum(axis=0))["calibration_error"])
-        lowest = float(correct[tested[0]] / support[tested[0]])
-        return {
-            "class_recall": LimitedValue(None if untested else lowest, sentence),
-            "calibration_error": LimitedValue(error, f"The calibration error is {error:.3f}."),
-        }
+        recalls.sort(key=lambda recall: -1 if recall.value is None else recall.value)
+        error = LimitedValue(
+            name="calibration error",
+            value=float(self.scores(self.terms(targets, outputs).sum(axis=0))["calibration_error"]),
+            interval=calibration_interval(labels, outputs, resampling),
+            videos=len(targets),
+            groups=resampling.n_groups,
+        )
+        return {"class_recall": recalls, "calibration_error": [error]}
 
     # Predictions as text, and the review.
 

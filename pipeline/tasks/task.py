@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.bootstrap import Resampling, Score
+from pipeline.common.bootstrap import Interval, Resampling, Score
 from pipeline.common.errors import PipelineError
+from pipeline.common.tables import count_of
 from pipeline.tasks.settings import TaskSection
 
 if TYPE_CHECKING:  # the command line imports this module and must start fast
@@ -61,12 +62,25 @@ class LimitedValue:
     """A number that the gate compares with ``promote.limits``.
 
     Attributes:
-        value: None when the test videos do not determine it.
-        sentence: the measurement, such as ``The calibration error is 0.031.``
+        name: such as ``recall of run`` or ``calibration error``.
+        value, interval: None when no test video shows it.
+        videos, groups: number that it rests on.
     """
 
+    name: str
     value: float | None
-    sentence: str
+    interval: Interval | None
+    videos: int
+    groups: int
+
+    @property
+    def text(self) -> str:
+        """The measurement, such as ``recall of run 0.800 [0.444, 0.975] on 10 videos``."""
+        on_videos = f"on {count_of(self.videos, 'video')}"
+        if self.value is None or self.interval is None:
+            return f"{self.name} unknown {on_videos}"
+        low, high = self.interval
+        return f"{self.name} {self.value:.3f} [{low:.3f}, {high:.3f}] {on_videos}"
 
 
 class Guess(NamedTuple):
@@ -246,6 +260,30 @@ class Task(ABC):
     def video_scores(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
         """Return float64 [N]: the score of each output, 0 (wrong) to 1 (correct)."""
 
+    def score_weights(self, targets: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Return the weight of each video, float64 [N] with sum 1, in scores from 0 to 1.
+
+        A score that is not named is unbounded. The intervals of the others need the weights: the
+        mean recall of two classes, one of them with one video, rests on few videos.
+        """
+        return {self.video_score: np.full(len(targets), 1 / len(targets))}
+
+    def summed_scores(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, Score]:
+        """Return ``scores`` with their intervals."""
+        terms, weights = self.terms(targets, outputs), self.score_weights(targets)
+        resampled = self.scores(resampling.sums(terms))
+        return {
+            name: Score(
+                float(value),
+                resampling.bounded_interval(float(value), resampled[name], weights[name])
+                if name in weights
+                else resampling.interval(resampled[name]),
+            )
+            for name, value in self.scores(terms.sum(axis=0)).items()
+        }
+
     def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
@@ -293,8 +331,13 @@ class Task(ABC):
         """Return the outputs in the form of ``wanted``, a union with this task."""
         return outputs
 
-    def limited_values(self, targets: Sequence[str], outputs: Outputs) -> dict[str, LimitedValue]:
-        """Return the measured value for each key of ``limits``."""
+    def limited_values(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, list[LimitedValue]]:
+        """Return what each key of ``limits`` limits, such as the recalls of all classes.
+
+        Each list has at least one value. Those that no test video shows are first, then the worst.
+        """
         return {}
 
     # Predictions as text, and the review.

@@ -1,21 +1,31 @@
-"""End the runs of killed trainings, which the MLflow UI would show as running for ever."""
+"""End the runs of killed trainings, which the MLflow UI would show as running for ever.
+
+A process id means something only beside the processes that it was given with. The name of a host
+does not tell: containers and machines that share a store may share it.
+"""
 
 import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import psutil
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
 _HOST, _PID, _STARTED = "process.host", "process.pid", "process.started"
+_SPACE = "process.space"
 # psutil computes the start of a process from the system clock, which may be adjusted.
 _SAME_START_SECONDS = 2.0
+# A training logs system metrics every few seconds.
+_SILENT_SECONDS = 3600.0
 _EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -45,29 +55,52 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def process_tags() -> dict[str, str]:
-    """Return tags that identify this process: host, process id and start time."""
+    """Return tags that identify this process: host, process space, process id, start time."""
     process = psutil.Process()
     return {
         _HOST: socket.gethostname(),
+        _SPACE: _process_space(),
         _PID: str(process.pid),
         _STARTED: f"{process.create_time():.2f}",
     }
 
 
 def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
-    """End as KILLED every RUNNING run of this host whose process no longer exists.
+    """End as KILLED every RUNNING run whose process is gone.
+
+    A process of this boot and process namespace can be looked up. Any other one counts as gone when
+    its run has logged no metric for an hour. If it is alive after all, for example behind a broken
+    network, it ends its run itself as what it is.
 
     Args:
         experiment: id of the experiment.
     """
-    running = client.search_runs(
-        [experiment],
-        f"attributes.status = 'RUNNING' AND tags.`{_HOST}` = '{socket.gethostname()}'",
-    )
-    for run in running:
-        if not _is_alive(run.data.tags):
+    here = _process_space()
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        tags = run.data.tags
+        if _PID not in tags:
+            continue  # not started by this project
+        is_here = tags.get(_SPACE) == here
+        is_gone = not _is_alive(tags) if is_here else _is_silent(run)
+        if is_gone:
             client.set_terminated(run.info.run_id, "KILLED")
             logger.info("Closed run %s, whose process was killed.", run.info.run_name)
+
+
+def _process_space() -> str:
+    """Return what process ids are unique in: the boot of the machine and the namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux
+        return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+
+
+def _is_silent(run: Run) -> bool:
+    """Whether the run has logged no metric for an hour."""
+    metrics = run.data.to_proto().metrics  # with their times, in milliseconds
+    last = max([run.info.start_time, *(metric.timestamp for metric in metrics)])
+    return bool(time.time() - last / 1000 > _SILENT_SECONDS)
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:

@@ -69,10 +69,15 @@ def committed_data(stage: str, path: Path) -> LockedData:
 
 
 def git_output(*arguments: str) -> str | None:
-    """Return the stripped output of a git command; None when it fails or git is missing."""
+    """Return the stripped output of a git command; None when it fails or git is missing.
+
+    Text in another encoding is converted if the commit declares it; otherwise its characters
+    become U+FFFD.
+    """
+    command = ["git", "--no-optional-locks", "-c", "i18n.logOutputEncoding=UTF-8", *arguments]
     try:
         process = subprocess.run(
-            ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, check=False
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
         )
     except OSError:
         return None

@@ -1,7 +1,7 @@
 """Log the results of an evaluation to the run of its model: scores, tables, charts, data.
 
-A run shows its last evaluation. The scores of a registered version are tags of that version, so
-a later evaluation does not change them.
+The metrics and the note of a run are those of its last evaluation. ``evaluations.py`` keeps the
+results of every evaluation.
 """
 
 import logging
@@ -11,30 +11,27 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from pipeline.common.settings import flatten_as_text
+from pipeline.tracking.evaluations import Evaluation, digest_of_test_data, log_evaluation
 from pipeline.tracking.notes import Results, note_results
 from pipeline.tracking.store import GONE, connect, mlflow_errors
 
 logger = logging.getLogger(__name__)
 
-EVALUATION = "evaluation"  # folder of the run's artifacts: files of the last evaluation
 DATA = "data"  # folder of the run's artifacts: tables of the data
 CATALOG = "catalog.csv"  # in DATA
 DECODE_INDEX = "index.csv"  # in DATA
 
-SETTINGS = "evaluate."  # prefix of run and version tags: settings of the last evaluation
 SCORES = "test."  # prefix of version tags: scores of the version
 
 
 def log_results(
     run_id: str, results: Results, *, catalog: Path, decode_index: Path, files: Iterable[Path]
-) -> None:
+) -> Evaluation:
     """Log an evaluation and the tables of its data to the run of the evaluated model.
 
     Args:
@@ -48,46 +45,16 @@ def log_results(
     """
     log_data(run_id, catalog, name=CATALOG)
     log_data(run_id, decode_index, name=DECODE_INDEX)
-    log_evaluation(
+    evaluation = log_evaluation(
         run_id,
+        test_data=digest_of_test_data(catalog, decode_index),
         scores=results.scores,
-        intervals=results.intervals,
         settings=results.settings,
         files=files,
     )
+    log_scores(run_id, results.scores, results.intervals)
     note_results(run_id, results)
-
-
-def log_evaluation(
-    run_id: str,
-    *,
-    scores: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
-    settings: Mapping[str, Any],
-    files: Iterable[Path],
-) -> None:
-    """Log scores with intervals, settings, and files, in place of an earlier evaluation.
-
-    Settings are tags, such as ``evaluate.confidence``: MLflow does not allow a param of a run to
-    change.
-
-    Args:
-        run_id: of the training.
-        scores, intervals: as for ``log_scores``.
-        settings: the section ``evaluate`` as a dict.
-        files: a file becomes ``evaluation/<file>``, a folder ``evaluation/<folder>/...``.
-            Missing ones are skipped.
-    """
-    log_scores(run_id, scores, intervals)
-    client = connect()
-    with mlflow_errors():
-        tags = flatten_as_text(settings, SETTINGS)
-        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        for file in files:
-            if file.is_dir():
-                client.log_artifacts(run_id, str(file), f"{EVALUATION}/{file.name}")
-            elif file.exists():
-                client.log_artifact(run_id, str(file), EVALUATION)
+    return evaluation
 
 
 def log_scores(

@@ -57,7 +57,7 @@ def training_run(
     """Start a run, yield its id, and end the run with the block.
 
     The run ends as FINISHED, as FAILED after an exception, and as KILLED after Ctrl-C or
-    SIGTERM. Runs of this host whose process no longer exists are ended first, as KILLED.
+    SIGTERM. Runs whose process is gone are ended first, as KILLED; see ``close_abandoned_runs``.
     System metrics are sampled every 10 seconds (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
 
     Args:

@@ -114,11 +114,6 @@ def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVi
         yield OpenedVideo(container, stream, relevant_error(errors, container, stream))
 
 
-def too_long(name: str, decode: DecodeSection) -> VideoError:
-    """Return the error of a video that is longer than ``decode.max_seconds``."""
-    return VideoError(name, f"longer than decode.max_seconds = {decode.max_seconds:g}")
-
-
 def source_name(source: Path | bytes) -> str:
     """Return the name of ``source`` in messages."""
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)

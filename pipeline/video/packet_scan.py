@@ -37,6 +37,13 @@ _MAX_KEPT_BYTES = 16 << 20
 _PACKET_BYTES = 400  # memory of a packet in addition to its content
 _MAX_PACKETS = 2_000_000  # nine hours at 60 frames a second
 
+# FFmpeg's names of containers with at most one time a packet, its decoding time.
+_DECODING_TIMES_ONLY = ("avi", "asf", "mpegvideo")
+# MPEG-4 in Matroska with another tag was copied from an AVI file, with its times.
+_MATROSKA, _OWN_MPEG4_TAGS = "matroska,webm", ("\0\0\0\0", "mp4v")
+# Codecs that reorder frames only if ``has_b_frames`` is set; MPEG-1 and MPEG-2 always set it.
+_REORDERING_CODECS = ("h264", "hevc", "mpeg4")
+
 
 class CodedFrame(NamedTuple):
     """A frame according to its packet; times in ticks of the stream's time base."""
@@ -55,6 +62,9 @@ class PacketScan:
         frames: in decoding order; None if the packets do not reliably determine the decoded
             frames and their presentation times.
         packets: of ``frames``; None if they are too large to be kept.
+        shown_at: the times of all frames in ascending order, in ticks, of a stream whose packets do
+            not tell which frame is shown when: the i-th frame from the decoder is shown at
+            ``shown_at[i]``. None if the frames have times of their own.
         count: number of shown frames with packets in the file.
         seconds: from the first frame to the end of the last one.
         durations: meaning of the durations of the frames.
@@ -66,6 +76,7 @@ class PacketScan:
     time_base: Fraction
     frames: Sequence[CodedFrame] | None
     packets: "Sequence[Packet[VideoStream]] | None"
+    shown_at: Sequence[int] | None
     count: int
     seconds: float
     durations: DurationKind
@@ -116,11 +127,12 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
             total_seconds=claim.seconds if is_cut else None,
             cause=error,
         )
-    is_reliable = table.is_reliable and not damage and bool(table.frames)
+    is_reliable = table.is_reliable and not (damage or table.shown_at) and bool(table.frames)
     return PacketScan(
         time_base=table.time_base,
         frames=table.frames if is_reliable else None,
         packets=table.packets if is_reliable else None,
+        shown_at=table.shown_at,
         count=table.count - table.hidden,
         seconds=table.seconds,
         durations=duration_kind(container, stream),
@@ -164,9 +176,7 @@ class _FrameTable:
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.time_base = stream.time_base or Fraction(1)
-        # AVI has decoding times only.
-        is_reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
-        self.is_reliable = stream.time_base is not None and not is_reordered_avi
+        self.is_reliable = stream.time_base is not None
         self.frames: list[CodedFrame] = []
         self.packets: list[Packet[VideoStream]] | None = []
         self.count = 0
@@ -176,12 +186,25 @@ class _FrameTable:
         self.last_dts: int | None = None
         rate = stream.guessed_rate
         self._usual_interval = 1 / (rate * self.time_base) if rate else Fraction(0)
+        self._codec_name = stream.codec_context.name
+        self._has_b_frames = stream.codec_context.has_b_frames
+        self._has_decoding_times_only = container.format.name in _DECODING_TIMES_ONLY or (
+            container.format.name == _MATROSKA
+            and self._codec_name == "mpeg4"
+            and stream.codec_context.codec_tag not in _OWN_MPEG4_TAGS
+        )
+        self._times: list[int | None] = []  # of packets that hold a frame
+        self._is_increasing = True  # pts, in decoding order
+        self._last_pts: int | None = None
         self._kept_bytes = 0
         self._seen_pts: set[int] = set()
 
     def add(self, packet: "Packet[VideoStream]") -> None:
-        shown_at = packet.dts if packet.pts is None else packet.pts
-        if shown_at is None and not packet.size:
+        times = [packet.pts, packet.dts]
+        if self._has_decoding_times_only:
+            times.reverse()  # FFmpeg computes pts, and not always correctly
+        time = times[1] if times[0] is None else times[0]
+        if time is None and not packet.size:
             return  # the end of the file
         self.count += 1
         if packet.dts is not None:
@@ -190,13 +213,30 @@ class _FrameTable:
                 self.is_reliable = False
             self.last_dts = packet.dts
         self.hidden += packet.is_discard
-        if shown_at is not None and not packet.is_discard:
-            self.start = shown_at if self.start is None else min(self.start, shown_at)
-            self.end = max(self.end, shown_at + (packet.duration or 0))
+        if time is not None and not packet.is_discard:
+            self.start = time if self.start is None else min(self.start, time)
+            self.end = max(self.end, time + (packet.duration or 0))
         if packet.size:
+            self._times.append(time)
             self._add_frame(packet)
 
+    @property
+    def shown_at(self) -> list[int] | None:
+        """Return ``PacketScan.shown_at``."""
+        if self._has_decoding_times_only:
+            is_reordered = self._has_b_frames or not self._is_increasing
+        else:  # the writer of the file stored decoding times as presentation times
+            is_known = self._codec_name in _REORDERING_CODECS
+            is_reordered = is_known and self._has_b_frames and self._is_increasing
+        times = [time for time in self._times if time is not None]
+        is_complete = len(times) == len(self._times) and not self.hidden
+        return sorted(times) if is_reordered and is_complete else None
+
     def _add_frame(self, packet: "Packet[VideoStream]") -> None:
+        if packet.pts is not None:
+            if self._last_pts is not None and packet.pts <= self._last_pts:
+                self._is_increasing = False
+            self._last_pts = packet.pts
         if packet.pts is None or self._is_unexpected(packet, packet.pts):
             self.is_reliable = False
             self.packets = None
@@ -250,4 +290,4 @@ class _FrameTable:
         return longest_complete * Fraction(3, 2) < longest_open
 
     def _shown_pts(self) -> list[int]:
-        return sorted(frame.pts for frame in self.frames if frame.is_shown)
+        return self.shown_at or sorted(frame.pts for frame in self.frames if frame.is_shown)

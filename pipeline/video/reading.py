@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.common.records import DecodeFacts
-from pipeline.video.opening import VideoError, open_video, source_name, too_long
+from pipeline.video.opening import VideoError, open_video, source_name
 from pipeline.video.packet_scan import PacketScan, frame_packets, scan_packets
 from pipeline.video.picture import Picture, small_picture
 from pipeline.video.selective import UnreliableFrames, decode_selected
@@ -124,10 +125,14 @@ class FrameReader:
     def _decode_sequentially(self, scan: PacketScan, damage: str) -> Iterator[Picture]:
         with open_video(self._source, self._decode) as (container, stream, _):
             decoder = SequentialDecoder(
-                container, stream, self._decode, name=self._name, is_truncated=bool(damage)
+                container,
+                stream,
+                name=self._name,
+                shown_at=scan.shown_at,
+                is_truncated=bool(damage),
             )
             n_kept = 0
-            for frame in self._at_rate(decoder, scan.durations):
+            for frame in self._at_rate(self._limited(decoder), scan.durations):
                 n_kept += 1
                 yield self._small_picture(frame, stream)
         assert self.facts is not None
@@ -154,10 +159,23 @@ class FrameReader:
         """Refuse a video that is damaged or too long according to the packet scan."""
         if damage and self._decode.on_damage == "quarantine":
             raise VideoError(self._name, damage)
-        max_seconds = self._decode.max_seconds
-        is_long = scan.frames is not None and scan.seconds > max_seconds
-        if is_long and self._reaches(max_seconds):
-            raise too_long(self._name, self._decode)
+        if scan.frames is not None:
+            self._check_length(scan.seconds)
+
+    def _limited(
+        self, timed: Iterable[tuple[TimedFrame, FrameT]]
+    ) -> Iterator[tuple[TimedFrame, FrameT]]:
+        for frame in timed:
+            self._check_length(frame[0].seconds + frame[0].duration_seconds)
+            yield frame
+
+    def _check_length(self, end_seconds: float | Fraction) -> None:
+        """Refuse a segment that is too long in a video of at least ``end_seconds``."""
+        limit = (self._segment.start_seconds or 0) + self._decode.max_seconds
+        if end_seconds > limit and self._reaches(limit):
+            raise VideoError(
+                self._name, f"longer than decode.max_seconds = {self._decode.max_seconds:g}"
+            )
 
     def _reaches(self, seconds: float) -> bool:
         """Return whether the segment ends later than ``seconds`` after the first frame."""

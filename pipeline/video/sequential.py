@@ -1,6 +1,6 @@
 """Decode a video from start to end: the reference for selective decoding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -14,8 +14,7 @@ from pipeline.video.ffmpeg_errors import (
     describe,
     relevant_error,
 )
-from pipeline.video.opening import VideoError, too_long
-from pipeline.video.settings import DecodeSection
+from pipeline.video.opening import VideoError
 from pipeline.video.timing import TimedFrame
 
 _DEFAULT_RATE = Fraction(25)  # of a stream without any rate
@@ -36,20 +35,22 @@ class SequentialDecoder:
 
     Args:
         name: of the video, for messages.
+        shown_at: times of the frames in ticks, in the decoder's output order; see ``PacketScan``.
+            None takes the times of the frames.
         is_truncated: whether the delayed frames at the end of the file are left out, because
             frames between them may be missing.
 
     Raises (while iterating):
-        VideoError: the video has no frame, or is longer than ``decode.max_seconds``.
+        VideoError: the video has no frame.
     """
 
     def __init__(
         self,
         container: InputContainer,
         stream: VideoStream,
-        decode: DecodeSection,
         *,
         name: str,
+        shown_at: Sequence[int] | None,
         is_truncated: bool,
     ) -> None:
         self._container = container
@@ -58,7 +59,7 @@ class SequentialDecoder:
         self._time_base = stream.time_base
         self._step = 1 / (stream.guessed_rate or _DEFAULT_RATE)
         self._name = name
-        self._decode = decode
+        self._shown_ticks = shown_at
         self._is_truncated = is_truncated
         self._origin = Fraction(0)
         self.first: av.VideoFrame | None = None
@@ -77,8 +78,6 @@ class SequentialDecoder:
             time_base = frame.time_base or self._time_base or Fraction(0)
             duration = Fraction((frame.duration or 0) * time_base)
             self.end_seconds = self.seconds + duration
-            if self.end_seconds > self._decode.max_seconds:
-                raise too_long(self._name, self._decode)
             self.count += 1
             yield TimedFrame(self.seconds, duration), frame
         if self.first is None and not (self.damage or self._is_truncated):
@@ -115,8 +114,8 @@ class SequentialDecoder:
     def _seconds_after_first(self, frame: av.VideoFrame) -> Fraction:
         """Return the presentation time of ``frame`` since the first one.
 
-        Some AVI files have no timestamps, or decoding times instead of presentation times. Then
-        the frame is shown one interval after the previous one, in the decoder's output order.
+        Some files have no timestamps, or wrong ones. Then the frame is shown one interval after
+        the previous one, in the decoder's output order.
         """
         shown_at = self._shown_at(frame)
         if shown_at is None or shown_at - self._origin <= self.seconds:
@@ -124,5 +123,8 @@ class SequentialDecoder:
         return shown_at - self._origin
 
     def _shown_at(self, frame: av.VideoFrame) -> Fraction | None:
+        if self._shown_ticks is not None and self._time_base is not None:
+            has_time = self.count < len(self._shown_ticks)
+            return self._shown_ticks[self.count] * self._time_base if has_time else None
         time_base = frame.time_base or self._time_base
         return None if frame.pts is None or time_base is None else frame.pts * time_base

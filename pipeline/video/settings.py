@@ -21,7 +21,7 @@ class DecodeSection(Section):
             ``letterbox`` adds black bars, ``stretch`` changes the proportions.
         on_damage: ``quarantine`` a damaged or truncated video, or ``keep`` the frames before the
             first sign of damage.
-        max_seconds: a longer video is quarantined.
+        max_seconds: a longer video is quarantined. Of a segment, its own length counts.
         max_pixels: per source frame; a larger picture is quarantined.
         timeout_seconds: a video that takes longer to decode is quarantined.
         max_bad_fraction: a larger fraction of quarantined videos fails the run.

@@ -15,10 +15,9 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +46,9 @@ _DAMAGED_FILE_ERRORS = (
     zstandard.ZstdError,
     OSError,
     EOFError,
-    KeyError,  # no header
-    ValueError,  # the header is not JSON
+    KeyError,  # no header, or not every block
+    IndexError,  # a block has fewer frames
+    ValueError,  # the header is not JSON, or the frames have another size
     TypeError,  # the header has other fields
 )
 
@@ -97,13 +97,11 @@ def write_frames(
     """
     count = n_values = total = 0
     with _sealed_archive(path) as archive:
-        iterator = iter(frames)
-        while block := list(islice(iterator, _BLOCK_FRAMES)):
-            pixels = np.stack(block)
-            _add(archive, f"{count:08d}.zst", zstandard.compress(pixels.tobytes(), _ZSTD_LEVEL))
+        for block in _blocks(frames):
+            _add(archive, _block_name(count), zstandard.compress(block.data, _ZSTD_LEVEL))
             count += len(block)
-            n_values += pixels.size
-            total += int(pixels.sum(dtype=np.uint64))
+            n_values += block.size
+            total += int(block.sum(dtype=np.uint64))
         brightness = round(total / n_values / 255, _BRIGHTNESS_DIGITS)
         stored = replace(facts(), key=key, frames=count, brightness=brightness)
         _add(archive, _HEADER, _header(stored))
@@ -136,28 +134,41 @@ def read_stored(path: Path) -> DecodeFacts | None:
     return facts if path == stored_path(path.parent, facts.key) else None
 
 
-def load_frames(
-    path: Path, decode: DecodeSection, *, most_blocks: int | None = None
-) -> NDArray[np.uint8]:
+def load_frames(path: Path, decode: DecodeSection) -> NDArray[np.uint8]:
     """Return the stored frames: uint8 [N, decode.height, decode.width, 3], RGB.
-
-    Args:
-        most_blocks: at most this many blocks of 32 frames, spread evenly over the video.
 
     Raises:
         PipelineError: the file is missing or damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if name != _HEADER)
-            step = 1 if most_blocks is None else -(-len(names) // most_blocks) or 1
-            raw = b"".join(zstandard.decompress(archive.read(name)) for name in names[::step])
-    except _DAMAGED_FILE_ERRORS as error:
-        raise PipelineError(
-            f"{path}: the stored frames cannot be read ({error}). Run: dvc repro --force "
-            "--single-item decode. It decodes the missing and damaged videos again."
-        ) from None
-    return np.frombuffer(raw, np.uint8).reshape(-1, decode.height, decode.width, 3)
+    with _open_stored(path) as archive:
+        count = json.loads(archive.read(_HEADER))["facts"]["frames"]
+        frames = np.empty((count, decode.height, decode.width, 3), np.uint8)
+        for start in range(0, count, _BLOCK_FRAMES):
+            frames[start : start + _BLOCK_FRAMES] = _read_block(archive, start, decode)
+    return frames
+
+
+def load_frames_at(path: Path, decode: DecodeSection, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """Return some of the stored frames, without reading the blocks of the others.
+
+    Args:
+        indices: each from 0 to ``DecodeFacts.frames`` - 1; in any order, repeated or not.
+
+    Returns:
+        uint8 [len(indices), decode.height, decode.width, 3], RGB, in the order of ``indices``.
+
+    Raises:
+        PipelineError: the file is missing or damaged, or has no frame with one of the indices.
+    """
+    frames = np.empty((len(indices), decode.height, decode.width, 3), np.uint8)
+    blocks: dict[int, list[int]] = {}  # first frame of a block, positions in ``indices``
+    for position, index in enumerate(indices):
+        blocks.setdefault(index - index % _BLOCK_FRAMES, []).append(position)
+    with _open_stored(path) as archive:
+        for start, positions in blocks.items():
+            within = [indices[position] - start for position in positions]
+            frames[positions] = _read_block(archive, start, decode)[within]
+    return frames
 
 
 def write_frame_settings(folder: Path, decode: DecodeSection) -> None:
@@ -175,6 +186,45 @@ def read_frame_settings(folder: Path) -> DecodeSection:
     if not path.exists():
         raise PipelineError(f"{path}: no such file. Decode the videos with: dvc repro decode")
     return DecodeSection.model_validate(read_json(path))
+
+
+@contextmanager
+def _open_stored(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a stored video; an error within the block means that the file is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except _DAMAGED_FILE_ERRORS as error:
+        raise PipelineError(
+            f"{path}: the stored frames cannot be read ({error}). Run: dvc repro --force "
+            "--single-item decode. It decodes the missing and damaged videos again."
+        ) from None
+
+
+def _block_name(start: int) -> str:
+    return f"{start:08d}.zst"
+
+
+def _read_block(archive: zipfile.ZipFile, start: int, decode: DecodeSection) -> NDArray[np.uint8]:
+    """Return the block that begins with frame ``start``: uint8 [n, height, width, 3]."""
+    raw = zstandard.decompress(archive.read(_block_name(start)))
+    return np.frombuffer(raw, np.uint8).reshape(-1, decode.height, decode.width, 3)
+
+
+def _blocks(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Yield blocks of frames, uint8 [n, height, width, 3]; each one overwrites the last."""
+    block = None
+    n_filled = 0
+    for frame in frames:
+        if block is None:
+            block = np.empty((_BLOCK_FRAMES, *frame.shape), np.uint8)
+        block[n_filled] = frame
+        n_filled += 1
+        if n_filled == _BLOCK_FRAMES:
+            yield block
+            n_filled = 0
+    if block is not None and n_filled:
+        yield block[:n_filled]
 
 
 @contextmanager

@@ -23,6 +23,7 @@ class Store:
     experiment: str
     run_id: str
     run_name: str
+    evaluation: str
 
     @property
     def runs(self) -> str:
@@ -39,7 +40,8 @@ def store(built, browser):  # noqa: ARG001 - without a browser, nothing is start
     experiment = client.get_experiment_by_name("video-classifier").experiment_id
     (run,) = client.search_runs([experiment])
     with mlflow_ui(built.root) as url:
-        yield Store(url, experiment, run.info.run_id, run.info.run_name)
+        evaluation = run.data.tags["evaluation"]
+        yield Store(url, experiment, run.info.run_id, run.info.run_name, evaluation)
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_the_chart_of_a_metric_is_drawn_over_its_epochs(store, page):
 
 
 def test_a_picture_is_shown(store, page, built):
-    page.goto(f"{store.run}/artifacts/evaluation/plots/confusion.png")
+    page.goto(f"{store.run}/artifacts/{store.evaluation}/plots/confusion.png")
     height, width = cv2.imread(str(built.root / "eval/plots/confusion.png")).shape[:2]
     page.wait_for_function(
         "([width, height]) => [...document.images].some("

@@ -196,7 +196,7 @@ def test_a_poisoned_challenger_is_refused_and_the_champion_stays(refused):
     assert content["outcome"] == "refused"
     assert content["gain"]["champion"] == 1
     assert content["gain"]["challenger"] == 0
-    assert "bright 0.000, dark 0.000" in content["reasons"][0]
+    assert "recall of bright 0.000 [0.000, 0.459] on 6 videos" in content["reasons"][0]
     assert tags_of(version)["gate.reasons"].startswith(content["reasons"][0])
 
 

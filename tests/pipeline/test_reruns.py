@@ -1,5 +1,6 @@
 """What an edit reruns: the table of docs/architecture.md, row by row, on a built project."""
 
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +26,7 @@ ROWS = {
     "model": (["pipeline/model/network.py"], TRAIN_AND_AFTER),
     "tasks": (["pipeline/tasks/classification.py"], TRAIN_AND_AFTER),
     "targets": (["pipeline/tasks/targets.py"], ["catalog", *DECODE_AND_AFTER]),
+    "weights of the CNN": (["data/weights/mobilenet.weights.h5"], TRAIN_AND_AFTER),
     "clips reader": (["pipeline/clips/arrays.py", "pipeline/clips/batches.py"], TRAIN_AND_AFTER),
     "clips writer": (
         ["pipeline/clips/preprocessing.py", "pipeline/clips/shards.py"],
@@ -38,7 +40,8 @@ ROWS = {
 def outdated(root: Path) -> list[str]:
     """The stages that changed, and those after them, in the order of dvc.yaml."""
     with closing(Repo(str(root))) as repo:
-        stages = {stage.name: stage for stage in repo.index.stages if stage.name}
+        # A file of `dvc add` is a stage without a name.
+        stages = {stage.name: stage for stage in repo.index.stages if hasattr(stage, "name")}
         changed = [stages[name] for name in repo.status() if name in stages]
         downstream = {
             stage.name for one in changed for stage in (one, *repo.index.graph.predecessors(one))
@@ -56,7 +59,8 @@ def outdated(root: Path) -> list[str]:
 
 def stages_in_order(repo: Repo) -> list[str]:
     order = ["catalog", *DECODE_AND_AFTER]
-    return [name for name in order if any(stage.name == name for stage in repo.index.stages)]
+    names = {getattr(stage, "name", None) for stage in repo.index.stages}
+    return [name for name in order if name in names]
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -109,3 +113,27 @@ def test_frames_clips_and_the_cache_share_disk(built):
         work |= sizes(built.root / name)
     both = work | sizes(built.root / ".dvc/cache")
     assert sum(both.values()) < 1.1 * sum(work.values())
+
+
+@pytest.mark.long
+def test_a_file_of_weights_that_changes_is_trained_with_again(workspace, monkeypatch):
+    monkeypatch.chdir(workspace.root)
+    model, weights = Path("models/model.keras"), Path("data/weights/start.keras")
+    shutil.copy(model, weights)
+    workspace.set_params(model={"cnn": {"weights": str(weights)}})
+    workspace.run("dvc", "add", str(weights))
+    assert workspace.stages_run("dvc", "repro", "train") == ["train"]
+    assert "train" not in outdated(workspace.root)
+    weights.unlink()
+    shutil.copy(model, weights)  # the model that was trained from it
+    assert outdated(workspace.root) == TRAIN_AND_AFTER
+
+
+def test_the_output_of_training_as_its_input_is_refused_before_anything_runs(workspace):
+    model = workspace.root / "models/model.keras"
+    before = model.read_bytes()
+    workspace.set_params(model={"cnn": {"weights": "./models/model.keras"}})
+    done = workspace.run("vidpipe", "repro", check=False)
+    assert done.returncode == 1
+    assert "model.cnn.weights: expected none, imagenet or a file in data/weights" in done.stdout
+    assert model.read_bytes() == before

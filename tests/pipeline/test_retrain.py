@@ -24,6 +24,8 @@ from mlflow import MlflowClient
 
 from pipeline.common.records import read_catalog
 from pipeline.retraining.report import without_pictures
+from pipeline.tracking.evaluations import log_evaluation
+from pipeline.tracking.results import log_scores
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import TINY, Workspace, new_checkout
 from tests.servers import free_port, running_server
@@ -279,6 +281,16 @@ def test_data_is_checked_by_hand_against_the_champion(promoted):
     )  # fmt: skip
 
 
+def evaluate_on_other_test_videos(team: Team, run_id: str) -> None:
+    """Record scores that a rebuild must not compare with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", team.environment["MLFLOW_TRACKING_URI"])
+        scores = {"accuracy": 0.001}
+        log_scores(run_id, scores)
+        settings = {"confidence": 0.5, "bootstrap_samples": 9}
+        log_evaluation(run_id, test_data="other", scores=scores, settings=settings, files=[])
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("promoted")
 def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
@@ -290,10 +302,12 @@ def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
     assert traced["git_dirty"] == "false"
     assert len(traced["data"]["frames"]["files"]) == 36 + 2  # index.csv and settings.json
     assert sum(sum(labels.values()) for labels in traced["videos"].values()) == 36
+    evaluate_on_other_test_videos(team, traced["run_id"])
     printed = clone.vidpipe("rebuild", "2")
     assert f"@champion at commit {parent[:10]}: the same when rebuilt." in printed
     assert "Data: the recorded catalog, frames and clips, from DVC." in printed
     assert "Params of its run that differ" not in printed
+    assert re.search(r"Metrics: (\d\d) of \1 equal\.", printed)
     assert "arrays equal to the last bit" in printed
     assert len(clone.run("git", "worktree", "list").splitlines()) == 1
 
@@ -302,21 +316,24 @@ def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
 @pytest.mark.usefixtures("promoted")
 def test_data_that_nobody_has_is_built_again_and_differences_are_listed(team):
     clone = team.clone("rebuilding")
-    digest = json.loads(clone.vidpipe("show", "2", "--json"))["data"]["frames"]["digest"]
+    traced = json.loads(clone.vidpipe("show", "2", "--json"))
+    digest = traced["data"]["frames"]["digest"]
     listed = team.folder / "storage/files/md5" / digest[:2] / digest[2:]
     hidden = listed.rename(team.folder / "hidden")
     client = MlflowClient(team.environment["MLFLOW_TRACKING_URI"])
-    accuracy = client.get_model_version("video-classifier", "2").tags["test.accuracy"]
-    client.set_model_version_tag("video-classifier", "2", "test.accuracy", "0.123")
+    evaluation = traced["evaluations"][-1]  # the first one
+    scores = {**evaluation["scores"], "accuracy": 0.123}
+    changed = {**evaluation, "scores": scores, "time": "2999-01-01T00:00:00Z"}
+    client.log_dict(traced["run_id"], changed, "evaluation/changed/evaluation.json")
     try:
         printed = clone.vidpipe("rebuild", "2", code=3)
     finally:
-        client.set_model_version_tag("video-classifier", "2", "test.accuracy", accuracy)
         hidden.rename(listed)
     assert "4 videos to decode, 32 kept from earlier runs" in printed
     assert re.search(r"@champion at commit \w{10}: DIFFERENT when rebuilt\.", printed)
     assert "Data: built from the videos, equal to the record." in printed
-    assert f"    accuracy: 0.123 registered, {accuracy} rebuilt" in printed
+    accuracy = evaluation["scores"]["accuracy"]
+    assert f"    accuracy: 0.123 recorded, {accuracy:.6g} rebuilt" in printed
     assert "arrays equal to the last bit" in printed
 
 

@@ -41,10 +41,11 @@ def test_one_run_a_training_with_everything_in_it(built):
     assert f"| accuracy | {metrics['accuracy']:.4g} |" in note
     assert "2 classes: left, right" in note
     assert "All params are those of the commit." in note
-    found = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/tables")}
-    assert {"evaluation/tables/predictions.csv", "evaluation/tables/per_class.csv"} <= found
-    plots = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/plots")}
-    assert {"evaluation/plots/confusion.png", "evaluation/plots/training.png"} <= plots
+    folder = run.data.tags["evaluation"]
+    found = {file.path for file in client.list_artifacts(run.info.run_id, f"{folder}/tables")}
+    assert {f"{folder}/tables/predictions.csv", f"{folder}/tables/per_class.csv"} <= found
+    plots = {file.path for file in client.list_artifacts(run.info.run_id, f"{folder}/plots")}
+    assert {f"{folder}/plots/confusion.png", f"{folder}/plots/training.png"} <= plots
 
 
 def test_the_review_tells_what_the_run_tells_and_is_in_it(built, browser):
@@ -63,11 +64,10 @@ def test_the_review_tells_what_the_run_tells_and_is_in_it(built, browser):
     }
     assert {"charts/reliability.png", "strips/least_sure.png"} <= found
     client, logged = client_of(built), set()
+    review = f"{run.data.tags['evaluation']}/review"
     for folder in ("", "/charts", "/strips"):
-        files = client.list_artifacts(run.info.run_id, f"evaluation/review{folder}")
-        logged |= {
-            file.path.removeprefix("evaluation/review/") for file in files if not file.is_dir
-        }
+        files = client.list_artifacts(run.info.run_id, f"{review}{folder}")
+        logged |= {file.path.removeprefix(f"{review}/") for file in files if not file.is_dir}
     assert logged == found
 
 

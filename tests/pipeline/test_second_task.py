@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.clips.arrays import ClipArrays
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import REPOSITORY, TINY, merge
 
@@ -34,6 +37,18 @@ mlflow.set_tracking_uri("sqlite:///mlflow.db")
 model = mlflow.pyfunc.load_model("models:/video-classifier/1")
 rows = pd.DataFrame({"video": [Path("videos/00.mp4").read_bytes()]})
 print("ANSWER", model.predict(rows).to_json(orient="records"))
+"""
+
+
+DIE_IN_CALIBRATION = """
+import os, signal
+
+from pipeline.stages import train
+from tests.other_task import Brightness, register_brightness
+
+register_brightness()
+Brightness.calibrate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+train.main()
 """
 
 
@@ -112,3 +127,29 @@ def test_the_registered_model_answers_in_the_terms_of_the_task(project):
     assert "value" in answer
     assert {"probabilities", "label"}.isdisjoint(answer)
     assert next(predictions)
+
+
+@pytest.mark.long
+def test_the_trained_weights_stay_when_calibration_is_killed(project, tmp_path):
+    from pipeline.model.prediction import predict_arrays
+    from pipeline.model.saving import load_model
+
+    root, _ = project
+    shutil.copytree(root, tmp_path / "killed", ignore=shutil.ignore_patterns("m*", "eval"))
+    done = subprocess.run(
+        [sys.executable, "-c", DIE_IN_CALIBRATION],
+        cwd=tmp_path / "killed",
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    clips = ClipArrays(root / "data/clips/test")
+    # This task has nothing to calibrate, so the weights are those of a whole training.
+    kept, whole = (
+        predict_arrays(load_model(path), clips)
+        for path in (tmp_path / "killed/models/uncalibrated.keras", root / "models/model.keras")
+    )
+    np.testing.assert_array_equal(kept, whole)
+    assert not (root / "models/uncalibrated.keras").exists()

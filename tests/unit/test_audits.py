@@ -68,9 +68,7 @@ def test_a_model_that_loses_by_shuffling_uses_frame_order():
         "The model uses frame order: accuracy is 0.900, with the frames of each clip shuffled "
         "0.400, reversed 0.300, with one frame repeated 0.200."
     )
-    # Five of ten videos lose: the resampled loss is Binomial(10, 0.5) / 10, quantiles 0.2, 0.8.
-    ends = finding.details["low"], finding.details["high"]
-    assert ends == pytest.approx((0.2, 0.8), abs=0.1)
+    assert 0 < finding.details["low"] < 0.2 < 0.7 < finding.details["high"] < 1
 
 
 def test_a_model_that_loses_nothing_by_shuffling_does_not():
@@ -80,9 +78,9 @@ def test_a_model_that_loses_nothing_by_shuffling_does_not():
 
 
 def test_a_loss_that_may_be_chance_is_called_uncertain():
-    finding = audit_time(8)  # one of ten: some samples hold none of it
+    finding = audit_time(8)  # one of ten
     assert finding.status == "ok"
-    assert finding.details["low"] == 0
+    assert finding.details["low"] < 0
     assert finding.sentence.endswith("10 test videos are too few to be certain.")
 
 

@@ -19,14 +19,37 @@ def width(interval):
     return interval[1] - interval[0]
 
 
-def test_the_interval_of_accuracy_is_that_of_the_binomial_distribution():
-    # 80 of 100 correct: a resampled accuracy is Binomial(100, 0.8) / 100. P(up to 71) = 0.020 and
-    # P(up to 72) = 0.034, so its quantile at 0.03 is 0.72; P(up to 86) = 0.953 and
-    # P(up to 87) = 0.975, so at 0.97 it is 0.87. 20,000 samples are off by about 0.001.
-    interval = accuracy_interval(
-        [True] * 80 + [False] * 20, videos(100), samples=20_000, confidence=0.94
+def test_the_interval_of_independent_videos_is_that_of_clopper_and_pearson():
+    # 80 of 100, from a table of exact binomial limits.
+    interval = accuracy_interval([True] * 80 + [False] * 20, videos(100))
+    assert interval == pytest.approx((0.7082, 0.8733), abs=1e-4)
+
+
+@pytest.mark.parametrize(("n_groups", "low"), [(20, 0.8316), (94, 0.9615)])
+def test_perfect_scores_are_not_certain(n_groups, low):
+    # Exact: a right answer in n of n independent groups has probability p ** n = 0.025 at low.
+    assert low**n_groups == pytest.approx(0.025, abs=1e-3)
+    for videos_in_group in (1, 5):
+        groups = np.repeat(videos(n_groups), videos_in_group).tolist()
+        right = accuracy_interval([True] * len(groups), groups)
+        assert right == (pytest.approx(low, abs=1e-4), 1)
+        wrong = accuracy_interval([False] * len(groups), groups)
+        assert wrong == (0, pytest.approx(1 - low, abs=1e-4))
+
+
+def test_one_group_shows_next_to_nothing():
+    assert accuracy_interval([True] * 30, ["one scene"] * 30) == (pytest.approx(0.025), 1)
+    low, high = accuracy_interval([True, False] * 15, ["one scene"] * 30)
+    assert low < 0.05 < 0.95 < high
+
+
+def test_intervals_hold_the_true_score_as_often_as_they_say():
+    from benchmarks.intervals import lowest_coverage
+
+    lowest = lowest_coverage(
+        proportions=(0.5, 0.95), videos=(20, 100), group_sizes=("1", "10", "1 to 10"), trials=400
     )
-    assert interval == pytest.approx((0.72, 0.87), abs=1e-12)
+    assert lowest["proportion"]["coverage"] >= 0.92
 
 
 def test_groups_of_alike_videos_widen_the_interval():
@@ -45,9 +68,13 @@ def test_more_confidence_is_a_wider_interval():
 
 
 def test_equal_seeds_give_equal_intervals():
-    values = np.random.default_rng(0).random(100)
-    assert accuracy_interval(values, videos(100)) == accuracy_interval(values, videos(100))
-    assert accuracy_interval(values, videos(100)) != accuracy_interval(values, videos(100), seed=1)
+    values = np.random.default_rng(0).random((100, 1))
+
+    def interval(seed):
+        resampling = Resampling(videos(100), 50, 0.95, seed)
+        return resampling.interval(resampling.sums(values)[:, 0])
+
+    assert interval(0) == interval(0) != interval(1)
 
 
 @pytest.mark.parametrize(("n_groups", "samples"), [(12, 3), (30_000, 80)])
@@ -68,7 +95,7 @@ def test_video_counts_and_sums_are_the_same_test_sets():
     assert resampling.sums(terms) == pytest.approx(counts @ terms)
 
 
-def test_the_mean_of_some_videos_is_resampled_with_all():
+def test_the_mean_of_some_videos_rests_on_them_alone():
     is_correct = np.array([True] * 5 + [False] * 5 + [True] * 90)
     score = Resampling(videos(100), 400, 0.95, 0).mean_score(is_correct, where=np.arange(100) < 10)
     assert score.value == 0.5

@@ -8,6 +8,7 @@ from pipeline.common.bootstrap import Resampling
 from pipeline.tasks.class_scores import (
     average_precisions,
     calibration_bin,
+    calibration_interval,
     confusion_matrix,
     in_top_k,
     resampled_average_precisions,
@@ -198,29 +199,56 @@ def test_class_scores_agree_with_the_scores_of_all_videos():
             assert low < score.value < high
 
 
-def test_a_resampled_precision_is_that_of_the_repeated_videos():
+def test_class_scores_are_those_of_scikit_learn():
     labels, probabilities = random_predictions(60, 3)
-    one_sample = resampling(60, samples=1, seed=3)
-    (counts,) = next(one_sample.video_counts())
-    videos = np.repeat(np.arange(60), counts)
-    expected = sklearn_metrics.precision_score(
-        labels[videos], probabilities[videos].argmax(axis=1), average=None
-    )
-    found = score_classes(labels, probabilities, one_sample)["precision"]
-    assert [score.interval for score in found] == [pytest.approx((one, one)) for one in expected]
+    found = score_classes(labels, probabilities, resampling(60))
+    expected = sklearn_metrics.precision_recall_fscore_support(labels, probabilities.argmax(axis=1))
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        assert [score.value for score in found[name]] == pytest.approx(values.tolist())
 
 
-def test_samples_without_a_class_do_not_count_for_it():
-    # Class 1 has one video, correct: whenever it is drawn, its recall is 1.
+def test_perfect_scores_of_a_class_with_one_video_show_next_to_nothing():
     labels = np.array([0] * 9 + [1])
-    assert score_classes(labels, np.eye(2)[labels], resampling(10))["recall"][1].interval == (1, 1)
+    found = score_classes(labels, np.eye(2)[labels], resampling(10))
+    for by_class in found.values():
+        assert by_class[1].interval == (pytest.approx(0.025), 1)
+
+
+def calibration(n_videos, *, confidence, accuracy, videos_in_group=1):
+    """The calibration interval of one confidence for all videos."""
+    is_correct = np.arange(n_videos) < round(accuracy * n_videos)
+    labels = np.where(is_correct, 0, 1)
+    groups = [f"group {index // videos_in_group:03}" for index in range(n_videos)]
+    probabilities = np.tile([confidence, 1 - confidence], (n_videos, 1))
+    return calibration_interval(labels, probabilities, resampling(groups=groups))
+
+
+def test_a_calibration_error_that_a_calibrated_model_has_too_may_be_0():
+    generator = np.random.default_rng(0)
+    confidence = 0.5 + generator.random(20) / 2
+    labels = (generator.random(20) > confidence).astype(np.int64)  # 1: a mistake
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    value = scores(labels, probabilities)["calibration_error"]
+    assert value > 0.1
+    low, high = calibration_interval(labels, probabilities, resampling(20))
+    assert low == 0
+    assert high > value
+    assert calibration(94, confidence=0.97, accuracy=1) == (0, pytest.approx(0.038, abs=1e-3))
+
+
+def test_a_large_calibration_error_of_many_videos_is_certain():
+    low, high = calibration(500, confidence=0.9, accuracy=0.6)
+    assert 0.2 < low < 0.3 < high < 0.4
+    # The same in ten groups, right or wrong together, is no evidence of so much.
+    low, _ = calibration(500, confidence=0.9, accuracy=0.6, videos_in_group=50)
+    assert low < 0.05
 
 
 def test_the_class_table_has_six_decimals_and_empty_cells_without_an_interval():
     rows = class_table(LABELS, FOUR_CLASSES, "abcd", resampling()).rows
     assert (rows[0]["class"], rows[0]["precision"], rows[1]["support"]) == ("a", "0.500000", "2")
     assert rows[1]["average_precision"] == "0.833333"
-    assert (rows[2]["recall_low"], rows[2]["recall_high"]) == ("1.000000", "1.000000")
+    assert (rows[2]["recall_low"], rows[2]["recall_high"]) == ("0.025000", "1.000000")
     assert (rows[3]["f1_low"], rows[3]["average_precision_high"]) == ("", "")
 
 

@@ -15,6 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.common.tables import read_table_csv
 from pipeline.video.writing import encode_mp4
 from tests.brightness_model import write_model
 from tests.conftest import numbered_frames
@@ -112,8 +113,10 @@ def test_wrong_arguments_have_exit_code_2(arguments, message):
 
 
 NAMES = [
-    "two words.mp4", "$HOME.mp4", "it's.mp4", 'say "hi".mp4', "a;b & c.mp4", "[1].mp4", "ü.mp4",
-    *(f"{number}.mp4" for number in range(22)),
+    "two words.mp4", "$HOME.mp4", "$(touch pwned).mp4", "`touch pwned`.mp4", "=1+1.mp4",
+    "two\nlines.mp4", "next\x85line.mp4", "latin \udce9.mp4",
+    "it's.mp4", 'say "hi".mp4', "a;b & c.mp4", "[1].mp4", "ü.mp4",
+    *(f"{number}.mp4" for number in range(16)),
 ]  # fmt: skip
 
 
@@ -126,15 +129,45 @@ def test_thirty_files_with_odd_names_are_predicted_in_one_call(versions, tmp_pat
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     arguments = [*NAMES, "a*e.mp4 is gone", "--model", f"{NAME}/5", "--json", "out.json"]
+    folder = {path.name for path in tmp_path.iterdir()}
     # A name that matches nothing stops the call; a file that does not exist is one failed video.
     result = CliRunner().invoke(app, ["predict", *arguments])
     assert "a*e.mp4 is gone: no video matches the pattern" in str(result.exception)
-    arguments[len(NAMES)] = "gone.mp4"
-    result = CliRunner().invoke(app, ["predict", *arguments])
+    arguments[len(NAMES)] = "gone\n\udcff.mp4"
+    result = CliRunner().invoke(app, ["predict", *arguments, "--csv", "out.csv"])
     assert result.exit_code == 1
     answers = json.loads((tmp_path / "out.json").read_text())
-    assert [answer["video"] for answer in answers] == [*NAMES, "gone.mp4"]
-    assert [answer["video"] for answer in answers if "error" in answer] == ["gone.mp4"]
+    shown = [name.replace("\udce9", "\\xe9") for name in NAMES]
+    assert [answer["video"] for answer in answers] == [*shown, "gone\n\\xff.mp4"]
+    assert [answer["video"] for answer in answers if "error" in answer] == ["gone\n\\xff.mp4"]
+    rows = read_table_csv(tmp_path / "out.csv")
+    assert [row["video"] for row in rows] == [*shown, "gone\n\\xff.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == folder | {"out.csv", "out.json"}
+
+
+def test_predict_checks_its_outputs_before_it_reads_a_video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without params.yaml, which is read next
+    (tmp_path / "folder").mkdir()
+    for option in ("--csv", "--json", "--preview"):
+        result = CliRunner().invoke(app, ["predict", "a.mp4", option, "folder"])
+        assert "folder: expected a file. Received: a folder" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["crossval"], "eval/crossval/summary.json"),
+        (["compare"], "eval/compare.html"),
+        (["promote"], "eval/promotion.json"),
+        (["retrain"], "eval/retrain.md"),
+        (["data-check"], "eval/data_check.json"),
+    ],
+)
+def test_every_other_command_checks_its_output_first_too(tmp_path, monkeypatch, arguments, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / output).mkdir(parents=True)
+    result = CliRunner().invoke(app, arguments)
+    assert f"{output}: expected a file. Received: a folder" in str(result.exception)
 
 
 STAGES = {

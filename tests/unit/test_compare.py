@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from pipeline.registry.compare import (
     ChangedVideo,
     Side,
     compare,
+    compare_sides,
     comparison_lines,
-    find_side,
     write_comparison_page,
 )
+from pipeline.registry.sides import find_side
 from pipeline.tasks.classification import Classification
-from pipeline.tracking.results import log_evaluation
+from pipeline.tracking.evaluations import log_evaluation
 from pipeline.tracking.runs import training_run
 from pipeline.tracking.store import connect
 from tests.browser import visit
@@ -126,7 +128,8 @@ def side_of(*of_x: float) -> Side:
         ((0.9,), (0.7,), "log_loss", "A is better"),
         ((0.7,), (0.9,), "log_loss", "B is better"),
         ((0.3, 0.9), (0.9, 0.3), "accuracy", "not sure"),
-        ((0.9,), (0.8,), "accuracy", "the same"),
+        ((0.9,), (0.8,), "accuracy", "not sure"),
+        ((0.9,), (0.9,), "accuracy", "the same"),
     ],
 )
 def test_a_verdict_needs_an_interval_without_zero(a, b, metric, expected):
@@ -222,7 +225,7 @@ def find(tmp_path_factory):
             git("commit", "--message", f"Commit {number}")
         with training_run(params={"train": {"epochs": 7}}, dataset="d", name="the run") as run_id:
             settings = {"confidence": 0.9}
-            log_evaluation(run_id, scores={}, intervals={}, settings=settings, files=[TABLES])
+            log_evaluation(run_id, test_data="one", scores={}, settings=settings, files=[TABLES])
         for _ in range(2):
             with training_run(params={}, dataset="d", name="twin"):
                 pass
@@ -286,8 +289,36 @@ def test_a_side_that_does_not_exist_is_an_error(find, text, message):
 def test_a_run_without_predictions_is_an_error_with_a_remedy(find):
     with training_run(params={}, dataset="d", name="bare") as run_id:
         pass
-    with pytest.raises(PipelineError, match=f"Run {run_id} has no evaluation/tables/predictions"):
+    with pytest.raises(PipelineError, match=f"Run {run_id} has no evaluation: "):
         find(run_id)
+
+
+def test_a_run_of_several_evaluations_is_compared_on_the_test_videos_of_the_other(find, tmp_path):
+    def evaluate(name, *evaluations):
+        with training_run(params={}, dataset="d", name=name) as run_id:
+            for test_data, side in evaluations:
+                side.predictions.write_csv(tmp_path / TABLES.name / PREDICTIONS.name)
+                log_evaluation(
+                    run_id,
+                    test_data=test_data,
+                    scores={},
+                    settings={"confidence": 0.95},
+                    files=[tmp_path / TABLES.name],
+                )
+
+    first_test_videos, new_test_videos = OLD, replace(NEW, predictions=NEW.predictions.rows([0]))
+    evaluate("twice", ("first", first_test_videos), ("new", new_test_videos))
+    evaluate("once", ("first", OLD))
+    evaluate("elsewhere", ("other", OLD))
+    assert find("twice").test_data == "new"
+    for a, b in (("twice", "once"), ("once", "twice")):
+        comparison = compare_sides(a, b, name="classifier", section=EvaluateSection())
+        assert {comparison.a.test_data, comparison.b.test_data} == {"first"}
+        assert comparison.n_videos == len(OLD.predictions.videos)
+        titles = {comparison.a.title, comparison.b.title}
+        assert sum(", evaluation of 20" in title for title in titles) == 1
+    comparison = compare_sides("twice", "elsewhere", name="classifier", section=EvaluateSection())
+    assert comparison.a.test_data == "new"
 
 
 @pytest.mark.long

@@ -7,12 +7,15 @@ the first one.
 
 import io
 import struct
+from fractions import Fraction
 
 import av
+import cv2
 import pytest
 
 from pipeline.video.opening import VideoError
-from pipeline.video.reading import Segment
+from pipeline.video.reading import FrameReader, Segment
+from pipeline.video.settings import DecodeSection
 from tests.made_videos import (
     B_FRAMES,
     HEVC,
@@ -21,9 +24,11 @@ from tests.made_videos import (
     code_frames,
     encode_frames,
     overwrite,
+    read_code,
     read_numbers,
     with_duration,
     with_edits,
+    with_packed_b_frames,
 )
 
 TWELVE = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
@@ -124,6 +129,91 @@ class TestTimes:
         content = encode_frames(code_frames(8), ticks=ticks, options=B_FRAMES, container="mpegts")
         with pytest.raises(VideoError, match=r"truncated after 1\.7 s"):
             read_numbers(content, 10)
+
+
+def encode_25(codec: str, container: str, b_frames: int) -> bytes:
+    """Return 24 frames of 1 / 25 s each."""
+    options = {"g": "12", "bf": str(b_frames)}
+    if codec == "libx264":
+        options["x264-params"] = "b-adapt=0"
+    tick = Fraction(1, 25)
+    return encode_frames(
+        code_frames(24), tick=tick, codec=codec, container=container, options=options
+    )
+
+
+def packed_25(b_frames: int, **options) -> bytes:
+    return with_packed_b_frames(encode_25("mpeg4", "avi", b_frames), **options)
+
+
+class TestNoPresentationTimes:
+    """The file has times in decoding order only: frame i from the decoder is shown at i / rate."""
+
+    @staticmethod
+    def check(content: bytes) -> None:
+        assert read_numbers(content, 25) == list(range(24))
+        assert read_numbers(content, 10) == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22]
+        assert read_numbers(content, 50) == [k // 2 for k in range(48)]
+        # At 0.2, 0.3, 0.4 and 0.5 s; from 0.84 s to the end.
+        assert read_numbers(content, 10, segment=Segment(0.2, 0.6)) == [5, 7, 10, 12]
+        assert read_numbers(content, 25, segment=Segment(0.84)) == [21, 22, 23]
+        reader = FrameReader(content, DecodeSection(fps=25))
+        assert len(list(reader)) == 24
+        assert reader.facts is not None
+        assert (reader.facts.source_seconds, reader.facts.source_fps) == (0.96, 25)
+
+    @pytest.mark.parametrize("b_frames", [0, 1, 2, 3])
+    @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "mpeg2video", "mpeg1video"])
+    def test_avi(self, codec, b_frames):
+        self.check(encode_25(codec, "avi", b_frames))
+
+    @pytest.mark.parametrize("b_frames", [1, 2, 3])
+    def test_avi_with_packed_b_frames(self, b_frames):
+        self.check(packed_25(b_frames))
+
+    @pytest.mark.parametrize("b_frames", [1, 2, 3])
+    def test_frames_of_avi_come_in_the_order_of_opencv(self, tmp_path, b_frames):
+        path = tmp_path / "video.avi"
+        for content in (
+            encode_25("mpeg4", "avi", b_frames),
+            encode_25("libx264", "avi", b_frames),
+            packed_25(b_frames),
+        ):
+            path.write_bytes(content)
+            capture, numbers = cv2.VideoCapture(str(path)), []
+            while (picture := capture.read()[1]) is not None:
+                numbers.append(read_code(picture))
+            assert numbers == read_numbers(content, 25)
+
+    @pytest.mark.parametrize("b_frames", [0, 1, 2, 3])
+    @pytest.mark.parametrize(
+        ("codec", "container"),
+        [
+            ("libx264", "asf"),
+            ("mpeg4", "asf"),
+            ("mpeg2video", "asf"),
+            ("mpeg1video", "mpeg1video"),
+            ("mpeg2video", "mpeg2video"),
+            ("mpeg4", "m4v"),
+            ("libx264", "h264"),
+            ("libx264", "mxf"),
+            ("mpeg2video", "vob"),
+            ("libx264", "vob"),
+        ],
+    )
+    def test_other_containers(self, codec, container, b_frames):
+        content = encode_25(codec, container, b_frames)
+        assert read_numbers(content, 25) == list(range(24))
+        assert read_numbers(content, 10) == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22]
+
+    @pytest.mark.parametrize("b_frames", [1, 2, 3])
+    @pytest.mark.parametrize("container", ["matroska", "nut", "mp4"])
+    def test_packed_b_frames_copied_to_another_container(self, container, b_frames):
+        self.check(packed_25(b_frames, container=container))
+
+    @pytest.mark.parametrize("b_frames", [1, 2, 3])
+    def test_packed_b_frames_copied_to_matroska_with_the_tag_of_avi(self, b_frames):
+        self.check(packed_25(b_frames, container="matroska", as_in_avi=True))
 
 
 class TestEditLists:

@@ -323,3 +323,30 @@ def test_bfloat16_is_stored_without_loss(clips, folder):
     assert features.dtype == np.float32
     rounded = keras.ops.cast(keras.ops.cast(features, "bfloat16"), "float32")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(rounded), features)
+
+
+class SeenOptimizers(keras.callbacks.Callback):
+    """Whether the loss is scaled, and the precision of a layer of the head, in each phase."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_begin(self, logs=None):  # noqa: ARG002
+        is_scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+        precision = self.model.get_layer("frame_dense").layer.dtype_policy.name
+        self.seen.append((self.model.name, is_scaled, precision))
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_the_loss_is_scaled_in_both_phases_under_float16_only(clips, folder, precision):
+    optimizers = SeenOptimizers()
+    model = build(TUNABLE, precision=precision)
+    tuning = FineTuningSection(head_epochs=1, learning_rate=0.01)
+    section = TRAINING.model_copy(update={"fine_tuning": tuning})
+    fit(model, TASK, clips, clips, section, callbacks=[optimizers], features_folder=folder)
+    is_scaled = precision == "mixed_float16"
+    assert optimizers.seen == [
+        ("clip_head", is_scaled, precision),
+        ("cnn_lstm", is_scaled, precision),
+    ]

@@ -1,4 +1,9 @@
+import os
 import resource
+import socket
+import stat
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import (
     create_array,
+    output_file,
     read_csv,
     read_json,
     remove_in_progress,
@@ -63,6 +69,12 @@ def test_a_full_disk_is_named_and_leaves_nothing(small_disk, replacing):
     assert list(small_disk.iterdir()) == []
 
 
+def test_a_device_without_space_is_named():
+    full = pytest.raises(PipelineError, match=r"^/dev/full: cannot be written \(No space left")
+    with full, replacing_file(Path("/dev/full")) as path:
+        path.write_text("content")
+
+
 def test_a_limit_of_the_size_of_files_is_named(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
@@ -106,3 +118,56 @@ def test_every_text_reads_back_from_csv(tmp_path_factory, cells):
 def test_the_hash_of_a_value_does_not_depend_on_the_order_of_keys():
     assert sha256_of_json({"a": 1, "b": 2}) == sha256_of_json({"b": 2, "a": 1})
     assert sha256_of_json({"a": 1}) != sha256_of_json({"a": 2})
+
+
+def test_a_device_or_a_pipe_is_written_and_not_replaced(tmp_path):
+    device, pipe = tmp_path / "null", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
+    reader.start()
+    with replacing_file(output_file(pipe)) as temporary:
+        temporary.write_text("through the pipe")
+    reader.join()
+    assert received == ["through the pipe"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    device.symlink_to("/dev/null")
+    with replacing_file(output_file(device)) as temporary:
+        temporary.write_text("nothing")
+    assert Path("/dev/null").is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["null", "pipe"]
+
+
+def test_an_output_may_be_new_in_new_folders_or_replace_a_file_or_the_target_of_a_link(tmp_path):
+    old, link, new = tmp_path / "old", tmp_path / "link", tmp_path / "a/b/new"
+    old.touch()
+    link.symlink_to("old")
+    assert [output_file(path) for path in (old, link, new)] == [old, old, new]
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", r"folder: expected a file\. Received: a folder"),
+        ("link to folder", r"link to folder: expected a file\. Received: a folder"),
+        ("file/below", r"below: cannot be created.*file is not a folder"),
+        ("socket", r"socket: expected a file\. Received: a socket"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link to folder").symlink_to("folder")
+    (tmp_path / "file").touch()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        with pytest.raises(PipelineError, match=message):
+            output_file(tmp_path / name)
+
+
+def test_an_output_in_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(PipelineError, match=r"out\.csv: cannot be created.* Name another"):
+        output_file(tmp_path / "new/out.csv")

@@ -1,6 +1,8 @@
 """The Makefile: its targets, and the commands that they run."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,9 @@ def test_help_lists_every_target():
 )
 def test_a_target_runs_its_command(target, command):
     assert make(target) == command
+
+
+def test_make_expands_no_text_of_a_user_but_the_path_of_python():
+    """Make runs what a variable such as VIDEO='$(shell ...)' says; vidpipe takes such text."""
+    expanded = set(re.findall(r"(?<!\$)\$[({]([A-Z_]+)", Path("Makefile").read_text()))
+    assert expanded == {"CURDIR", "INSTALLED", "MAKEFILE_LIST", "PATH", "PYTHON", "VENV"}

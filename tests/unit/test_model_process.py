@@ -107,7 +107,7 @@ def test_answers_become_predictions_of_all_classes():
         ),
         (video("junk.mp4"), Answer(error="not a video")),
     ]
-    judged = contender(VERSION, answers, task=Classification)
+    judged = contender(VERSION, answers, catalog=[], task=Classification)
     assert (judged.version, judged.latency_ms, judged.seen) == (4, 20, None)
     assert judged.unreadable == {"junk.mp4": "not a video"}
     assert judged.predictions.task.class_names == ("left", "right", "up")
@@ -120,12 +120,12 @@ def test_answers_become_predictions_of_all_classes():
 def test_answers_that_are_not_probabilities_name_the_version():
     answers = [(video("a.mp4"), Answer({"probabilities": {"left": float("nan")}}, 1))]
     with pytest.raises(PipelineError, match=r"^models:/m/4: a\.mp4: expected probabilities"):
-        contender(VERSION, answers, task=Classification)
+        contender(VERSION, answers, catalog=[], task=Classification)
 
 
 def test_a_version_that_reads_nothing_has_no_predictions():
     answers = [(video("a.mp4"), Answer(error="no"))]
-    assert contender(VERSION, answers, task=Classification).predictions is None
+    assert contender(VERSION, answers, catalog=[], task=Classification).predictions is None
 
 
 # Test videos

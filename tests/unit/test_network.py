@@ -3,14 +3,17 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from pipeline.clips.sampling import Clip
 from pipeline.common.errors import PipelineError
+from pipeline.model.features import cached_features
 from pipeline.model.layers import LastRealStep
 from pipeline.model.network import build_model, clip_encoder, clip_head, cnn_layers, is_frozen
-from pipeline.model.prediction import predict_clips, shuffled_order
+from pipeline.model.prediction import predict_arrays, predict_clips, shuffled_order
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import ModelSection
-from pipeline.model.time_distributed import over_frames
+from pipeline.model.time_distributed import FEATURES_LAYER, TimeDistributed, over_frames
 from pipeline.params import load_params
 from tests.architectures import (
     ARCHITECTURES,
@@ -24,6 +27,7 @@ from tests.architectures import (
     noise_clips,
     outputs_of,
     small,
+    stored_clips,
     tiny,
     train,
 )
@@ -194,6 +198,59 @@ def test_the_last_real_step_of_each_clip_is_taken():
     steps = np.array([[[1, 10], [2, 20], [3, 30]], [[4, 40], [5, 50], [6, 60]]], np.float32)
     mask = np.array([[True, True, False], [True, True, True]])
     assert np.array(LastRealStep()(steps, mask=mask)).tolist() == [[2, 20], [6, 60]]
+
+
+@pytest.fixture
+def frames_of_calls():
+    """The frames of each call of the CNN of a model, run without graphs."""
+    tf.config.run_functions_eagerly(True)
+    calls = []
+
+    class Counted(TimeDistributed):
+        def call(self, inputs, mask):
+            calls.append(mask.shape[0] * mask.shape[1])
+            return super().call(inputs, mask)
+
+    yield Counted, calls
+    tf.config.run_functions_eagerly(False)
+
+
+def counted_model(layer) -> keras.Model:
+    """A mean over frames and places, of feature maps that ``layer`` computes."""
+    frames = keras.Input((None, 8, 8, 3), dtype="uint8", name="frames")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    cnn = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(2, 3, strides=2),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+    features = layer(cnn, name=FEATURES_LAYER)(frames, mask=mask)
+    steps = keras.layers.GlobalAveragePooling1D()(features, mask=mask)
+    return keras.Model({"frames": frames, "mask": mask}, keras.layers.Dense(2)(steps))
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+@pytest.mark.parametrize("n_frames", [5, 100, 300])
+def test_no_call_of_a_model_takes_more_than_256_frames_or_one_clip(
+    n_frames, frames_of_calls, tmp_path
+):
+    layer, calls = frames_of_calls
+    n_clips = {5: 60, 100: 5, 300: 3}[n_frames]
+    model = counted_model(layer)
+    frames, mask = noise_clips([n_frames] * n_clips, n_frames, 0, (8, 8, 3))
+    stored = stored_clips(tmp_path / "clips", frames, mask, ["a"] * n_clips)
+    clips = [Clip(*pair) for pair in zip(frames, mask, strict=True)]
+    for predict in (
+        lambda: predict_arrays(model, stored),
+        lambda: predict_clips(model, clips),
+        lambda: cached_features(model, stored, tmp_path / "features"),
+    ):
+        calls.clear()
+        predict()
+        assert sum(calls) == n_clips * n_frames
+        assert max(calls) == {5: 255, 100: 200, 300: 300}[n_frames]
 
 
 def test_shuffled_order_is_a_permutation_that_stays_the_same():

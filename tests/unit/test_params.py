@@ -204,6 +204,17 @@ def test_a_long_value_is_cut(write):
                 "MobileNetV2, which takes three channels. Received: both"
             ],
         ),
+        *(
+            (
+                {"model.motion": motion, "extract.frames": 1},
+                [
+                    f"extract.frames: expected 2 or more, because model.motion is {motion} and "
+                    "one frame has no difference. Received: 1. Raise it, or set model.motion to "
+                    "none"
+                ],
+            )
+            for motion in ("difference", "both")
+        ),
         (
             {"train.schedule": "reduce_on_plateau", "train.warmup_epochs": 2},
             [
@@ -249,6 +260,50 @@ def test_settings_that_contradict_each_other_are_refused(write, changes, message
     with pytest.raises(PipelineError) as error:
         load_params(path)
     assert str(error.value) == f"{path}: {'; '.join(messages)}"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a trained model, a file of weights, and links to both."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("models/model.keras", "data/weights/cnn.h5", "elsewhere.h5"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "data/weights/link.keras").symlink_to("../../models/model.keras")
+    (tmp_path / "data/weights/linked").symlink_to("../../models")
+    (tmp_path / "data/weights/loop").symlink_to("loop")
+    (tmp_path / "data/weights/inner.h5").symlink_to("cnn.h5")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "models/model.keras",
+        "./data/../models/model.keras",
+        "{project}/models/model.keras",
+        "data/weights/../../models/model.keras",
+        "data/weights/link.keras",
+        "data/weights/linked/model.keras",
+        "data/weights/loop",
+        "elsewhere.h5",
+    ],
+)
+def test_weights_that_a_training_deletes_or_dvc_does_not_watch_are_refused(write, project, weights):
+    received = weights.format(project=project)
+    with pytest.raises(PipelineError) as error:
+        load_params(write(**{"model.cnn.weights": received}))
+    for part in ("model.cnn.weights: expected", f"Received: {received}. Copy", "dvc add"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    ["none", "data/weights/cnn.h5", "{project}/data/weights/cnn.h5", "data/weights/inner.h5"],
+)
+def test_weights_in_their_folder_are_accepted(write, project, weights):
+    weights = weights.format(project=project)
+    assert load_params(write(**{"model.cnn.weights": weights})).model.cnn.weights == weights
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path):

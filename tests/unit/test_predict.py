@@ -146,6 +146,17 @@ def test_the_table_has_the_most_probable_classes_first():
     assert as_table(VIDEOS[1:2], ANSWERS[1:2], FOUR) == "b,ad.mp4  error: not a video\n"
 
 
+def test_a_name_does_not_break_its_line():
+    names = ["a\nb.mp4", "a\x85b.mp4", "a\u2028b.mp4", "a\udcffb.mp4", "\x1b[1mb.mp4", "ü ☃.mp4"]
+    videos = [Path(name) for name in names]
+    answers = [answer_of(FOUR, 0.1, 0.6, 0.25, 0.05)] * 5 + [{"error": "two\nlines"}]
+    lines = as_table(videos, answers, FOUR).splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        r"a\nb.mp4", r"a\x85b.mp4", r"a\u2028b.mp4", r"a\xffb.mp4", r"\x1b[1mb.mp4", "ü ☃.mp4",
+    ]  # fmt: skip
+    assert lines[5].endswith(r"error: two\nlines")
+
+
 def test_csv_has_the_columns_of_evaluate():
     rows = list(csv.DictReader(io.StringIO(as_csv(VIDEOS, ANSWERS, FOUR))))
     assert rows[0] == {
@@ -160,6 +171,12 @@ def test_csv_has_the_columns_of_evaluate():
     }
     assert (rows[1]["video"], rows[1]["error"]) == ("b,ad.mp4", "not a video")
     assert rows[1]["p_a"] == ""
+
+
+def test_csv_is_safe_to_open_in_a_spreadsheet():
+    task = Classification(("+1", "=x"), target_accuracy=0.95)
+    text = as_csv([Path("=cmd|' /C calc'!A0.mp4")], [answer_of(task, 0.75, 0.25)], task)
+    assert text.splitlines()[1].startswith("'=cmd|' /C calc'!A0.mp4,'+1,0.75")
 
 
 def test_json_has_the_answers_of_a_server():

@@ -121,6 +121,25 @@ def test_the_csv_file_keeps_float32_outputs(tmp_path):
     assert log_losses[0] == pytest.approx(log_losses[1], abs=1e-8)
 
 
+def test_the_csv_file_keeps_names_that_look_like_formulas(tmp_path):
+    path = tmp_path / "predictions.csv"
+    written = predictions(
+        videos=("=cmd|' /C calc'!A0.mp4", "-1", "'=1"),
+        groups=("@g", "", "-0.5"),
+        targets=("+1", "+1", "=x"),
+        task=Classification(("+1", "=x"), target_accuracy=0.95),
+    )
+    written.write_csv(path)
+    assert path.read_text().splitlines()[1].startswith("'=cmd|' /C calc'!A0.mp4,'@g,'+1,'+1,0.75")
+    read = Predictions.read_csv(path, task_type="classification")
+    assert (read.videos, read.groups, read.targets) == (
+        written.videos,
+        written.groups,
+        written.targets,
+    )
+    assert read.task.class_names == ("+1", "=x")
+
+
 HEADER = "video,group,label,predicted,probability,correct,p_jump,p_run\n"
 
 

@@ -13,7 +13,7 @@ from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import parse_params
 from pipeline.registry.champions import champion_number, read_records
-from pipeline.registry.gate import Contender
+from pipeline.registry.contenders import Contender
 from pipeline.registry.gate_report import GateReport
 from pipeline.registry.promotion import gate_rules, promote, roll_back
 from pipeline.tasks.classification import Classification
@@ -117,10 +117,113 @@ def test_a_version_that_was_rolled_back_is_refused_without_reading_a_video():
     assert try_to_promote(2, again=True).decision.outcome == "promoted"
 
 
+@pytest.fixture
+def same_model_with_other_code(versions, registry) -> int:
+    """The number of a version with the weights and metadata of version 2."""
+    tags = {"model.sha256": f"{2:064x}"}
+    version = versions.create_model_version(NAME, (registry / "files").as_uri(), tags=tags)
+    return int(version.version)
+
+
+@pytest.mark.parametrize("how", ["promoted", "promoted, then deleted", "by hand"])
+def test_a_model_that_was_rolled_back_is_refused_under_another_number(
+    versions, same_model_with_other_code, how
+):
+    make_champion(1)
+    if how == "by hand":
+        versions.set_registered_model_alias(NAME, "champion", "2")
+    else:
+        make_champion(2)
+    roll_back(NAME, reason="too slow")
+    if how == "promoted, then deleted":
+        versions.delete_model_version(NAME, "2")
+    number = same_model_with_other_code
+    (reason,) = try_to_promote(number, never).decision.reasons
+    assert reason.startswith(
+        f"Version {number} has the weights and metadata of version 2, which was champion and was "
+        "rolled back on 20"
+    )
+    assert reason.endswith(f"vidpipe promote {number} --again")
+    assert try_to_promote(3).decision.outcome == "promoted"
+
+
+def test_a_model_that_is_champion_again_is_not_refused_under_its_old_number(
+    same_model_with_other_code,
+):
+    make_champion(1)
+    make_champion(2)
+    roll_back(NAME, reason="too slow")
+    assert try_to_promote(same_model_with_other_code, again=True).decision.outcome == "promoted"
+    assert try_to_promote(2).decision.outcome == "promoted"
+
+
 def test_the_champion_is_not_judged_again():
     make_champion(1)
     report = try_to_promote(1, never)
     assert report.sentence() == f"{NAME} version 1 is champion already. Nothing to do."
+
+
+def with_mistakes(mistakes: dict[int, int], asked: list[list[int]]):
+    """A judge of 400 videos: version -> number of its mistakes; records whom it was asked about."""
+    labels = np.repeat([0, 1], 200)
+    many = replace(
+        PREDICTIONS,
+        videos=tuple(f"{number:03d}.mp4" for number in range(400)),
+        groups=("",) * 400,
+        targets=tuple(CLASSES[label] for label in labels),
+        outputs=np.eye(2)[labels],
+    )
+
+    def judge(versions):
+        numbers = [int(version.version) for version in versions]
+        asked.append(numbers)
+        contenders = []
+        for number in numbers:
+            outputs = many.outputs.copy()
+            outputs[: mistakes[number]] = outputs[: mistakes[number], ::-1]
+            one = Contender(number, replace(many, outputs=outputs), np.ones(400))
+            contenders.append(one)
+        return contenders
+
+    return judge
+
+
+def test_small_losses_of_a_series_of_promotions_do_not_add_up():
+    """Each version loses 1 or 2 of 400 videos to the one before, which min_gain permits."""
+    asked: list[list[int]] = []
+    judge = with_mistakes({1: 0, 2: 1, 3: 2, 4: 4}, asked)
+    reports = [try_to_promote(number, judge) for number in (1, 2, 3)]
+    assert [report.decision.outcome for report in reports] == [
+        "first champion", "promoted", "promoted",
+    ]  # fmt: skip
+    last = try_to_promote(4, judge)
+    assert last.decision.outcome == "refused"
+    assert last.decision.gain.low > -0.02 > last.decision.gain_over_best.low
+    (reason,) = last.decision.reasons
+    assert "(version 1, the best of its line)" in reason
+    assert asked == [[1], [1, 2], [1, 2, 3], [1, 3, 4]]
+    assert read_json(PROMOTION)["gain_over_best"]["version"] == 1
+
+
+def test_the_best_champion_changes_with_a_better_one_and_with_a_rollback():
+    asked: list[list[int]] = []
+    judge = with_mistakes({1: 4, 2: 5, 3: 3, 4: 4}, asked)
+    for number in (1, 2, 3, 4):
+        assert try_to_promote(number, judge).decision.outcome != "refused"
+    roll_back(NAME, reason="too slow", version="2")
+    try_to_promote(4, judge, again=True)
+    assert asked == [[1], [1, 2], [1, 2, 3], [3, 4], [1, 2, 4]]
+
+
+def test_without_the_files_of_the_best_champion_only_the_champion_is_compared_with(versions):
+    asked: list[list[int]] = []
+    judge = with_mistakes({1: 0, 2: 2, 3: 4}, asked)
+    for number in (1, 2):
+        try_to_promote(number, judge)
+    versions.delete_model_version(NAME, "1")
+    report = try_to_promote(3, judge)
+    assert asked[-1] == [2, 3]
+    assert report.decision.notes[-1].startswith("Version 1 was the best champion of this line")
 
 
 @pytest.fixture

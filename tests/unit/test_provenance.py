@@ -1,11 +1,12 @@
 """Names and notes of runs by what differs from the commit, each in a new git repository."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.provenance import ChangedParam, find_changes
+from pipeline.tracking.provenance import ChangedParam, find_changes, git_output, provenance_tags
 
 PARAMS = {
     "catalog": {"seed": 0},
@@ -110,3 +111,37 @@ def test_without_git_the_time_names_the_run(monkeypatch):
     assert changes.run_name.startswith("train 20")
     assert changes.tags == {}
     assert changes.markdown == "No commit: not in a git repository."
+
+
+# Git histories in another encoding
+
+
+def test_a_commit_message_in_latin_1_is_read():
+    git("config", "i18n.commitEncoding", "ISO-8859-1")
+    Path("message.txt").write_bytes("Lies alle Bilder für später\n".encode("latin-1"))
+    git("commit", "--allow-empty", "--file", "message.txt")
+    assert find_changes(PARAMS).run_name == "Lies alle Bilder für später"
+
+
+def test_a_commit_of_undeclared_encoding_is_no_error():
+    person = b"J\xfcrgen <test@localhost> 0 +0000"
+    tree = (git_output("rev-parse", "HEAD^{tree}") or "").encode()
+    lines = [b"tree " + tree, b"author " + person, b"committer " + person, b"", b"F\xfcr alle", b""]
+    Path("commit").write_bytes(b"\n".join(lines))
+    git("update-ref", "HEAD", git_output("hash-object", "-t", "commit", "-w", "commit"))
+    assert find_changes(PARAMS).run_name == "F\ufffdr alle"
+    assert git_output("show", "--no-patch", "--format=%an") == "J\ufffdrgen"
+
+
+def test_names_and_files_in_latin_1_are_no_error():
+    git("config", "core.quotePath", "false")
+    name = "für.py".encode("latin-1")
+    Path(os.fsdecode(name)).write_text("1")
+    Path("params.yaml").write_bytes(COMMITTED.encode() + "# für später\n".encode("latin-1"))
+    git("add", ".")
+    git("commit", "--message", "old")
+    git("checkout", "-b", name.removesuffix(b".py"))
+    Path(os.fsdecode(name)).write_text("2")
+    tags = provenance_tags()
+    assert (tags["git.branch"], tags["git.dirty"]) == ("f\ufffdr", "true")
+    assert find_changes(PARAMS).params == []

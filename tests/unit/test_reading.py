@@ -129,6 +129,25 @@ class TestErrors:
         decode = DecodeSection(max_seconds=0.5)
         assert self.reason(numbered_mp4, decode) == "longer than decode.max_seconds = 0.5"
 
+    @pytest.mark.parametrize("is_selective", [True, False])
+    def test_the_limit_of_seconds_holds_for_the_segment_wherever_it_lies(
+        self, numbered_mp4, is_selective
+    ):
+        """The video has 1 s; a segment without an end ends with the video."""
+        decode = DecodeSection(fps=10, width=16, height=16, max_seconds=0.4)
+
+        def read(segment: Segment) -> list[int]:
+            reader = FrameReader(numbered_mp4, decode, segment=segment, selective=is_selective)
+            return numbers_in(np.stack(list(reader)))
+
+        assert read(Segment(0.0, 0.4)) == [0, 3, 6, 9]
+        assert read(Segment(0.6, 0.9)) == [18, 21, 24]
+        assert read(Segment(0.7)) == [21, 24, 27]
+        assert read(Segment(0.9, 60)) == [27]
+        for segment in (Segment(0.0, 0.5), Segment(0.4, 0.9), Segment(0.5), Segment()):
+            with pytest.raises(VideoError, match=r"longer than decode\.max_seconds = 0\.4"):
+                read(segment)
+
     def test_a_segment_after_the_end(self, numbered_mp4):
         assert self.reason(numbered_mp4, segment=Segment(start_seconds=7.0)) == (
             "no frame between start_seconds = 7.0 and end_seconds = None; "

@@ -88,7 +88,7 @@ def test_differences_are_printed():
         "m version 3: DIFFERENT when rebuilt.",
         "  A remark.",
         "  Metrics: 1 of 2 equal.",
-        "    accuracy: 0.75 registered, 0.5 rebuilt",
+        "    accuracy: 0.75 recorded, 0.5 rebuilt",
         "  Weights: 1 of 3 arrays equal to the last bit (largest difference 1e-07). Another "
         "machine trained the version.",
     ]

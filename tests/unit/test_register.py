@@ -19,6 +19,7 @@ from mlflow.models.cli import commands as models_commands
 from pipeline.model.saving import load_model, model_digest, save_model
 from pipeline.registry.register import (
     INFERENCE_MODULES,
+    TEST_DATA,
     TRAVELLING_PACKAGES,
     inference_requirements,
     register_model,
@@ -65,7 +66,7 @@ def register(store, video):
             model_path=store / "model.keras",
             metadata_path=store / "model.json",
             example_video=video,
-            tags={name.replace("_", "."): value for name, value in tags.items()},
+            tags=tags,
             config=ServingConfig(timeout_seconds=30),
         )
 
@@ -74,7 +75,7 @@ def register(store, video):
 
 @pytest.fixture(scope="module")
 def version(register) -> int:
-    return register(0.5, git_commit="c0ffee")
+    return register(0.5, **{"git.commit": "c0ffee"})
 
 
 def tags_of(version: int) -> dict[str, str]:
@@ -140,30 +141,22 @@ def test_signature_example_and_requirements(version, video):
 
 def test_a_model_that_has_a_version_keeps_it(register, version):
     before = versions()
-    assert register(0.5, git_commit="decade") == version
+    assert register(0.5, **{"git.commit": "decade"}) == version
     assert versions() == before
     assert tags_of(version)["git.commit"] == "decade"
-    register(0.5, git_commit="c0ffee")
+    register(0.5, **{"git.commit": "c0ffee"})
 
 
 def test_scores_on_other_test_data_do_not_replace_those_of_the_registration(register, caplog):
-    first = {"dvc_catalog": "data/catalog/catalog.csv 1111", "test_accuracy": "0.9"}
+    first = {TEST_DATA: "1111", "test.accuracy": "0.9"}
     number = register(0.6, **first)
     with caplog.at_level("INFO"):
-        assert register(0.6, dvc_catalog="data/catalog/catalog.csv 2222", test_accuracy="0.1") == (
-            number
-        )
+        assert register(0.6, **{TEST_DATA: "2222", "test.accuracy": "0.1"}) == number
     assert f"{NAME} version {number} keeps the scores that it was registered with" in caplog.text
     assert challenger() == number
     assert tags_of(number)["test.accuracy"] == "0.9"
-    assert tags_of(number)["dvc.catalog"].endswith("1111")
-    register(0.6, **first | {"test_accuracy": "0.8"})  # evaluated again on the same test data
-    assert tags_of(number)["test.accuracy"] == "0.8"
-
-
-def test_a_version_without_a_known_catalog_takes_the_next_scores(register):
-    number = register(0.65, dvc_catalog="data/catalog/catalog.csv unknown", test_accuracy="0.9")
-    register(0.65, dvc_catalog="data/catalog/catalog.csv 1111", test_accuracy="0.8")
+    assert tags_of(number)[TEST_DATA] == "1111"
+    register(0.6, **first | {"test.accuracy": "0.8"})  # evaluated again on the same test data
     assert tags_of(number)["test.accuracy"] == "0.8"
 
 
@@ -171,7 +164,7 @@ def test_another_model_takes_the_alias_and_the_first_takes_it_back(register, ver
     other = register(0.7)
     assert other > version
     assert challenger() == other
-    assert register(0.5, git_commit="c0ffee") == version
+    assert register(0.5, **{"git.commit": "c0ffee"}) == version
     assert challenger() == version
     assert {version, other} <= versions()
 

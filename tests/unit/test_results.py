@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog, write_decode_index
+from pipeline.tracking.evaluations import (
+    digest_of_test_data,
+    evaluation_file,
+    log_evaluation,
+    recorded_evaluations,
+)
 from pipeline.tracking.notes import Results, note_results
-from pipeline.tracking.results import CATALOG, has_data, log_data, log_evaluation, log_results
+from pipeline.tracking.results import CATALOG, has_data, log_data, log_results, log_scores
 from pipeline.tracking.runs import ensure_run, log_epoch, training_run
 from pipeline.tracking.store import connect
 
@@ -99,22 +106,12 @@ def test_without_audits_the_note_has_no_section_for_them(run_id):
 # Scores and files
 
 
-def test_scores_intervals_and_files_are_logged_and_replaced(run_id, tmp_path):
+def test_scores_and_intervals_of_the_run_are_the_last_ones(run_id):
     log_epoch(run_id, 1, {"loss": 1.0})
     ended = the_run(run_id).info.end_time
     for accuracy in (0.75, 0.5, 0.5):
-        plots = tmp_path / "plots"
-        plots.mkdir(exist_ok=True)
-        (plots / "confusion.png").write_text(f"picture at {accuracy}")
-        table = tmp_path / "audits.json"
-        table.write_text(f"table at {accuracy}")
-        log_evaluation(
-            run_id,
-            scores={"accuracy": accuracy, "videos": 8},
-            intervals={"accuracy": (accuracy - 0.25, accuracy + 0.125)},
-            settings={"confidence": 0.95, "bootstrap_samples": round(accuracy * 4)},
-            files=[plots, table, tmp_path / "missing.csv"],
-        )
+        intervals = {"accuracy": (accuracy - 0.25, accuracy + 0.125)}
+        log_scores(run_id, {"accuracy": accuracy, "videos": 8}, intervals)
     run = the_run(run_id)
     assert run.data.metrics == {
         "loss": 1.0,
@@ -124,12 +121,79 @@ def test_scores_intervals_and_files_are_logged_and_replaced(run_id, tmp_path):
         "test/videos": 8,
     }
     assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
-    evaluation = artifacts_of(run_id) / "evaluation"
-    assert (evaluation / "plots/confusion.png").read_text() == "picture at 0.5"
-    assert (evaluation / "audits.json").read_text() == "table at 0.5"
+
+
+@pytest.fixture
+def evaluate(run_id, tmp_path):
+    """A function that logs an evaluation of the run, with a table and a picture."""
+
+    def log(accuracy, *, test_data="t" * 64, confidence=0.95):
+        (tmp_path / "plots").mkdir(exist_ok=True)
+        (tmp_path / "plots/confusion.png").write_text(f"picture at {accuracy}")
+        (tmp_path / "audits.json").write_text(f"table at {accuracy}")
+        return log_evaluation(
+            run_id,
+            test_data=test_data,
+            scores={"accuracy": accuracy, "videos": 8},
+            settings={"confidence": confidence},
+            files=[tmp_path / "plots", tmp_path / "audits.json", tmp_path / "missing.csv"],
+        )
+
+    return log
+
+
+def test_an_evaluation_on_other_test_videos_or_settings_replaces_none(run_id, evaluate, tmp_path):
+    evaluations = [
+        evaluate(0.75),
+        evaluate(0.5, test_data="u" * 64),
+        evaluate(0.75, confidence=0.9),
+        evaluate(0.7),  # by corrected code
+    ]
+    assert recorded_evaluations(run_id) == evaluations[::-1]
+    for evaluation, accuracy in zip(evaluations, (0.75, 0.5, 0.75, 0.7), strict=True):
+        picture = evaluation_file(run_id, evaluation, "plots/confusion.png", tmp_path)
+        assert picture.read_text() == f"picture at {accuracy}"
+        assert evaluation_file(run_id, evaluation, "audits.json", tmp_path).exists()
+    run = the_run(run_id)
+    assert run.data.tags["evaluation"] == evaluations[-1].folder
     assert run.data.tags["evaluate.confidence"] == "0.95"
-    assert run.data.tags["evaluate.bootstrap_samples"] == "2"
     assert not any(key.startswith("evaluate") for key in run.data.params)
+
+
+def test_the_same_evaluation_again_is_the_last_one_and_no_other(run_id, evaluate):
+    first = evaluate(0.75)
+    evaluate(0.5)
+    again = evaluate(0.75)
+    assert again.folder == first.folder
+    assert [one.scores["accuracy"] for one in recorded_evaluations(run_id)] == [0.75, 0.5]
+
+
+def test_an_evaluation_that_was_not_logged_to_its_end_does_not_count(run_id, evaluate):
+    evaluation = evaluate(0.75)
+    (artifacts_of(run_id) / evaluation.folder / "evaluation.json").unlink()
+    assert recorded_evaluations(run_id) == []
+    assert recorded_evaluations("0" * 32) == recorded_evaluations(None) == []
+
+
+def test_the_digest_of_test_data_is_of_the_decoded_test_videos(tmp_path):
+    train = VideoRecord("a.mp4", "left", "train", sha256="aa", facts=DecodeFacts("a", 3))
+    test = VideoRecord("b.mp4", "left", "test", "g", sha256="bb", facts=DecodeFacts("b", 3))
+    other = VideoRecord("c.mp4", "left", "test", "g", sha256="cc", facts=DecodeFacts("c", 3))
+
+    def digest(*records):
+        write_catalog(tmp_path / "catalog.csv", records)
+        write_decode_index(tmp_path / "index.csv", records)
+        return digest_of_test_data(tmp_path / "catalog.csv", tmp_path / "index.csv")
+
+    base = digest(train, test, other)
+    assert digest(replace(train, target="right"), other, test) == base
+    changed = [
+        replace(test, **change)
+        for change in ({"sha256": "dd"}, {"target": "right"}, {"group": "h"}, {"end_seconds": 1.0})
+    ]
+    quarantined = replace(test, facts=DecodeFacts("b", 0, "damaged"))
+    digests = {digest(train, one, other) for one in (*changed, quarantined)}
+    assert len(digests | {base}) == 6
 
 
 def test_results_are_logged_with_the_tables_of_their_data(run_id, tmp_path):

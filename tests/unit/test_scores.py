@@ -67,8 +67,8 @@ def test_every_score_is_inside_its_interval():
         assert score.interval[0] < score.value < score.interval[1], name
 
 
-def test_without_a_mistake_the_intervals_are_one_point():
-    # Three videos of five classes: most resampled sets lack a class, which must not cost macro F1.
+def test_without_a_mistake_the_intervals_are_as_wide_as_few_videos_are():
+    # 15 of 15 right: exactly, the accuracy may be 0.025 ** (1 / 15).
     labels = np.arange(5).repeat(3)
     perfect = Predictions(
         videos=tuple(map(str, range(15))),
@@ -79,8 +79,26 @@ def test_without_a_mistake_the_intervals_are_one_point():
     )
     scores = score_predictions(perfect, SECTION)
     for name in ("accuracy", "macro_f1", "top_k_accuracy", "mean_average_precision"):
-        assert scores[name].interval == pytest.approx((1, 1), abs=1e-12)
-    assert scores["log_loss"].interval == scores["calibration_error"].interval == (0, 0)
+        assert scores[name].interval == pytest.approx((0.025 ** (1 / 15), 1))
+    assert scores["log_loss"].interval == (0, 0)
+    assert scores["calibration_error"].interval == (0, pytest.approx(1 - 0.025 ** (1 / 15)))
+
+
+def test_a_mean_over_classes_rests_on_the_class_with_the_fewest_videos():
+    labels = [0] * 99 + [1]
+    scores = score_predictions(
+        Predictions(
+            videos=tuple(map(str, range(100))),
+            groups=("",) * 100,
+            targets=tuple("ab"[label] for label in labels),
+            outputs=np.eye(2)[labels],
+            task=Classification(tuple("ab")),
+        ),
+        SECTION,
+    )
+    assert scores["accuracy"].interval[0] > 0.96
+    # The recall of b is known from one video only.
+    assert scores["balanced_accuracy"].interval[0] < 0.5
 
 
 def test_a_resampled_test_set_scores_as_the_videos_that_it_repeats():
@@ -89,18 +107,19 @@ def test_a_resampled_test_set_scores_as_the_videos_that_it_repeats():
     drawn = whole.rows(
         [row for group in drawn_groups for row in range(60) if whole.groups[row] == f"g{group:02}"]
     )
-    one_sample = score_predictions(whole, EvaluateSection(bootstrap_samples=1))
-    for name, score in score_predictions(drawn, SECTION).items():
-        assert one_sample[name].interval == pytest.approx((score.value,) * 2, abs=1e-6), name
+    one_sample = EvaluateSection(bootstrap_samples=1).resampling(whole.resampling_groups)
+    sums = one_sample.sums(whole.task.terms(whole.targets, whole.outputs))
+    expected = score_predictions(drawn, SECTION)
+    for name, (value,) in whole.task.scores(sums).items():
+        assert value == pytest.approx(expected[name].value), name
 
 
 def test_abstention_keeps_the_confident_videos():
     task = replace(TASK, abstain_below=0.9)
     scores = score_predictions(replace(TWELVE, task=task), SECTION)
     assert scores["coverage"].value == 0.5
-    # Binomial(12, 0.5) / 12: its quantiles at 0.025 and 0.975 are 3 and 9.
     assert scores["coverage"].interval == pytest.approx((3 / 12, 9 / 12), abs=1 / 12)
-    assert scores["accuracy_covered"] == Score(1.0, (1.0, 1.0))
+    assert scores["accuracy_covered"] == Score(1.0, (pytest.approx(0.025 ** (1 / 6)), 1.0))
     scores = score_predictions(replace(TWELVE, task=replace(task, abstain_below=0.5)), SECTION)
     assert (scores["coverage"].value, scores["accuracy_covered"].value) == (1, 0.75)
 
@@ -152,14 +171,24 @@ def test_log_loss_is_compared_too():
     )
 
 
-def test_the_interval_of_a_difference_is_that_of_the_binomial_distribution():
-    # B is correct on 20 videos of 100 more than A, and they differ nowhere else: the resampled
-    # difference is Binomial(100, 0.2) / 100, whose quantile at 0.03 is 0.13, at 0.97 0.28.
-    section = EvaluateSection(bootstrap_samples=20_000, confidence=0.94)
+def test_the_interval_of_a_difference_is_that_of_agresti_and_min():
+    # B is correct on 20 videos of 100 more than A, and they differ nowhere else. With half a
+    # video in each of the four cells: (20.5 - 0.5) / 102, variance (21 - 20 ** 2 / 102) / 102 ** 2.
+    section = EvaluateSection(bootstrap_samples=20_000)
     difference = paired_differences(
         predictions([0] * 60 + [1] * 40), predictions([0] * 40 + [1] * 60), section
     )["accuracy"]
-    assert (difference.low, difference.high) == pytest.approx((0.13, 0.28), abs=1e-12)
+    half = 1.984 * (21 - 20**2 / 102) ** 0.5 / 102
+    expected = (20 / 102 - half, 20 / 102 + half)
+    assert (difference.low, difference.high) == pytest.approx(expected, abs=0.003)
+
+
+def test_models_with_equal_answers_may_still_differ():
+    # 94 videos, the same right; a loss of 1 in 50 cannot be excluded.
+    a, b = (predictions([1] * 94, probability=value) for value in (0.8, 0.9))
+    accuracy = paired_differences(a, b, SECTION)["accuracy"]
+    assert accuracy.difference == 0
+    assert (accuracy.low, accuracy.high) == pytest.approx((-1.986 / 96, 1.986 / 96), abs=1e-4)
 
 
 def test_equal_models_differ_by_nothing_however_few_the_videos():

@@ -1,5 +1,7 @@
 """The frame store: what is written is read, bit for bit, or is recognised as damaged."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from pipeline.video.settings import DecodeSection
 from pipeline.video.store import (
     frames_key,
     load_frames,
+    load_frames_at,
     read_frame_settings,
     read_stored,
     stored_path,
@@ -62,11 +65,37 @@ def test_a_quarantined_video_keeps_its_reason(path):
     assert facts.status == "quarantined"
 
 
-def test_blocks_are_spread_evenly_over_the_video(path):
-    frames = noise(10 * 32)
+def test_some_frames_come_back_in_the_order_of_their_indices(path):
+    frames = noise(100)
     write(path, frames)
-    blocks = load_frames(path, DECODE, most_blocks=4).reshape(-1, 32, 12, 16, 3)
-    np.testing.assert_array_equal(blocks, frames.reshape(-1, 32, 12, 16, 3)[[0, 3, 6, 9]])
+    for indices in ([0], [99], [40, 3, 41, 3], [], range(100)):
+        np.testing.assert_array_equal(load_frames_at(path, DECODE, indices), frames[list(indices)])
+
+
+def test_an_index_that_the_video_does_not_have_is_refused(path):
+    write(path, noise(40))
+    for index in (40, 64, -1):
+        with pytest.raises(PipelineError, match=r"frames\.zip: .* cannot be read"):
+            load_frames_at(path, DECODE, [0, index])
+
+
+def test_memory_holds_the_frames_once(path):
+    decode = DecodeSection(width=128, height=128)
+    n_frames, frame, block = 320, 128 * 128 * 3, 32 * 128 * 128 * 3
+    rng = np.random.default_rng(0)
+    frames = (rng.integers(0, 256, (128, 128, 3), dtype=np.uint8) for _ in range(n_frames))
+    assert peak_bytes(lambda: write(path, frames)) < 3 * block
+    assert peak_bytes(lambda: load_frames(path, decode)) < n_frames * frame + 3 * block
+    assert peak_bytes(lambda: load_frames_at(path, decode, range(20, 320, 40))) < 3 * block
+
+
+def peak_bytes(work) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_same_frames_give_the_same_bytes(path, tmp_path):

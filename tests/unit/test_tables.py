@@ -1,10 +1,18 @@
+import csv
+import io
+
+import pytest
+
 from pipeline.common.tables import (
     align_columns,
     count_of,
     markdown_code,
     markdown_escape,
     markdown_table,
+    read_table_csv,
     shorten_list,
+    table_csv,
+    write_table_csv,
 )
 
 
@@ -33,3 +41,32 @@ def test_names_do_not_become_markdown():
 
 def test_a_markdown_table():
     assert markdown_table(["x", "y"], [["1", "2"]]) == ["| x | y |", "| --- | --- |", "| 1 | 2 |"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=cmd|' /C calc'!A0.mp4",
+        "+1",
+        "-2+3",
+        "-x",
+        "@sum(a1)",
+        "\t=1",
+        "\r=1",
+        " =1",
+        "\uff1d1",  # a full-width equals sign, which some spreadsheets take for one
+        "'=1",  # also what an escaped cell looks like
+        "''+1",
+    ],
+)
+def test_a_spreadsheet_does_not_take_text_for_a_formula(tmp_path, text):
+    columns, rows = ["video", text], [{"video": text, text: "1"}]
+    for cell in (*csv.reader(io.StringIO(table_csv(columns, rows), newline="")),):
+        assert all(not part.strip().startswith(tuple("=+-@\uff1d")) for part in cell)
+    write_table_csv(tmp_path / "t.csv", columns, rows)
+    assert read_table_csv(tmp_path / "t.csv") == rows
+
+
+def test_numbers_and_plain_text_are_not_escaped():
+    row = {"a": "-0.5", "b": -3, "c": "1e-09", "d": "-1.5e-7", "e": "'tis", "f": None, "g": "a=b"}
+    assert table_csv(list(row), [row]) == "a,b,c,d,e,f,g\n-0.5,-3,1e-09,-1.5e-7,'tis,,a=b\n"

@@ -201,19 +201,22 @@ def test_the_outputs_of_a_video_are_the_mean_of_its_clips():
     assert combined[1].tolist() == outputs[2].tolist()  # one clip: bit for bit
 
 
-def test_limits_are_the_lowest_recall_and_the_calibration_error():
-    targets = ["jump", "jump", "run"]
-    outputs = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
-    values = TASK.limited_values(targets, outputs)
-    assert values["calibration_error"].value == pytest.approx(1 / 3)
-    assert values["class_recall"] == LimitedValue(
-        None,
-        "Recall of the classes, lowest first: jump 0.500, run 1.000. No test video shows the "
-        "recall of walk.",
-    )
-    every_class = TASK.limited_values([*targets, "walk"], np.vstack([outputs, [0, 0, 1]]))
-    assert every_class["class_recall"].value == 0.5
+def test_limits_are_the_recalls_and_the_calibration_error():
+    targets = ["jump", "jump", "run", "run"]
+    outputs = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
+    resampling = EvaluateSection().resampling(["a", "b", "c", "c"])
+    values = TASK.limited_values(targets, outputs, resampling)
     assert values.keys() == TASK.limits.keys()
+    unknown, jump, run = values["class_recall"]  # the unknown first, then the worst
+    assert unknown == LimitedValue("recall of walk", None, None, videos=0, groups=0)
+    assert unknown.text == "recall of walk unknown on 0 videos"
+    assert (jump.name, jump.value, jump.videos, jump.groups) == ("recall of jump", 0.5, 2, 2)
+    assert (run.value, run.videos, run.groups) == (1, 2, 1)
+    assert run.interval == (pytest.approx(0.025), 1)
+    assert run.text == "recall of run 1.000 [0.025, 1.000] on 2 videos"
+    (error,) = values["calibration_error"]
+    assert (error.value, error.videos, error.groups) == (0.25, 4, 3)
+    assert error.interval[0] == 0
 
 
 def test_the_charts_and_tables_have_the_names_of_their_files():

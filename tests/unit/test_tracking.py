@@ -225,7 +225,7 @@ def test_the_handler_of_sigterm_is_restored():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def start_training():
+def start_training(*prefix: str):
     """Start a training in a child process; return the process and the id of its run."""
     code = """
         import time
@@ -235,7 +235,7 @@ def start_training():
             time.sleep(60)
     """
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [*prefix, sys.executable, "-c", textwrap.dedent(code)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -266,18 +266,35 @@ def test_the_next_training_closes_a_run_whose_process_is_gone():
     child.communicate()
 
 
-def test_a_run_of_another_host_stays_open():
+def test_a_training_in_another_container_with_the_same_host_name_stays_open():
+    """Its process id is that of another process here, or of none."""
+    options = ["--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"]
+    container = ["unshare", *options]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*container, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no user and process namespaces here")
+    child, run_id = start_training(*container)
+    assert the_run(run_id).data.tags["process.host"] == process_tags()["process.host"]
+    with training_run(**MODEL):
+        assert status_of(run_id) == "RUNNING"
+    child.kill()
+    child.communicate()
+
+
+@pytest.mark.parametrize(("hours", "status"), [(0.9, "RUNNING"), (1.1, "KILLED")])
+def test_a_run_of_another_host_ends_after_an_hour_without_a_metric(hours, status):
     client = connect()
-    gone = {"process.pid": "4194305", "process.started": "1.00"}  # above the largest id of Linux
-    remote, local = (
-        client.create_run(
-            experiment_id(client, "video-classifier"), tags={**gone, "process.host": host}
-        ).info.run_id
-        for host in ("elsewhere", process_tags()["process.host"])
-    )
+    then = round(1000 * (time.time() - 3600 * hours))
+    tags = {**process_tags(), "process.space": "another boot"}
+    number = experiment_id(client, "video-classifier")
+    run_id = client.create_run(number, tags=tags, start_time=then - 10**7).info.run_id
+    by_hand = client.create_run(number, start_time=then).info.run_id
+    client.log_metric(run_id, "system/cpu_utilization_percentage", 5, timestamp=then)
     with training_run(**MODEL):
         pass
-    assert (status_of(remote), status_of(local)) == ("RUNNING", "KILLED")
+    assert (status_of(run_id), status_of(by_hand)) == (status, "RUNNING")
 
 
 def test_a_new_process_with_the_id_of_a_dead_one_does_not_keep_its_run_open():

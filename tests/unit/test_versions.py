@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog, write_decode_index
+from pipeline.registry.evidence import Answer, contender
 from pipeline.registry.versions import (
     existing_version,
     export_version,
@@ -15,6 +16,7 @@ from pipeline.registry.versions import (
     version_file,
     version_number,
 )
+from pipeline.tasks.classification import Classification
 from pipeline.tracking.results import CATALOG, DECODE_INDEX, log_data
 from pipeline.tracking.runs import ensure_run
 from tests.registered import NAME
@@ -78,8 +80,8 @@ def test_a_file_that_a_version_lacks_is_an_error(versions):  # noqa: ARG001
 # Recorded data
 
 
-def record(video: str, split: str, sha256: str) -> VideoRecord:
-    return VideoRecord(video, "left", split, video, sha256=sha256)
+def record(video: str, split: str, sha256: str, *, group: str = "") -> VideoRecord:
+    return VideoRecord(video, "left", split, group or video, sha256=sha256)
 
 
 RECORDS = [
@@ -111,13 +113,31 @@ def version_of(versions, registry):
 
 def test_a_version_knows_the_videos_that_it_was_trained_on(version_of, catalog):
     version = version_of("one", catalog=catalog)
-    assert trained_on(version) == {"aaaa", "bbbb"}
+    assert trained_on(version).contents == {"aaaa", "bbbb"}
+
+
+def test_test_videos_of_a_training_group_count_as_seen(version_of, catalog):
+    """Groups of another name now: merged is the group of a.mp4, which was joined to another."""
+    now = [
+        record("a.mp4", "train", "aaaa", group="merged"),
+        record("same content.mp4", "test", "bbbb", group="x"),
+        record("other take of b.mp4", "test", "eeee", group="b.mp4"),
+        record("other take of a.mp4", "test", "ffff", group="merged"),
+        record("c.mp4", "test", "cccc"),
+    ]
+    judged = contender(
+        version_of("of groups", catalog=catalog),
+        [(one, Answer(error="not needed")) for one in now if one.split == "test"],
+        catalog=now,
+        task=Classification,
+    )
+    assert judged.seen == {"same content.mp4", "other take of b.mp4", "other take of a.mp4"}
 
 
 def test_the_first_catalog_of_a_run_is_kept(version_of, catalog):
     version_of("two", catalog=catalog)
     write_catalog(catalog, [record("d.mp4", "train", "dddd")])
-    assert trained_on(version_of("two", catalog=catalog)) == {"aaaa", "bbbb"}
+    assert trained_on(version_of("two", catalog=catalog)).contents == {"aaaa", "bbbb"}
 
 
 def test_recorded_records_have_the_decode_facts(version_of, catalog, tmp_path):
