@@ -173,9 +173,11 @@ def _repair(
         wider = {group for stratum in touched for group in groups.strata[stratum]}
         if wider <= free:
             nearest, _ = _solve(groups, splits, shares, rest, cost, may_miss=True)
-            raise NoSplitError(
-                _missing(groups.strata, nearest or splits, order), is_proven=is_proven
-            )
+            nearest = nearest or splits
+            missing = _missing(groups.strata, nearest, order)
+            if missing:
+                raise NoSplitError(missing, is_proven=is_proven)
+            return nearest
         free = wider
 
 
