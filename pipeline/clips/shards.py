@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.clips.sampling import clip_windows, make_clip
+from pipeline.clips.sampling import Window, clip_windows, make_clip
 from pipeline.clips.settings import ExtractSection
-from pipeline.common.files import write_csv
+from pipeline.common.files import create_array, write_csv
 from pipeline.common.paths import CLIPS_INDEX
 from pipeline.common.records import VideoRecord
 
@@ -48,24 +47,33 @@ def write_clips(
 
     Returns:
         The number of clips.
+
+    Raises:
+        OSError: the disk is full.
     """
     folder.mkdir(parents=True)
     ordered = sorted(records, key=lambda record: record.name)
     n_shards = shard_count(len(ordered))
-    by_shard: dict[int, list[VideoRecord]] = {}
+    by_shard: dict[int, list[tuple[VideoRecord, list[Window]]]] = {}
     for record in ordered:
-        by_shard.setdefault(shard_of(record, n_shards), []).append(record)
+        windows = clip_windows(_n_frames(record), extract)
+        by_shard.setdefault(shard_of(record, n_shards), []).append((record, windows))
+    arrays = {}
+    for shard, members in sorted(by_shard.items()):  # at first, so that a full disk costs no time
+        n_clips = sum(len(windows) for _, windows in members)
+        shape = (n_clips, extract.frames, *frame_size, 3)
+        arrays[shard] = (
+            create_array(folder / f"{shard:02d}.frames.npy", np.uint8, shape),
+            create_array(folder / f"{shard:02d}.mask.npy", np.bool_, shape[:2]),
+        )
     rows: list[dict[str, object]] = []
     with tqdm(total=len(ordered), desc=folder.name, unit="video", disable=None) as progress:
         for shard, members in sorted(by_shard.items()):
-            windows = [(record, clip_windows(_n_frames(record), extract)) for record in members]
-            shape = (sum(len(cut) for _, cut in windows), extract.frames, *frame_size, 3)
-            frames = open_memmap(folder / f"{shard:02d}.frames.npy", "w+", np.uint8, shape)
-            mask = open_memmap(folder / f"{shard:02d}.mask.npy", "w+", np.bool_, shape[:2])
+            frames, mask = arrays.pop(shard)
             row = 0
-            for record, cut in windows:
+            for record, windows in members:
                 video = load(record)
-                for window in cut:
+                for window in windows:
                     clip = make_clip(video[window.start : window.stop], extract)
                     frames[row], mask[row] = clip.frames, clip.mask
                     rows.append(

@@ -1,6 +1,7 @@
-"""Write files atomically, read and write csv and JSON, hash content."""
+"""Write files and arrays atomically, read and write csv and JSON, hash content."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -9,12 +10,19 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.common.errors import PipelineError
 
+if TYPE_CHECKING:  # the command line imports this module and must start fast
+    import numpy as np
+    from numpy.typing import DTypeLike
+
 # Prefix of files that a killed run leaves behind. Git and DVC ignore them.
 IN_PROGRESS_PREFIX = ".in-progress-"
+
+# EFBIG: a limit of the user or of the file system.
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -27,12 +35,14 @@ def replacing_file(path: Path) -> Iterator[Path]:
     ...     temporary.write_text("{}")
     """
     if path.is_char_device() or path.is_fifo():
-        yield path
+        with _explain_full_disk(path):
+            yield path
         return
     temporary = _temporary_sibling(path)
     try:
-        yield temporary
-        temporary.replace(path)
+        with _explain_full_disk(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -49,13 +59,47 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     previous = _temporary_sibling(path)
     try:
-        yield temporary
-        if path.exists():
-            path.replace(previous)
-        temporary.replace(path)
+        with _explain_full_disk(path):
+            yield temporary
+            if path.exists():
+                path.replace(previous)
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextmanager
+def _explain_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL_DISK:
+            raise
+        folder = path.absolute().parent
+        raise PipelineError(
+            f"{path}: cannot be written ({error.strerror}). {shutil.disk_usage(folder).free:,} "
+            f"bytes are free in {folder}. Make room there, then run the command again."
+        ) from error
+
+
+def create_array(
+    path: Path, dtype: "DTypeLike", shape: tuple[int, ...]
+) -> "np.memmap[Any, np.dtype[Any]]":
+    """Create a .npy file of zeros with its disk space reserved; return it memory-mapped.
+
+    Without the reservation, a write to the array on a full disk kills the process (SIGBUS).
+
+    Raises:
+        OSError: the disk is full.
+    """
+    from numpy.lib.format import open_memmap
+
+    array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def output_file(path: Path) -> Path:

@@ -37,6 +37,7 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
     if not videos.is_dir():
         received = "a file" if videos.exists() else "no such path"
         raise PipelineError(f"data.videos: expected a folder. Received: {videos} ({received})")
+    _check_readable(videos, where=f"data.videos: {videos}")
     if data.labels:
         path = Path(data.labels)
         if path.is_absolute():
@@ -114,6 +115,10 @@ def _check_folder(path: Path, *, where: str) -> None:
             f"{where}: expected a folder. Received: a symbolic link to a folder, behind which DVC "
             "sees no change. Replace it by the folder or by links to its files."
         )
+    _check_readable(path, where=where)
+
+
+def _check_readable(path: Path, *, where: str) -> None:
     is_effective = os.access in os.supports_effective_ids
     if not os.access(path, os.R_OK | os.X_OK, effective_ids=is_effective):
         raise PipelineError(

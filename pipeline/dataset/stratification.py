@@ -7,7 +7,8 @@ Strata are divided one by one, the rarest first. Within a stratum the groups are
 the lowest go to test until it has its share of the videos, the next to val, all others to train.
 So a new video moves few others. Groups that an earlier stratum has assigned are not moved, which
 can leave a split without a later stratum. Then an integer program moves the fewest videos such
-that every split has every stratum (``scipy.optimize.milp``).
+that every split has every stratum (``scipy.optimize.milp``). In a small set, where rounding by
+whole groups costs most, it also brings the sizes of the splits near to their shares.
 """
 
 import hashlib
@@ -19,11 +20,13 @@ import numpy as np
 
 from pipeline.common.records import Split
 
-# Branches of the integer program, a limit that does not depend on the speed of the machine.
+# Limits of one integer program. The usual ones end after a few branches, in a second. Only the
+# first limit does not depend on the speed of the machine.
 _MOST_NODES = 2_000
-_SMALL = 300  # groups
-_TOLERANCE = 0.2  # of the share of videos of a split
-_DEVIATION_COST = 4.0  # of a video outside the tolerance; a moved video costs 1
+_MOST_SECONDS = 30.0
+_SMALL = 300  # groups of a small set
+_TOLERANCE = 0.2  # deviation of a split from its number of videos that costs nothing
+_DEVIATION_COST = 4.0  # of a video outside the tolerance; a moved video costs about 1
 _OPTIMAL, _INFEASIBLE = 0, 2  # status of scipy.optimize.milp
 
 
@@ -164,13 +167,17 @@ def _repair(
         moved, is_proven = _solve(groups, splits, shares, rest, cost)
         if moved is not None:
             return moved
+        if not missing:  # only the shares could be nearer
+            return splits
         touched = {stratum for group in free for stratum in strata_of[group]}
         wider = {group for stratum in touched for group in groups.strata[stratum]}
         if wider <= free:
             nearest, _ = _solve(groups, splits, shares, rest, cost, may_miss=True)
-            raise NoSplitError(
-                _missing(groups.strata, nearest or splits, order), is_proven=is_proven
-            )
+            nearest = nearest or splits
+            missing = _missing(groups.strata, nearest, order)
+            if missing:
+                raise NoSplitError(missing, is_proven=is_proven)
+            return nearest
         free = wider
 
 
@@ -267,7 +274,7 @@ def _solve(
         integrality=is_binary,
         bounds=Bounds(0, np.where(is_binary, 1, np.inf)),
         constraints=LinearConstraint(matrix.tocsr(), lower, upper),
-        options={"node_limit": _MOST_NODES, "mip_rel_gap": 0},
+        options={"node_limit": _MOST_NODES, "time_limit": _MOST_SECONDS, "mip_rel_gap": 0},
     )
     is_proven = result.status in (_OPTIMAL, _INFEASIBLE)
     if result.x is None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.clips.arrays import ClipArrays, Shard, ShardKey
-from pipeline.common.files import replacing_file, sha256_of_file, sha256_of_json
+from pipeline.common.files import create_array, replacing_file, sha256_of_file, sha256_of_json
 from pipeline.model.network import clip_encoder
 from pipeline.model.prediction import clips_per_batch
 from pipeline.model.saving import renumber_shared_objects
@@ -113,9 +113,7 @@ def _write(path: Path, encoder: keras.Model, shard: Shard) -> None:
             if part.dtype.kind != "f":  # bfloat16, which .npy files do not support
                 part = part.astype(np.float32)
             if features is None:
-                features = np.lib.format.open_memmap(
-                    temporary, "w+", part.dtype, (n_clips, *part.shape[1:])
-                )
+                features = create_array(temporary, part.dtype, (n_clips, *part.shape[1:]))
             features[rows] = part
         assert features is not None, "a shard has at least one clip"
         features.flush()

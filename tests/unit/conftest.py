@@ -1,4 +1,7 @@
-"""What several of these tests need of a registry."""
+"""What several of these tests need: a registry, a small disk."""
+
+import os
+import subprocess
 
 import pytest
 
@@ -23,3 +26,18 @@ def versions(registry, monkeypatch):
     """The client of a model of four versions that was never promoted."""
     monkeypatch.chdir(registry)
     return new_versions(registry / "files")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """An empty folder on a file system of 1 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,5 +1,10 @@
 """From a folder of videos to clips: the stages catalog, decode and extract."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -115,3 +120,25 @@ def test_quarantined_videos_are_logged(project, caplog):
         caplog.text
     )
     assert "4.mp4,quarantined,the file is empty," in DECODE_INDEX.read_text()
+
+
+def test_a_full_disk_ends_extract_with_a_message_and_leaves_nothing(project, small_disk):
+    (project / "data").symlink_to(small_disk)
+    catalog.main()
+    decode.main()
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["extract"]["frames"] = 2000  # 384 kB a clip, on a disk of 1 MiB
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    # Another process, because a write to a full disk through a memory map would kill this one.
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.stages.extract"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: data/clips: cannot be written (No space left on device). " in done.stderr
+    assert sorted(path.name for path in small_disk.iterdir()) == ["catalog", "frames"]

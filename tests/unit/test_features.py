@@ -1,5 +1,6 @@
 """Training on the cached features of a frozen CNN equals training on frames."""
 
+import contextlib
 import logging
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
+from pipeline.common.errors import PipelineError
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.features import cached_features, encoder_digest
 from pipeline.model.fitting import fit
@@ -242,6 +244,15 @@ def test_an_interrupted_computation_leaves_no_file(clips, folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cached_features(build(FROZEN), clips, folder)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_ends_with_a_message_and_leaves_no_features(clips, small_disk):
+    with contextlib.suppress(OSError), (small_disk / "other").open("wb") as other:
+        while True:
+            other.write(bytes(4096))
+    with pytest.raises(PipelineError, match=r"npy: cannot be written \(No space left on device\)"):
+        cached_features(build(FROZEN), clips, small_disk)
+    assert [path.name for path in small_disk.rglob("*") if path.is_file()] == ["other"]
 
 
 NO_AUGMENTATION = "train.augmentation does not apply while the CNN is frozen"

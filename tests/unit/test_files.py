@@ -1,15 +1,18 @@
 import os
+import resource
 import socket
 import stat
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import (
+    create_array,
     output_file,
     read_csv,
     read_json,
@@ -43,6 +46,45 @@ def test_a_folder_is_replaced_only_when_complete(tmp_path):
         raise RuntimeError
     assert [file.name for file in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_array_is_created_with_its_space(tmp_path):
+    path = tmp_path / "a.npy"
+    array = create_array(path, np.int16, (3, 70_000))
+    array[1] = 7
+    array.flush()
+    assert path.stat().st_blocks * 512 >= array.nbytes
+    assert np.load(path)[:, 0].tolist() == [0, 7, 0]
+
+
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
+def test_a_full_disk_is_named_and_leaves_nothing(small_disk, replacing):
+    path = small_disk / "output"
+    with pytest.raises(PipelineError) as error, replacing(path) as temporary:
+        array = temporary / "a.npy" if temporary.is_dir() else temporary
+        create_array(array, np.uint8, (2_000_000,))
+    message = str(error.value)
+    assert message.startswith(f"{path}: cannot be written (No space left on device). ")
+    assert f"bytes are free in {small_disk}. Make room there" in message
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_device_without_space_is_named():
+    full = pytest.raises(PipelineError, match=r"^/dev/full: cannot be written \(No space left")
+    with full, replacing_file(Path("/dev/full")) as path:
+        path.write_text("content")
+
+
+def test_a_limit_of_the_size_of_files_is_named(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        too_large = pytest.raises(PipelineError, match=r"output: cannot be written \(File too la")
+        with too_large, replacing_file(tmp_path / "output") as temporary:
+            create_array(temporary, np.uint8, (200_000,))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_leftovers_of_killed_runs_are_removed(tmp_path):

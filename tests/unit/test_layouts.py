@@ -188,6 +188,14 @@ def test_an_unreadable_folder_is_refused(as_nobody, table, mode):
     assert f"{videos}/cat/two: the folder cannot be read (permission denied). Make it" in text
 
 
+def test_an_unreadable_folder_of_videos_is_refused(as_nobody):
+    videos, become = as_nobody
+    (videos / "cat").mkdir()
+    videos.chmod(0)
+    become()
+    assert message(videos).startswith(f"data.videos: {videos}: the folder cannot be read (perm")
+
+
 class TestTable:
     def test_all_columns(self, videos):
         write_table(

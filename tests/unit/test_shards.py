@@ -150,7 +150,7 @@ def test_preprocessing_of_another_frames_version_is_refused(tmp_path):
     path = tmp_path / "preprocessing.json"
     Preprocessing(DecodeSection(), EXTRACT).write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"frames_version": 1}))
-    with pytest.raises(PipelineError, match=r"frames of version 1, .* decodes version 2"):
+    with pytest.raises(PipelineError, match=r"frames of version 1, .* decodes version \d"):
         Preprocessing.read(path)
     with pytest.raises(PipelineError, match=r"no\.json: no such file"):
         Preprocessing.read(tmp_path / "no.json")
