@@ -108,7 +108,7 @@ class Gain:
     """How much better the challenger is than the champion; positive is better for every metric.
 
     Attributes:
-        low, high: bootstrap interval of ``gain``.
+        low, high: interval of ``gain``.
         videos, groups: number that both are scored on.
         fixed, broken: videos that only the challenger, and only the champion, has right.
     """
@@ -268,7 +268,7 @@ def _check_against(
 
 
 def _check_groups(groups: int, rules: GateRules) -> Check:
-    """Refuse a decision from few groups, because their interval is too narrow."""
+    """Refuse a decision from few groups, because their interval is unreliable."""
     limit = rules.promote.min_groups
     sentence = (
         f"Number of groups of test videos: {groups}. The lowest allowed is {limit} "
