@@ -102,21 +102,6 @@ def test_one_more_video_decodes_one(workspace, one_more):
     assert before.items() <= after.items()
 
 
-def test_a_video_that_timed_out_is_tried_again_until_it_is_decoded(workspace, one_more):
-    workspace.add_video("left", one_more)
-    params = workspace.root / "params.yaml"
-    usual = params.read_text()
-    params.write_text(re.sub(r"timeout_seconds: \d+", "timeout_seconds: 0.001", usual))
-    for _ in range(2):  # nothing changes in between
-        done = workspace.run("dvc", "repro", "decode")
-        assert "1 videos to decode, 32 kept from earlier runs" in done.stdout
-        assert "not finished after 0.001 s" in done.stdout
-        assert "The next dvc repro tries 1 of them again" in done.stdout
-    params.write_text(usual)
-    assert "1 videos to decode" in workspace.run("dvc", "repro", "decode").stdout
-    assert "Running stage" not in workspace.run("dvc", "repro", "decode").stdout
-
-
 def test_no_video_moves_to_another_split_when_one_arrives(workspace, one_more):
     def splits():
         path = workspace.root / "data/catalog/catalog.csv"
