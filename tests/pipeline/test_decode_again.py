@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 from pipeline.common.files import sha256_of_file
@@ -16,6 +17,7 @@ from pipeline.video.writing import encode_mp4
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_a_video_that_timed_out_is_tried_again_until_it_is_decoded(tmp_path):
     for name in ("params.yaml", "data/decode_attempt.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
