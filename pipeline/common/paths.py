@@ -8,6 +8,7 @@ DVC_LOCK = Path("dvc.lock")
 CATALOG = Path("data/catalog/catalog.csv")
 FRAMES = Path("data/frames")
 DECODE_INDEX = FRAMES / "index.csv"
+DECODE_ATTEMPT = Path("data/decode_attempt.yaml")  # in git; dvc.yaml reads it
 DATA_SUMMARY = Path("data/report/summary.csv")
 DATA_PICTURE = Path("data/report/videos.png")
 CLIPS = Path("data/clips")

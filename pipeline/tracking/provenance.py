@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.common.paths import CATALOG, CLIPS, DVC_LOCK, FRAMES, METRICS, MODEL, PARAMS
+from pipeline.common.paths import (
+    CATALOG,
+    CLIPS,
+    DECODE_ATTEMPT,
+    DVC_LOCK,
+    FRAMES,
+    METRICS,
+    MODEL,
+    PARAMS,
+)
 from pipeline.common.settings import flatten, short_names
 from pipeline.common.tables import markdown_code, markdown_escape, markdown_table
 
@@ -18,7 +27,7 @@ UNKNOWN = "unknown"
 CHANGED_PARAMS = "params.changed"
 
 # Files that a run or DVC writes: a change of them is not a change of the code.
-_WRITTEN_BY_A_RUN = (METRICS.parent, MODEL.parent)
+_WRITTEN_BY_A_RUN = (METRICS.parent, MODEL.parent, DECODE_ATTEMPT)
 _STAGES = {"catalog": CATALOG, "decode": FRAMES, "extract": CLIPS}
 _DATA_SECTIONS = ("data.", "catalog.", "decode.", "extract.")
 _LONGEST_NAME = 120  # characters; the list of runs shows about half of it
