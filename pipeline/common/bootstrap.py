@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-# Intervals from fewer groups are too narrow.
+# Intervals from fewer groups are unreliable.
 MIN_GROUPS = 10
 
 _CHUNK_CELLS = 1 << 21  # 16 MiB as float64
@@ -61,11 +61,11 @@ class Resampling:
         return int(self._group_of_video.max()) + 1
 
     def warn_if_few_groups(self) -> None:
-        """Log a warning when the intervals would be too narrow."""
+        """Log a warning when the intervals are unreliable."""
         if self.n_groups < MIN_GROUPS:
             logger.warning(
                 "Only %d groups of test videos: with fewer than %d, the intervals of the scores "
-                "are too narrow.",
+                "are unreliable.",
                 self.n_groups,
                 MIN_GROUPS,
             )

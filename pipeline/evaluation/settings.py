@@ -9,7 +9,7 @@ _SEED = 0  # of the bootstrap
 
 
 class EvaluateSection(Section):
-    """Bootstrap intervals of scores.
+    """Intervals of scores.
 
     Attributes:
         confidence: coverage probability of the intervals.

@@ -267,7 +267,7 @@ def _check_gain(name: str, gain: Gain | None, rules: GateRules) -> Finding:
 
 
 def _check_groups(groups: int, rules: GateRules) -> Finding:
-    """Refuse a decision from few groups, because their interval is too narrow."""
+    """Refuse a decision from few groups, because their interval is unreliable."""
     limit = rules.promote.min_groups
     sentence = (
         f"Number of groups of test videos: {groups}. The lowest allowed is {limit} "

@@ -173,10 +173,15 @@ class GateReport:
         resampling = self.rules.evaluate.resampling(unseen.resampling_groups)
         for table in unseen.task.tables(unseen.targets, unseen.outputs, resampling):
             columns = [name for name in table.columns if not name.endswith(("_low", "_high"))]
-            rows = [[markdown_escape(row[name]) for name in columns] for row in table.rows]
+            rows = [
+                [markdown_escape(row[name]) for name in columns]
+                for row in table.rows[: table.shown]
+            ]
             if rows:
                 yield from ("", f"## {table.title}, version {contender.version}", "")
                 yield from markdown_table(columns, rows)
+                if len(table.rows) > len(rows):
+                    yield from ("", f"The first {len(rows):,} of {len(table.rows):,} rows.")
 
 
 def _commit_of(version: ModelVersion) -> str:

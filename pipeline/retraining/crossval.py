@@ -148,7 +148,7 @@ def summarise(
 
     ``mean`` and ``spread`` (the sample standard deviation) weight every fold equally. ``pooled``
     scores the predictions of all folds as if one model had made them, so every video has the
-    same weight. ``interval`` is its bootstrap interval over groups: the effect of other videos,
+    same weight. ``interval`` is its interval over groups: the effect of other videos,
     not of other seeds. Settings may be chosen by the mean of the validation metric, which does
     not depend on the test folds.
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.clips.sampling import Clip
-from pipeline.common.charts import NEUTRAL, PALETTE
+from pipeline.common.charts import NEUTRAL, PALETTE, shorten_name
 from pipeline.common.files import replacing_file
 from pipeline.common.tables import count_of
 
@@ -33,7 +33,8 @@ _HEAT_OPACITY = 0.7
 _LINE_GAP = 10
 _SHEET_MARGIN = 14
 _TEXT_SIZE = 15
-_SHEET_VIDEOS = 50
+_SHEET_STRIPS = 50
+_LONGEST_HEADING = 120  # characters
 
 # Previews.
 _PREVIEW_SIDE = 128  # pixels
@@ -123,6 +124,7 @@ def strip_alt(clip: SeenClip) -> str:
 def strip_sheet(strips: Sequence[Image.Image], headings: Sequence[str]) -> Image.Image:
     """Put strips, at least one, below each other on white, each with its heading."""
     font = ImageFont.truetype(findfont("DejaVu Sans"), _TEXT_SIZE)
+    headings = [shorten_name(text, _LONGEST_HEADING) for text in headings]
     widest = max(
         *(strip.width for strip in strips), *(int(font.getlength(text)) for text in headings)
     )
@@ -138,23 +140,26 @@ def strip_sheet(strips: Sequence[Image.Image], headings: Sequence[str]) -> Image
 
 
 def write_preview(path: Path, videos: Sequence[tuple[str, Sequence[Clip]]]) -> None:
-    """Write one PNG with a film strip of each clip; warn about videos that are left out.
+    """Write one PNG with a film strip of each clip; warn about clips that are left out.
 
     Args:
         path: of the PNG file.
-        videos: heading and clips of each video; the first fifty are drawn.
+        videos: heading and clips of each video; the first fifty clips are drawn.
     """
     if not videos:
         logger.warning("%s is not written: no video has a clip.", path)
         return
-    if len(videos) > _SHEET_VIDEOS:
-        logger.warning("%s shows the first %d of %d videos.", path, _SHEET_VIDEOS, len(videos))
+    shown = [
+        (shorten_name(heading, _LONGEST_HEADING), number, len(clips), clip)
+        for heading, clips in videos
+        for number, clip in enumerate(clips, start=1)
+    ]
+    if len(shown) > _SHEET_STRIPS:
+        logger.warning("%s shows the first %d of %d clips.", path, _SHEET_STRIPS, len(shown))
     strips, headings = [], []
-    for heading, clips in videos[:_SHEET_VIDEOS]:
-        for number, clip in enumerate(clips, start=1):
-            strips.append(film_strip(SeenClip(clip.frames, clip.mask)))
-            part = f", clip {number} of {len(clips)}" if len(clips) > 1 else ""
-            headings.append(heading + part)
+    for heading, number, n_clips, clip in shown[:_SHEET_STRIPS]:
+        strips.append(film_strip(SeenClip(clip.frames, clip.mask)))
+        headings.append(f"{heading}, clip {number} of {n_clips}" if n_clips > 1 else heading)
     with replacing_file(path) as temporary:
         strip_sheet(strips, headings).save(temporary, format="png", optimize=True)
     logger.info("Wrote %s", path)

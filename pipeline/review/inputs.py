@@ -39,11 +39,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table of the evaluation, with intervals in the cells of their column."""
+    """A table of the evaluation, with intervals in the cells of their column.
+
+    Attributes:
+        rows: the first ones.
+        n_rows: number of rows of the file ``path``.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    n_rows: int
+    path: Path
 
     @property
     def has_intervals(self) -> bool:
@@ -107,22 +114,26 @@ def read_tables(folder: Path, predictions: Predictions) -> list[ShownTable]:
     # Only the names and titles of these tables are used, so one resample is enough.
     resampling = Resampling(predictions.resampling_groups, samples=1, confidence=0.5, seed=0)
     tables = predictions.task.tables(predictions.targets, predictions.outputs, resampling)
-    return [read_table(folder / f"{table.name}.csv", title=table.title) for table in tables]
+    return [
+        read_table(folder / f"{table.name}.csv", title=table.title, shown=table.shown)
+        for table in tables
+    ]
 
 
-def read_table(path: Path, *, title: str) -> ShownTable:
-    """Read a table; ``<column>_low`` and ``<column>_high`` become the interval of a column."""
+def read_table(path: Path, *, title: str, shown: int) -> ShownTable:
+    """Read ``shown`` rows; ``<column>_low`` and ``<column>_high`` become a column's interval."""
     with _evaluate_errors(path):
         rows = read_csv(path)
     columns = list(rows[0]) if rows else []
     ends = {column + end for column in columns for end in (_LOW, _HIGH)}
-    shown = [column for column in columns if column not in ends]
+    columns = [column for column in columns if column not in ends]
 
     def cell(row: Mapping[str, str], column: str) -> Cell:
         low, high = (row.get(column + end, "") for end in (_LOW, _HIGH))
         return Cell(_shorten(row[column]), f"{_shorten(low)} to {_shorten(high)}" if low else "")
 
-    return ShownTable(title, shown, [[cell(row, column) for column in shown] for row in rows])
+    cells = [[cell(row, column) for column in columns] for row in rows[:shown]]
+    return ShownTable(title, columns, cells, len(rows), path)
 
 
 def read_rows(path: Path, row_type: type[_Row]) -> list[_Row]:

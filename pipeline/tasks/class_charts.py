@@ -17,6 +17,7 @@ from pipeline.common.charts import (
     shorten_name,
     style_axes,
 )
+from pipeline.common.paths import TABLES
 from pipeline.tasks.class_scores import (
     CALIBRATION_BINS,
     average_precisions,
@@ -28,6 +29,9 @@ _POINTS_PER_INCH = 72
 _MIN_NUMBER_POINTS = 5.0  # font size; smaller numbers are not drawn
 _MIN_CELL_INCHES = 0.16  # fits the three digits of 100 at that font size
 
+_MOST_CLASSES = 100  # in a confusion matrix
+_MOST_CURVES = 60
+
 _CURVE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
@@ -36,13 +40,19 @@ def confusion_chart(
 ) -> Chart:
     """Chart the confusion matrix as counts and as percentages of each actual class."""
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
+    selection = ""
+    if len(class_names) > _MOST_CLASSES:
+        selection = (
+            f" Only the {_MOST_CLASSES} classes with the most confusions are drawn; "
+            f"{TABLES / 'confusions.csv'} has all."
+        )
     return Chart(
         name="confusion",
         title="Confusion matrix",
         alt=f"Confusion matrix of {len(class_names)} classes: {matrix.trace()} of {matrix.sum()} "
         "test videos are on the diagonal, which is correct.",
         caption="Left: videos by actual and predicted class. Right: the same in percent of each "
-        "actual class.",
+        f"actual class.{selection}",
         draw=lambda: confusion_figure(matrix, class_names),
     )
 
@@ -50,19 +60,27 @@ def confusion_chart(
 def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
     """Draw a confusion matrix twice: as counts, and as percentages of each actual class.
 
-    For 2 to 100 classes: more classes have smaller cells, and numbers too small to read are left
-    out. Cells of 0 are empty. In the percentages, the row of a class without videos is grey.
+    More classes have smaller cells, and numbers too small to read are left out. Of more than 100
+    classes, the 100 with the most confusions are drawn. Cells of 0 are empty. In the percentages,
+    the row of a class without videos is grey.
 
     Args:
         matrix: int64 [C, C], rows actual, columns predicted.
         class_names: length C; long names are shortened.
     """
-    n_classes = len(class_names)
-    if matrix.shape != (n_classes, n_classes):
+    if matrix.shape != (len(class_names), len(class_names)):
         raise ValueError(
-            f"matrix: expected shape {(n_classes, n_classes)}. Received: {matrix.shape}"
+            f"matrix: expected shape {(len(class_names),) * 2}. Received: {matrix.shape}"
         )
+    heading = f"Confusion matrix: {matrix.sum():,} videos, {len(class_names):,} classes"
     videos = matrix.sum(axis=1, keepdims=True)
+    if len(class_names) > _MOST_CLASSES:
+        confusions = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
+        drawn = np.sort(np.argsort(-confusions, kind="stable")[:_MOST_CLASSES])
+        matrix, videos = matrix[np.ix_(drawn, drawn)], videos[drawn]
+        class_names = [class_names[index] for index in drawn]
+        heading += f", the {_MOST_CLASSES} with the most confusions"
+    n_classes = len(class_names)
     percent = np.ma.masked_array(
         100 * matrix / np.maximum(videos, 1), mask=np.broadcast_to(videos == 0, matrix.shape)
     )
@@ -108,7 +126,7 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> F
         ticks = MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True)
         figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02, ticks=ticks)
     left.set_ylabel("Actual class")
-    figure.suptitle(f"Confusion matrix: {int(matrix.sum())} videos, {n_classes} classes")
+    figure.suptitle(heading)
     return figure
 
 
@@ -121,11 +139,13 @@ def precision_recall_chart(
     worst_first = sorted(present, key=lambda index: (average[index], index))
     worst, best = worst_first[0], worst_first[-1]
     selection = " The six worst are named." if len(present) > len(PALETTE) else ""
+    if len(present) > _MOST_CURVES:
+        selection += f" Only the {_MOST_CURVES} worst of {len(present):,} are drawn."
 
     def draw() -> Figure:
         figure = Figure(figsize=(5.6, 4.2), layout="constrained")
         axes = figure.subplots()
-        for rank, index in reversed(list(enumerate(worst_first))):
+        for rank, index in reversed(list(enumerate(worst_first[:_MOST_CURVES]))):
             precision, recall, _ = precision_recall_curve(labels == index, probabilities[:, index])
             is_named = rank < len(PALETTE)
             axes.step(

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
@@ -158,7 +159,7 @@ def calibration_interval(
     A calibrated model has an error of about 0.2 on 20 videos in 10 bins. So the lower end is 0
     if a calibrated model with these confidences could have this error, with all videos of a
     group right or wrong together. Otherwise, it is that of the basic bootstrap, which subtracts
-    the bias. The upper end is that of the percentile
+    the bias, with Student's t for few groups. The upper end is that of the percentile
     bootstrap. Sources: Broecker and Smith, Increasing the Reliability of Reliability Diagrams,
     2007, Weather and Forecasting 22, section 3, for the calibrated model; Davison and Hinkley,
     Bootstrap Methods and their Application, 1997, section 5.2, for the basic bootstrap.
@@ -184,8 +185,11 @@ def calibration_interval(
     is_plausible = value <= np.quantile(np.concatenate(calibrated), 1 - tail)
     # Groups without a single gap do not exclude rare errors.
     high = max(value, percentile_high, 1 - tail ** (1 / resampling.n_groups))
-    low = 0.0 if is_plausible else min(value, max(0.0, 2 * value - percentile_high))
-    return low, high
+    if is_plausible:
+        return 0.0, high
+    few_groups = stdtrit(max(1, resampling.n_groups - 1), 1 - tail) / ndtri(1 - tail)  # 1 or more
+    low = value - max(0.0, percentile_high - value) * few_groups
+    return max(0.0, float(low)), high
 
 
 def confusion_matrix(

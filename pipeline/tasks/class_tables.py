@@ -13,7 +13,8 @@ from pipeline.tasks.class_scores import (
 )
 from pipeline.tasks.task import Table
 
-_MAX_CONFUSIONS = 10  # in the table
+_SHOWN_CLASSES = 100
+_SHOWN_CONFUSIONS = 10
 
 
 def score_classes(
@@ -50,12 +51,18 @@ def class_table(
     class_names: Sequence[str],
     resampling: Resampling,
 ) -> Table:
-    """Return the scores of each class with six decimals; an interval may be empty."""
+    """Return the scores of each class with six decimals; an interval may be empty.
+
+    The classes are in the order of the names or, if more than reports show, the worst F1 first.
+    """
     scores = score_classes(labels, probabilities, resampling)
     support = np.bincount(labels, minlength=len(class_names))
+    order = list(range(len(class_names)))
+    if len(order) > _SHOWN_CLASSES:
+        order.sort(key=lambda index: scores["f1"][index].value)
     rows = []
-    for index, class_name in enumerate(class_names):
-        row = {"class": class_name, "support": str(support[index])}
+    for index in order:
+        row = {"class": class_names[index], "support": str(support[index])}
         for name, by_class in scores.items():
             low, high = by_class[index].interval or (None, None)
             row[name] = f"{by_class[index].value:.6f}"
@@ -68,18 +75,19 @@ def class_table(
         title="Each class against all others",
         columns=["class", *scores, "support", *ends],
         rows=rows,
+        shown=_SHOWN_CLASSES,
     )
 
 
 def confusion_table(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
 ) -> Table:
-    """Return the ten most frequent confusions."""
+    """Return every confusion, the most frequent first."""
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
     np.fill_diagonal(matrix, 0)
     actual, predicted = np.nonzero(matrix)
     counts = matrix[actual, predicted]
-    order = np.argsort(-counts, kind="stable")[:_MAX_CONFUSIONS]
+    order = np.argsort(-counts, kind="stable")
     return Table(
         name="confusions",
         title="Most frequent confusions",
@@ -92,4 +100,5 @@ def confusion_table(
             }
             for index in order
         ],
+        shown=_SHOWN_CONFUSIONS,
     )

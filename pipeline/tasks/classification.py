@@ -152,7 +152,7 @@ class Classification(Task):
         if unknown:
             raise PipelineError(
                 "params.yaml: train.augmentation.flip_swaps: expected names of classes "
-                f"({', '.join(self.class_names)}). Received: {unknown[0]}"
+                f"({shorten_list(self.class_names)}). Received: {unknown[0]}"
             )
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
@@ -478,19 +478,19 @@ class Classification(Task):
         if missing:
             raise PipelineError(
                 f"{where}: expected the columns {', '.join(missing)}. Received: "
-                f"{', '.join(rows[0])}"
+                f"{shorten_list(list(rows[0]))}"
             )
         if not columns or not all(column.startswith(_PROBABILITY_PREFIX) for column in columns):
             raise PipelineError(
                 f"{where}: expected a column {_PROBABILITY_PREFIX}<class> for every class after "
-                f"{_COLUMNS[-1]}. Received: {', '.join(columns) or 'none'}"
+                f"{_COLUMNS[-1]}. Received: {shorten_list(columns) or 'none'}"
             )
         names = tuple(column.removeprefix(_PROBABILITY_PREFIX) for column in columns)
         targets, outputs = [], []
         for line, row in enumerate(rows, start=2):
             if row["label"] not in names:
                 raise PipelineError(
-                    f"{where}, line {line}: label must be one of {', '.join(names)}. "
+                    f"{where}, line {line}: label must be one of {shorten_list(names)}. "
                     f"Received: {row['label']!r}"
                 )
             targets.append(row["label"])

@@ -49,12 +49,16 @@ class Table:
     """A table of an evaluation: ``eval/tables/<name>.csv`` and a table of the review.
 
     A column with the columns ``<column>_low`` and ``<column>_high`` is shown with its interval.
+
+    Attributes:
+        shown: number of rows, the first ones, that reports show.
     """
 
     name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Mapping[str, str]]
+    shown: int = 100
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -78,7 +79,7 @@ def test_the_axes_name_actual_and_predicted_classes():
     assert counts.get_xlabel() == percent.get_xlabel() == "Predicted class"
     assert [label.get_text() for label in counts.get_xticklabels()] == NAMES
     assert [label.get_text() for label in counts.get_yticklabels()] == NAMES
-    assert figure.get_suptitle() == "Confusion matrix: 1004 videos, 3 classes"
+    assert figure.get_suptitle() == "Confusion matrix: 1,004 videos, 3 classes"
 
 
 def test_the_row_of_a_class_without_videos_is_masked_in_the_percentages():
@@ -135,6 +136,37 @@ def test_nothing_overlaps_or_leaves_the_confusion_matrix(n_classes):
     along_y = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert not overlapping(along_y)
     assert all(box.x0 >= whole.x0 for box in along_y)
+
+
+def test_of_a_thousand_classes_the_most_confused_are_drawn():
+    matrix = np.diag(np.full(1000, 3))
+    matrix[700, 20] = 2  # the only confusion of these two
+    matrix[range(100, 197), range(101, 198)] = 1
+    figure = confusion_figure(matrix, [f"class {index}" for index in range(1000)])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(names) == 100
+    assert {"class 20", "class 100", "class 197", "class 700"} < set(names)
+    assert figure.get_suptitle() == (
+        "Confusion matrix: 3,099 videos, 1,000 classes, the 100 with the most confusions"
+    )
+    # Percentages are of all videos of a class, also of those predicted as a class not drawn.
+    image = figure.axes[1].images[0].get_array()
+    assert image[names.index("class 700"), names.index("class 20")] == pytest.approx(40)
+    assert max(Image.open(io.BytesIO(png_bytes(figure))).size) < 6000
+
+
+def test_charts_of_a_thousand_classes_have_a_moderate_size():
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1000), 2)
+    probabilities = generator.dirichlet(np.full(1000, 0.1), size=2000)
+    names = [f"class {index}" for index in range(1000)]
+    curves = precision_recall_chart(labels, probabilities, names)
+    assert "Only the 60 worst of 1,000 are drawn." in curves.caption
+    confusions = confusion_chart(labels, probabilities, names)
+    assert "Only the 100 classes with the most confusions are drawn" in confusions.caption
+    assert "eval/tables/confusions.csv has all" in confusions.caption
+    for chart in (curves, reliability_chart(labels, probabilities)):
+        assert max(Image.open(io.BytesIO(png_bytes(chart.draw()))).size) < 1000
 
 
 def test_numbers_too_wide_for_small_cells_are_left_out():

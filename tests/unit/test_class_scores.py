@@ -259,3 +259,20 @@ def test_the_confusion_table_has_the_most_frequent_first():
         {"actual": "a", "predicted": "c", "videos": "2"},
         {"actual": "b", "predicted": "a", "videos": "1"},
     ]
+
+
+def test_the_confusion_table_has_every_confusion_and_reports_show_ten():
+    labels = np.repeat(np.arange(30), 30)
+    probabilities = np.eye(30)[np.tile(np.arange(30), 30)]
+    table = confusion_table(labels, probabilities, [str(index) for index in range(30)])
+    assert (len(table.rows), table.shown) == (30 * 29, 10)
+
+
+def test_of_many_classes_the_worst_are_first_in_the_class_table():
+    labels = np.repeat(np.arange(101), 2)
+    predicted = labels.copy()
+    predicted[labels == 70] = 3
+    names = [str(index) for index in range(101)]
+    table = class_table(labels, np.eye(101)[predicted], names, resampling(202, samples=20))
+    assert [row["class"] for row in table.rows[:3]] == ["70", "3", "0"]
+    assert table.shown == 100

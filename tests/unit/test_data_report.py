@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.common.charts import save_png
 from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_INDEX
@@ -214,6 +215,11 @@ def test_of_very_many_classes_the_largest_and_the_smallest_are_drawn():
     assert figure.subfigs[1].get_suptitle() == (
         "Videos by class and split: the 100 largest and the 100 smallest of 300 classes"
     )
+
+
+def test_the_picture_of_a_thousand_classes_has_a_moderate_size(tmp_path):
+    save_png(picture([video(f"class {number}") for number in range(1000)]), tmp_path / "out.png")
+    assert max(Image.open(tmp_path / "out.png").size) < 6000
 
 
 def overlapping(boxes):

@@ -62,6 +62,16 @@ def test_splits_are_counted_and_drawn_with_balance_and_durations():
     assert len(durations.lines) == 2, "val has no video"
 
 
+def test_of_a_thousand_strata_the_most_uneven_are_drawn():
+    strata = [f"class {index // 2}" for index in range(2000)]
+    records = [
+        record(stratum, ("train", "test")[index % 2], 1.0) for index, stratum in enumerate(strata)
+    ]
+    figure = splits_chart(records, strata).draw()
+    assert "The 40 most uneven of 1000" in figure.axes[0].get_title()
+    assert figure.get_figheight() <= 14
+
+
 def test_a_task_with_one_stratum_has_durations_only():
     assert len(splits_chart(RECORDS, ["all"] * 4).draw().axes) == 1
 

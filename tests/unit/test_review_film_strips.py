@@ -82,13 +82,19 @@ def test_a_sheet_holds_all_strips_with_headings():
     assert strip_sheet(strips[:1], ["long " * 100]).width > 747 + 28
 
 
-def test_the_picture_of_predictions_has_a_strip_of_each_clip_of_fifty_videos(tmp_path, caplog):
+def test_the_picture_of_predictions_has_the_strips_of_fifty_clips(tmp_path, caplog):
     clip = Clip(np.zeros((3, 8, 8, 3), np.uint8), np.ones(3, bool))
     path = tmp_path / "out.png"
     with caplog.at_level(logging.WARNING):
         write_preview(path, [("a.mp4: left 0.900", [clip, clip])] + [("b.mp4", [clip])] * 59)
-    assert Image.open(path).height == 51 * (72 + 30 + 14) + 14
-    assert "first 50 of 60" in caplog.text
+    assert Image.open(path).height == 50 * (72 + 30 + 14) + 14
+    assert "first 50 of 61 clips" in caplog.text
+
+
+def test_long_names_are_shortened_in_the_picture_of_predictions(tmp_path):
+    clip = Clip(np.zeros((3, 8, 8, 3), np.uint8), np.ones(3, bool))
+    write_preview(tmp_path / "out.png", [("folder/" * 500 + "a.mp4: left 0.900", [clip])])
+    assert Image.open(tmp_path / "out.png").width < 1500
 
 
 def test_without_a_classified_video_no_picture_is_written(tmp_path, caplog):

@@ -28,7 +28,7 @@ def test_a_table_joins_intervals_with_their_columns(tmp_path):
         "class,precision,recall,support,precision_low,precision_high,recall_low,recall_high\n"
         "b,0.512345,0.4,7,,,0.100000,0.900000\n0.5,1,1,1,1,1,1,1\n"
     )
-    table = inputs.read_table(path, title="Each class")
+    table = inputs.read_table(path, title="Each class", shown=10)
     assert table.columns == ["class", "precision", "recall", "support"]
     assert [(cell.text, cell.interval) for cell in table.rows[0]] == [
         ("b", ""),
@@ -43,7 +43,14 @@ def test_a_table_joins_intervals_with_their_columns(tmp_path):
 def test_an_empty_table_has_no_rows(tmp_path):
     path = tmp_path / "confusions.csv"
     path.write_text("actual,predicted,videos\n")
-    assert inputs.read_table(path, title="Confusions").rows == []
+    assert inputs.read_table(path, title="Confusions", shown=10).rows == []
+
+
+def test_of_a_long_table_the_first_rows_are_shown(tmp_path):
+    path = tmp_path / "confusions.csv"
+    path.write_text("actual\n" + "a\n" * 30)
+    table = inputs.read_table(path, title="Confusions", shown=10)
+    assert (len(table.rows), table.n_rows, table.path) == (10, 30, path)
 
 
 def test_pairs_and_doubtful_labels_keep_their_order(tmp_path):

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,9 +71,13 @@ def review() -> Review:
         confidence=0.95,
         tables=[
             ShownTable(
-                "Each class", ["class", "f1"], [[Cell("a" * 60), Cell("0.5", "0.1 to 0.9")]]
+                "Each class",
+                ["class", "f1"],
+                [[Cell("a" * 60), Cell("0.5", "0.1 to 0.9")]],
+                n_rows=300,
+                path=Path("eval/tables/per_class.csv"),
             ),
-            ShownTable("Confusions", ["actual"], []),
+            ShownTable("Confusions", ["actual"], [], n_rows=0, path=Path("confusions.csv")),
         ],
         charts=TASK.charts(tested.targets, tested.outputs),
         slices=slices,
@@ -150,6 +155,7 @@ def test_scores_audits_and_suspects_are_listed(browser, url):
     assert "lists 1 video whose label the model contradicts. Watch" in text
     assert "<i>x</i>.mp4 (train)" in text, "names are text, not HTML"
     assert "3 of 8 test videos are predicted wrong" in text
+    assert "the first 1 of 300 rows of eval/tables/per_class.csv" in text
 
 
 def test_every_picture_has_an_alt_text_and_is_drawn(browser, url):
