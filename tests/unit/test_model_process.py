@@ -1,6 +1,8 @@
 """A process that answers, hangs or dies, played by a script without MLflow; and its answers."""
 
 import textwrap
+import threading
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -196,3 +198,74 @@ def test_a_video_that_was_missing_in_the_catalog_is_unreadable_for_all(tmp_path,
 def test_a_catalog_without_test_videos_is_an_error(judge):
     with pytest.raises(PipelineError, match="Expected test videos in the catalog"):
         judge(replace(video("a.mp4"), split="train"))
+
+
+# Many test videos
+
+
+TIMED = 75  # of 150
+
+
+class Recorded(AbstractContextManager):
+    """A process that answers after both versions were asked, once the sample is timed."""
+
+    together = threading.Barrier(2, timeout=30)
+
+    def __init__(self, log: list[tuple[str, str]], uri: str, **_):
+        self.log, self.uri = log, uri
+
+    def __exit__(self, *_):
+        pass
+
+    def wait_until_ready(self):
+        pass
+
+    def answer(self, record: VideoRecord) -> Answer:
+        self.log.append((self.uri, record.name))
+        if len(self.log) > 2 * TIMED:
+            self.together.wait()
+        if record.target == "broken":
+            raise PipelineError("lost again and again")
+        return Answer(ROW, float(record.name[:3]))
+
+
+def many_videos(folder: Path, *, broken: int | None = None) -> list[VideoRecord]:
+    (folder / "videos").mkdir()
+    catalog = []
+    for number in range(150):
+        path = folder / "videos" / f"{number:03d}.mp4"
+        path.write_text(path.name)
+        target = "broken" if number == broken else "left"
+        sha256 = sha256_of_file(path)
+        catalog.append(VideoRecord(path.name, target, "test", path.stem, sha256=sha256))
+    return catalog
+
+
+def judge_many(folder: Path, catalog: list[VideoRecord], log: list[tuple[str, str]]):
+    versions = [SimpleNamespace(name="m", version=number, run_id=None) for number in (1, 2)]
+    return gather(
+        versions,
+        catalog,
+        task=Classification,
+        folder=folder / "videos",
+        timeout_seconds=1,
+        start=partial(Recorded, log),
+    )
+
+
+def test_versions_take_turns_at_a_sample_and_answer_the_rest_at_the_same_time(tmp_path):
+    log: list[tuple[str, str]] = []
+    contenders = judge_many(tmp_path, many_videos(tmp_path), log)
+    turns = log[: 2 * TIMED]
+    assert [uri for uri, _ in turns] == ["models:/m/1", "models:/m/2"] * TIMED
+    assert {name for _, name in turns} >= {"000.mp4", "148.mp4"}  # over the whole catalog
+    for one in contenders:
+        assert one.predictions.videos == tuple(f"{number:03d}.mp4" for number in range(150))
+        assert list(one.milliseconds) == [float(name[:3]) for _, name in turns[::2]]
+
+
+def test_an_error_among_many_videos_ends_all_versions(tmp_path):
+    log: list[tuple[str, str]] = []
+    with pytest.raises(PipelineError, match="lost again and again"):
+        judge_many(tmp_path, many_videos(tmp_path, broken=101), log)
+    assert len(log) < 300
