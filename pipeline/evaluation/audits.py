@@ -17,7 +17,7 @@ from pipeline.common.records import SPLITS, VideoRecord
 from pipeline.common.tables import count_of, write_table_csv
 from pipeline.evaluation.near_duplicates import (
     MAX_DISTANCE,
-    NearDuplicate,
+    NearDuplicates,
     find_near_duplicates,
     hash_stored_videos,
 )
@@ -41,13 +41,13 @@ class Audits:
 
     Attributes:
         scores: of the model without frame order, and of clip lengths alone.
-        near_duplicates: pairs of videos in different splits.
+        near_duplicates: pairs of videos in different splits that look alike.
         doubtful_labels: of validation and test videos.
     """
 
     findings: Sequence[Finding]
     scores: Mapping[str, Score]
-    near_duplicates: Sequence[NearDuplicate]
+    near_duplicates: NearDuplicates
     doubtful_labels: Sequence["DoubtfulLabel"]
 
 
@@ -209,29 +209,30 @@ def length_audit(
     )
 
 
-def leaks_audit(pairs: Sequence[NearDuplicate], *, videos: int) -> Finding:
+def leaks_audit(found: NearDuplicates, *, videos: int) -> Finding:
     """Check that no two of the ``videos`` hashed videos are near-duplicates across splits."""
-    test_videos = {
-        name
-        for pair in pairs
-        for name, split in ((pair.video_a, pair.split_a), (pair.video_b, pair.split_b))
-        if split == "test"
-    }
-    sentence = (
-        f"{count_of(len(pairs), 'pair')} of videos in different splits look alike, "
-        f"{count_of(len(test_videos), 'test video')} among them. Look at them "
-        f"({NEAR_DUPLICATES}). If they show one scene, give them one group in the labels table, "
-        "so that they stay in one split."
-        if pairs
-        else f"No two of {videos:,} videos in different splits look alike."
-    )
+    sentence = f"No two of {videos:,} videos in different splits look alike."
+    if found.n_pairs:
+        sentence = (
+            f"{count_of(found.n_pairs, 'pair')} of videos in different splits look alike, "
+            f"{count_of(found.n_test_videos, 'test video')} among them. Look at them "
+            f"({NEAR_DUPLICATES}). If they show one scene, give them one group in the labels "
+            "table, so that they stay in one split."
+        )
+    if found.n_pairs > max(len(found.closest), found.n_compared / 2):
+        sentence += " Most pairs look alike: the videos may share one background."
     return Finding(
         name="leaks",
-        status="warn" if pairs else "ok",
+        status="warn" if found.n_pairs else "ok",
         sentence=sentence,
-        value=len(pairs),
+        value=found.n_pairs,
         threshold=0,
-        details={"distance": MAX_DISTANCE, "videos": videos, "test_videos": len(test_videos)},
+        details={
+            "distance": MAX_DISTANCE,
+            "videos": videos,
+            "test_videos": found.n_test_videos,
+            "listed": len(found.closest),
+        },
     )
 
 

@@ -25,7 +25,7 @@ MAX_DISTANCE = 6  # bits; of a near duplicate
 
 _BITS = 64
 _MIN_CONTRAST = 5.0  # grey levels; the hash of a flatter frame, such as a fade, is noise
-_MAX_PAIRS = 1000  # in the table: the closest
+_MAX_PAIRS = 1000  # that are kept: the closest
 _CHUNK_CELLS = 1 << 18  # of a block of distances
 
 
@@ -35,12 +35,14 @@ class HashedVideo:
 
     Attributes:
         hashes: uint64 [F].
+        mirrored: uint64 [F], of the frames mirrored left to right.
         seconds: float64 [F], time of each hashed frame in its file.
     """
 
     name: str
     split: str
     hashes: NDArray[np.uint64]
+    mirrored: NDArray[np.uint64]
     seconds: NDArray[np.float64]
 
 
@@ -60,6 +62,23 @@ class NearDuplicate:
     split_b: str
     seconds_b: float
     distance: int
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """The pairs of videos in different splits that look alike.
+
+    Attributes:
+        closest: at most 1,000 pairs, closest first.
+        n_pairs: number of all pairs that look alike.
+        n_compared: number of pairs of videos in different splits.
+        n_test_videos: number of test videos that look like a video of another split.
+    """
+
+    closest: Sequence[NearDuplicate]
+    n_pairs: int
+    n_compared: int
+    n_test_videos: int
 
 
 def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[HashedVideo]:
@@ -94,58 +113,87 @@ def hash_video(
     if not len(chosen):
         return None
     chosen = chosen[parts * len(chosen) // FRAMES_HASHED]  # again FRAMES_HASHED, some repeated
-    hashes = [
-        int.from_bytes(np.packbits(imagehash.phash(Image.fromarray(frames[index])).hash).tobytes())
-        for index in chosen
-    ]
-    return HashedVideo(name, split, np.array(hashes, np.uint64), start_seconds + chosen / fps)
+    hashes = np.array([_hash(frames[index]) for index in chosen], np.uint64)
+    mirrored = np.array([_hash(frames[index, :, ::-1]) for index in chosen], np.uint64)
+    return HashedVideo(name, split, hashes, mirrored, start_seconds + chosen / fps)
 
 
 def find_near_duplicates(
     videos: Sequence[HashedVideo], *, max_distance: int = MAX_DISTANCE
-) -> list[NearDuplicate]:
-    """Return the pairs of videos of different splits that look alike, closest first.
+) -> NearDuplicates:
+    """Find the pairs of videos of different splits that look alike, mirrored or not.
 
     The distance of video A to B is the median, over the frames of A, of the distance to the
-    nearest frame of B, in bits. The smaller of A to B and B to A counts. One common frame, such
-    as a title, is not enough.
+    nearest frame of B, in bits. The smaller of A to B and B to A counts, and the smaller of A
+    and A mirrored. One common frame, such as a title, is not enough.
     """
     by_split: dict[str, list[HashedVideo]] = {}
     for video in videos:
         by_split.setdefault(video.split, []).append(video)
-    pairs = []
+    closest: list[NearDuplicate] = []
+    test_videos: set[str] = set()
+    n_pairs = n_compared = 0
     for videos_a, videos_b in combinations(by_split.values(), 2):
-        for a, b, distance in _close_pairs(videos_a, videos_b, max_distance):
-            bits = np.bitwise_count(a.hashes[:, None] ^ b.hashes[None])
-            row, column = np.unravel_index(int(bits.argmin()), bits.shape)
-            times = float(a.seconds[row]), float(b.seconds[column])
-            pairs.append(
-                NearDuplicate(a.name, a.split, times[0], b.name, b.split, times[1], distance)
-            )
-    return sorted(pairs, key=lambda pair: (pair.distance, pair.video_a, pair.video_b))
+        n_compared += len(videos_a) * len(videos_b)
+        for start, distances in _distance_blocks(videos_a, videos_b):
+            is_close = distances <= max_distance
+            n_pairs += int(is_close.sum())
+            for side, axis in ((videos_a[start:], 1), (videos_b, 0)):
+                if side[0].split == "test":
+                    alike = np.flatnonzero(is_close.any(axis=axis)).tolist()
+                    test_videos.update(side[index].name for index in alike)
+            rows, columns = np.nonzero(is_close)
+            nearest = np.argsort(distances[rows, columns], kind="stable")[:_MAX_PAIRS]
+            closest += [
+                _pair(videos_a[start + row], videos_b[column], int(distances[row, column]))
+                for row, column in zip(
+                    rows[nearest].tolist(), columns[nearest].tolist(), strict=True
+                )
+            ]
+            closest.sort(key=lambda pair: (pair.distance, pair.video_a, pair.video_b))
+            del closest[_MAX_PAIRS:]
+    return NearDuplicates(closest, n_pairs, n_compared, len(test_videos))
 
 
 def write_near_duplicates_csv(path: Path, pairs: Sequence[NearDuplicate]) -> None:
-    """Write one row a pair, closest first, at most 1,000."""
+    """Write one row a pair, in their order."""
     rows = []
-    for pair in pairs[:_MAX_PAIRS]:
+    for pair in pairs:
         times = {name: f"{getattr(pair, name):.3f}" for name in ("seconds_a", "seconds_b")}
         rows.append(vars(pair) | times)
     write_table_csv(path, [column.name for column in fields(NearDuplicate)], rows)
 
 
-def _close_pairs(
-    videos_a: Sequence[HashedVideo], videos_b: Sequence[HashedVideo], max_distance: int
-) -> Iterator[tuple[HashedVideo, HashedVideo, int]]:
-    """Yield pairs and their distance, computed in blocks of rows to limit the memory."""
-    hashes_a, hashes_b = (
-        np.stack([video.hashes for video in videos]) for videos in (videos_a, videos_b)
+def _hash(frame: NDArray[np.uint8]) -> int:
+    """Return the perceptual hash of a frame uint8 [H, W, 3]."""
+    bits = imagehash.phash(Image.fromarray(np.ascontiguousarray(frame))).hash
+    return int.from_bytes(np.packbits(bits).tobytes())
+
+
+def _pair(a: HashedVideo, b: HashedVideo, distance: int) -> NearDuplicate:
+    bits = np.minimum(
+        *(np.bitwise_count(one[:, None] ^ b.hashes) for one in (a.hashes, a.mirrored))
     )
+    row, column = np.unravel_index(int(bits.argmin()), bits.shape)
+    times = float(a.seconds[row]), float(b.seconds[column])
+    return NearDuplicate(a.name, a.split, times[0], b.name, b.split, times[1], distance)
+
+
+def _distance_blocks(
+    videos_a: Sequence[HashedVideo], videos_b: Sequence[HashedVideo]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield the first row and the distances of blocks of rows, to limit the memory."""
+    hashes_b = np.stack([video.hashes for video in videos_b])
     rows = max(1, _CHUNK_CELLS // (len(videos_b) * FRAMES_HASHED))
     for start in range(0, len(videos_a), rows):
-        distances = _distances(hashes_a[start : start + rows], hashes_b)
-        for a, b in np.argwhere(distances <= max_distance):
-            yield videos_a[start + a], videos_b[b], int(distances[a, b])
+        block = videos_a[start : start + rows]
+        yield (
+            start,
+            np.minimum(
+                _distances(np.stack([video.hashes for video in block]), hashes_b),
+                _distances(np.stack([video.mirrored for video in block]), hashes_b),
+            ),
+        )
 
 
 def _distances(hashes_a: NDArray[np.uint64], hashes_b: NDArray[np.uint64]) -> NDArray[np.uint8]:

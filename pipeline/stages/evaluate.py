@@ -47,7 +47,9 @@ def main() -> None:
         write_slices_csv(
             folder / paths.SLICES.name, find_slices(predictions, records, masks, section)
         )
-        write_near_duplicates_csv(folder / paths.NEAR_DUPLICATES.name, audits.near_duplicates)
+        write_near_duplicates_csv(
+            folder / paths.NEAR_DUPLICATES.name, audits.near_duplicates.closest
+        )
         write_doubtful_labels_csv(folder / paths.LABEL_ISSUES.name, audits.doubtful_labels)
         resampling = section.resampling(predictions.resampling_groups)
         for table in task.tables(predictions.targets, predictions.outputs, resampling):

@@ -166,7 +166,7 @@ def test_a_weak_model_is_not_blamed_on_lengths():
 
 def hashed(name, split, hashes):
     hashes = np.array(hashes, np.uint64)
-    return HashedVideo(name, split, hashes, np.arange(len(hashes)) / 2)
+    return HashedVideo(name, split, hashes, hashes, np.arange(len(hashes)) / 2)
 
 
 def scenes(count, *, seed):
@@ -180,22 +180,22 @@ def test_the_distance_is_that_of_the_median_frame_to_its_nearest():
     # the middle two) is 1. From b they are 0, 1, 2 and 6: a has nothing like the last.
     a = hashed("a", "train", [0x0, 0x1F00, 0x3F0000, 0x7F_0000_0000])
     b = hashed("b", "test", [0x0, 0x0F00, 0x0F0000, 0x3F_FFFF_0000_0000])
-    (pair,) = find_near_duplicates([a, b], max_distance=8)
+    (pair,) = find_near_duplicates([a, b], max_distance=8).closest
     assert pair.distance == 1
-    assert find_near_duplicates([a, b], max_distance=0) == []
+    assert find_near_duplicates([a, b], max_distance=0).n_pairs == 0
 
 
 def test_one_common_frame_is_not_enough():
     title = 0xFFFF
     a = hashed("a", "train", [title, *(0x1111 << 16 * part for part in (1, 2, 3))])
     b = hashed("b", "test", [title, *(0xEEEE << 16 * part for part in (1, 2, 3))])
-    assert find_near_duplicates([a, b]) == []
+    assert find_near_duplicates([a, b]).closest == []
 
 
 def test_a_pair_names_the_seconds_that_are_most_alike():
     a = hashed("a", "train", [0b111, 0b1, 0b11, 0b111])
     b = hashed("b", "test", [0b1111, 0b11111, 0b1, 0b1111])
-    (pair,) = find_near_duplicates([a, b])
+    (pair,) = find_near_duplicates([a, b]).closest
     assert (pair.seconds_a, pair.seconds_b) == (0.5, 1.0)
 
 
@@ -206,7 +206,7 @@ def test_only_different_splits_are_compared_and_the_closest_come_first():
         hashed("c", "test", [0b111] * 4),
         hashed("d", "test", [0b1111] * 4),
     ]
-    pairs = find_near_duplicates(videos, max_distance=3)
+    pairs = find_near_duplicates(videos, max_distance=3).closest
     assert [(pair.video_a, pair.video_b, pair.distance) for pair in pairs] == [
         ("a", "b", 1),
         ("b", "c", 2),
@@ -220,7 +220,7 @@ def test_many_videos_are_compared_in_blocks():
     hashes = np.random.default_rng(0).integers(2**63, size=(40_000, FRAMES_HASHED), dtype=np.uint64)
     videos = [hashed(f"{index:05}", "test", row) for index, row in enumerate(hashes)]
     copies = [hashed(f"copy {index}", "train", hashes[index]) for index in (7, 123)]
-    pairs = find_near_duplicates([*copies, *videos])
+    pairs = find_near_duplicates([*copies, *videos]).closest
     assert [(pair.video_a, pair.video_b) for pair in pairs] == [
         ("copy 123", "00123"),
         ("copy 7", "00007"),
@@ -235,8 +235,32 @@ def test_a_brighter_smaller_copy_is_found_and_another_scene_is_not():
         hash_video(copy, name="copy", split="test", fps=10),
         hash_video(scenes(20, seed=1), name="other", split="test", fps=10),
     ]
-    (pair,) = find_near_duplicates(videos)
+    (pair,) = find_near_duplicates(videos).closest
     assert (pair.video_a, pair.video_b) == ("original", "copy")
+
+
+def test_a_mirrored_copy_is_found():
+    original = scenes(20, seed=0)
+    videos = [
+        hash_video(original, name="x.mp4", split="train", fps=10),
+        hash_video(original[:, :, ::-1], name="x_flipped.mp4", split="test", fps=10),
+        hash_video(scenes(20, seed=1), name="other.mp4", split="test", fps=10),
+    ]
+    (pair,) = find_near_duplicates(videos).closest
+    assert (pair.video_a, pair.video_b) == ("x.mp4", "x_flipped.mp4")
+    assert pair.seconds_a == pair.seconds_b
+
+
+def test_of_many_similar_videos_the_closest_pairs_are_kept_and_all_are_counted():
+    videos = [hashed(f"{index:04}", "train", [1] * 8) for index in range(1000)]
+    videos += [hashed(f"{index:04}", "test", [0] * 8) for index in range(1000, 2000)]
+    videos += [hashed("copy", "test", [1] * 8)]
+    found = find_near_duplicates(videos)
+    assert (len(found.closest), found.n_pairs, found.n_test_videos) == (1000, 1001_000, 1001)
+    assert {pair.video_b for pair in found.closest} == {"copy"}
+    finding = leaks_audit(found, videos=2001)
+    assert finding.value == 1001_000
+    assert " Most pairs look alike: " in finding.sentence
 
 
 def test_evenly_spread_frames_are_hashed():
@@ -256,7 +280,7 @@ def test_near_duplicates_are_a_warning():
     videos = [hashed(name, "test", [1] * 4) for name in "bc"] + [hashed("a", "train", [1] * 4)]
     finding = leaks_audit(find_near_duplicates(videos), videos=3)
     assert (finding.value, finding.threshold, finding.status) == (2, 0, "warn")
-    assert finding.details == {"distance": 6, "videos": 3, "test_videos": 2}
+    assert finding.details == {"distance": 6, "videos": 3, "test_videos": 2, "listed": 2}
     assert finding.sentence.startswith(
         "2 pairs of videos in different splits look alike, 2 test videos among them. Look at them "
         "(eval/tables/near_duplicates.csv)."
@@ -264,14 +288,14 @@ def test_near_duplicates_are_a_warning():
 
 
 def test_without_near_duplicates_the_audit_is_ok():
-    finding = leaks_audit([], videos=3)
+    finding = leaks_audit(find_near_duplicates([]), videos=3)
     assert (finding.value, finding.status) == (0, "ok")
     assert finding.sentence == "No two of 3 videos in different splits look alike."
 
 
 def test_the_table_of_near_duplicates(tmp_path):
     videos = [hashed("a", "train", [1, 2, 4, 8]), hashed("b", "test", [1, 2, 4, 8])]
-    write_near_duplicates_csv(tmp_path / "pairs.csv", find_near_duplicates(videos))
+    write_near_duplicates_csv(tmp_path / "pairs.csv", find_near_duplicates(videos).closest)
     assert list(csv.DictReader((tmp_path / "pairs.csv").open())) == [
         {
             "video_a": "a",
