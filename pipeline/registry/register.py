@@ -33,7 +33,11 @@ logger = logging.getLogger(__name__)
 # The packages of pipeline/ that serve a model.
 TRAVELLING_PACKAGES = ("clips", "common", "model", "serving", "tasks", "video")
 # What they import when they serve, other than the standard library.
-INFERENCE_MODULES = ("av", "cv2", "keras", "mlflow", "numpy", "pandas", "pydantic", "tensorflow")
+# fmt: off
+INFERENCE_MODULES = (
+    "av", "cv2", "keras", "mlflow", "numpy", "pandas", "psutil", "pydantic", "tensorflow",
+)
+# fmt: on
 
 # Tag of a version: digest of the test videos that its scores are of.
 TEST_DATA = "test_data.sha256"
