@@ -19,7 +19,7 @@ from tqdm import tqdm
 from pipeline.common.records import VideoRecord
 from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.hash_search import HashSearch
-from pipeline.video.store import load_frames, read_frame_settings, stored_path
+from pipeline.video.store import load_frames_at, read_frame_settings, stored_path
 
 FRAMES_HASHED = 8  # of a video, evenly spread
 MAX_DISTANCE = 6  # bits; of a near duplicate
@@ -86,38 +86,37 @@ class NearDuplicates:
 def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[HashedVideo]:
     """Hash the usable videos of the frame store ``folder`` that have a frame with contrast."""
     decode = read_frame_settings(folder)
-    usable = [(record, record.facts.key) for record in records if record.facts and record.is_usable]
-    hashed = (
-        hash_video(
-            load_frames(stored_path(folder, key), decode),
-            name=record.name,
-            split=record.split or "",
-            fps=decode.fps,
-            start_seconds=record.start_seconds or 0.0,
-        )
-        for record, key in tqdm(usable, desc="hashes", unit="video", disable=None)
-    )
+    usable = [(record, record.facts) for record in records if record.facts and record.is_usable]
+    hashed = []
+    for record, facts in tqdm(usable, desc="hashes", unit="video", disable=None):
+        chosen = spread_frames(facts.frames)
+        frames = load_frames_at(stored_path(folder, facts.key), decode, chosen.tolist())
+        seconds = (record.start_seconds or 0.0) + chosen / decode.fps
+        hashed.append(hash_video(frames, seconds, name=record.name, split=record.split or ""))
     return [video for video in hashed if video is not None]
 
 
+def spread_frames(n_frames: int) -> NDArray[np.int64]:
+    """Return the indices of FRAMES_HASHED evenly spread frames; of a short video, some repeated."""
+    return (2 * np.arange(FRAMES_HASHED) + 1) * n_frames // (2 * FRAMES_HASHED)
+
+
 def hash_video(
-    frames: NDArray[np.uint8], *, name: str, split: str, fps: float, start_seconds: float = 0.0
+    frames: NDArray[np.uint8], seconds: NDArray[np.float64], *, name: str, split: str
 ) -> HashedVideo | None:
-    """Hash evenly spread frames of a video; None when all of them lack contrast.
+    """Hash some frames of a video, others in place of flat ones; None when all lack contrast.
 
     Args:
-        frames: uint8 [N, H, W, 3], RGB, ``fps`` of them a second.
-        start_seconds: time of the first frame in its file.
+        frames: uint8 [F, H, W, 3], RGB.
+        seconds: float64 [F], time of each in its file.
     """
-    parts = np.arange(FRAMES_HASHED)
-    chosen = (2 * parts + 1) * len(frames) // (2 * FRAMES_HASHED)
-    chosen = chosen[[frames[index].std() >= _MIN_CONTRAST for index in chosen]]
+    chosen = np.flatnonzero([frame.std() >= _MIN_CONTRAST for frame in frames])
     if not len(chosen):
         return None
-    chosen = chosen[parts * len(chosen) // FRAMES_HASHED]  # again FRAMES_HASHED, some repeated
+    chosen = chosen[np.arange(len(frames)) * len(chosen) // len(frames)]
     hashes = np.array([_hash(frames[index]) for index in chosen], np.uint64)
     mirrored = np.array([_hash(frames[index, :, ::-1]) for index in chosen], np.uint64)
-    return HashedVideo(name, split, hashes, mirrored, start_seconds + chosen / fps)
+    return HashedVideo(name, split, hashes, mirrored, seconds[chosen])
 
 
 def find_near_duplicates(

@@ -1,4 +1,5 @@
 import csv
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import VideoRecord
+from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.evaluation.audits import (
     DoubtfulLabel,
     check_groups_apart,
@@ -22,12 +23,16 @@ from pipeline.evaluation.near_duplicates import (
     FRAMES_HASHED,
     HashedVideo,
     find_near_duplicates,
+    hash_stored_videos,
     hash_video,
+    spread_frames,
     write_near_duplicates_csv,
 )
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.tasks.classification import Classification
+from pipeline.video.settings import DecodeSection
+from pipeline.video.store import stored_path, write_frame_settings, write_frames
 from tests.other_task import Brightness
 
 SECTION = EvaluateSection(bootstrap_samples=400)
@@ -276,13 +281,19 @@ def test_one_copy_among_many_videos_is_found():
     ]
 
 
+def hash_frames(frames, *, name, split="train"):
+    """Hash evenly spread frames of a video of 10 frames a second."""
+    chosen = spread_frames(len(frames))
+    return hash_video(frames[chosen], chosen / 10, name=name, split=split)
+
+
 def test_a_brighter_smaller_copy_is_found_and_another_scene_is_not():
     original = scenes(20, seed=0)
     copy = (original[:, ::2, ::2] * 0.8 + 40).astype(np.uint8)
     videos = [
-        hash_video(original, name="original", split="train", fps=10),
-        hash_video(copy, name="copy", split="test", fps=10),
-        hash_video(scenes(20, seed=1), name="other", split="test", fps=10),
+        hash_frames(original, name="original", split="train"),
+        hash_frames(copy, name="copy", split="test"),
+        hash_frames(scenes(20, seed=1), name="other", split="test"),
     ]
     (pair,) = find_near_duplicates(videos).closest
     assert (pair.video_a, pair.video_b) == ("original", "copy")
@@ -291,9 +302,9 @@ def test_a_brighter_smaller_copy_is_found_and_another_scene_is_not():
 def test_a_mirrored_copy_is_found():
     original = scenes(20, seed=0)
     videos = [
-        hash_video(original, name="x.mp4", split="train", fps=10),
-        hash_video(original[:, :, ::-1], name="x_flipped.mp4", split="test", fps=10),
-        hash_video(scenes(20, seed=1), name="other.mp4", split="test", fps=10),
+        hash_frames(original, name="x.mp4", split="train"),
+        hash_frames(original[:, :, ::-1], name="x_flipped.mp4", split="test"),
+        hash_frames(scenes(20, seed=1), name="other.mp4", split="test"),
     ]
     (pair,) = find_near_duplicates(videos).closest
     assert (pair.video_a, pair.video_b) == ("x.mp4", "x_flipped.mp4")
@@ -331,17 +342,42 @@ def test_of_too_many_similar_videos_a_sample_is_compared_and_the_counts_are_at_l
     assert finding.details["is_complete"] is False
 
 
-def test_evenly_spread_frames_are_hashed():
-    video = hash_video(scenes(16, seed=0), name="a", split="train", fps=10, start_seconds=3)
-    assert video.seconds == pytest.approx(3 + np.arange(1, 16, 2) / 10)
-
-
 def test_other_frames_replace_flat_ones():
     frames = scenes(16, seed=0)
     frames[8:] = 128  # the second half fades to grey
-    video = hash_video(frames, name="a", split="train", fps=10)
+    video = hash_frames(frames, name="a")
     assert video.seconds == pytest.approx(np.repeat([0.1, 0.3, 0.5, 0.7], 2))
-    assert hash_video(frames[8:], name="a", split="train", fps=10) is None
+    assert hash_frames(frames[8:], name="a") is None
+
+
+def stored_video(folder, frames, *, name="a", start_seconds=None):
+    decode = DecodeSection(width=frames.shape[2], height=frames.shape[1], fps=10)
+    write_frame_settings(folder, decode)
+    facts = write_frames(stored_path(folder, name), frames, lambda: DecodeFacts(name), key=name)
+    return VideoRecord(name, "cat", "train", name, start_seconds=start_seconds, facts=facts)
+
+
+def test_evenly_spread_frames_are_hashed(tmp_path):
+    frames = scenes(80, seed=0)
+    record = stored_video(tmp_path, frames, start_seconds=3.0)
+    (video,) = hash_stored_videos(tmp_path, [record])
+    assert video.seconds == pytest.approx(3 + np.arange(5, 80, 10) / 10)
+    expected = hash_frames(frames, name="a")
+    assert video.hashes.tolist() == expected.hashes.tolist()
+    assert video.mirrored.tolist() == expected.mirrored.tolist()
+
+
+def test_of_a_long_video_only_a_few_frames_are_in_memory(tmp_path):
+    frames = np.tile(scenes(32, seed=0).repeat(2, axis=1).repeat(2, axis=2), (20, 1, 1, 1))
+    record = stored_video(tmp_path, frames)
+    hash_stored_videos(tmp_path, [record])  # imports
+    tracemalloc.start()
+    try:
+        hash_stored_videos(tmp_path, [record])
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < frames.nbytes / 5
 
 
 def test_near_duplicates_are_a_warning():
