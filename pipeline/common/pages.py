@@ -45,8 +45,14 @@ def decimals(value: float, places: int = 3) -> str:
 
 
 def number(value: float | None) -> str:
-    """Format a number with three significant digits; a dash for None."""
-    return "-" if value is None else f"{value:.3g}"
+    """Format a number with three significant digits or all before the point; a dash for None.
+
+    >>> number(0.12345), number(1001000), number(None)
+    ('0.123', '1,001,000', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def words(name: str) -> str:

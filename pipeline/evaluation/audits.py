@@ -213,14 +213,20 @@ def leaks_audit(found: NearDuplicates, *, videos: int) -> Finding:
     """Check that no two of the ``videos`` hashed videos are near-duplicates across splits."""
     sentence = f"No two of {videos:,} videos in different splits look alike."
     if found.n_pairs:
+        at_least, listed = ("" if found.is_complete else "at least "), len(found.closest)
+        pairs = f"{at_least}{count_of(found.n_pairs, 'pair')} of videos in different splits"
         sentence = (
-            f"{count_of(found.n_pairs, 'pair')} of videos in different splits look alike, "
-            f"{count_of(found.n_test_videos, 'test video')} among them. Look at them "
+            f"{pairs[0].upper()}{pairs[1:]} look alike, "
+            f"{at_least}{count_of(found.n_test_videos, 'test video')} among them. Look at "
+            f"{'them' if listed == found.n_pairs else f'the closest {listed:,}'} "
             f"({NEAR_DUPLICATES}). If they show one scene, give them one group in the labels "
             "table, so that they stay in one split."
         )
-    if found.n_pairs > max(len(found.closest), found.n_compared / 2):
-        sentence += " Most pairs look alike: the videos may share one background."
+        if found.n_pairs > found.n_compared / 2:
+            sentence = (
+                "Most pairs of videos in different splits look alike: they may share one "
+                f"background. {sentence}"
+            )
     return Finding(
         name="leaks",
         status="warn" if found.n_pairs else "ok",
@@ -232,6 +238,7 @@ def leaks_audit(found: NearDuplicates, *, videos: int) -> Finding:
             "videos": videos,
             "test_videos": found.n_test_videos,
             "listed": len(found.closest),
+            "is_complete": found.is_complete,
         },
     )
 

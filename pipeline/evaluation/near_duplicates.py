@@ -5,9 +5,9 @@ lowest cosine coefficients, 64 bits), which compression, size and colours hardly
 Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import imagehash
@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from pipeline.common.records import VideoRecord
 from pipeline.common.tables import write_table_csv
-from pipeline.video.store import load_frames, read_frame_settings, stored_path
+from pipeline.evaluation.hash_search import HashSearch
+from pipeline.video.store import load_frames_at, read_frame_settings, stored_path
 
 FRAMES_HASHED = 8  # of a video, evenly spread
 MAX_DISTANCE = 6  # bits; of a near duplicate
 
-_BITS = 64
 _MIN_CONTRAST = 5.0  # grey levels; the hash of a flatter frame, such as a fade, is noise
 _MAX_PAIRS = 1000  # that are kept: the closest
-_CHUNK_CELLS = 1 << 18  # of a block of distances
+_MAX_COMPARISONS = 1 << 26  # of videos without the index: less than a minute
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class NearDuplicate:
 
     Attributes:
         seconds_a, seconds_b: time of these frames in their files.
-        distance: of the videos in bits, see ``find_near_duplicates``.
+        distance: of the videos in bits, see ``HashSearch``.
     """
 
     video_a: str
@@ -71,88 +71,110 @@ class NearDuplicates:
     Attributes:
         closest: at most 1,000 pairs, closest first.
         n_pairs: number of all pairs that look alike.
-        n_compared: number of pairs of videos in different splits.
+        n_compared: number of pairs of videos in different splits that were searched.
         n_test_videos: number of test videos that look like a video of another split.
+        is_complete: whether all pairs were searched; otherwise there may be more.
     """
 
     closest: Sequence[NearDuplicate]
     n_pairs: int
     n_compared: int
     n_test_videos: int
+    is_complete: bool = True
 
 
 def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[HashedVideo]:
     """Hash the usable videos of the frame store ``folder`` that have a frame with contrast."""
     decode = read_frame_settings(folder)
-    usable = [(record, record.facts.key) for record in records if record.facts and record.is_usable]
-    hashed = (
-        hash_video(
-            load_frames(stored_path(folder, key), decode),
-            name=record.name,
-            split=record.split or "",
-            fps=decode.fps,
-            start_seconds=record.start_seconds or 0.0,
-        )
-        for record, key in tqdm(usable, desc="hashes", unit="video", disable=None)
-    )
+    usable = [(record, record.facts) for record in records if record.facts and record.is_usable]
+    hashed = []
+    for record, facts in tqdm(usable, desc="hashes", unit="video", disable=None):
+        chosen = spread_frames(facts.frames)
+        frames = load_frames_at(stored_path(folder, facts.key), decode, chosen.tolist())
+        seconds = (record.start_seconds or 0.0) + chosen / decode.fps
+        hashed.append(hash_video(frames, seconds, name=record.name, split=record.split or ""))
     return [video for video in hashed if video is not None]
 
 
+def spread_frames(n_frames: int) -> NDArray[np.int64]:
+    """Return the indices of FRAMES_HASHED evenly spread frames; of a short video, some repeated."""
+    return (2 * np.arange(FRAMES_HASHED) + 1) * n_frames // (2 * FRAMES_HASHED)
+
+
 def hash_video(
-    frames: NDArray[np.uint8], *, name: str, split: str, fps: float, start_seconds: float = 0.0
+    frames: NDArray[np.uint8], seconds: NDArray[np.float64], *, name: str, split: str
 ) -> HashedVideo | None:
-    """Hash evenly spread frames of a video; None when all of them lack contrast.
+    """Hash some frames of a video, others in place of flat ones; None when all lack contrast.
 
     Args:
-        frames: uint8 [N, H, W, 3], RGB, ``fps`` of them a second.
-        start_seconds: time of the first frame in its file.
+        frames: uint8 [F, H, W, 3], RGB.
+        seconds: float64 [F], time of each in its file.
     """
-    parts = np.arange(FRAMES_HASHED)
-    chosen = (2 * parts + 1) * len(frames) // (2 * FRAMES_HASHED)
-    chosen = chosen[[frames[index].std() >= _MIN_CONTRAST for index in chosen]]
+    chosen = np.flatnonzero([frame.std() >= _MIN_CONTRAST for frame in frames])
     if not len(chosen):
         return None
-    chosen = chosen[parts * len(chosen) // FRAMES_HASHED]  # again FRAMES_HASHED, some repeated
+    chosen = chosen[np.arange(len(frames)) * len(chosen) // len(frames)]
     hashes = np.array([_hash(frames[index]) for index in chosen], np.uint64)
     mirrored = np.array([_hash(frames[index, :, ::-1]) for index in chosen], np.uint64)
-    return HashedVideo(name, split, hashes, mirrored, start_seconds + chosen / fps)
+    return HashedVideo(name, split, hashes, mirrored, seconds[chosen])
 
 
 def find_near_duplicates(
-    videos: Sequence[HashedVideo], *, max_distance: int = MAX_DISTANCE
+    videos: Sequence[HashedVideo],
+    *,
+    max_distance: int = MAX_DISTANCE,
+    max_comparisons: int = _MAX_COMPARISONS,
 ) -> NearDuplicates:
     """Find the pairs of videos of different splits that look alike, mirrored or not.
 
-    The distance of video A to B is the median, over the frames of A, of the distance to the
-    nearest frame of B, in bits. The smaller of A to B and B to A counts, and the smaller of A
-    and A mirrored. One common frame, such as a title, is not enough.
+    The distance is that of ``HashSearch``. One common frame, such as a title, is not enough.
+
+    Args:
+        max_comparisons: of two splits, pairs of videos that are compared without the index, which
+            is of no use where most hashes are alike. Beyond it, the pairs are a sample.
     """
-    by_split: dict[str, list[HashedVideo]] = {}
-    for video in videos:
-        by_split.setdefault(video.split, []).append(video)
-    closest: list[NearDuplicate] = []
-    test_videos: set[str] = set()
+    splits = list(dict.fromkeys(video.split for video in videos))
+    videos = sorted(videos, key=lambda video: (video.name, video.split))
+    members = {
+        split: np.array([index for index, video in enumerate(videos) if video.split == split])
+        for split in splits
+    }
+    closest = np.empty(0, np.int64)  # (distance * len(videos) + video a) * len(videos) + video b
+    limit = np.iinfo(np.int64).max
+    has_copy = np.zeros(len(videos), bool)
     n_pairs = n_compared = 0
-    for videos_a, videos_b in combinations(by_split.values(), 2):
-        n_compared += len(videos_a) * len(videos_b)
-        for start, distances in _distance_blocks(videos_a, videos_b):
-            is_close = distances <= max_distance
-            n_pairs += int(is_close.sum())
-            for side, axis in ((videos_a[start:], 1), (videos_b, 0)):
-                if side[0].split == "test":
-                    alike = np.flatnonzero(is_close.any(axis=axis)).tolist()
-                    test_videos.update(side[index].name for index in alike)
-            rows, columns = np.nonzero(is_close)
-            nearest = np.argsort(distances[rows, columns], kind="stable")[:_MAX_PAIRS]
-            closest += [
-                _pair(videos_a[start + row], videos_b[column], int(distances[row, column]))
-                for row, column in zip(
-                    rows[nearest].tolist(), columns[nearest].tolist(), strict=True
-                )
-            ]
-            closest.sort(key=lambda pair: (pair.distance, pair.video_a, pair.video_b))
-            del closest[_MAX_PAIRS:]
-    return NearDuplicates(closest, n_pairs, n_compared, len(test_videos))
+    is_complete = True
+    for indices_a, indices_b in combinations(members.values(), 2):
+        hashes_b = np.stack([videos[index].hashes for index in indices_b])
+        search = HashSearch(
+            np.stack([videos[index].hashes for index in indices_a]),
+            np.stack([videos[index].mirrored for index in indices_a]),
+            hashes_b,
+            max_distance=max_distance,
+        )
+        crowded = search.crowded_rows
+        n_affordable = max(1, max_comparisons // len(indices_b))
+        if len(crowded) > n_affordable:
+            crowded = crowded[np.arange(n_affordable) * len(crowded) // n_affordable]
+            is_complete = False
+        n_compared += (len(search.indexed_rows) + len(crowded)) * len(indices_b)
+        for pairs in chain(search.indexed_pairs(), search.compared_pairs(crowded)):
+            a, b = indices_a[pairs.rows], indices_b[pairs.columns]
+            n_pairs += len(a)
+            has_copy[a] = has_copy[b] = True
+            codes = (pairs.distances.astype(np.int64) * len(videos) + a) * len(videos) + b
+            closest = np.concatenate([closest, codes[codes < limit]])
+            if len(closest) > _MAX_PAIRS:
+                closest = np.partition(closest, _MAX_PAIRS - 1)[:_MAX_PAIRS]
+                limit = closest.max()
+    test_videos = [index for index in np.flatnonzero(has_copy) if videos[index].split == "test"]
+    return NearDuplicates(
+        [_pair(videos, code) for code in np.sort(closest).tolist()],
+        n_pairs=n_pairs,
+        n_compared=n_compared,
+        n_test_videos=len(test_videos),
+        is_complete=is_complete,
+    )
 
 
 def write_near_duplicates_csv(path: Path, pairs: Sequence[NearDuplicate]) -> None:
@@ -170,43 +192,13 @@ def _hash(frame: NDArray[np.uint8]) -> int:
     return int.from_bytes(np.packbits(bits).tobytes())
 
 
-def _pair(a: HashedVideo, b: HashedVideo, distance: int) -> NearDuplicate:
+def _pair(videos: Sequence[HashedVideo], code: int) -> NearDuplicate:
+    code, index_b = divmod(code, len(videos))
+    distance, index_a = divmod(code, len(videos))
+    a, b = videos[index_a], videos[index_b]
     bits = np.minimum(
         *(np.bitwise_count(one[:, None] ^ b.hashes) for one in (a.hashes, a.mirrored))
     )
     row, column = np.unravel_index(int(bits.argmin()), bits.shape)
     times = float(a.seconds[row]), float(b.seconds[column])
     return NearDuplicate(a.name, a.split, times[0], b.name, b.split, times[1], distance)
-
-
-def _distance_blocks(
-    videos_a: Sequence[HashedVideo], videos_b: Sequence[HashedVideo]
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the first row and the distances of blocks of rows, to limit the memory."""
-    hashes_b = np.stack([video.hashes for video in videos_b])
-    rows = max(1, _CHUNK_CELLS // (len(videos_b) * FRAMES_HASHED))
-    for start in range(0, len(videos_a), rows):
-        block = videos_a[start : start + rows]
-        yield (
-            start,
-            np.minimum(
-                _distances(np.stack([video.hashes for video in block]), hashes_b),
-                _distances(np.stack([video.mirrored for video in block]), hashes_b),
-            ),
-        )
-
-
-def _distances(hashes_a: NDArray[np.uint64], hashes_b: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Return uint8 [A, B], the distances of videos [A, F] and videos [B, F]."""
-    shape = (len(hashes_a), len(hashes_b), hashes_b.shape[1])
-    nearest_to_b = np.full(shape, _BITS, np.uint8)
-    nearest_to_a = np.empty((*shape[:2], hashes_a.shape[1]), np.uint8)
-    for index, column in enumerate(hashes_a.T):
-        bits = np.bitwise_count(column[:, None, None] ^ hashes_b[None])
-        nearest_to_a[:, :, index] = bits.min(axis=2)
-        np.minimum(nearest_to_b, bits, out=nearest_to_b)
-    medians = [
-        np.sort(nearest, axis=2)[:, :, (nearest.shape[2] - 1) // 2]
-        for nearest in (nearest_to_a, nearest_to_b)
-    ]
-    return np.minimum(*medians)

@@ -39,6 +39,18 @@ _TIMED_VIDEOS = 100  # at most; the latency needs no more
 _MAX_LOSSES = 5  # of processes, before the model is considered broken
 
 
+class UnusableVersionError(PipelineError):
+    """A version cannot be loaded, its process dies again and again, or its answers are invalid.
+
+    Attributes:
+        uri: of the version, such as models:/video-classifier/3.
+    """
+
+    def __init__(self, uri: str, message: str) -> None:
+        super().__init__(message)
+        self.uri = uri
+
+
 @dataclass(frozen=True)
 class Answer:
     """The served answer of a version for one video, by field; or why there is none."""
@@ -68,8 +80,9 @@ def gather(
         start: starts the process of a version, in place of ``ModelProcess``.
 
     Raises:
-        PipelineError: there are no test videos, a file was added, changed or deleted after the
-            catalog was built, a version cannot be loaded, or its process dies again and again.
+        PipelineError: there are no test videos, or a file was added, changed or deleted after the
+            catalog was built.
+        UnusableVersionError: see its docstring.
     """
     records = [record for record in catalog if record.split == "test"]
     if not records:
@@ -152,7 +165,7 @@ def contender(
     """Combine the answers of a version with the test videos that its training has seen.
 
     Raises:
-        PipelineError: the answers are not valid outputs, such as NaN.
+        UnusableVersionError: the answers are not valid outputs, such as NaN.
     """
     read = [(record, answer.row) for record, answer in answers if answer.row is not None]
     predictions = None
@@ -168,7 +181,8 @@ def contender(
                 task=learnt,
             )
         except PipelineError as error:
-            raise PipelineError(f"{version_uri(version)}: {error}") from None
+            uri = version_uri(version)
+            raise UnusableVersionError(uri, f"{uri}: {error}") from None
     return Contender(
         version=int(version.version),
         predictions=predictions,
@@ -243,15 +257,15 @@ class ModelProcess:
         """Return the process once the model is loaded; start one in place of a lost one.
 
         Raises:
-            PipelineError: the model cannot be loaded.
+            UnusableVersionError: the model cannot be loaded.
         """
         self._process = process = self._process or self._start()
         if not self._is_ready:
             try:
                 _receive(process, _START_SECONDS)
             except _LostError as lost:
-                raise PipelineError(
-                    f"{self._uri} cannot be loaded: {lost}. {self._last_line()}"
+                raise UnusableVersionError(
+                    self._uri, f"{self._uri} cannot be loaded: {lost}. {self._last_line()}"
                 ) from None
             self._is_ready = True
         return process
@@ -260,7 +274,7 @@ class ModelProcess:
         """Return the answer for a video or a segment of one.
 
         Raises:
-            PipelineError: the model cannot be loaded, or its process dies again and again.
+            UnusableVersionError: the model cannot be loaded, or its process dies again and again.
         """
         process = self.wait_until_ready()
         request = {
@@ -278,9 +292,10 @@ class ModelProcess:
             self._stop()
             self._losses += 1
             if self._losses == _MAX_LOSSES:
-                raise PipelineError(
+                raise UnusableVersionError(
+                    self._uri,
                     f"{self._uri}: its process was lost {_MAX_LOSSES} times, the last time on "
-                    f"{record.name}: {lost}. {self._last_line()}"
+                    f"{record.name}: {lost}. {self._last_line()}",
                 ) from None
             return Answer(error=str(lost))
 

@@ -23,7 +23,7 @@ from pipeline.registry.champions import (
     version_text,
 )
 from pipeline.registry.contenders import Contender
-from pipeline.registry.evidence import gather
+from pipeline.registry.evidence import UnusableVersionError, gather
 from pipeline.registry.gate import (
     RULES,
     Decision,
@@ -38,6 +38,7 @@ from pipeline.registry.versions import (
     existing_version,
     lookup_version,
     version_number,
+    version_uri,
     version_with_alias,
 )
 from pipeline.tasks.task import task_class
@@ -73,8 +74,8 @@ def promote(
         judge: in place of the versions in their processes.
 
     Raises:
-        PipelineError: there is no such version, a model cannot be loaded, or the champion
-            changes meanwhile.
+        PipelineError: there is no such version, the champion or the challenger cannot be loaded,
+            or the champion changes meanwhile.
     """
     name, rules, task = params.register_.name, gate_rules(params), task_class(params.task.type)
     check_gate_settings(params.promote, task)
@@ -139,7 +140,16 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
         )
     best, note = _best_before(name, history, {number, int(challenger.version)})
     versions = [one for one in (best, champion, challenger) if one is not None]
-    contenders = judge(versions)
+    try:
+        contenders = judge(versions)
+    except UnusableVersionError as error:
+        if best is None or error.uri != version_uri(best):
+            raise
+        note = (
+            f"Version {best.version} was the best champion of this line, and it is unusable "
+            f"({error}): the challenger is compared with the champion only.",
+        )
+        best, contenders = None, judge(versions[1:])
     of_version = {contender.version: contender for contender in contenders}
     decision = decide(
         None if number is None else of_version[number],

@@ -11,7 +11,7 @@ from pipeline.common.records import VideoRecord
 from pipeline.common.tables import markdown_code, markdown_escape, markdown_table
 from pipeline.tasks.targets import Targets
 
-_SHOWN = 20  # videos in a list
+_SHOWN = 20  # videos in a list, rows in a table
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 _MARKS = {"ok": "ok", "warn": "**warning**", "fail": "**failed**", "unknown": "unknown"}
 
@@ -138,11 +138,13 @@ class RetrainReport:
         if self.is_catalog_lost:
             yield "**DVC does not have the catalog of the commit: every video counts as added.**"
             yield ""
+        strata = sorted(self.data.by_stratum.items(), key=lambda item: -sum(item[1][:3]))
         rows = [
-            (markdown_escape(stratum), *map(str, counts))
-            for stratum, counts in self.data.by_stratum.items()
+            (markdown_escape(stratum), *map(str, counts)) for stratum, counts in strata[:_SHOWN]
         ]
         yield from markdown_table(("target", "added", "removed", "changed", "now"), rows)
+        if len(strata) > _SHOWN:
+            yield from ("", f"The first {_SHOWN} of {len(strata):,} rows, most changes first.")
         lists = {
             "Added": [markdown_code(name) for name in self.data.added],
             "Removed": [markdown_code(name) for name in self.data.removed],

@@ -52,7 +52,7 @@ class Review:
         confidence: coverage probability of the intervals.
         tables, charts: of the task.
         near_duplicates, doubtful_labels: the first ones, which the page shows.
-        n_near_duplicates, n_doubtful_labels: number of all.
+        n_doubtful_labels: number of all; the audit ``leaks`` counts the near-duplicates.
         slices_chart: None without slices.
     """
 
@@ -66,7 +66,6 @@ class Review:
     slices_chart: Chart | None
     audits: Sequence[Finding]
     near_duplicates: Sequence[ShownPair]
-    n_near_duplicates: int
     doubtful_labels: Sequence[ShownLabel]
     n_doubtful_labels: int
     selections: Sequence[ShownSelection]

@@ -53,7 +53,6 @@ def main() -> None:
         ),
         audits=inputs.read_audits(paths.AUDITS),
         near_duplicates=show_near_duplicates(near_duplicates, frames),
-        n_near_duplicates=len(near_duplicates),
         doubtful_labels=show_doubtful_labels(doubtful_labels, frames),
         n_doubtful_labels=len(doubtful_labels),
         selections=draw_selections(

@@ -14,7 +14,7 @@ import pytest
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord
-from pipeline.registry.evidence import Answer, ModelProcess, contender, gather
+from pipeline.registry.evidence import Answer, ModelProcess, UnusableVersionError, contender, gather
 from pipeline.tasks.classification import Classification
 
 ACTOR = """
@@ -80,7 +80,7 @@ def test_a_process_that_dies_again_and_again_is_an_error(process):
     with process() as model:
         for _ in range(4):
             model.answer(video("crash.mp4"))
-        with pytest.raises(PipelineError) as caught:
+        with pytest.raises(UnusableVersionError) as caught:
             model.answer(video("crash.mp4"))
     assert str(caught.value) == (
         "models:/some/1: its process was lost 5 times, the last time on crash.mp4: the process "
@@ -89,11 +89,12 @@ def test_a_process_that_dies_again_and_again_is_an_error(process):
 
 
 def test_a_model_that_cannot_be_loaded_is_an_error_with_the_reason(process):
-    with process("models:/none/1") as model, pytest.raises(PipelineError) as caught:
+    with process("models:/none/1") as model, pytest.raises(UnusableVersionError) as caught:
         model.answer(video("good.mp4"))
     assert str(caught.value) == (
         "models:/none/1 cannot be loaded: the process died (exit code 1). no such model"
     )
+    assert caught.value.uri == "models:/none/1"
 
 
 # Answers become predictions
@@ -121,7 +122,7 @@ def test_answers_become_predictions_of_all_classes():
 
 def test_answers_that_are_not_probabilities_name_the_version():
     answers = [(video("a.mp4"), Answer({"probabilities": {"left": float("nan")}}, 1))]
-    with pytest.raises(PipelineError, match=r"^models:/m/4: a\.mp4: expected probabilities"):
+    with pytest.raises(UnusableVersionError, match=r"^models:/m/4: a\.mp4: expected probabilities"):
         contender(VERSION, answers, catalog=[], task=Classification)
 
 

@@ -14,8 +14,10 @@ from pipeline.evaluation.predictions import Predictions
 from pipeline.params import parse_params
 from pipeline.registry.champions import champion_number, read_records
 from pipeline.registry.contenders import Contender
+from pipeline.registry.evidence import UnusableVersionError
 from pipeline.registry.gate_report import GateReport
 from pipeline.registry.promotion import gate_rules, promote, roll_back
+from pipeline.registry.versions import version_uri
 from pipeline.tasks.classification import Classification
 from pipeline.tracking.store import connect
 from tests.registered import NAME, make_champion
@@ -224,6 +226,46 @@ def test_without_the_files_of_the_best_champion_only_the_champion_is_compared_wi
     report = try_to_promote(3, judge)
     assert asked[-1] == [2, 3]
     assert report.decision.notes[-1].startswith("Version 1 was the best champion of this line")
+
+
+def broken(version: int, judge):
+    """A judge for whom this version cannot be loaded."""
+
+    def judge_others(versions):
+        for one in versions:
+            if int(one.version) == version:
+                uri = version_uri(one)
+                raise UnusableVersionError(uri, f"{uri} cannot be loaded: no layer X.")
+        return judge(versions)
+
+    return judge_others
+
+
+def test_a_best_champion_that_cannot_be_loaded_is_not_compared_with():
+    asked: list[list[int]] = []
+    judge = with_mistakes({1: 0, 2: 2, 3: 4}, asked)
+    for number in (1, 2):
+        try_to_promote(number, judge)
+    report = try_to_promote(3, broken(1, judge))
+    assert asked[-1] == [2, 3]
+    assert report.decision.outcome == "promoted"
+    assert report.decision.gain_over_best is None
+    assert report.decision.notes[-1] == (
+        "Version 1 was the best champion of this line, and it is unusable "
+        f"(models:/{NAME}/1 cannot be loaded: no layer X.): the challenger is compared with the "
+        "champion only."
+    )
+    assert "cannot be loaded: no layer X." in PROMOTION_REPORT.read_text()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_champion_or_challenger_that_cannot_be_loaded_is_an_error(number):
+    judge = with_mistakes({1: 0, 2: 2, 3: 4}, [])
+    for earlier in (1, 2):
+        try_to_promote(earlier, judge)
+    with pytest.raises(PipelineError, match=f"models:/{NAME}/{number} cannot be loaded"):
+        try_to_promote(3, broken(number, judge))
+    assert champion_number(NAME) == 2
 
 
 @pytest.fixture

@@ -330,6 +330,20 @@ def report(**changes) -> str:
     return RetrainReport(**{**values, **changes}).markdown()
 
 
+def test_of_many_classes_the_report_has_those_with_most_changes():
+    before = [row(f"{index:03}", f"class {index:03}") for index in range(300)]
+    now = [*before, row("x", "class 250"), row("y", "class 250"), row("z", "class 299")]
+    text = report(data=data_changes(before, now, TARGETS))
+    table = [line for line in text.splitlines() if line.startswith("| class ")]
+    assert table[:3] == [
+        "| class 250 | 2 | 0 | 0 | 3 |",
+        "| class 299 | 1 | 0 | 0 | 2 |",
+        "| class 000 | 0 | 0 | 0 | 1 |",
+    ]
+    assert len(table) == 20
+    assert "\nThe first 20 of 300 rows, most changes first.\n" in text
+
+
 def test_the_report_has_data_findings_metrics_gate_and_pictures():
     lines = report().splitlines()
     assert lines[0] == "# m version 2 passes the gate."

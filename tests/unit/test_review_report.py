@@ -84,13 +84,12 @@ def review() -> Review:
         slices_chart=slices_chart(slices, overall=Score(0.6), score_name="accuracy"),
         audits=[
             Finding("time", "ok", "Order matters here.", 0.3, 0.1),
-            Finding("leaks", "warn", "One pair looks alike.", 1.0, 0.0),
+            Finding("leaks", "warn", "Pairs look alike.", 9, 0, {"listed": 9, "is_complete": True}),
             Finding("length", "unknown", "There is no baseline."),
         ],
         near_duplicates=[
             ShownPair(NearDuplicate("a.mp4", "train", 0.0, "b.mp4", "test", 1.0, 3), (picture,) * 2)
         ],
-        n_near_duplicates=9,
         doubtful_labels=[
             ShownLabel(
                 DoubtfulLabel("<i>x</i>.mp4", "train", "a", "b", 0.01),
@@ -148,7 +147,7 @@ def test_scores_audits_and_suspects_are_listed(browser, url):
     assert "Accuracy on 8 test videos: 62.5 %" in text
     assert "(95 % interval: 37.5 % to 87.5 %)" in text
     assert re.search(r"Passed\s+Time. Order matters here.", text)
-    assert re.search(r"Check\s+Leaks. One pair looks alike.", text)
+    assert re.search(r"Check\s+Leaks. Pairs look alike.", text)
     assert re.search(r"Unknown\s+Length. There is no baseline.", text)
     assert "lists 9 pairs of videos in different splits" in text
     assert "the closest are shown" in text
@@ -255,6 +254,19 @@ def test_headings_descend_one_level_at_a_time_and_tables_have_scopes(browser, ur
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert (bare, unnamed) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "count"), [(True, "1,001,000"), (False, "at least 1,001,000")]
+)
+def test_of_many_near_duplicates_the_page_counts_all(review, tmp_path, is_complete, count):
+    details = {"listed": 1000, "is_complete": is_complete}
+    sentence = "Most pairs of videos look alike. 1,001,000 pairs do."
+    leaks = Finding("leaks", "warn", sentence, 1_001_000, 0, details)
+    write_review(replace(review, audits=[leaks]), tmp_path)
+    text = " ".join(re.sub("<[^>]*>", "", (tmp_path / PAGE).read_text()).split())
+    assert f"lists the closest 1,000 of {count} pairs of videos in different splits" in text
+    assert "Most pairs of videos look alike. 1,001,000 pairs do." in text
 
 
 def test_empty_parts_are_named(review, tmp_path):
