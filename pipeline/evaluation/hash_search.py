@@ -1,7 +1,7 @@
 """Exact search for videos with close hashes, without comparing every pair of videos.
 
-Two hashes that differ in at most d bits differ in at most d // 4 bits of one of their four bands
-(pigeonhole principle). So an index of each band, probed with all keys that near, gives all close
+Two hashes that differ in at most 6 bits differ in at most one bit of one of their four bands
+(pigeonhole principle). So an index of each band, probed with all keys that close, gives all close
 hashes. Source: Norouzi, Punjani and Fleet, Fast Search in Hamming Space with Multi-Index Hashing,
 2012.
 """
@@ -57,7 +57,7 @@ class HashSearch:
         self._a = np.stack([hashes_a, mirrored_a], axis=1)
         self._b = hashes_b
         self._max_distance = max_distance
-        # One of the bands differs in at most its radius: else the bits would be more.
+        # Such as 0, 1, 1, 1 bits for 6: with more in every band, there would be at least 7.
         radii = [(max_distance + 1 - _BANDS + band) // _BANDS for band in range(_BANDS)]
         keys = np.arange(_KEYS, dtype=np.uint16)
         self._radii = radii
