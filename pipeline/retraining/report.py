@@ -12,7 +12,8 @@ from pipeline.common.tables import markdown_code, markdown_escape, markdown_tabl
 from pipeline.tasks.targets import Targets
 
 _SHOWN = 20  # videos in a list
-_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
+_SHOWN_STRATA = 100
+_PICTURE = re.compile(r"^!\[(?:\\.|[^\\\]])*\]\(([^)]*)\)$", re.MULTILINE)
 _MARKS = {"ok": "ok", "warn": "**warning**", "fail": "**failed**", "unknown": "unknown"}
 
 
@@ -106,12 +107,16 @@ class RetrainReport:
     def _lines(self) -> Iterator[str]:
         stages = ", ".join(self.ran) or "none"
         start = f"From commit {markdown_code(self.commit)}. Stages with another result: {stages}."
-        yield from (f"# {markdown_escape(self.headline)}", "", f"{start} {self.pushed}".rstrip())
+        yield from (
+            f"# {markdown_escape(self.headline)}",
+            "",
+            f"{start} {markdown_escape(self.pushed)}".rstrip(),
+        )
         yield from self._data()
         if self.findings:
             yield from ("", "## Data check", "")
             rows = [
-                (_MARKS[finding.status], finding.name, markdown_escape(finding.sentence))
+                (_MARKS[finding.status], *map(markdown_escape, (finding.name, finding.sentence)))
                 for finding in self.findings
             ]
             yield from markdown_table(("", "check", ""), rows)
@@ -120,7 +125,8 @@ class RetrainReport:
             for name, now in self.metrics.items():
                 old = self.committed_metrics.get(name)
                 cells = ("", "") if old is None else (f"{old:.4g}", f"{now - old:+.4g}")
-                metric_rows.append((name.replace("_", " "), cells[0], f"{now:.4g}", cells[1]))
+                metric = markdown_escape(name.replace("_", " "))
+                metric_rows.append((metric, cells[0], f"{now:.4g}", cells[1]))
             yield from ("", "## Test videos", "")
             yield from markdown_table(("metric", "at the commit", "now", "change"), metric_rows)
         if self.gate:
@@ -128,6 +134,7 @@ class RetrainReport:
             lines = [f"##{line}" if line[:1] == "#" else line for line in self.gate.splitlines()]
             yield from ("", "## Gate", "", "\n".join(lines))
         for title, path in self.pictures.items():
+            title = markdown_escape(title)
             yield from ("", f"## {title}", "", f"![{title}]({path.as_posix()})")
 
     def _data(self) -> Iterator[str]:
@@ -138,11 +145,16 @@ class RetrainReport:
         if self.is_catalog_lost:
             yield "**DVC does not have the catalog of the commit: every video counts as added.**"
             yield ""
+        by_stratum = list(self.data.by_stratum.items())
+        if len(by_stratum) > _SHOWN_STRATA:
+            by_stratum.sort(key=lambda item: -sum(item[1][:3]))  # most changes first
         rows = [
             (markdown_escape(stratum), *map(str, counts))
-            for stratum, counts in self.data.by_stratum.items()
+            for stratum, counts in by_stratum[:_SHOWN_STRATA]
         ]
         yield from markdown_table(("target", "added", "removed", "changed", "now"), rows)
+        if len(by_stratum) > len(rows):
+            yield from ("", f"The first {len(rows)} of {len(by_stratum):,} rows.")
         lists = {
             "Added": [markdown_code(name) for name in self.data.added],
             "Removed": [markdown_code(name) for name in self.data.removed],
@@ -162,4 +174,4 @@ class RetrainReport:
 
 def without_pictures(markdown: str) -> str:
     """Replace the pictures of a report by their paths, for places that cannot show them."""
-    return _PICTURE.sub(r"`eval/\2`, in the artifact of the job.", markdown)
+    return _PICTURE.sub(r"`eval/\1`, in the artifact of the job.", markdown)
