@@ -15,6 +15,8 @@ from pipeline.common.tables import printable, read_table_csv
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import run_stages
 
+pytestmark = pytest.mark.long
+
 CLASSES = ("=a|b`[x](y) <i>&amp;", "\u202e#2 $x^$")
 VIDEOS = (
     "line\nbreak.mp4",
