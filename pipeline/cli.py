@@ -475,7 +475,9 @@ def _version(text: str, params: "Params | None" = None) -> "ModelVersion":
 
 
 def _print_lines(lines: Sequence[str]) -> None:
-    print("\n".join(lines))
+    from pipeline.common.tables import printable
+
+    print("\n".join(map(printable, lines)))
 
 
 def _write(text: str, destination: str) -> None:

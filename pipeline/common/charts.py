@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipeline.common.files import replacing_file
+from pipeline.common.tables import printable
 
 # The palette of Okabe and Ito, distinguishable with every kind of colour vision. Yellow and black
 # are left out: yellow is hard to see on white, black is the colour of text.
@@ -71,5 +72,6 @@ def plain_tick_labels(axes: Axes) -> None:
 
 
 def shorten_name(name: str, longest: int = _LONGEST_NAME) -> str:
-    """Shorten a long name with an ellipsis."""
+    """Return a name on one line; a long one ends with an ellipsis."""
+    name = printable(name)
     return name if len(name) <= longest else name[: longest - 1] + "…"

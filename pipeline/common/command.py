@@ -9,19 +9,29 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.tables import printable
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Run ``main`` with logging to stderr; exit with code 1 and one line on a PipelineError."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     _name_user()
     try:
         main()
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+class _OneLine(logging.Formatter):
+    """Write a message on one line, whatever the names in it; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
 
 
 def _name_user() -> None:

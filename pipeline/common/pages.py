@@ -4,6 +4,9 @@ import base64
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.common.tables import printable
 
 _SHARED_TEMPLATES = Path(__file__).parent / "templates"
 
@@ -11,19 +14,25 @@ _SHARED_TEMPLATES = Path(__file__).parent / "templates"
 def render_page(template: Path, **values: object) -> str:
     """Render ``template``, which may extend ``base.html`` of this package.
 
-    Values are escaped; a missing value is an error. Filters beside Jinja's own: ``percent``,
-    ``decimals``, ``number`` and ``words``, the functions below.
+    Values are escaped and ``printable``; a missing value is an error. Filters beside Jinja's own:
+    ``percent``, ``decimals``, ``number`` and ``words``, the functions below.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, _SHARED_TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     filters = {"percent": percent, "decimals": decimals, "number": number, "words": words}
     environment.filters |= filters
     return environment.get_template(template.name).render(**values)
+
+
+def _printable_text(value: object) -> object:
+    """Escape the control characters of text, but not those of the HTML of a macro."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def percent(value: float) -> str:

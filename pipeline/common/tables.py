@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from pipeline.common.files import read_csv, replacing_file
 # Text that a spreadsheet takes for a formula, or for the start of a quoted one.
 # Source: owasp.org/www-community/attacks/CSV_Injection.
 _FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
-_NOT_PRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, line and paragraph separators
+# Controls, line and paragraph separators, and those that change the direction of other text.
+_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -63,7 +63,7 @@ def _unescape_formula(cell: str) -> str:
 def align_columns(
     rows: Sequence[Sequence[str]], alignment: str, *, indent: str = "  "
 ) -> list[str]:
-    """Return one line a row, columns separated by two spaces.
+    """Return one line a row, ``printable`` cells separated by two spaces.
 
     Args:
         rows: cells of each row, all of the same length.
@@ -72,6 +72,7 @@ def align_columns(
     >>> align_columns([("a", "1"), ("bcd", "20")], "<>", indent="")
     ['a     1', 'bcd  20']
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -103,13 +104,11 @@ def count_of(count: int, singular: str, plural: str = "") -> str:
 def printable(text: str) -> str:
     """Return text for one line of a terminal or a log, with escapes such as ``\\n`` or ``\\xff``.
 
-    Escaped are control characters, line separators, and bytes of file names that are not UTF-8.
+    Escaped are control characters, line separators, overrides of the direction of text, and bytes
+    of file names that are not UTF-8.
     """
-    return "".join(
-        character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in _NOT_PRINTABLE
-        else character
-        for character in valid_unicode(text)
+    return _NOT_PRINTABLE.sub(
+        lambda match: match[0].encode("unicode_escape").decode("ascii"), valid_unicode(text)
     )
 
 
@@ -128,12 +127,12 @@ def _escape_surrogate(match: re.Match[str]) -> str:
 
 def markdown_escape(text: str) -> str:
     """Escape the characters that Markdown interprets and join the lines."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable(" ".join(text.split())))
 
 
 def markdown_code(text: str) -> str:
     """Format ``text`` as Markdown code; a backtick becomes ', a vertical bar becomes ¦."""
-    text = " ".join(text.split()).replace("`", "'").replace("|", "¦")
+    text = printable(" ".join(text.split())).replace("`", "'").replace("|", "¦")
     return f"`{text}`" if text else ""
 
 

@@ -98,6 +98,20 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     return records
 
 
+def check_class_folders(data: DataSection) -> None:
+    """Refuse a linked or unreadable folder in class folders before DVC looks for changes.
+
+    DVC sees no difference when such a folder is added, and would run no stage.
+
+    Raises:
+        PipelineError: there is one.
+    """
+    videos = Path(data.videos)
+    if not data.labels and not (videos / LABELS_TABLE).is_file():
+        for _ in _visible_files(videos):
+            pass
+
+
 def _visible_files(videos: Path) -> Iterator[Path]:
     """Yield all files below ``videos`` that are not hidden, in no particular order."""
     for name, subfolders, files in os.walk(videos):

@@ -8,7 +8,13 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.common.files import read_json, replacing_file, write_json
 from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
-from pipeline.common.tables import markdown_code, markdown_escape, markdown_table, shorten_list
+from pipeline.common.tables import (
+    markdown_code,
+    markdown_escape,
+    markdown_table,
+    printable,
+    shorten_list,
+)
 from pipeline.registry.champions import RESTART_SERVERS
 from pipeline.registry.contenders import Contender
 from pipeline.registry.gate import OUTCOME, Decision, GateRules
@@ -94,7 +100,7 @@ class GateReport:
         tags = {
             OUTCOME: self.decision.outcome,
             "gate.time": self.time,
-            "gate.reasons": " ".join(self.decision.reasons)[:_MAX_TAG],
+            "gate.reasons": printable(" ".join(self.decision.reasons))[:_MAX_TAG],
             "gate.champion": str(self.champion.version) if self.champion else "",
         }
         if gain is not None:
@@ -141,7 +147,7 @@ class GateReport:
             for role, version in (("Challenger", self.challenger), ("champion", self.champion))
             if version is not None
         )
-        yield from (f"# {self.sentence()}", "", f"{self.time}. {versions}.")
+        yield from (f"# {markdown_escape(self.sentence())}", "", f"{self.time}. {versions}.")
         if self.decision.findings:
             rows = [
                 [
@@ -178,8 +184,9 @@ class GateReport:
                 for row in table.rows[: table.shown]
             ]
             if rows:
-                yield from ("", f"## {table.title}, version {contender.version}", "")
-                yield from markdown_table(columns, rows)
+                title = f"{markdown_escape(table.title)}, version {contender.version}"
+                yield from ("", f"## {title}", "")
+                yield from markdown_table([*map(markdown_escape, columns)], rows)
                 if len(table.rows) > len(rows):
                     yield from ("", f"The first {len(rows):,} of {len(table.rows):,} rows.")
 

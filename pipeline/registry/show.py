@@ -10,7 +10,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.common.records import SPLITS
-from pipeline.common.tables import align_columns, count_of
+from pipeline.common.tables import align_columns, count_of, shorten_list
 from pipeline.registry.dvc_objects import DataFile, DvcObjects, open_objects
 from pipeline.registry.versions import recorded_records, version_title
 from pipeline.tasks.settings import TaskSection
@@ -24,6 +24,7 @@ from pipeline.tracking.runs import MODEL_SHA256, RECREATED, existing_run
 DATA_STAGES = {"catalog": "catalog", "frames": "decode", "clips": "extract"}
 
 _SHOWN_FILES = 5
+_SHOWN_STRATA = 20
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,8 @@ def trace_lines(trace: Trace, *, all_files: bool = False) -> list[str]:
     if trace.videos is None:
         return [*lines, "  videos  not recorded"]
     for split, counts in trace.videos.items():
-        by_stratum = ", ".join(f"{stratum} {count}" for stratum, count in counts.items())
+        by_stratum = shorten_list(
+            [f"{stratum} {count}" for stratum, count in counts.items()], shown=_SHOWN_STRATA
+        )
         lines.append(f"  {split:<8}{count_of(sum(counts.values()), 'video')}: {by_stratum}")
     return lines

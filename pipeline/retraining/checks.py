@@ -20,9 +20,10 @@ def check_settings() -> None:
     """Check params.yaml before anything runs, so that a typo costs a second and not an hour.
 
     Raises:
-        PipelineError: a setting is not valid, a path does not exist, the gate has no such
-            metric or limit, or the model cannot be built.
+        PipelineError: a setting is not valid, a path does not exist, a class folder is a link,
+            the gate has no such metric or limit, or the model cannot be built.
     """
+    from pipeline.dataset.layouts import check_class_folders
     from pipeline.registry.gate import check_gate_settings
     from pipeline.tasks.task import task_class
 
@@ -39,6 +40,7 @@ def check_settings() -> None:
                 f"params.yaml: data.labels: no such file. Received: {labels} (relative to "
                 f"data.videos, {videos})"
             )
+    check_class_folders(params.data)
     check_gate_settings(params.promote, task_class(params.task.type))
     is_counted = isinstance(cnn.trainable, int)
     if cnn.backbone != "small_cnn" or cnn.weights != "none" or is_counted:

@@ -140,4 +140,5 @@ def _run(*command: str, **environment: str) -> None:
         check=False,
     )
     if process.returncode:
-        raise PipelineError(f"{' '.join(command[:2])} failed: {process.stdout.strip()}")
+        output = " ".join(process.stdout.split())
+        raise PipelineError(f"{' '.join(command[:2])} failed: {output}")

@@ -12,7 +12,7 @@ from pipeline.common.tables import markdown_code, markdown_escape, markdown_tabl
 from pipeline.tasks.targets import Targets
 
 _SHOWN = 20  # videos in a list, rows in a table
-_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
+_PICTURE = re.compile(r"^!\[(?:\\.|[^\\\]])*\]\(([^)]*)\)$", re.MULTILINE)
 _MARKS = {"ok": "ok", "warn": "**warning**", "fail": "**failed**", "unknown": "unknown"}
 
 
@@ -106,12 +106,16 @@ class RetrainReport:
     def _lines(self) -> Iterator[str]:
         stages = ", ".join(self.ran) or "none"
         start = f"From commit {markdown_code(self.commit)}. Stages with another result: {stages}."
-        yield from (f"# {markdown_escape(self.headline)}", "", f"{start} {self.pushed}".rstrip())
+        yield from (
+            f"# {markdown_escape(self.headline)}",
+            "",
+            f"{start} {markdown_escape(self.pushed)}".rstrip(),
+        )
         yield from self._data()
         if self.findings:
             yield from ("", "## Data check", "")
             rows = [
-                (_MARKS[finding.status], finding.name, markdown_escape(finding.sentence))
+                (_MARKS[finding.status], *map(markdown_escape, (finding.name, finding.sentence)))
                 for finding in self.findings
             ]
             yield from markdown_table(("", "check", ""), rows)
@@ -120,7 +124,8 @@ class RetrainReport:
             for name, now in self.metrics.items():
                 old = self.committed_metrics.get(name)
                 cells = ("", "") if old is None else (f"{old:.4g}", f"{now - old:+.4g}")
-                metric_rows.append((name.replace("_", " "), cells[0], f"{now:.4g}", cells[1]))
+                metric = markdown_escape(name.replace("_", " "))
+                metric_rows.append((metric, cells[0], f"{now:.4g}", cells[1]))
             yield from ("", "## Test videos", "")
             yield from markdown_table(("metric", "at the commit", "now", "change"), metric_rows)
         if self.gate:
@@ -128,6 +133,7 @@ class RetrainReport:
             lines = [f"##{line}" if line[:1] == "#" else line for line in self.gate.splitlines()]
             yield from ("", "## Gate", "", "\n".join(lines))
         for title, path in self.pictures.items():
+            title = markdown_escape(title)
             yield from ("", f"## {title}", "", f"![{title}]({path.as_posix()})")
 
     def _data(self) -> Iterator[str]:
@@ -164,4 +170,4 @@ class RetrainReport:
 
 def without_pictures(markdown: str) -> str:
     """Replace the pictures of a report by their paths, for places that cannot show them."""
-    return _PICTURE.sub(r"`eval/\2`, in the artifact of the job.", markdown)
+    return _PICTURE.sub(r"`eval/\1`, in the artifact of the job.", markdown)

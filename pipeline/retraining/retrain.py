@@ -111,7 +111,8 @@ def retrain(
 
         _reproduce(steps, "decode")
         data_check = steps.check_data_set(params)
-        logger.info("%s", "\n".join(data_check.lines()))
+        for line in data_check.lines():
+            logger.info("%s", line)
         if data_check.failed and not ignore_data_check:
             sentence = "The data check failed: nothing is trained or judged."
             return _finish("unfit data", sentence, params, data_check)
@@ -127,7 +128,8 @@ def retrain(
             pushed = "Data is pushed."
 
         report = steps.promote(params, version=str(registration.version), dry_run=not promote)
-        logger.info("%s", "\n".join(report.lines()))
+        for line in report.lines():
+            logger.info("%s", line)
         outcome: Outcome = "refused" if report.decision.outcome == "refused" else "passed"
         meaning = {"refused": "is refused by the gate", "passed": "passes the gate"}
         sentence = f"{registration} {meaning.get(report.decision.outcome, 'is champion')}."

@@ -13,6 +13,8 @@ from pipeline.tasks.targets import Targets, targets_of
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = 100  # classes, or other strata, in the log
+
 
 def main() -> None:
     params = load_params()
@@ -29,9 +31,12 @@ def _log_counts(records: Sequence[VideoRecord], targets: Targets) -> None:
     counts = Counter(
         (stratum, record.split) for stratum, record in zip(strata, records, strict=True)
     )
-    for stratum in sorted(set(strata)):
+    names = sorted(set(strata))
+    for stratum in names[:_SHOWN]:
         by_split = ", ".join(f"{counts[stratum, split]} {split}" for split in SPLITS)
         logger.info("  %s: %s", stratum, by_split)
+    if len(names) > _SHOWN:
+        logger.info("  and %d more, see %s", len(names) - _SHOWN, CATALOG)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def start_note(client: MlflowClient, run_id: str, provenance: str) -> None:
 
 def note_results(run_id: str, results: Results) -> None:
     """Write results before the provenance, in place of those of an earlier evaluation."""
-    summary = markdown_escape(results.target_summary)
+    summary = results.target_summary
     if len(summary) > _LONGEST_SUMMARY:
         summary = f"{summary[: _LONGEST_SUMMARY - 1]}…"
     clip_counts = ", ".join(f"{split} {count:,}" for split, count in results.clips.items())
@@ -57,7 +57,7 @@ def note_results(run_id: str, results: Results) -> None:
         [_headline(results)],
         _audit_lines(results.audits),
         _score_lines(results),
-        ["### Data", "", summary, "", f"Clips: {clip_counts}"],
+        ["### Data", "", markdown_escape(summary), "", f"Clips: {clip_counts}"],
     ]
     text = "\n".join(line for lines in sections if lines for line in (*lines, ""))
     client = connect()
@@ -103,7 +103,7 @@ def _score_lines(results: Results) -> list[str]:
 
 
 def _score_name(name: str) -> str:
-    return name.replace("_", " ").replace("f1", "F1")
+    return markdown_escape(name.replace("_", " ").replace("f1", "F1"))
 
 
 def _write(client: MlflowClient, run_id: str, note: str) -> None:

@@ -134,6 +134,41 @@ def commit(workspace: Workspace, message: str) -> None:
     workspace.run("git", "commit", "--quiet", "--message", message)
 
 
+RUN_STAGES = """
+from importlib import import_module
+
+from pipeline.common.command import run_command
+
+STAGES = ("catalog", "decode", "report", "extract", "train", "evaluate", "review", "register")
+run_command(lambda: [import_module(f"pipeline.stages.{name}").main() for name in STAGES])
+"""
+
+
+def run_stages(root: Path, **changes: dict[str, object]) -> str:
+    """Run all stages in one process on class folders in ``root / "videos"``; return the log.
+
+    Args:
+        changes: sections of params.yaml, on top of TINY.
+    """
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    for change in (TINY, {"data": {"labels": ""}}, changes):
+        merge(params, change)
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_STAGES],
+        cwd=root,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Workspace:
     """A workspace after its first `dvc repro`. Tests read it and do not change it.

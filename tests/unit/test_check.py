@@ -39,6 +39,15 @@ def test_a_folder_of_videos_and_its_labels_pass(check, tmp_path):
     check(videos="clips", labels="../labels.csv")
 
 
+def test_a_linked_folder_that_dvc_does_not_see_is_refused(check, tmp_path):
+    (tmp_path / "clips/cat").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    check(videos="clips")
+    (tmp_path / "clips/cat/more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PipelineError, match=r"^clips/cat/more: .* a symbolic link to a folder"):
+        check(videos="clips")
+
+
 @pytest.mark.parametrize(
     ("section", "changes", "message"),
     [

@@ -96,6 +96,25 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path):
     assert process.stderr.count("\n") == 1
 
 
+def test_a_name_cannot_break_a_line_of_the_log_or_an_error():
+    code = """
+import logging
+from pipeline.common.command import run_command
+from pipeline.common.errors import PipelineError
+
+def main():
+    logging.info("%s", "a\\nb\\x1b[2J.mp4")
+    raise PipelineError("c\\x85\\u202ed.mp4")
+
+run_command(main)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert process.stderr == "a\\nb\\x1b[2J.mp4\nerror: c\\x85\\u202ed.mp4\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -21,6 +21,11 @@ def test_values_are_escaped(template):
     assert "default-src 'none'" in page, "the browser loads nothing"
 
 
+def test_values_show_control_characters_as_escapes(template):
+    page = render_page(template, name="a\nb\x85\x1b[31m\u202e<i>", share=0.25)
+    assert r"<h1>a\nb\x85\x1b[31m\u202e&lt;i&gt;</h1>" in page
+
+
 def test_a_missing_value_is_an_error(template):
     with pytest.raises(UndefinedError, match="'share' is undefined"):
         render_page(template, name="x")

@@ -337,6 +337,34 @@ def test_the_report_has_findings_changed_videos_and_tables():
     assert "## Each class against all others, version 1" in text
 
 
+def test_names_do_not_become_markdown_or_break_a_line_of_the_report():
+    video, label = "!`a`|\n# <b>.mp4", "[x](y)|<html>\u202e"
+    named = replace(
+        PREDICTIONS,
+        videos=(video, *PREDICTIONS.videos[1:]),
+        targets=tuple(label if target == "left" else target for target in PREDICTIONS.targets),
+        task=Classification((label, "right"), target_accuracy=0.9),
+    )
+    outputs = named.outputs.copy()
+    outputs[0] = outputs[0, ::-1]
+    make_champion(1)
+    report = try_to_promote(
+        2,
+        lambda versions: [
+            replace(contender, predictions=predictions)
+            for contender, predictions in zip(
+                all_right(versions), (replace(named, outputs=outputs), named), strict=True
+            )
+        ],
+    )
+    text = report.markdown()
+    assert text.splitlines() == text.split("\n")[:-1]
+    assert "\n- `!'a'¦ # <b>.mp4`\n" in text
+    assert "\n| \\[x\\](y)\\|\\<html\\>\\\\u202e | " in text
+    assert "| class | precision | recall | f1 | average\\_precision | support |" in text
+    assert all("\n" not in line for line in report.lines())
+
+
 def test_a_report_of_how_the_champion_was_promoted_is_kept():
     try_to_promote(1)
     try_to_promote(1, never)

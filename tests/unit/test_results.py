@@ -98,6 +98,16 @@ def test_new_results_replace_the_old_ones_and_keep_text_added_below(run_id):
     assert note_of(run_id) == f"{NOTE}{PROVENANCE}\n\nMy words."
 
 
+def test_names_do_not_become_markdown_in_the_note(run_id):
+    name, shown = "[a](b)|<html>\n# `c`\u202e", r"\[a\](b)\|\<html\> \# \`c\`\\u202e"
+    audits = [{"name": "time", "status": "ok", "sentence": name}]
+    scores = {**RESULTS.scores, name: 0.5}
+    note_results(run_id, replace(RESULTS, audits=audits, target_summary=name, scores=scores))
+    lines = note_of(run_id).split("\n")
+    assert {f"- ok: {shown}", f"| {shown} | 0.5 |  |", shown} <= set(lines)
+    assert note_of(run_id).splitlines() == lines
+
+
 def test_without_audits_the_note_has_no_section_for_them(run_id):
     note_results(run_id, replace(RESULTS, audits=[]))
     assert "udit" not in note_of(run_id)

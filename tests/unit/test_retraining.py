@@ -4,7 +4,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -361,6 +361,15 @@ def test_the_report_has_data_findings_metrics_gate_and_pictures():
         assert line in lines, line
 
 
+def test_of_many_classes_the_report_lists_those_with_the_most_changes():
+    now = [VideoRecord(f"{number}.mp4", f"class {number:03d}") for number in range(400)]
+    more = VideoRecord("more.mp4", "class 399")
+    lines = report(data=data_changes(now, [*now, more], TARGETS)).splitlines()
+    start = lines.index("| class 399 | 1 | 0 | 0 | 2 |")
+    assert lines[start + 1] == "| class 000 | 0 | 0 | 0 | 1 |"
+    assert "The first 100 of 400 rows." in lines
+
+
 def test_the_report_of_data_that_did_not_change():
     text = report(data=data_changes(NOW, NOW, TARGETS))
     assert "The videos and their labels are those of the commit." in text
@@ -369,6 +378,38 @@ def test_the_report_of_data_that_did_not_change():
 def test_a_report_without_the_catalog_of_the_commit_tells_it():
     text = report(data=data_changes([], NOW, TARGETS), is_catalog_lost=True)
     assert "every video counts as added" in text
+
+
+HOSTILE = "[a](b) |<html>`x`\n# y\x85\u202ez"
+ESCAPED = r"\[a\](b) \|\<html\>\`x\` \# y \\u202ez"
+
+
+def test_names_do_not_become_markdown_anywhere_in_the_report():
+    before = [replace(BEFORE[0], video=HOSTILE, target=HOSTILE, group=HOSTILE)]
+    now = [replace(before[0], target="left", group="g"), replace(BEFORE[1], video=f"!{HOSTILE}")]
+    text = report(
+        headline=HOSTILE,
+        data=data_changes(before, now, TARGETS),
+        findings=[Finding(HOSTILE, "warn", HOSTILE)],
+        metrics={HOSTILE: 0.5},
+        pictures={HOSTILE: Path("plots/confusion.png")},
+        pushed=HOSTILE,
+    )
+    lines = text.split("\n")
+    for line in (
+        f"# {ESCAPED}",
+        f"| {ESCAPED} | 0 | 0 | 0 | 0 |",
+        f"| **warning** | {ESCAPED} | {ESCAPED} |",
+        f"| {ESCAPED} |  | 0.5 |  |",
+        f"## {ESCAPED}",
+        f"![{ESCAPED}](plots/confusion.png)",
+        r"- `![a](b) ¦<html>'x' # y \u202ez`",
+    ):
+        assert line in lines, line
+    assert text.splitlines() == lines[:-1]
+    shown = without_pictures(text)
+    assert "`eval/plots/confusion.png`, in the artifact of the job." in shown
+    assert r"- `![a](b) ¦<html>'x' # y \u202ez`" in shown
 
 
 def test_a_report_away_from_its_pictures_names_their_paths():

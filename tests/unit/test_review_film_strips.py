@@ -2,9 +2,11 @@ import io
 import logging
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.clips.sampling import Clip
+from pipeline.common.tables import printable
 from pipeline.review.film_strips import (
     SeenClip,
     film_strip,
@@ -80,6 +82,13 @@ def test_a_sheet_holds_all_strips_with_headings():
     assert sheet.width == 747 + 28
     assert sheet.height == 72 + 154 + 2 * (30 + 14) + 14
     assert strip_sheet(strips[:1], ["long " * 100]).width > 747 + 28
+
+
+@pytest.mark.parametrize("name", ["a\nb.mp4", "a\x85b.mp4", "a\u2028\tb.mp4", "\x1b[31m\u202e.mp4"])
+def test_a_heading_is_one_line_whatever_the_name(name):
+    strips = [film_strip(red_clip(3, 3))]
+    sheet, plain = strip_sheet(strips, [name]), strip_sheet(strips, [printable(name)])
+    assert sheet.tobytes() == plain.tobytes()
 
 
 def test_the_picture_of_predictions_has_the_strips_of_fifty_clips(tmp_path, caplog):

@@ -1,6 +1,7 @@
 """From a version back to its commit, params and data, in a DVC repository made for the test."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -112,6 +113,13 @@ def test_a_trace_is_text_and_json(version):
     assert "accuracy  0.75" in lines
     assert f"frames  data/frames {origin.data['frames'].digest}, 2 files" in lines
     assert "train   2 videos: left 1, right 1" in lines
+
+
+def test_of_many_classes_a_trace_shows_the_first(version):
+    videos = {"train": {f"class {number:03d}": 2 for number in range(400)}}
+    lines = trace_lines(replace(trace(version), videos=videos))
+    assert lines[-1].startswith("  train   800 videos: class 000 2, class 001 2, ")
+    assert lines[-1].endswith(", class 019 2 and 380 more")
 
 
 def test_a_list_that_no_place_has_is_unavailable(folder):

@@ -9,6 +9,7 @@ from pipeline.common.tables import (
     markdown_code,
     markdown_escape,
     markdown_table,
+    printable,
     read_table_csv,
     shorten_list,
     table_csv,
@@ -39,8 +40,38 @@ def test_names_do_not_become_markdown():
     assert markdown_code("") == ""
 
 
+@pytest.mark.parametrize("write", [markdown_escape, markdown_code])
+def test_a_name_is_one_line_of_markdown_without_control_characters(write):
+    shown = write("a\nb\x85c\u2028d\x1b[31m\u202e\udcff")
+    assert shown.isprintable()
+    assert "a b c d" in shown
+
+
+def test_markdown_does_not_decode_the_entities_of_a_name():
+    assert markdown_escape("&lt;b&gt;") == r"\&lt;b\&gt;"
+
+
 def test_a_markdown_table():
     assert markdown_table(["x", "y"], [["1", "2"]]) == ["| x | y |", "| --- | --- |", "| 1 | 2 |"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\tc\r.mp4", r"a\nb\tc\r.mp4"),
+        ("\x85\u2028\x1b[31m", r"\x85\u2028\x1b[31m"),
+        ("\udcff.mp4", r"\xff.mp4"),
+        ("\u202e4pm.a", r"\u202e4pm.a"),  # shows the end of the name first
+        ("\u2066a\u2069", r"\u2066a\u2069"),
+        ("\u00e9t\u00e9 \u05d0 \u65e5.mp4", "\u00e9t\u00e9 \u05d0 \u65e5.mp4"),
+    ],
+)
+def test_a_name_is_shown_on_one_line_in_its_own_order(text, shown):
+    assert printable(text) == shown
+
+
+def test_a_cell_with_a_line_break_stays_in_its_row():
+    assert align_columns([("a\nb", "x"), ("c", "y")], "<<") == [r"  a\nb  x", "  c     y"]
 
 
 @pytest.mark.parametrize(
