@@ -1,11 +1,12 @@
 """Measure latency and throughput of a served model over HTTP.
 
 `python -m benchmarks.serve` registers the untrained model of params.yaml in a new store, serves it
-with `vidpipe serve` on this machine, and posts a generated H.264 video of 4 s at 320x240 as
+with `vidpipe serve` on this machine, and posts generated H.264 videos of 2 and 4 s at 320x240 as
 base64: from one client, and from 8 clients at once. Each client sends its next request after the
-answer. Server and clients share the cores. The last line is JSON: `p50_ms_1` and `p95_ms_1` are
-quantiles of the latency for one client, `throughput_8_over_1` is the ratio of the rates of
-8 clients and of one.
+answer, over the same connection. Server and clients share the cores. The last line is JSON, with
+an object for each video: `p50_ms_1` and `p95_ms_1` are quantiles of the latency for one client,
+`cpu_ms_1` is the processor time of a request in the server and its decoders, and
+`throughput_8_over_1` is the ratio of the rates of 8 clients and of one.
 """
 
 import base64
@@ -24,6 +25,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from socket import create_server
 
+import psutil
 import yaml
 
 from benchmarks.made_videos import Encoding, make_video
@@ -39,7 +41,7 @@ from pipeline.tasks.task import task_class
 from pipeline.tracking.runs import ensure_run
 
 _VIDEO = Encoding("libx264", ".mp4", 320, 240, {"preset": "medium", "crf": "22"})
-_VIDEO_SECONDS = 4
+_VIDEO_SECONDS = (2, 4)
 _TARGETS = ("a", "b", "c", "d")
 _NAME = "served"
 _WARM_UP, _REQUESTS_OF_1, _REQUESTS_OF_8 = 10, 100, 200
@@ -56,24 +58,42 @@ def main() -> None:
         params["serve"]["path_root"] = ""  # may be relative to the repository
         (folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
         with chdir(folder):  # the folder of the store and its artifacts
-            video = make_video(folder / "video.mp4", _VIDEO, seconds=_VIDEO_SECONDS, seed=0)
-            content = video.read_bytes()
-            _register(content)
-            row = {"video": base64.b64encode(content).decode()}
-            body = json.dumps({"dataframe_records": [row]}).encode()
-            with _server(folder) as port:
-                _send(port, body, requests=_WARM_UP)
-                latencies, rate_1 = _measure(port, body, clients=1, requests=_REQUESTS_OF_1)
-                _, rate_8 = _measure(port, body, clients=8, requests=_REQUESTS_OF_8)
-    report = {
+            videos = {
+                f"{seconds}_s": make_video(
+                    folder / f"{seconds}.mp4", _VIDEO, seconds=seconds, seed=0
+                ).read_bytes()
+                for seconds in _VIDEO_SECONDS
+            }
+            _register(videos["2_s"])
+            with _server(folder) as (port, server):
+                report = {name: _report(port, server, video) for name, video in videos.items()}
+    sizes = ", ".join(str(len(video)) for video in videos.values())
+    print(f"{sizes} bytes of video, {os.cpu_count()} cores")
+    print(json.dumps(report))
+
+
+def _report(port: int, server: psutil.Process, video: bytes) -> dict[str, float]:
+    row = {"video": base64.b64encode(video).decode()}
+    body = json.dumps({"dataframe_records": [row]}).encode()
+    _send(port, body, requests=_WARM_UP)
+    cpu_before = _cpu_seconds(server)
+    latencies, rate_1 = _measure(port, body, clients=1, requests=_REQUESTS_OF_1)
+    cpu_seconds = _cpu_seconds(server) - cpu_before
+    _, rate_8 = _measure(port, body, clients=8, requests=_REQUESTS_OF_8)
+    return {
         "p50_ms_1": round(1000 * statistics.median(latencies), 1),
         "p95_ms_1": round(1000 * statistics.quantiles(latencies, n=20)[-1], 1),
+        "cpu_ms_1": round(1000 * cpu_seconds / len(latencies), 1),
         "requests_per_second_1": round(rate_1, 2),
         "requests_per_second_8": round(rate_8, 2),
         "throughput_8_over_1": round(rate_8 / rate_1, 2),
     }
-    print(f"{len(content)} bytes of video, {os.cpu_count()} cores")
-    print(json.dumps(report))
+
+
+def _cpu_seconds(server: psutil.Process) -> float:
+    """Return the processor time of a process and its running descendants so far."""
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 def _register(example: bytes) -> None:
@@ -97,8 +117,8 @@ def _register(example: bytes) -> None:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[int]:
-    """Serve the model until the block ends; yield the port."""
+def _server(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Serve the model until the block ends; yield the port and the process."""
     with create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     command = [sys.executable, "-m", "pipeline.cli", "serve", f"{_NAME}@challenger"]
@@ -112,7 +132,7 @@ def _server(folder: Path) -> Iterator[int]:
         )
     try:
         _wait_for(port, server, log)
-        yield port
+        yield port, psutil.Process(server.pid)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         try:

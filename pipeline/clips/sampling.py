@@ -55,6 +55,24 @@ def windows_over_time(n_frames: int, extract: ExtractSection) -> list[Window]:
     return _windows(n_frames, shortest=shortest, count=-(-n_frames // shortest))
 
 
+def used_frames(n_frames: int, extract: ExtractSection, *, timeline: bool = False) -> list[int]:
+    """Return the indices of the frames that the clips of a video keep, ascending, each once.
+
+    Args:
+        timeline: also the frames of the clips of ``windows_over_time``.
+
+    >>> used_frames(10, ExtractSection(frames=3, clips_per_video=2))
+    [0, 2, 4, 5, 7, 9]
+    """
+    windows = clip_windows(n_frames, extract)
+    if timeline:
+        windows += windows_over_time(n_frames, extract)
+    used: set[int] = set()
+    for start, stop in windows:
+        used.update((start + frame_indices(stop - start, extract)).tolist())
+    return sorted(used)
+
+
 def make_clips(frames: NDArray[np.uint8], extract: ExtractSection) -> list[Clip]:
     """Return the clips of a video, one for each of ``clip_windows``.
 

@@ -1,7 +1,7 @@
 """Decode videos for a server within limits of time and memory, in separate processes if wanted.
 
 Frames go through memory-mapped temporary files, so that an hour of video does not fill the memory
-of the server.
+of the server. Only the frames that the model sees are decoded and written.
 """
 
 import multiprocessing
@@ -26,7 +26,7 @@ from pipeline.serving.request import VideoRequest
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
 from pipeline.video.memory import limit_memory
 from pipeline.video.opening import VideoError
-from pipeline.video.reading import FrameReader
+from pipeline.video.reading import FrameReader, FrameSelection
 from pipeline.video.settings import DecodeSection
 
 # The decoder checks its time after each frame. A process that is this late is killed.
@@ -43,6 +43,7 @@ class DecodeJob(NamedTuple):
     path: Path
     decode: DecodeSection
     timeout_seconds: float
+    select: FrameSelection | None = None
 
 
 # The number of frames of each video, or its error.
@@ -70,7 +71,7 @@ class Decoder:
         self._pool = _DecoderPool(processes, decode) if processes else None
 
     def frames(
-        self, requests: Sequence[VideoRequest]
+        self, requests: Sequence[VideoRequest], select: FrameSelection | None = None
     ) -> Generator[NDArray[np.uint8] | VideoError, None, None]:
         """Yield the frames of each video in order, or the reason why it is unusable.
 
@@ -81,13 +82,18 @@ class Decoder:
         A VideoError is yielded for a file that is not a video, is damaged, exceeds a limit, takes
         too long or crashes the decoder.
 
+        Args:
+            select: the frames that are needed, as for ``FrameReader``; the others may be black.
+                Decoder processes receive it by pickle.
+
         Raises:
             OSError: the frames cannot be written.
         """
         # A process that is being killed may still write while its folder is removed.
+        timeout = self._timeout_seconds
         with TemporaryDirectory(prefix="frames-", ignore_cleanup_errors=True) as folder:
             jobs = [
-                DecodeJob(request, Path(folder, str(number)), self._decode, self._timeout_seconds)
+                DecodeJob(request, Path(folder, str(number)), self._decode, timeout, select)
                 for number, request in enumerate(requests)
             ]
             write = self._pool.write if self._pool else _write_in_process
@@ -243,28 +249,35 @@ def _write_in_process(jobs: Sequence[DecodeJob]) -> _FrameCounts:
 
 
 def write_raw_frames(
-    request: VideoRequest, path: Path, decode: DecodeSection, timeout_seconds: float
+    request: VideoRequest,
+    path: Path,
+    decode: DecodeSection,
+    timeout_seconds: float,
+    select: FrameSelection | None = None,
 ) -> int:
     """Write the frames of a video to ``path``, uint8 [N, H, W, 3], RGB; return N.
+
+    Frames that ``select`` leaves out are holes in the file: they read as zeros and take no disk.
 
     Raises:
         VideoError: the file is not a video, is damaged, exceeds a limit or takes too long.
         OSError: the frames cannot be written.
     """
     deadline = time.monotonic() + timeout_seconds
-    count = 0
+    reader = FrameReader(request.content, decode, segment=request.segment, select=select)
     try:
         with path.open("wb") as file:
-            for frame in FrameReader(request.content, decode, segment=request.segment):
-                file.write(frame.tobytes())
-                count += 1
+            for index, frame in reader.numbered():
+                file.seek(index * frame.nbytes)
+                file.write(frame.data)
                 if time.monotonic() > deadline:
                     raise _too_slow(request.name, timeout_seconds)
+            file.truncate(reader.count * decode.height * decode.width * 3)
     except VideoError as error:
         raise VideoError(request.name, error.reason, error.is_lasting) from None
     except UNEXPECTED_ERRORS as error:
         raise VideoError(request.name, f"decoding failed: {describe(error)}") from None
-    return count
+    return reader.count
 
 
 def _too_slow(name: str, timeout_seconds: float) -> VideoError:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from pipeline.clips.sampling import (
     clip_windows,
     make_clip,
     make_clips,
+    used_frames,
     windows_over_time,
 )
 from pipeline.clips.settings import ExtractSection
@@ -89,7 +91,8 @@ class Scorer:
             OSError: the frames cannot be written.
         """
         plans: list[_Plan | VideoError] = []
-        with closing(self._decoder.frames(requests)) as videos:
+        select = partial(used_frames, extract=self._extract(options), timeline=options.timeline)
+        with closing(self._decoder.frames(requests, select)) as videos:
             clips = self._clips(videos, options, plans)
             outputs: list[NDArray[np.float64]] = []
             for batch in batches_of(clips):
@@ -102,8 +105,9 @@ class Scorer:
 
     def averaged_clips(self, request: VideoRequest, options: RequestOptions) -> list[Clip]:
         """Return the clips whose outputs an answer averages; [] for an unusable video."""
-        (frames,) = self._decoder.frames([request])
-        return [] if isinstance(frames, VideoError) else make_clips(frames, self._extract(options))
+        extract = self._extract(options)
+        (frames,) = self._decoder.frames([request], partial(used_frames, extract=extract))
+        return [] if isinstance(frames, VideoError) else make_clips(frames, extract)
 
     def _extract(self, options: RequestOptions) -> ExtractSection:
         extract = self._preprocessing.extract

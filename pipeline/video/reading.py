@@ -1,10 +1,9 @@
 """Read the frames of a video at a constant rate, for training and serving alike."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import av
@@ -38,6 +37,9 @@ class Segment:
 
 WHOLE_VIDEO = Segment()
 
+# Selects frames of a segment: number of frames at the constant rate -> indices, ascending.
+FrameSelection = Callable[[int], Sequence[int]]
+
 
 class FrameReader:
     """Iterate over the frames of a video at a constant rate.
@@ -52,10 +54,13 @@ class FrameReader:
     Attributes:
         facts: complete after the iteration, without key and frames; incomplete after a
             VideoError; None if the file could not be opened.
+        count: number of frames of the segment; complete after the iteration.
 
     Args:
         source: path of a regular file, or the bytes of a video file.
         selective: False decodes every frame.
+        select: the frames to yield, if the packet scan tells their number. Otherwise, and with
+            ``decode.on_damage: keep``, where damage changes the number, all are yielded.
 
     Raises (while iterating):
         VideoError: the file is not a video, exceeds a limit, has no frame in ``segment``, or is
@@ -69,17 +74,28 @@ class FrameReader:
         *,
         segment: Segment = WHOLE_VIDEO,
         selective: bool = True,
+        select: FrameSelection | None = None,
     ) -> None:
         self._source = source
         self._decode = decode
         self._segment = segment
         self._selective = selective
+        self._select = select if decode.on_damage == "quarantine" else None
         self._name = source_name(source)
         self.facts: DecodeFacts | None = None
+        self.count = 0
 
     def __iter__(self) -> Iterator[Picture]:
+        for _, picture in self.numbered():
+            yield picture
+
+    def numbered(self) -> Iterator[tuple[int, Picture]]:
+        """Yield the index of each frame in the segment, and the frame.
+
+        With ``select``, the indices begin again at 0 if all frames turn out to be needed.
+        """
         try:
-            yield from self._pictures()
+            yield from self._numbered_pictures()
         except MemoryError:
             gigabytes = memory_limit(self._decode) / 1e9
             raise VideoError(
@@ -89,7 +105,7 @@ class FrameReader:
                 is_lasting=False,
             ) from None
 
-    def _pictures(self) -> Iterator[Picture]:
+    def _numbered_pictures(self) -> Iterator[tuple[int, Picture]]:
         n_yielded = 0
         with open_video(self._source, self._decode) as video:
             container, stream, _ = video
@@ -99,30 +115,41 @@ class FrameReader:
             self._check_scan(scan, damage)
             if self._selective and scan.frames is not None:
                 try:
-                    for picture in self._decode_selectively(stream, scan):
-                        yield picture
+                    for index, picture in self._decode_selectively(stream, scan):
+                        yield index, picture
                         n_yielded += 1
                 except UnreliableFrames:
                     pass  # the frames yielded so far are intact
                 else:
                     return
-        yield from islice(self._decode_sequentially(scan, damage), n_yielded, None)
+        first = 0 if self._select else n_yielded
+        self.count = 0
+        for index, picture in enumerate(self._decode_sequentially(scan, damage)):
+            self.count += 1
+            if index >= first:
+                yield index, picture
 
-    def _decode_selectively(self, stream: VideoStream, scan: PacketScan) -> Iterator[Picture]:
+    def _decode_selectively(
+        self, stream: VideoStream, scan: PacketScan
+    ) -> Iterator[tuple[int, Picture]]:
         kept = list(self._at_rate(scan.timed_frames(), scan.durations))
         if not kept:
             raise UnreliableFrames
+        self.count = len(kept)
+        indices = self._select(len(kept)) if self._select else range(len(kept))
         assert scan.frames is not None
         assert self.facts is not None
         with self._packets(stream, scan) as packets:
-            frames = decode_selected(stream.codec_context, scan.frames, packets, set(kept))
+            frames = decode_selected(
+                stream.codec_context, scan.frames, packets, {kept[index] for index in indices}
+            )
             frame: av.VideoFrame | None = None
-            for timestamp in kept:
-                while frame is None or frame.pts != timestamp:
+            for index in indices:
+                while frame is None or frame.pts != kept[index]:
                     if (frame := next(frames, None)) is None:  # decoded in another order
                         raise UnreliableFrames
                     self.facts = _add_frame_facts(self.facts, frame)
-                yield self._small_picture(frame, stream)
+                yield index, self._small_picture(frame, stream)
 
     @contextmanager
     def _packets(

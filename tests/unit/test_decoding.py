@@ -5,11 +5,14 @@ import os
 import signal
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.clips.sampling import make_clips, used_frames
+from pipeline.clips.settings import ExtractSection
 from pipeline.serving.decoding import Decoder, write_raw_frames
 from pipeline.serving.request import VideoRequest
 from pipeline.video.opening import VideoError
@@ -51,6 +54,23 @@ def test_frames_are_those_of_training(decoder, mp4, tmp_path):
     expected = read_frames(mp4, DECODE)
     for frames in decoder.frames([request_of(mp4), request_of(path)]):
         np.testing.assert_array_equal(frames, expected)
+
+
+@pytest.mark.parametrize("length", [1, 10, 30])
+@pytest.mark.parametrize("options", [{}, {"sampling": "stride", "clips_per_video": 3}])
+def test_selected_frames_give_the_clips_of_all_frames(decoder, length, options):
+    extract = ExtractSection(frames=4, **options)
+    video = encode_mp4(numbered_frames(31)[:length], fps=10)
+    select = partial(used_frames, extract=extract)
+    (frames,) = decoder.frames([request_of(video)], select)
+    expected = read_frames(video, DECODE)
+    assert frames.shape == expected.shape
+    for clip, of_all in zip(
+        make_clips(frames, extract), make_clips(expected, extract), strict=True
+    ):
+        np.testing.assert_array_equal(clip.frames, of_all.frames)
+        np.testing.assert_array_equal(clip.mask, of_all.mask)
+    assert sum(frame.any() for frame in frames) == len(select(length))  # the others are black
 
 
 @pytest.mark.parametrize(

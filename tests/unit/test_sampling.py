@@ -8,6 +8,7 @@ from pipeline.clips.sampling import (
     frame_indices,
     make_clip,
     make_clips,
+    used_frames,
     windows_over_time,
 )
 from pipeline.clips.settings import ExtractSection
@@ -135,6 +136,27 @@ def test_a_window_over_time_is_as_long_as_a_clip_without_padding(extract, expect
 def test_each_window_gives_a_clip(n_frames, extract, expected):
     clips = make_clips(numbered_frames(n_frames, height=2, width=2), extract)
     assert [numbers_in(clip.frames) for clip in clips] == expected
+
+
+@given(
+    st.integers(1, 120),
+    st.integers(1, 12),
+    st.sampled_from(["uniform", "stride", "head"]),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_clips_need_the_used_frames_and_no_others(
+    n_frames, clip_frames, sampling, stride, count, timeline
+):
+    extract = settings(clip_frames, sampling, stride, count)
+    used = used_frames(n_frames, extract, timeline=timeline)
+    windows = clip_windows(n_frames, extract)
+    windows += windows_over_time(n_frames, extract) if timeline else []
+    numbers = np.arange(n_frames, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    clips = [make_clip(numbers[window.start : window.stop], extract) for window in windows]
+    seen = {number for clip in clips for number in clip.frames[clip.mask].ravel().tolist()}
+    assert used == sorted(seen)
 
 
 def test_a_video_shorter_than_a_clip_gives_one_padded_clip():

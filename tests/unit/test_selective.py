@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.video.opening import open_video
+from pipeline.video.opening import VideoError, open_video
 from pipeline.video.packet_scan import PacketScan, scan_packets
 from pipeline.video.reading import FrameReader, Segment
 from pipeline.video.selective import UnreliableFrames, decode_selected
@@ -66,6 +66,55 @@ def test_generated_files(tmp_path, moving_noise, kind):
         check_both_ways(path, fps)
     for segment in (Segment(0.5, 0.9), Segment(1.0), Segment(end_seconds=0.3), Segment(9.0)):
         check_both_ways(path, 10.0, segment=segment)
+
+
+# The packet scan does not tell the times of the frames, or not where decoding can begin.
+READ_WHOLE = ("h264 in avi", "h264 intra refresh")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("indices", [[1, 4, 7], [5, 12, 17], [3, 4, 5, 17]])
+def test_selected_frames_are_those_of_the_whole_video(tmp_path, moving_noise, kind, indices):
+    path = tmp_path / "video"
+    encode(path, moving_noise, *KINDS[kind])
+    decode = DECODE.model_copy(update={"fps": 10})
+    expected = list(FrameReader(path, decode))
+    reader = FrameReader(path, decode, select=lambda count: indices if count == 18 else [])
+    selected = dict(reader.numbered())
+    assert reader.count == len(expected) == 18
+    assert sorted(selected) == (list(range(18)) if kind in READ_WHOLE else indices)
+    for index, frame in selected.items():
+        np.testing.assert_array_equal(frame, expected[index])
+
+
+@pytest.fixture
+def damaged(tmp_path, moving_noise) -> Path:
+    """A video of one group of 45 frames, with damage behind the middle."""
+    path = tmp_path / "damaged.mp4"
+    encode(path, moving_noise, "libx264", "mp4", {"g": "250", "bf": "0"})
+    content = bytearray(path.read_bytes())
+    start = int(0.7 * len(content))
+    content[start : start + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    return path
+
+
+def test_a_selection_does_not_apply_where_damage_changes_the_number_of_frames(damaged):
+    keep = DECODE.model_copy(update={"on_damage": "keep"})
+    expected = list(FrameReader(damaged, keep))
+    assert 20 < len(expected) < 45
+    reader = FrameReader(damaged, keep, select=lambda _: [0, 2])
+    np.testing.assert_array_equal(list(reader), expected)
+    assert reader.count == len(expected)
+
+
+def test_damage_before_a_selected_frame_is_noticed_and_later_damage_is_not(damaged):
+    reader = FrameReader(damaged, DECODE, select=lambda count: [0, 2, count - 1])
+    with pytest.raises(VideoError, match="damaged after"):
+        list(reader)
+    early = FrameReader(damaged, DECODE, select=lambda _: [0, 2])
+    assert [index for index, _ in early.numbered()] == [0, 2]
+    assert early.count == 45
 
 
 @pytest.mark.parametrize("damage_at", [0.2, 0.5, 0.8, 0.95])
