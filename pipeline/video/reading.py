@@ -121,8 +121,9 @@ class FrameReader:
                 while frame is None or frame.pts != timestamp:
                     if (frame := next(frames, None)) is None:  # decoded in another order
                         raise UnreliableFrames
-                    self.facts = _add_frame_facts(self.facts, frame)
                 yield self._small_picture(frame, stream)
+        assert frame is not None
+        self.facts = _add_frame_facts(self.facts, frame)
 
     @contextmanager
     def _packets(
