@@ -143,6 +143,7 @@ class FrameReader:
                 stream,
                 name=self._name,
                 shown_at=scan.shown_at,
+                doubtful_pts=scan.doubtful_pts,
                 is_truncated=bool(damage),
             )
             n_kept = 0
