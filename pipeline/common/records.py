@@ -16,7 +16,7 @@ from pipeline.common.files import read_csv, write_csv
 
 # Increase it when a field of DecodeFacts is added or computed differently. Videos are decoded
 # again; models are not affected.
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

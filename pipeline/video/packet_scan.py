@@ -4,7 +4,8 @@ The scan takes 1 to 8 % of the time of decoding everything. Without it, truncate
 be noticed, and every frame would have to be decoded to know which ones are kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -65,6 +66,7 @@ class PacketScan:
         shown_at: the times of all frames in ascending order, in ticks, of a stream whose packets do
             not tell which frame is shown when: the i-th frame from the decoder is shown at
             ``shown_at[i]``. None if the frames have times of their own.
+        doubtful_pts: timestamps that the frames must not be placed by.
         count: number of shown frames with packets in the file.
         seconds: from the first frame to the end of the last one.
         durations: meaning of the durations of the frames.
@@ -77,6 +79,7 @@ class PacketScan:
     frames: Sequence[CodedFrame] | None
     packets: "Sequence[Packet[VideoStream]] | None"
     shown_at: Sequence[int] | None
+    doubtful_pts: Set[int]
     count: int
     seconds: float
     durations: DurationKind
@@ -133,6 +136,7 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
         frames=table.frames if is_reliable else None,
         packets=table.packets if is_reliable else None,
         shown_at=table.shown_at,
+        doubtful_pts=table.doubtful_pts,
         count=table.count - table.hidden,
         seconds=table.seconds,
         durations=duration_kind(container, stream),
@@ -234,6 +238,17 @@ class _FrameTable:
         is_complete = len(times) == len(self._times) and not self.hidden
         return sorted(times) if is_reordered and is_complete else None
 
+    @property
+    def doubtful_pts(self) -> set[int]:
+        """Return the timestamps of several frames in a stream where others have none.
+
+        In program streams, FFmpeg's parser gives some timestamps to an earlier frame, too.
+        """
+        if None not in self._times:
+            return set()
+        repeated = {time for time, n in Counter(self._times).items() if n > 1 and time is not None}
+        return repeated - {self.start}  # the first frame has time 0 in any case
+
     def _add_frame(self, packet: "Packet[VideoStream]") -> None:
         if packet.pts is not None:
             if self._last_pts is not None and packet.pts <= self._last_pts:
@@ -262,7 +277,12 @@ class _FrameTable:
     @property
     def seconds(self) -> float:
         """Return the time from the first frame to the end of the last one."""
-        return 0.0 if self.start is None else float((self.end - self.start) * self.time_base)
+        if self.start is None:
+            return 0.0
+        ticks = Fraction(self.end - self.start)
+        if None in self._times:  # the last frames may have no timestamp
+            ticks = max(ticks, (self.count - self.hidden) * self._usual_interval)
+        return float(ticks * self.time_base)
 
     @property
     def is_variable_rate(self) -> bool | None:

@@ -59,7 +59,7 @@ def small_picture(frame: av.VideoFrame, *, pixel_aspect: float, decode: DecodeSe
     small = _to_rgb(frame, window)
     if (window.out_width, window.out_height) != target:
         small = _on_black(small, width=target[0], height=target[1])
-    return np.ascontiguousarray(np.rot90(small, quarter_turns))
+    return np.ascontiguousarray(np.rot90(small, quarter_turns)) if quarter_turns else small
 
 
 @cache

@@ -148,8 +148,9 @@ class FrameReader:
                 while frame is None or frame.pts != kept[index]:
                     if (frame := next(frames, None)) is None:  # decoded in another order
                         raise UnreliableFrames
-                    self.facts = _add_frame_facts(self.facts, frame)
                 yield index, self._small_picture(frame, stream)
+        assert frame is not None
+        self.facts = _add_frame_facts(self.facts, frame)
 
     @contextmanager
     def _packets(
@@ -169,6 +170,7 @@ class FrameReader:
                 stream,
                 name=self._name,
                 shown_at=scan.shown_at,
+                doubtful_pts=scan.doubtful_pts,
                 is_truncated=bool(damage),
             )
             n_kept = 0

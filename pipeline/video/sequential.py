@@ -1,6 +1,6 @@
 """Decode a video from start to end: the reference for selective decoding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from fractions import Fraction
 
 import av
@@ -37,6 +37,7 @@ class SequentialDecoder:
         name: of the video, for messages.
         shown_at: times of the frames in ticks, in the decoder's output order; see ``PacketScan``.
             None takes the times of the frames.
+        doubtful_pts: timestamps that are ignored.
         is_truncated: whether the delayed frames at the end of the file are left out, because
             frames between them may be missing.
 
@@ -51,6 +52,7 @@ class SequentialDecoder:
         *,
         name: str,
         shown_at: Sequence[int] | None,
+        doubtful_pts: Set[int],
         is_truncated: bool,
     ) -> None:
         self._container = container
@@ -60,6 +62,7 @@ class SequentialDecoder:
         self._step = 1 / (stream.guessed_rate or _DEFAULT_RATE)
         self._name = name
         self._shown_ticks = shown_at
+        self._doubtful_pts = doubtful_pts
         self._is_truncated = is_truncated
         self._origin = Fraction(0)
         self.first: av.VideoFrame | None = None
@@ -129,4 +132,6 @@ class SequentialDecoder:
             has_time = self.count < len(self._shown_ticks)
             return self._shown_ticks[self.count] * self._time_base if has_time else None
         time_base = frame.time_base or self._time_base
-        return None if frame.pts is None or time_base is None else frame.pts * time_base
+        if frame.pts is None or frame.pts in self._doubtful_pts or time_base is None:
+            return None
+        return frame.pts * time_base

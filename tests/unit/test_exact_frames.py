@@ -206,6 +206,25 @@ class TestNoPresentationTimes:
         assert read_numbers(content, 25) == list(range(24))
         assert read_numbers(content, 10) == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22]
 
+    @pytest.mark.parametrize("codec", ["libx264", "libx265"])
+    def test_rate_of_a_program_stream_with_few_timestamps(self, codec):
+        """FFmpeg's muxer stores one timestamp in 2,048 bytes, which may hold many frames."""
+        content = encode_frames(code_frames(24), codec=codec, container="vob", tick=Fraction(1, 25))
+        reader = FrameReader(content, DecodeSection(fps=25, width=40, height=16, fit="stretch"))
+        assert [read_code(frame) for frame in reader] == list(range(24))
+        assert reader.facts is not None
+        assert (reader.facts.source_fps, reader.facts.source_seconds) == (25, 0.96)
+
+    def test_program_stream_with_the_same_timestamp_for_two_frames(self):
+        """FFmpeg gives the timestamp of frame 20 to frame 15, too."""
+        content = encode_frames(
+            code_frames(24, height=160, width=320),
+            container="vob",
+            tick=Fraction(1, 25),
+            options=B_FRAMES,
+        )
+        assert read_numbers(content, 25) == list(range(24))
+
     @pytest.mark.parametrize("b_frames", [1, 2, 3])
     @pytest.mark.parametrize("container", ["matroska", "nut", "mp4"])
     def test_packed_b_frames_copied_to_another_container(self, container, b_frames):
