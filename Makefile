@@ -50,4 +50,4 @@ lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into re
 		--output-file requirements.txt pyproject.toml
 
 clean: ## Delete what the pipeline wrote (not .venv, the DVC cache or the MLflow store)
-	rm -rf data/catalog data/clips data/features data/frames data/report data/demo/videos models eval dvc_plots
+	rm -rf data/catalog data/clips data/features data/frames data/report data/demo/videos* models eval dvc_plots

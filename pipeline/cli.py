@@ -71,6 +71,25 @@ def repro(
 
 
 @app.command()
+def demo(
+    task: Annotated[str, Argument(metavar="TASK", help="a value of task.type")],
+) -> None:
+    """Set params.yaml to the demo data set of a task.
+
+    `vidpipe repro` then builds it. Only data.videos, data.labels, task.type and task.unit change.
+
+    \b
+    Example:    vidpipe demo regression
+    Exit codes: 0 done, 1 error.
+    """
+    from pipeline.common.paths import PARAMS
+    from pipeline.dataset.demo import use_demo
+
+    use_demo(task, PARAMS)
+    print(f"params.yaml uses the demo data set for {task}. Build it with: vidpipe repro")
+
+
+@app.command()
 def check() -> None:
     """Check params.yaml, its paths and the model.
 

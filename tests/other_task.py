@@ -69,7 +69,7 @@ class Brightness(Task):
 
         return keras.layers.Dense(1, dtype="float32", name="value")(features.clip)
 
-    def loss(self, *, label_smoothing: float) -> "keras.losses.Loss":  # noqa: ARG002
+    def loss(self, *, label_smoothing, balanced_on=None) -> "keras.losses.Loss":  # noqa: ARG002
         import keras
 
         return keras.losses.MeanSquaredError()

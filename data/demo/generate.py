@@ -1,28 +1,37 @@
-"""Draw and encode the demo data set: short H.264 videos, one folder per class.
+"""Draw and encode a demo data set: short H.264 videos and their labels.
 
-data/demo/dvc.yaml runs `python -m data.demo.generate` from the root of the repository.
+data/demo/dvc.yaml runs `python -m data.demo.generate TASK` from the root of the repository.
 """
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from data.demo.scenes import FPS, MOTIONS, Motion, render_clip
+from data.demo import multilabel, regression
+from data.demo.drawing import FPS
+from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import replacing_folder
+from pipeline.common.files import replacing_folder, write_csv
 from pipeline.common.settings import Section, describe_errors
 from pipeline.video.writing import encode_mp4
 
-_FOLDER = Path("data/demo/videos")
 _PARAMS = Path("data/demo/params.yaml")
 
 # Frames per video: from less than a third of the default T = 20 to more than T.
 SHORTEST, LONGEST = 6, 24
+
+# Frames per video of the other demo sets, in which a short clip does not show the answer.
+_SHORTEST_LABELLED = 12
+
+# Draws a clip of this many frames: the frames, and its cells of the labels table.
+Draw = Callable[[int, np.random.Generator], tuple[NDArray[np.uint8], dict[str, str]]]
 
 
 class DemoParams(Section):
@@ -30,12 +39,23 @@ class DemoParams(Section):
 
     seed: NonNegativeInt
     videos_per_class: PositiveInt
+    videos: PositiveInt
 
 
 def main() -> None:
-    params = _load_params()
-    with replacing_folder(_FOLDER) as folder:
-        write_demo_videos(folder, videos_per_class=params.videos_per_class, seed=params.seed)
+    parser = argparse.ArgumentParser(prog="python -m data.demo.generate")
+    parser.add_argument("task", choices=["classification", *DRAWN])
+    task, params = parser.parse_args().task, _load_params()
+    with replacing_folder(demo_folder(task)) as folder:
+        if task == "classification":
+            write_demo_videos(folder, videos_per_class=params.videos_per_class, seed=params.seed)
+        else:
+            write_labelled_videos(folder, DRAWN[task], videos=params.videos, seed=params.seed)
+
+
+def demo_folder(task: str) -> Path:
+    """Return the folder of the videos for a value of ``task.type``."""
+    return Path("data/demo/videos" if task == "classification" else f"data/demo/videos_{task}")
 
 
 def write_demo_videos(
@@ -64,6 +84,20 @@ def write_demo_videos(
                 progress.update()
 
 
+def write_labelled_videos(folder: Path, draw: Draw, *, videos: int, seed: int) -> None:
+    """Write ``<number>.mp4`` and ``labels.csv``; the same seed gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    lengths = range(_SHORTEST_LABELLED, LONGEST + 1)
+    for number in tqdm(range(videos), "demo", unit="video", disable=None):
+        rng = np.random.default_rng((seed, number))
+        frames, cells = draw(lengths[number % len(lengths)], rng)
+        name = f"{number:04d}.mp4"
+        (folder / name).write_bytes(encode_mp4(frames, fps=FPS))
+        rows.append({"video": name, **cells})
+    write_csv(folder / "labels.csv", list(rows[0]), rows)
+
+
 def clip_lengths(count: int) -> list[int]:
     """Return ``count`` lengths in frames, spread evenly from SHORTEST to LONGEST.
 
@@ -71,6 +105,24 @@ def clip_lengths(count: int) -> list[int]:
     [6, 15, 24]
     """
     return [round(length) for length in np.linspace(SHORTEST, LONGEST, count)]
+
+
+def _draw_multilabel(
+    frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    labels = multilabel.draw_labels(rng)
+    clip = multilabel.render_clip(labels, frames=frames, rng=rng)
+    return clip, {"labels": "|".join(sorted(labels))}
+
+
+def _draw_regression(
+    frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    speed = rng.uniform(*regression.SPEED)
+    return regression.render_clip(speed, frames=frames, rng=rng), {"value": f"{speed:.2f}"}
+
+
+DRAWN: Mapping[str, Draw] = {"multilabel": _draw_multilabel, "regression": _draw_regression}
 
 
 def _load_params() -> DemoParams:

@@ -8,55 +8,47 @@ position in a random frame has the same distribution in every class. ``left``, `
 ``counter_clockwise`` are ``right``, ``down`` and ``clockwise`` played backwards, so the order of
 the frames is needed too. The first and the last frame alone carry little information: a straight
 path begins at one side of its square.
-
-Textures are whole numbers and shifts are sixteenths of a pixel, so that processors that round
-floats differently draw the same pixels.
 """
 
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.demo.drawing import (
+    SIZE,
+    Cover,
+    Image,
+    Points,
+    draw_object,
+    drifting_background,
+    noise,
+    painted,
+    polygon,
+)
+
 Motion = Literal["clockwise", "counter_clockwise", "down", "left", "right", "up"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
-
-SIZE = 64  # pixels, both sides of a frame
-FPS = 10
 
 # Ranges in pixels. They keep the centre of the object in the picture.
 _SQUARE_SIDE = (26.0, 30.0)
 _CIRCLE_RADIUS = (11.0, 13.0)
 _HOME_OFFSET = 4.0  # of home from the centre of the picture, at most
 _OBJECT_RADIUS = (9.0, 12.0)
-_DRIFT_SPEED = (0.5, 1.5)  # of the background, a frame
 
 _TURN = (400.0, 480.0)  # degrees around the circle in a clip: more than one full turn
-
-Image = NDArray[np.float32]  # [SIZE, SIZE, 3], RGB, 0..255
-Texture = NDArray[np.float64]  # [SIZE, SIZE, 3], around 0
-Cover = NDArray[np.float32]  # [SIZE, SIZE], 255 where the object covers the whole pixel
-Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
 
 
 def render_clip(motion: Motion, *, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw a clip of an object with this motion: uint8 [frames, SIZE, SIZE, 3], RGB."""
     path = object_path(motion, frames=frames, rng=rng)
-    heading = rng.uniform(0, 2 * np.pi)
-    step = rng.uniform(*_DRIFT_SPEED) * np.array([np.cos(heading), np.sin(heading)])
-    drift = rng.uniform(0, SIZE, 2) + np.arange(frames)[:, None] * step
-    texture = 0.7 * _noise(rng, blur=5) + 0.3 * _noise(rng, blur=2)
-    background = _painted(rng.uniform(40, 90, 3), 20 * texture)
+    background = drifting_background(frames, rng)
     look, cover = _object(rng)
-    clip = np.empty((frames, SIZE, SIZE, 3), np.uint8)
-    for number in range(frames):
-        shift = path[number] - SIZE / 2
-        share = _moved(cover, shift, border=cv2.BORDER_CONSTANT)[..., None] / 255
-        picture = _moved(background, drift[number], border=cv2.BORDER_WRAP) * (1 - share)
-        picture += _moved(look, shift, border=cv2.BORDER_WRAP) * share
-        clip[number] = np.rint(picture)
-    return clip
+    pictures = [
+        draw_object(picture, look, cover, centre)
+        for picture, centre in zip(background, path, strict=True)
+    ]
+    return np.rint(np.stack(pictures)).astype(np.uint8)
 
 
 def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Points:
@@ -88,31 +80,7 @@ def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Poi
 
 def _object(rng: np.random.Generator) -> tuple[Image, Cover]:
     """Return the texture and the coverage of a polygon at the centre of the picture."""
-    look = _painted(rng.uniform(180, 230, 3), 25 * _noise(rng, blur=2))
+    look = painted(rng.uniform(180, 230, 3), 25 * noise(rng, blur=2))
     n_corners = int(rng.integers(3, 8))
-    angles = rng.uniform(0, 2 * np.pi) + np.arange(n_corners) * 2 * np.pi / n_corners
-    outline = rng.uniform(*_OBJECT_RADIUS) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    fraction_bits = 4  # OpenCV draws at fractions of a pixel given as integers
-    corners = np.rint((outline + SIZE / 2) * 2**fraction_bits).astype(np.int32)
-    cover = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillConvexPoly(cover, corners, 255, lineType=cv2.LINE_AA, shift=fraction_bits)
-    return look, cover.astype(np.float32)
-
-
-def _painted(colour: NDArray[np.float64], texture: Texture) -> Image:
-    return np.clip(np.rint(colour + texture), 0, 255).astype(np.float32)
-
-
-def _noise(rng: np.random.Generator, *, blur: float) -> Texture:
-    """Return blurred noise of mean 0 and standard deviation 1 that tiles without seams."""
-    noise = np.tile(rng.standard_normal((SIZE, SIZE, 3)), (3, 3, 1))
-    blurred = cv2.GaussianBlur(noise, (0, 0), blur)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
-    return np.asarray((blurred - blurred.mean((0, 1))) / blurred.std((0, 1)), np.float64)
-
-
-def _moved(
-    image: NDArray[np.float32], by: NDArray[np.float64], *, border: int
-) -> NDArray[np.float32]:
-    right, down = np.rint(by * 16) / 16
-    shift = np.array([[1, 0, right], [0, 1, down]])
-    return np.asarray(cv2.warpAffine(image, shift, (SIZE, SIZE), borderMode=border), np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    return look, polygon(n_corners, radius=rng.uniform(*_OBJECT_RADIUS), angle=angle)

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,13 @@ class Score:
 
     value: float
     interval: Interval | None = None
+
+
+class ResampledScore(NamedTuple):
+    """A score, and the same score of each resampled test set, float64 [S]; NaN: undefined."""
+
+    value: float
+    resampled: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

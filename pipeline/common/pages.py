@@ -1,6 +1,7 @@
 """Render self-contained HTML pages: one file that opens from disk without a network."""
 
 import base64
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -70,7 +71,8 @@ def words(name: str) -> str:
     >>> words("macro_f1")
     'macro F1'
     """
-    return name.replace("_", " ").replace("f1", "F1")
+    abbreviations = re.compile(r"\b(f1|mae|r2|rmse)\b")
+    return abbreviations.sub(lambda found: found[0].upper(), name.replace("_", " "))
 
 
 def data_uri(content: bytes, media_type: str) -> str:

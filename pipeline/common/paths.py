@@ -29,7 +29,6 @@ INTERVALS = Path("eval/intervals.json")
 AUDITS = Path("eval/audits.json")
 TABLES = Path("eval/tables")
 PREDICTIONS = TABLES / "predictions.csv"
-ANSWERS = TABLES / "answers.csv"
 SLICES = TABLES / "slices.csv"
 NEAR_DUPLICATES = TABLES / "near_duplicates.csv"
 LABEL_ISSUES = TABLES / "label_issues.csv"

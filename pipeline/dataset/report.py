@@ -1,4 +1,4 @@
-"""Count the videos of a data set by target and split."""
+"""Count the videos of a data set by stratum, such as the class, and split."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,7 @@ from pipeline.common.tables import write_table_csv
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """The videos of one target in one split.
+    """The videos of one stratum in one split.
 
     Attributes:
         videos: all videos, quarantined and damaged ones included.
@@ -34,21 +34,22 @@ class SplitSummary:
         return self.videos - self.quarantined - self.damaged
 
 
-def summarise(records: Sequence[VideoRecord]) -> list[SplitSummary]:
-    """Return a row for every target and split, also for those without videos.
+def summarise(records: Sequence[VideoRecord], strata: Sequence[str]) -> list[SplitSummary]:
+    """Return a row for every stratum and split, also for those without videos.
 
     Args:
         records: decoded.
+        strata: ``Targets.strata`` of their targets, such as their classes.
     """
     members: dict[str, dict[Split, list[VideoRecord]]] = defaultdict(
         lambda: {split: [] for split in SPLITS}
     )
-    for record in records:
+    for record, stratum in zip(records, strata, strict=True):
         assert record.split is not None
-        members[record.target][record.split].append(record)
+        members[stratum][record.split].append(record)
     return [
-        _summary(target, split, members[target][split])
-        for target in sorted(members)
+        _summary(stratum, split, members[stratum][split])
+        for stratum in sorted(members)
         for split in SPLITS
     ]
 

@@ -57,31 +57,42 @@ def _divide(
     targets: Targets,
 ) -> list[VideoRecord]:
     """Return the records with the groups of ``members`` divided by shares; the rest is train."""
-    strata = targets.split_strata([record.target for record in members])
-    groups = Groups.count([record.group for record in members], strata)
+    texts = [record.target for record in members]
+    required = targets.required_strata(texts)
+    for strata in (targets.split_strata(texts), required):
+        groups = Groups.count([record.group for record in members], strata)
+        try:
+            _check_group_counts(groups, shares, targets.stratum_name)
+            divided = divide_groups(groups, shares, rest="train", seed=seed)
+            break
+        except (PipelineError, NoSplitError) as error:
+            if strata == required:
+                if isinstance(error, NoSplitError):
+                    raise _no_split(error, shares, targets.stratum_name) from None
+                raise
+    _warn_of_sizes(groups, divided, shares)
+    return [replace(record, split=divided.get(record.group, record.split)) for record in records]
+
+
+def _check_group_counts(groups: Groups, shares: Mapping[Split, float], noun: str) -> None:
+    """Refuse strata with fewer groups than splits, all at once."""
     splits = [split for split in SPLITS if split == "train" or split in shares]
     few = [
-        f"{targets.stratum_name} {stratum!r} ({len(own)})"
+        f"{noun} {stratum!r} ({len(own)})"
         for stratum, own in sorted(groups.strata.items())
         if len(own) < len(splits)
     ]
     if few:
         raise PipelineError(
             f"Splits: too few groups of videos of {', '.join(few)}. Expected at least "
-            f"{len(splits)} groups of each {targets.stratum_name}, one for each of "
-            f"{', '.join(splits)}. Copies and segments of a video are one group. Add videos, "
-            "divide groups in the column group of the labels table, or remove the "
-            f"{targets.stratum_name}."
+            f"{len(splits)} groups of each {noun}, one for each of {', '.join(splits)}. Copies and "
+            "segments of a video are one group. Add videos, divide groups in the column group of "
+            f"the labels table, or remove the {noun}."
         )
-    try:
-        divided = divide_groups(groups, shares, rest="train", seed=seed)
-    except NoSplitError as error:
-        raise _no_split(error, splits, targets.stratum_name) from None
-    _warn_of_sizes(groups, divided, shares)
-    return [replace(record, split=divided.get(record.group, record.split)) for record in records]
 
 
-def _no_split(error: NoSplitError, splits: Sequence[Split], noun: str) -> PipelineError:
+def _no_split(error: NoSplitError, shares: Mapping[Split, float], noun: str) -> PipelineError:
+    splits = [split for split in SPLITS if split == "train" or split in shares]
     missing = "; ".join(f"{noun} {stratum!r} in {split}" for stratum, split in error.missing)
     finding = (
         f"no division of the groups has every {noun} in each of {', '.join(splits)}"

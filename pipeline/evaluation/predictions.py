@@ -100,19 +100,6 @@ class Predictions:
         ]
         write_table_csv(path, list(rows[0]), rows)
 
-    def write_answers_csv(self, path: Path) -> None:
-        """Write one row a video: video, target, and ``predicted``, the best answer if any.
-
-        It is for dvc plots, which copies every column into its page: with a thousand classes, the
-        probabilities would make 150 MB.
-        """
-        rows = []
-        for video, target, output in zip(self.videos, self.targets, self.outputs, strict=True):
-            guesses = self.task.guesses(target, output)
-            predicted = guesses[0].text if guesses else ""
-            rows.append({"video": video, "target": target, "predicted": predicted})
-        write_table_csv(path, ["video", "target", "predicted"], rows)
-
     @classmethod
     def read_csv(cls, path: Path, *, task_type: str) -> Self:
         """Read a file of ``write_csv``.

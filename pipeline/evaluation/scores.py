@@ -18,7 +18,7 @@ def score_predictions(predictions: Predictions, section: EvaluateSection) -> dic
     resampling.warn_if_few_groups()
     task, targets, outputs = predictions.task, predictions.targets, predictions.outputs
     return {
-        **task.summed_scores(targets, outputs, resampling),
+        **task.scores_with_intervals(targets, outputs, resampling),
         **task.other_scores(targets, outputs, resampling),
     }
 
@@ -31,7 +31,7 @@ def uncalibrated_scores(predictions: Predictions, section: EvaluateSection) -> d
     """
     resampling = section.resampling(predictions.resampling_groups)
     task = predictions.task
-    scores = task.summed_scores(predictions.targets, predictions.outputs, resampling)
+    scores = task.scores_with_intervals(predictions.targets, predictions.outputs, resampling)
     return {f"{name}_uncalibrated": scores[name] for name in task.calibrated_metrics}
 
 
@@ -77,7 +77,7 @@ def paired_differences(
 
     Args:
         a, b: such as the champion and the challenger.
-        metrics: keys of ``Task.scores``; by default ``Task.compared_metrics``.
+        metrics: keys of ``Task.resampled_scores``; by default ``Task.compared_metrics``.
 
     Raises:
         PipelineError: there is no common video.
@@ -85,18 +85,20 @@ def paired_differences(
     a, b = on_same_videos(a, b)
     resampling = section.resampling(b.resampling_groups)
     resampling.warn_if_few_groups()
-    terms = [side.task.terms(side.targets, side.outputs) for side in (a, b)]
-    values_a, values_b = (b.task.scores(side.sum(axis=0)) for side in terms)
-    sums = resampling.sums(np.concatenate(terms, axis=1))
-    resampled_a, resampled_b = (b.task.scores(side) for side in np.split(sums, 2, axis=1))
+    scores_a, scores_b = (
+        side.task.resampled_scores(side.targets, side.outputs, resampling) for side in (a, b)
+    )
     weights = b.task.score_weights(b.targets)
     differences = {}
     for metric in b.task.compared_metrics if metrics is None else metrics:
-        value_a, value_b = float(values_a[metric]), float(values_b[metric])
-        difference, resampled = value_b - value_a, resampled_b[metric] - resampled_a[metric]
+        score_a, score_b = scores_a[metric], scores_b[metric]
+        difference = score_b.value - score_a.value
+        resampled = score_b.resampled - score_a.resampled
         if metric in weights and not np.array_equal(a.outputs, b.outputs):
             low, high = resampling.difference_interval(difference, resampled, weights[metric])
         else:
             low, high = percentile_interval(resampled, section.confidence)
-        differences[metric] = Difference(value_a, value_b, difference, low, high, len(b.videos))
+        differences[metric] = Difference(
+            score_a.value, score_b.value, difference, low, high, len(b.videos)
+        )
     return differences

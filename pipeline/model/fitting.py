@@ -187,7 +187,10 @@ class _Phases:
                 epochs=until_epoch - first_epoch,
                 steps_per_epoch=math.ceil(len(targets) / section.batch_size),
             ),
-            loss=task.loss(label_smoothing=section.label_smoothing),
+            loss=task.loss(
+                label_smoothing=section.label_smoothing,
+                balanced_on=targets if section.class_weights == "balanced" else None,
+            ),
             metrics=task.metrics(),
         )
         metrics = model.fit(
@@ -203,9 +206,6 @@ class _Phases:
             ),
             initial_epoch=first_epoch,
             epochs=until_epoch,
-            class_weight=(
-                task.class_weights(targets) if section.class_weights == "balanced" else None
-            ),
             callbacks=[self.best, *rate_callbacks(section), *self._callbacks],
             shuffle=False,  # training_batches shuffles
             verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or one line for each epoch

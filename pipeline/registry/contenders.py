@@ -60,6 +60,7 @@ class Gain:
         version: the champion.
         low, high: interval of ``gain``.
         videos, groups: number that both are scored on.
+        unit: size of a gain that ``promote.min_gain`` counts as 1.
         fixed, broken: videos that only the challenger, and only the champion, has right.
     """
 
@@ -72,6 +73,7 @@ class Gain:
     high: float
     videos: int
     groups: int
+    unit: float
     fixed: tuple[str, ...]
     broken: tuple[str, ...]
 
@@ -106,6 +108,7 @@ def measure_gain(
         high=ends[1],
         videos=len(new.videos),
         groups=len(set(new.resampling_groups)),
+        unit=new.task.gain_unit(metric),
         fixed=tuple(videos[is_right & ~was_right].tolist()),
         broken=tuple(videos[was_right & ~is_right].tolist()),
     )

@@ -15,7 +15,7 @@ from pipeline.common.tables import count_of, shorten_list
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.registry.contenders import ROUNDING, Contender, Gain, measure_gain
 from pipeline.registry.settings import PromoteSection
-from pipeline.tasks.task import LimitedValue, Task
+from pipeline.tasks.task import Limit, LimitedValue, Task
 
 REFUSED_EXIT_CODE = 3
 
@@ -24,6 +24,8 @@ OUTCOME = "gate.outcome"
 RULES = "gate.rules"  # digest; written last
 
 Outcome = Literal["promoted", "refused", "first champion", "already champion", "passed"]
+
+PRIMARY = "primary"  # value of promote.metric: the first of ``Task.compared_metrics``
 
 # Increase it when a rule is added or judges differently: versions are then judged again.
 GATE_VERSION = 2
@@ -87,10 +89,11 @@ def check_gate_settings(promote: PromoteSection, task: type[Task]) -> None:
     Raises:
         PipelineError: names the dotted key and what the task has.
     """
-    if promote.metric not in task.compared_metrics:
+    if promote.metric not in (PRIMARY, *task.compared_metrics):
         raise PipelineError(
-            f"params.yaml: promote.metric must be one of {', '.join(task.compared_metrics)}, the "
-            f"scores of the task {task.type}. Received: {promote.metric}"
+            f"params.yaml: promote.metric must be {PRIMARY} or one of "
+            f"{', '.join(task.compared_metrics)}, the scores of the task {task.type}. "
+            f"Received: {promote.metric}"
         )
     for name in sorted(promote.limits.keys() - task.limits.keys()):
         raise PipelineError(
@@ -140,8 +143,10 @@ def decide(
 
 
 def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) -> Gain | None:
-    metric, section = rules.promote.metric, rules.evaluate
-    return measure_gain(champion, challenger, metric=metric, section=section)
+    metric = rules.promote.metric
+    if metric == PRIMARY and challenger.predictions is not None:
+        metric = challenger.predictions.task.compared_metrics[0]
+    return measure_gain(champion, challenger, metric=metric, section=rules.evaluate)
 
 
 def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> Iterator[Finding]:
@@ -160,35 +165,36 @@ def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> 
     else:
         resampling = rules.evaluate.resampling(unseen.resampling_groups)
         values = unseen.task.limited_values(unseen.targets, unseen.outputs, resampling)
-        for name, kind in unseen.task.limits.items():
-            if name in rules.promote.limits:
-                yield from _check_limit(name, kind, values[name], rules.promote)
-        milliseconds, limit = challenger.latency_ms, rules.promote.max_latency_ms
+        for name, limit in unseen.task.limits.items():
+            own = limit._replace(default=rules.promote.limits.get(name, limit.default))
+            yield from _check_limit(name, own, values[name], rules.promote)
+        milliseconds, slowest = challenger.latency_ms, rules.promote.max_latency_ms
         sentence = (
             f"The median latency of a video is {milliseconds:.0f} ms. The highest allowed is "
-            f"{limit:g} ms (promote.max_latency_ms)."
+            f"{slowest:g} ms (promote.max_latency_ms)."
         )
-        yield _finding("latency", milliseconds <= limit, sentence, milliseconds, limit)
+        yield _finding("latency", milliseconds <= slowest, sentence, milliseconds, slowest)
 
     if is_first:
         unreadable, total = challenger.unreadable, challenger.n_videos
-        limit = rules.max_bad_fraction
+        bad_fraction = rules.max_bad_fraction
         example = f" {challenger.first_unreadable(unreadable)}" if unreadable else ""
         sentence = (
             f"The challenger cannot read {len(unreadable)} of {total} test videos; the largest "
-            f"fraction allowed is {limit:g} (decode.max_bad_fraction).{example}"
+            f"fraction allowed is {bad_fraction:g} (decode.max_bad_fraction).{example}"
         )
-        is_ok = len(unreadable) <= limit * total
-        yield _finding("reading", is_ok, sentence, len(unreadable) / total, limit)
+        is_ok = len(unreadable) <= bad_fraction * total
+        yield _finding("reading", is_ok, sentence, len(unreadable) / total, bad_fraction)
         if unseen is not None:
             yield _check_groups(len(set(unseen.resampling_groups)), rules)
 
 
 def _check_limit(
-    name: str, kind: Literal["min", "max"], values: Sequence[LimitedValue], section: PromoteSection
+    name: str, rule: Limit, values: Sequence[LimitedValue], section: PromoteSection
 ) -> Iterator[Finding]:
     """Compare what a limit limits: refused only where a whole interval lies beyond it."""
-    limit, sign = section.limits[name], 1 if kind == "min" else -1
+    kind, limit = rule
+    sign = 1 if kind == "min" else -1
     if kind == "min" and limit == 0:
         yield _finding(name, True, f"Every value is allowed (promote.limits.{name}: 0).")
         return
@@ -242,7 +248,7 @@ def _check_against(
 
 def _check_gain(name: str, gain: Gain | None, rules: GateRules) -> Finding:
     """Refuse a challenger that may be worse than a champion by more than allowed."""
-    min_gain = rules.promote.min_gain
+    min_gain = rules.promote.min_gain * (1.0 if gain is None else gain.unit)
     if gain is None:
         sentence = (
             "No test video is left that neither version was trained on and both can read, so "

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json, replacing_file
+from pipeline.common.pages import words
 from pipeline.common.paths import CATALOG, METRICS, PLOTS, PROMOTION_REPORT, RETRAIN_REPORT
 from pipeline.common.records import read_catalog
 from pipeline.params import Params, load_params
@@ -35,6 +36,7 @@ from pipeline.retraining.repro import (
     reproduce,
 )
 from pipeline.tasks.targets import targets_of
+from pipeline.tasks.task import task_class
 from pipeline.tracking.provenance import UNKNOWN, git_output
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,6 @@ Standing = Literal["not registered", "not judged", "passed", "refused", "champio
 
 _LOCK = Path(".dvc/tmp/retrain.lock")
 _STATE = Path(".dvc/tmp/retrain.state")
-_CHARTS = {"Confusion": "confusion.png", "Training": "training.png"}
 
 
 @dataclass(frozen=True)
@@ -192,9 +193,9 @@ def _finish(
     is_trained = outcome != "unfit data"
     before = dvc_data.committed_catalog()
     pictures = {
-        title: (PLOTS / name).relative_to(RETRAIN_REPORT.parent)
-        for title, name in _CHARTS.items()
-        if is_trained and (PLOTS / name).exists()
+        words(name).capitalize(): (PLOTS / f"{name}.png").relative_to(RETRAIN_REPORT.parent)
+        for name in (task_class(params.task.type).headline_chart, "training")
+        if is_trained and (PLOTS / f"{name}.png").exists()
     }
     report = RetrainReport(
         headline=sentence,

@@ -80,11 +80,12 @@ class ShownSelection(Selection):
 
 
 def select_videos(predictions: Predictions, *, each: int = _VIDEOS_OF_EACH_KIND) -> list[Selection]:
-    """Select the most confident mistakes, the least sure videos, and typical right ones.
+    """Select the worst mistakes, the least sure videos, and typical right ones.
 
-    A video is in one selection only. The least sure videos, right or wrong, have the smallest
-    margins. The right ones have median confidence and come from each stratum of the targets in
-    turn.
+    A video is in one selection only. The mistakes have the lowest video scores; of equal ones, the
+    most confident come first. The least sure videos, right or wrong, have the smallest margins; a
+    task without margins has none. The right ones have median confidence and come from each stratum
+    of the targets in turn.
 
     Args:
         predictions: of the test videos.
@@ -93,19 +94,22 @@ def select_videos(predictions: Predictions, *, each: int = _VIDEOS_OF_EACH_KIND)
     task, outputs = predictions.task, predictions.outputs
     confidence = task.confidence(outputs)
     is_right = predictions.is_right
-    by_confidence = np.argsort(-confidence, kind="stable")
-    mistakes = by_confidence[~is_right[by_confidence]][:each]
+    worst_first = np.lexsort((-confidence, predictions.video_scores))
+    mistakes = worst_first[~is_right[worst_first]][:each]
     is_free = ~np.isin(np.arange(len(is_right)), mistakes)
-    by_margin = np.argsort(task.margins(outputs), kind="stable")
-    least_sure = by_margin[is_free[by_margin]][:each]
+    margins = task.margins(outputs)
+    least_sure = np.array([], np.int64)
+    if margins is not None:
+        by_margin = np.argsort(margins, kind="stable")
+        least_sure = by_margin[is_free[by_margin]][:each]
     is_free[least_sure] = False
     strata = np.array(targets_of(task.type).strata(predictions.targets))
     return [
         Selection(
             "mistakes",
-            "Most confident mistakes",
+            "Worst mistakes",
             f"{int((~is_right).sum())} of {len(is_right)} test videos are predicted wrong. The "
-            "most confident come first.",
+            "lowest scores come first, of equal ones the most confident.",
             mistakes.tolist(),
         ),
         Selection(

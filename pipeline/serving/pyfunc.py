@@ -24,10 +24,11 @@ from pipeline.tasks.task import ScalarType, Task
 
 logger = logging.getLogger(__name__)
 
-_TYPES: dict[ScalarType, DataType | Map] = {
+_TYPES: dict[ScalarType, DataType | Map | Array] = {
     "string": DataType.string,
     "double": DataType.double,
     "boolean": DataType.boolean,
+    "strings": Array(DataType.string),
     "string to double": Map(DataType.double),
 }
 

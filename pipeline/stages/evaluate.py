@@ -44,7 +44,6 @@ def main() -> None:
     write_json(paths.AUDITS, [asdict(finding) for finding in audits.findings])
     with replacing_folder(paths.TABLES) as folder:
         predictions.write_csv(folder / paths.PREDICTIONS.name)
-        predictions.write_answers_csv(folder / paths.ANSWERS.name)
         write_slices_csv(
             folder / paths.SLICES.name, find_slices(predictions, records, masks, section)
         )

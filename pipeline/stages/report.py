@@ -6,11 +6,14 @@ from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_IN
 from pipeline.common.records import read_decoded
 from pipeline.dataset.report import summarise, write_summary_csv
 from pipeline.dataset.report_picture import data_picture
+from pipeline.params import load_params
+from pipeline.tasks.targets import targets_of
 
 
 def main() -> None:
     records = read_decoded(CATALOG, DECODE_INDEX)
-    summary = summarise(records)
+    targets = targets_of(load_params().task.type)
+    summary = summarise(records, targets.strata([record.target for record in records]))
     write_summary_csv(DATA_SUMMARY, summary)
     save_png(data_picture(records, summary), DATA_PICTURE)
 

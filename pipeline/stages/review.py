@@ -1,6 +1,7 @@
 """review: write one HTML page with scores, tables, charts, audits and film strips."""
 
 import logging
+from dataclasses import replace
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common import paths
@@ -12,7 +13,7 @@ from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.plots import read_history, training_chart
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.slices import Slice
-from pipeline.model.saving import load_model, model_digest
+from pipeline.model.saving import ModelMetadata, load_model, model_digest
 from pipeline.params import load_params
 from pipeline.review import inputs
 from pipeline.review.charts import slices_chart, splits_chart
@@ -25,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     params = load_params()
+    task = ModelMetadata.read(paths.MODEL_METADATA).task
     predictions = Predictions.read_csv(paths.PREDICTIONS, task_type=params.task.type)
-    task = predictions.task
+    predictions = replace(predictions, task=task)
     records = [
         record for record in read_decoded(paths.CATALOG, paths.DECODE_INDEX) if record.is_usable
     ]

@@ -131,11 +131,16 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> F
 
 
 def precision_recall_chart(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
+    is_positive: NDArray[np.bool_], probabilities: NDArray[np.float64], class_names: Sequence[str]
 ) -> Chart:
-    """Chart precision against recall of each class, the six worst in colour and named."""
-    average = average_precisions(labels, probabilities)
-    present = np.unique(labels).tolist()
+    """Chart precision against recall of each class, the six worst in colour and named.
+
+    Args:
+        is_positive: bool [N, C], whether each video belongs to each class.
+        probabilities: float64 [N, C].
+    """
+    average = average_precisions(is_positive, probabilities)
+    present = np.flatnonzero(is_positive.any(axis=0)).tolist()
     worst_first = sorted(present, key=lambda index: (average[index], index))
     worst, best = worst_first[0], worst_first[-1]
     selection = " The six worst are named." if len(present) > len(PALETTE) else ""
@@ -146,7 +151,9 @@ def precision_recall_chart(
         figure = Figure(figsize=(5.6, 4.2), layout="constrained")
         axes = figure.subplots()
         for rank, index in reversed(list(enumerate(worst_first[:_MOST_CURVES]))):
-            precision, recall, _ = precision_recall_curve(labels == index, probabilities[:, index])
+            precision, recall, _ = precision_recall_curve(
+                is_positive[:, index], probabilities[:, index]
+            )
             is_named = rank < len(PALETTE)
             axes.step(
                 recall,

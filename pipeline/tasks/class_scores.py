@@ -16,7 +16,7 @@ from scipy.special import ndtri, stdtrit
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
-from pipeline.common.bootstrap import Interval, Resampling
+from pipeline.common.bootstrap import Interval, ResampledScore, Resampling
 
 CALIBRATION_BINS = 10
 
@@ -200,45 +200,66 @@ def confusion_matrix(
     return matrix.astype(np.int64)
 
 
+def one_hot(labels: NDArray[np.int64], n_classes: int) -> NDArray[np.bool_]:
+    """Return bool [N, C]: True for the class of each video."""
+    return np.asarray(labels[:, None] == np.arange(n_classes))
+
+
 def average_precisions(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+    is_positive: NDArray[np.bool_], probabilities: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return float64 [C]: the average precision of each class, NaN when it does not occur.
 
     It is the area under the stepwise precision-recall curve.
+
+    Args:
+        is_positive: bool [N, C], whether each video belongs to each class.
+        probabilities: float64 [N, C].
     """
     return np.array(
         [
-            average_precision_score(labels == index, column) if np.any(labels == index) else np.nan
-            for index, column in enumerate(probabilities.T)
+            average_precision_score(positive, column) if positive.any() else np.nan
+            for positive, column in zip(is_positive.T, probabilities.T, strict=True)
         ]
     )
 
 
+def mean_average_precision(
+    is_positive: NDArray[np.bool_], probabilities: NDArray[np.float64], resampling: Resampling
+) -> ResampledScore:
+    """Return the mean of ``average_precisions`` over the classes that occur."""
+    resampled = resampled_average_precisions(is_positive, probabilities, resampling)
+    return ResampledScore(
+        float(np.nanmean(average_precisions(is_positive, probabilities))),
+        np.nanmean(resampled, axis=1),
+    )
+
+
 def resampled_average_precisions(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64], resampling: Resampling
+    is_positive: NDArray[np.bool_], probabilities: NDArray[np.float64], resampling: Resampling
 ) -> NDArray[np.float64]:
     """Return float64 [S, C]: ``average_precisions`` of each resampled test set.
 
     The last result is kept, because the scores and the table of an evaluation both need it.
     """
     hashable = replace(resampling, groups=tuple(resampling.groups))
-    return _resample_average_precisions(labels.tobytes(), probabilities.tobytes(), hashable)
+    return _resample_average_precisions(is_positive.tobytes(), probabilities.tobytes(), hashable)
 
 
 @lru_cache(maxsize=1)
 def _resample_average_precisions(
-    label_bytes: bytes, probability_bytes: bytes, resampling: Resampling
+    positive_bytes: bytes, probability_bytes: bytes, resampling: Resampling
 ) -> NDArray[np.float64]:
-    labels = np.frombuffer(label_bytes, np.int64)
-    probabilities = np.frombuffer(probability_bytes, np.float64).reshape(len(labels), -1)
+    n_videos = len(resampling.groups)
+    is_positive = np.frombuffer(positive_bytes, np.bool_).reshape(n_videos, -1)
+    probabilities = np.frombuffer(probability_bytes, np.float64).reshape(n_videos, -1)
     chunks = []
     for counts in resampling.video_counts():
         # float32 counts exactly up to 2 ** 24, in half the memory.
         weights = np.ascontiguousarray(counts.T, np.float32)
         columns = [
-            _weighted_average_precision(labels == index, column, weights)
-            for index, column in enumerate(probabilities.T)
+            _weighted_average_precision(positive, column, weights)
+            for positive, column in zip(is_positive.T, probabilities.T, strict=True)
         ]
         chunks.append(np.stack(columns, axis=1))
     return np.concatenate(chunks)

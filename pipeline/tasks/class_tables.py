@@ -11,42 +11,15 @@ from pipeline.tasks.class_scores import (
     confusion_matrix,
     resampled_average_precisions,
 )
-from pipeline.tasks.task import Table
+from pipeline.tasks.task import LimitedValue, Table
 
 _SHOWN_CLASSES = 100
 _SHOWN_CONFUSIONS = 10
 
 
-def score_classes(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64], resampling: Resampling
-) -> dict[str, list[Score]]:
-    """Return precision, recall, F1 and average precision of each class against all others.
-
-    Where a score is undefined it is 0 and has no interval: precision without a predicted video,
-    F1 without a predicted or an actual one, the others without an actual one.
-    """
-    n_classes = probabilities.shape[1]
-    actual = np.eye(n_classes)[labels]
-    predicted = np.eye(n_classes)[probabilities.argmax(axis=1)]
-    both = actual * predicted
-    weights = actual / np.maximum(actual.sum(axis=0), 1)
-    average = average_precisions(labels, probabilities)
-    resampled = resampled_average_precisions(labels, probabilities, resampling)
-    return {
-        "precision": resampling.ratio_scores(both, predicted),
-        "recall": resampling.ratio_scores(both, actual),
-        "f1": resampling.ratio_scores(2 * both, actual + predicted),
-        "average_precision": [
-            Score(0.0)
-            if np.isnan(value)
-            else Score(float(value), resampling.bounded_interval(float(value), column, weight))
-            for value, column, weight in zip(average, resampled.T, weights.T, strict=True)
-        ],
-    }
-
-
 def class_table(
-    labels: NDArray[np.int64],
+    actual: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
     probabilities: NDArray[np.float64],
     class_names: Sequence[str],
     resampling: Resampling,
@@ -54,15 +27,18 @@ def class_table(
     """Return the scores of each class with six decimals; an interval may be empty.
 
     The classes are in the order of the names or, if more than reports show, the worst F1 first.
+
+    Args:
+        actual, predicted: bool [N, C], the classes of each video.
+        probabilities: float64 [N, C].
     """
-    scores = score_classes(labels, probabilities, resampling)
-    support = np.bincount(labels, minlength=len(class_names))
+    scores = score_classes(actual, predicted, probabilities, resampling)
     order = list(range(len(class_names)))
     if len(order) > _SHOWN_CLASSES:
         order.sort(key=lambda index: scores["f1"][index].value)
     rows = []
     for index in order:
-        row = {"class": class_names[index], "support": str(support[index])}
+        row = {"class": class_names[index], "support": str(actual[:, index].sum())}
         for name, by_class in scores.items():
             low, high = by_class[index].interval or (None, None)
             row[name] = f"{by_class[index].value:.6f}"
@@ -77,6 +53,64 @@ def class_table(
         rows=rows,
         shown=_SHOWN_CLASSES,
     )
+
+
+def score_classes(
+    actual: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
+    probabilities: NDArray[np.float64],
+    resampling: Resampling,
+) -> dict[str, list[Score]]:
+    """Return precision, recall, F1 and average precision of each class against all others.
+
+    Where a score is undefined it is 0 and has no interval: precision without a predicted video,
+    F1 without a predicted or an actual one, the others without an actual one.
+
+    Args:
+        actual, predicted, probabilities: as for ``class_table``.
+    """
+    both = (actual & predicted).astype(np.float64)
+    weights = actual / np.maximum(actual.sum(axis=0), 1)
+    average = average_precisions(actual, probabilities)
+    resampled = resampled_average_precisions(actual, probabilities, resampling)
+    return {
+        "precision": resampling.ratio_scores(both, predicted.astype(np.float64)),
+        "recall": resampling.ratio_scores(both, actual.astype(np.float64)),
+        "f1": resampling.ratio_scores(2 * both, actual.astype(np.float64) + predicted),
+        "average_precision": [
+            Score(0.0)
+            if np.isnan(value)
+            else Score(float(value), resampling.bounded_interval(float(value), column, weight))
+            for value, column, weight in zip(average, resampled.T, weights.T, strict=True)
+        ],
+    }
+
+
+def recall_values(
+    actual: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
+    class_names: Sequence[str],
+    resampling: Resampling,
+) -> list[LimitedValue]:
+    """Return the recall of each class for the gate, unknown ones first, then the lowest.
+
+    Args:
+        actual, predicted: bool [N, C], the classes of each video.
+    """
+    recalls = resampling.ratio_scores(
+        (actual & predicted).astype(np.float64), actual.astype(np.float64)
+    )
+    values = [
+        LimitedValue(
+            name=f"recall of {name}",
+            value=recall.value if recall.interval else None,
+            interval=recall.interval,
+            videos=int(members.sum()),
+            groups=len({resampling.groups[index] for index in np.flatnonzero(members).tolist()}),
+        )
+        for name, recall, members in zip(class_names, recalls, actual.T, strict=True)
+    ]
+    return sorted(values, key=lambda recall: -1 if recall.value is None else recall.value)
 
 
 def confusion_table(

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.bootstrap import Resampling, Score
+from pipeline.common.bootstrap import ResampledScore, Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of, shorten_list
 from pipeline.tasks.settings import TaskSection
@@ -21,6 +21,7 @@ from pipeline.tasks.task import (
     ClipFeatures,
     Guess,
     LabelIssue,
+    Limit,
     LimitedValue,
     Outputs,
     ScalarType,
@@ -66,20 +67,21 @@ class Classification(Task):
     training_metric: ClassVar[str] = "accuracy"
     headline_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
     compared_metrics: ClassVar[tuple[str, ...]] = (
+        "macro_f1",
         "accuracy",
         "balanced_accuracy",
-        "macro_f1",
         "log_loss",
     )
     calibrated_metrics: ClassVar[tuple[str, ...]] = ("log_loss", "calibration_error")
     lower_is_better: ClassVar[frozenset[str]] = frozenset(
         (*calibrated_metrics, "log_loss_uncalibrated", "calibration_error_uncalibrated")
     )
-    limits: ClassVar[Mapping[str, Literal["min", "max"]]] = {
-        "class_recall": "min",
-        "calibration_error": "max",
+    limits: ClassVar[Mapping[str, Limit]] = {
+        "class_recall": Limit("min", 0.5),
+        "calibration_error": Limit("max", 0.15),
     }
     video_score: ClassVar[str] = "accuracy"
+    headline_chart: ClassVar[str] = "confusion"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "accuracy": "proportion of videos whose most probable class is correct",
         "balanced_accuracy": "mean recall of the classes: each class counts the same",
@@ -164,31 +166,31 @@ class Classification(Task):
             mirrored[indices[0]], mirrored[indices[1]] = other, one
         return tf.gather(tf.constant(self.encode(mirrored)), target)
 
-    def class_weights(self, encoded: NDArray[Any]) -> dict[int, float]:
-        """Return N / (C x number of videos of the class) for each class.
-
-        >>> Classification(("a", "b")).class_weights(np.array([0, 0, 0, 1]))
-        {0: 0.6666666666666666, 1: 2.0}
-        """
-        n_classes = len(self.class_names)
-        counts = np.bincount(encoded, minlength=n_classes)
-        return {index: len(encoded) / (n_classes * int(n)) for index, n in enumerate(counts)}
-
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return class probabilities float32 [B, C]."""
         from pipeline.tasks.heads import class_probabilities
 
         return class_probabilities(features.clip, len(self.class_names))
 
-    def loss(self, *, label_smoothing: float) -> "keras.losses.Loss":
-        """Return the cross-entropy of labels int64 [B] and probabilities [B, C]."""
+    def loss(
+        self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
+    ) -> "keras.losses.Loss":
+        """Return the cross-entropy of labels int64 [B] and probabilities [B, C].
+
+        Balanced: a class has the weight N / (C x number of its clips), so that every class counts
+        the same.
+        """
         import keras
 
-        from pipeline.tasks.heads import SmoothedCrossentropy
+        from pipeline.tasks.heads import WeightedCrossentropy
 
-        if label_smoothing > 0:
-            return SmoothedCrossentropy(label_smoothing)
-        return keras.losses.SparseCategoricalCrossentropy()
+        if label_smoothing == 0 and balanced_on is None:
+            return keras.losses.SparseCategoricalCrossentropy()
+        weights = np.ones(len(self.class_names))
+        if balanced_on is not None:
+            counts = np.bincount(balanced_on, minlength=len(weights))
+            weights = len(balanced_on) / (len(weights) * counts)
+        return WeightedCrossentropy(weights.tolist(), label_smoothing)
 
     def metrics(self) -> "list[keras.metrics.Metric]":
         import keras
@@ -280,34 +282,33 @@ class Classification(Task):
             **dict.fromkeys(("balanced_accuracy", "macro_f1", "mean_average_precision"), by_class),
         }
 
-    def summed_scores(
+    def scores_with_intervals(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
         from pipeline.tasks.class_scores import calibration_interval
 
         interval = calibration_interval(self.encode(targets), outputs, resampling)
-        scores = super().summed_scores(targets, outputs, resampling)
+        scores = super().scores_with_intervals(targets, outputs, resampling)
         value = scores["calibration_error"].value
         return {**scores, "calibration_error": Score(value, interval)}
+
+    def resampled_scores(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, ResampledScore]:
+        """Add the mean average precision."""
+        from pipeline.tasks.class_scores import mean_average_precision, one_hot
+
+        is_class = one_hot(self.encode(targets), len(self.class_names))
+        return {
+            **super().resampled_scores(targets, outputs, resampling),
+            "mean_average_precision": mean_average_precision(is_class, outputs, resampling),
+        }
 
     def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
-        """Return mean average precision and, with a confidence threshold, coverage.
-
-        accuracy_covered is left out when no answer is confident.
-        """
-        from pipeline.tasks.class_scores import average_precisions, resampled_average_precisions
-
-        labels = self.encode(targets)
-        mean = float(np.nanmean(average_precisions(labels, outputs)))
-        resampled = np.nanmean(resampled_average_precisions(labels, outputs, resampling), axis=1)
-        weights = self.score_weights(targets)["mean_average_precision"]
-        scores = {
-            "mean_average_precision": Score(
-                mean, resampling.bounded_interval(mean, resampled, weights)
-            )
-        }
+        """Return coverage and, when an answer is confident, the accuracy of these answers."""
+        scores = {}
         if self.abstain_below is not None:
             is_covered = outputs.max(axis=1) >= self.abstain_below
             scores["coverage"] = resampling.mean_score(is_covered)
@@ -320,11 +321,15 @@ class Classification(Task):
     def tables(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> list[Table]:
+        from pipeline.tasks.class_scores import one_hot
         from pipeline.tasks.class_tables import class_table, confusion_table
 
         labels = self.encode(targets)
+        actual, predicted = (
+            one_hot(indices, len(self.class_names)) for indices in (labels, outputs.argmax(axis=1))
+        )
         return [
-            class_table(labels, outputs, self.class_names, resampling),
+            class_table(actual, predicted, outputs, self.class_names, resampling),
             confusion_table(labels, outputs, self.class_names),
         ]
 
@@ -334,10 +339,13 @@ class Classification(Task):
             precision_recall_chart,
             reliability_chart,
         )
+        from pipeline.tasks.class_scores import one_hot
 
         labels = self.encode(targets)
         return [
-            precision_recall_chart(labels, outputs, self.class_names),
+            precision_recall_chart(
+                one_hot(labels, len(self.class_names)), outputs, self.class_names
+            ),
             confusion_chart(labels, outputs, self.class_names),
             reliability_chart(labels, outputs),
         ]
@@ -417,27 +425,13 @@ class Classification(Task):
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, list[LimitedValue]]:
         """Return the recall of each class and the calibration error."""
-        from pipeline.tasks.class_scores import calibration_interval
+        from pipeline.tasks.class_scores import calibration_interval, one_hot
+        from pipeline.tasks.class_tables import recall_values
 
         labels = self.encode(targets)
-        is_actual = np.eye(len(self.class_names))[labels]
-        is_correct = self.video_scores(targets, outputs)[:, None]
-        recalls = [
-            LimitedValue(
-                name=f"recall of {name}",
-                value=recall.value if recall.interval else None,
-                interval=recall.interval,
-                videos=int(column.sum()),
-                groups=len({resampling.groups[index] for index in np.flatnonzero(column).tolist()}),
-            )
-            for name, recall, column in zip(
-                self.class_names,
-                resampling.ratio_scores(is_actual * is_correct, is_actual),
-                is_actual.T,
-                strict=True,
-            )
-        ]
-        recalls.sort(key=lambda recall: -1 if recall.value is None else recall.value)
+        actual, predicted = (
+            one_hot(indices, len(self.class_names)) for indices in (labels, outputs.argmax(axis=1))
+        )
         error = LimitedValue(
             name="calibration error",
             value=float(self.scores(self.terms(targets, outputs).sum(axis=0))["calibration_error"]),
@@ -445,7 +439,10 @@ class Classification(Task):
             videos=len(targets),
             groups=resampling.n_groups,
         )
-        return {"class_recall": recalls, "calibration_error": [error]}
+        return {
+            "class_recall": recall_values(actual, predicted, self.class_names, resampling),
+            "calibration_error": [error],
+        }
 
     # Predictions as text, and the review.
 

@@ -1,11 +1,13 @@
 """Keras layers and losses at the end of a model, after the clip features."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
 
 TEMPERATURE_LAYER = "temperature"
+THRESHOLDS_LAYER = "thresholds"
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
@@ -37,6 +39,38 @@ def class_probabilities(clip: keras.KerasTensor, n_classes: int) -> keras.KerasT
     return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(tempered)
 
 
+@keras.saving.register_keras_serializable(package="pipeline")
+class Thresholds(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Shift the logit of each label so that its decision threshold is a probability of 0.5.
+
+    A label with the threshold 0.2 gets a probability of 0.5 where it had 0.2. The order of the
+    probabilities of a label does not change. The shifts are a non-trainable weight [L], 0 before
+    they are fitted.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.logits = self.add_weight(
+            shape=(input_shape[-1],),
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            name="logits",
+        )
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        return inputs - self.logits
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+def label_probabilities(clip: keras.KerasTensor, n_labels: int) -> keras.KerasTensor:
+    """Return independent label probabilities float32 [B, n_labels] from clip features [B, G]."""
+    logits = keras.layers.Dense(n_labels, dtype="float32", name="labels")(clip)
+    shifted = Thresholds(dtype="float32", name=THRESHOLDS_LAYER)(logits)
+    return keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(shifted)
+
+
 def temperature_of(model: keras.Model) -> float:
     """Return the temperature of a classifier."""
     return float(model.get_layer(TEMPERATURE_LAYER).temperature)
@@ -45,6 +79,24 @@ def temperature_of(model: keras.Model) -> float:
 def set_temperature(model: keras.Model, temperature: float) -> None:
     """Set the temperature of a classifier in place."""
     model.get_layer(TEMPERATURE_LAYER).temperature.assign(temperature)
+
+
+def set_thresholds(model: keras.Model, thresholds: Sequence[float]) -> None:
+    """Set the decision thresholds of the labels, probabilities of length L, in place."""
+    logits = [math.log(threshold / (1 - threshold)) for threshold in thresholds]
+    model.get_layer(THRESHOLDS_LAYER).logits.assign(logits)
+
+
+@contextmanager
+def without_thresholds(model: keras.Model) -> Iterator[None]:
+    """Set the thresholds of ``model`` to 0.5 within the block."""
+    logits = model.get_layer(THRESHOLDS_LAYER).logits
+    fitted = keras.ops.convert_to_numpy(logits)
+    logits.assign(keras.ops.zeros_like(logits))
+    try:
+        yield
+    finally:
+        logits.assign(fitted)
 
 
 @contextmanager
@@ -58,15 +110,55 @@ def uncalibrated(model: keras.Model) -> Iterator[None]:
         set_temperature(model, fitted)
 
 
-class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """Cross-entropy of integer labels with label smoothing; Keras smooths one-hot labels only."""
+class WeightedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """Cross-entropy of integer labels with a weight for each class, and label smoothing.
 
-    def __init__(self, label_smoothing: float) -> None:
-        super().__init__(name="smoothed_crossentropy")
+    Args:
+        class_weights: length C; 1 for the plain cross-entropy.
+        label_smoothing: 0 to 1. Keras smooths one-hot labels only.
+    """
+
+    def __init__(self, class_weights: Sequence[float], label_smoothing: float) -> None:
+        super().__init__(name="weighted_crossentropy")
+        self._class_weights = list(class_weights)
         self._label_smoothing = label_smoothing
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         one_hot = keras.ops.one_hot(keras.ops.reshape(y_true, (-1,)), y_pred.shape[-1])
-        return keras.losses.categorical_crossentropy(
+        weights = keras.ops.convert_to_tensor(self._class_weights, dtype=y_pred.dtype)
+        return keras.ops.sum(one_hot * weights, axis=-1) * keras.losses.categorical_crossentropy(
             one_hot, y_pred, label_smoothing=self._label_smoothing
         )
+
+
+class WeightedBinaryCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """Mean binary cross-entropy of L labels, with a weight for the positives of each label.
+
+    Args:
+        positive_weights: length L; 1 for the plain cross-entropy.
+        label_smoothing: 0 to 1.
+    """
+
+    def __init__(self, positive_weights: Sequence[float], label_smoothing: float) -> None:
+        super().__init__(name="weighted_binary_crossentropy")
+        self._positive_weights = list(positive_weights)
+        self._label_smoothing = label_smoothing
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        y_true = keras.ops.cast(y_true, y_pred.dtype)
+        weights = keras.ops.convert_to_tensor(self._positive_weights, dtype=y_pred.dtype)
+        weights = y_true * weights + (1 - y_true)
+        smoothed = y_true * (1 - self._label_smoothing) + self._label_smoothing / 2
+        losses = keras.ops.binary_crossentropy(smoothed, y_pred)
+        return keras.ops.mean(weights * losses, axis=-1)
+
+
+class StandardisedHuber(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """Huber loss of numbers divided by the standard deviation of the training targets."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__(name="standardised_huber")
+        self._deviation = deviation
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.losses.huber(y_true / self._deviation, y_pred / self._deviation)

@@ -14,10 +14,12 @@ class TaskSection(Section):
         target_accuracy: required accuracy of confident answers. The confidence threshold that
             reaches it on the validation videos is fitted after training; answers below the
             threshold are marked.
+        unit: of the numbers of ``type: regression``, such as ``km/h``; for display.
     """
 
     type: Text = "classification"
     target_accuracy: OpenFraction = 0.95
+    unit: str = ""
 
     @field_validator("type")
     @classmethod

@@ -4,7 +4,9 @@ The data stages import no other module of this package, so an edit of a task's m
 charts does not rerun them.
 """
 
+import math
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -12,6 +14,10 @@ from typing import ClassVar
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import DECODE_INDEX
 from pipeline.common.records import SPLITS, Split, VideoRecord
+
+# Ranges of numbers by which splits are stratified.
+_MAX_RANGES = 5
+_MIN_IN_RANGE = 20  # videos
 
 
 class Targets(ABC):
@@ -44,8 +50,12 @@ class Targets(ABC):
         return ["all"] * len(targets)
 
     def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the strata of each target that every split must have: none, one or several."""
+        """Return the strata of each target that computed splits divide: none, one or several."""
         return [(stratum,) for stratum in self.strata(targets)]
+
+    def required_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the strata of each target that every split must have: none, one or several."""
+        return self.split_strata(targets)
 
     def check_splits(self, records: Sequence[VideoRecord]) -> None:
         """Refuse splits without a video of some stratum. Quarantined videos do not count.
@@ -58,7 +68,7 @@ class Targets(ABC):
         """
         usable: Counter[tuple[str, Split]] = Counter()
         quarantined: dict[tuple[str, Split], list[VideoRecord]] = defaultdict(list)
-        strata = self.split_strata([record.target for record in records])
+        strata = self.required_strata([record.target for record in records])
         for record, own in zip(records, strata, strict=True):
             assert record.split is not None
             for stratum in own:
@@ -121,7 +131,98 @@ class ClassTargets(Targets):
         super().check_splits(records)
 
 
-_TARGETS: dict[str, Targets] = {"classification": ClassTargets()}
+class LabelSetTargets(Targets):
+    """Any number of labels a video, separated by ``|``; an empty cell is a video without labels."""
+
+    columns = ("labels",)
+    stratum_name = "label"
+
+    def read(self, cells: Mapping[str, str], *, where: str) -> str:
+        labels = [label.strip() for label in cells["labels"].split("|")] if cells["labels"] else []
+        if "" in labels:
+            raise PipelineError(
+                f"{where}: labels must be names separated by single |. "
+                f"Received: {cells['labels']!r}"
+            )
+        if len(set(labels)) < len(labels):
+            raise PipelineError(
+                f"{where}: labels must not contain a name twice. Received: {cells['labels']!r}"
+            )
+        return join_labels(labels)
+
+    def strata(self, targets: Sequence[str]) -> list[str]:
+        """Return the label if there is one, ``no label``, or ``2 labels`` and so on."""
+        counts = [len(split_labels(target)) for target in targets]
+        return [
+            target if count == 1 else f"{count} labels" if count else "no label"
+            for target, count in zip(targets, counts, strict=True)
+        ]
+
+    def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the labels of each target."""
+        return [tuple(split_labels(target)) for target in targets]
+
+    def check_splits(self, records: Sequence[VideoRecord]) -> None:
+        """Refuse labels that do not occur, or a split without a usable video of some label."""
+        if not any(record.target for record in records):
+            raise PipelineError(
+                "The column labels is empty in every row. Expected at least one label."
+            )
+        super().check_splits(records)
+
+
+class NumberTargets(Targets):
+    """One number a video."""
+
+    columns = ("value",)
+    stratum_name = "range"
+
+    def read(self, cells: Mapping[str, str], *, where: str) -> str:
+        try:
+            is_finite = math.isfinite(float(cells["value"]))
+        except ValueError:
+            is_finite = False
+        if not is_finite:
+            raise PipelineError(
+                f"{where}: value must be a finite number such as 12.5. "
+                f"Received: {cells['value']!r}. Correct the cell or delete the row."
+            )
+        return cells["value"]
+
+    def strata(self, targets: Sequence[str]) -> list[str]:
+        """Return the range of each value: up to five ranges with equal numbers of videos."""
+        values = [float(target) for target in targets]
+        ordered = sorted(values)
+        n_ranges = max(1, min(_MAX_RANGES, len(ordered) // _MIN_IN_RANGE))
+        ends = [ordered[len(ordered) * n // n_ranges] for n in range(n_ranges)]
+        starts = sorted(set(ends))
+        lasts = [
+            max(value for value in ordered if upper is None or value < upper)
+            for upper in [*starts[1:], None]
+        ]
+        names = [f"{start:.4g} to {last:.4g}" for start, last in zip(starts, lasts, strict=True)]
+        return [names[bisect_right(starts, value) - 1] for value in values]
+
+    def required_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Require a video in every split, of any range."""
+        return [("any value",)] * len(targets)
+
+
+def split_labels(target: str) -> list[str]:
+    """Return the labels of a target of ``LabelSetTargets``."""
+    return target.split("|") if target else []
+
+
+def join_labels(labels: Sequence[str]) -> str:
+    """Return the target of these labels, in alphabetical order."""
+    return "|".join(sorted(labels))
+
+
+_TARGETS: dict[str, Targets] = {
+    "classification": ClassTargets(),
+    "multilabel": LabelSetTargets(),
+    "regression": NumberTargets(),
+}
 
 
 def targets_of(task_type: str) -> Targets:

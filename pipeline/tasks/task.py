@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.bootstrap import Interval, Resampling, Score
+from pipeline.common.bootstrap import Interval, ResampledScore, Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
 from pipeline.tasks.settings import TaskSection
@@ -28,7 +28,18 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
     from pipeline.common.charts import Chart
 
 Outputs = NDArray[np.float64]  # [N, ...], outputs of the model for N clips or N videos
-ScalarType = Literal["string", "double", "boolean", "string to double"]
+ScalarType = Literal["string", "double", "boolean", "strings", "string to double"]
+
+
+class Limit(NamedTuple):
+    """An absolute check of the gate.
+
+    kind: ``min`` if lower values are refused, ``max`` if higher ones are.
+    default: the limit where ``promote.limits`` gives none.
+    """
+
+    kind: Literal["min", "max"]
+    default: float
 
 
 class ClipFeatures(NamedTuple):
@@ -116,13 +127,14 @@ class Task(ABC):
     Attributes:
         type: value of ``task.type``.
         training_metric: name of the metric of ``metrics`` that training curves show.
-        headline_metrics: keys of ``scores`` that are shown first.
-        compared_metrics: keys of ``scores`` that compare two models; the first is the default
-            of the gate.
-        lower_is_better: keys of ``scores``; a lower value is better.
-        limits: keys of ``promote.limits``, with the kind of limit.
-        calibrated_metrics: keys of ``scores`` that are also reported without calibration.
+        headline_metrics: keys of ``resampled_scores`` that are shown first.
+        compared_metrics: keys of ``resampled_scores`` that compare two models; the first is the
+            default of the gate.
+        lower_is_better: keys of ``resampled_scores``; a lower value is better.
+        limits: what the gate limits, keys of ``promote.limits``.
+        calibrated_metrics: keys of ``resampled_scores`` that are also reported without calibration.
         video_score: name of the mean of ``video_scores``; a key of ``scores``.
+        headline_chart: name of the chart that reports show first; see ``charts``.
         metric_descriptions: meaning of each key of ``scores``, in the order of the review.
         answer_types: fields of ``answer`` for the model signature.
         segment_fields: the fields of ``answer`` that a timeline segment has.
@@ -133,9 +145,10 @@ class Task(ABC):
     headline_metrics: ClassVar[tuple[str, ...]]
     compared_metrics: ClassVar[tuple[str, ...]]
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    limits: ClassVar[Mapping[str, Literal["min", "max"]]] = {}
+    limits: ClassVar[Mapping[str, Limit]] = {}
     calibrated_metrics: ClassVar[tuple[str, ...]] = ()
     video_score: ClassVar[str]
+    headline_chart: ClassVar[str] = ""
     metric_descriptions: ClassVar[Mapping[str, str]] = {}
     answer_types: ClassVar[Mapping[str, ScalarType]]
     segment_fields: ClassVar[tuple[str, ...]]
@@ -186,17 +199,24 @@ class Task(ABC):
         """Return the target of a clip mirrored left to right."""
         return target
 
-    def class_weights(self, encoded: NDArray[Any]) -> dict[int, float] | None:
-        """Return weights of the loss by class for ``train.class_weights: balanced``."""
-        return None
-
     @abstractmethod
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return the outputs [B, ...] of the model, float32 in every precision."""
 
     @abstractmethod
-    def loss(self, *, label_smoothing: float) -> "keras.losses.Loss":
-        """Return the loss of encoded targets and outputs."""
+    def loss(
+        self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
+    ) -> "keras.losses.Loss":
+        """Return the loss of encoded targets and outputs.
+
+        Args:
+            label_smoothing: ``train.label_smoothing``.
+            balanced_on: encoded targets of the training clips for ``train.class_weights:
+                balanced``; None for equal weights.
+
+        Raises:
+            PipelineError: the task has no such loss.
+        """
 
     @abstractmethod
     def metrics(self) -> "list[keras.metrics.Metric]":
@@ -272,26 +292,41 @@ class Task(ABC):
         """
         return {self.video_score: np.full(len(targets), 1 / len(targets))}
 
-    def summed_scores(
+    def resampled_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
-    ) -> dict[str, Score]:
-        """Return ``scores`` with their intervals."""
-        terms, weights = self.terms(targets, outputs), self.score_weights(targets)
+    ) -> dict[str, ResampledScore]:
+        """Return each score, also of the resampled test sets.
+
+        To add a score that is not a function of sums, such as average precision, extend the result.
+        """
+        terms = self.terms(targets, outputs)
         resampled = self.scores(resampling.sums(terms))
         return {
-            name: Score(
-                float(value),
-                resampling.bounded_interval(float(value), resampled[name], weights[name])
-                if name in weights
-                else resampling.interval(resampled[name]),
-            )
+            name: ResampledScore(float(value), resampled[name])
             for name, value in self.scores(terms.sum(axis=0)).items()
+        }
+
+    def scores_with_intervals(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, Score]:
+        """Return ``resampled_scores`` with their intervals."""
+        weights = self.score_weights(targets)
+        return {
+            name: Score(
+                value,
+                resampling.bounded_interval(value, resampled, weights[name])
+                if name in weights
+                else resampling.interval(resampled),
+            )
+            for name, (value, resampled) in self.resampled_scores(
+                targets, outputs, resampling
+            ).items()
         }
 
     def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
-        """Return scores that are not functions of sums, such as average precision."""
+        """Return other scores, which do not compare two models, such as coverage."""
         return {}
 
     def tables(
@@ -326,6 +361,10 @@ class Task(ABC):
         return None
 
     # Two models, perhaps with other targets.
+
+    def gain_unit(self, metric: str) -> float:
+        """Return the size of a gain that ``promote.min_gain`` counts as 1."""
+        return 1.0
 
     def union(self, other: "Task") -> Self:
         """Return a task with the targets of both, those of this task first."""
@@ -368,9 +407,12 @@ class Task(ABC):
         """Return float64 [N]: a confidence by which outputs can be ordered."""
         return np.zeros(len(outputs))
 
-    def margins(self, outputs: Outputs) -> NDArray[np.float64]:
-        """Return float64 [N]: score of the best answer minus that of the second best."""
-        return self.confidence(outputs)
+    def margins(self, outputs: Outputs) -> NDArray[np.float64] | None:
+        """Return float64 [N]: how clear each answer is, such as its lead over the second best.
+
+        None for a task whose outputs do not show it.
+        """
+        return None
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
         """Return int64 [N]: index of the output that Grad-CAM explains for each video."""
@@ -424,7 +466,11 @@ def mean_by_video(outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
 
 
 # Imported when needed: data stages and the command line start without TensorFlow.
-_MODULES = {"classification": ("pipeline.tasks.classification", "Classification")}
+_MODULES = {
+    "classification": ("pipeline.tasks.classification", "Classification"),
+    "multilabel": ("pipeline.tasks.multilabel", "Multilabel"),
+    "regression": ("pipeline.tasks.regression", "Regression"),
+}
 _REGISTERED: dict[str, type[Task]] = {}
 
 

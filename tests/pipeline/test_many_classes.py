@@ -27,7 +27,6 @@ def test_four_hundred_classes_are_trained_reviewed_and_registered(tmp_path):
     assert "  and 300 more, see data/catalog/catalog.csv" in log
     tables = tmp_path / "eval/tables"
     assert len(read_table_csv(tables / "per_class.csv")) == N_CLASSES
-    assert list(read_table_csv(tables / "answers.csv")[0]) == ["video", "target", "predicted"]
     for picture in (tmp_path / "eval").rglob("*.png"):
         assert max(Image.open(picture).size) < 8000, picture
     assert (tmp_path / "eval/review/report.html").stat().st_size < 4_000_000

@@ -16,6 +16,7 @@ from pipeline.tasks.class_charts import (
     precision_recall_chart,
     reliability_chart,
 )
+from pipeline.tasks.class_scores import one_hot
 
 MATRIX = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 998]])
 NAMES = ["left", "right", "counter-clockwise"]
@@ -215,7 +216,7 @@ def test_the_reliability_chart_names_the_gap_that_weighs_most():
 def test_the_precision_recall_chart_names_the_worst_class():
     # Precision at each correct video, down the ranking: c 1/2; a 1/2, 2/4, 3/5; b 1/1, 2/2, 3/6,
     # 4/8.
-    chart = precision_recall_chart(LABELS, PROBABILITIES, "abc")
+    chart = precision_recall_chart(one_hot(LABELS, 3), PROBABILITIES, "abc")
     assert chart.alt.endswith("Average precision ranges from 0.500 (c) to 0.750 (b).")
     legend = chart.draw().axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -227,7 +228,7 @@ def test_the_precision_recall_chart_names_the_worst_class():
 
 def test_of_many_classes_six_curves_are_named():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(9), 50)
-    chart = precision_recall_chart(np.arange(50) % 9, probabilities, "abcdefghi")
+    chart = precision_recall_chart(one_hot(np.arange(50) % 9, 9), probabilities, "abcdefghi")
     axes = chart.draw().axes[0]
     assert len(axes.lines) == 9
     assert len(axes.get_legend().get_texts()) == 6
@@ -235,7 +236,7 @@ def test_of_many_classes_six_curves_are_named():
 
 
 def test_a_class_without_test_videos_has_no_curve():
-    chart = precision_recall_chart(np.array([0, 1]), PROBABILITIES[:2], "abc")
+    chart = precision_recall_chart(one_hot(np.array([0, 1]), 3), PROBABILITIES[:2], "abc")
     assert len(chart.draw().axes[0].lines) == 2
 
 

@@ -57,7 +57,11 @@ def test_a_linked_folder_that_dvc_does_not_see_is_refused(check, tmp_path):
             {"videos": ".", "labels": "classes.csv"},
             r"data\.labels: no such file\. Received: classes\.csv",
         ),
-        ("promote", {"metric": "speed"}, r"promote\.metric must be one of .* Received: speed"),
+        (
+            "promote",
+            {"metric": "speed"},
+            r"promote\.metric must be primary or one of .* Received: speed",
+        ),
         ("promote", {"limits": {"beauty": 0.5}}, r"promote\.limits\.beauty"),
         ("train", {"batch_size": 0}, r"train\.batch_size: .* Received: 0"),
         (

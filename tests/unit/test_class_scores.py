@@ -11,6 +11,7 @@ from pipeline.tasks.class_scores import (
     calibration_interval,
     confusion_matrix,
     in_top_k,
+    one_hot,
     resampled_average_precisions,
     score_terms,
     scores_from_sums,
@@ -46,6 +47,16 @@ def random_predictions(n_videos, n_classes, *, seed=0):
 def resampling(n_videos=4, *, samples=200, seed=0, groups=None):
     groups = groups or [f"video {index:03}" for index in range(n_videos)]
     return Resampling(groups, samples=samples, confidence=0.95, seed=seed)
+
+
+def one_hots(labels, probabilities):
+    """The actual and the predicted class of each video."""
+    n_classes = probabilities.shape[1]
+    return one_hot(labels, n_classes), one_hot(probabilities.argmax(axis=1), n_classes)
+
+
+def scores_by_class(labels, probabilities, resampled):
+    return score_classes(*one_hots(labels, probabilities), probabilities, resampled)
 
 
 def test_accuracy_is_three_of_four():
@@ -159,8 +170,8 @@ def test_average_precision_sums_precision_over_the_recall_it_gains():
     # Class 1: ranked 0.5 (class 1), then 0.25 twice (one threshold), then 0. The first gains half
     # of the recall at precision 1, the second the other half at 2 / 3.
     expected = [1.0, pytest.approx(0.5 * 1 + 0.5 * 2 / 3), 1.0]
-    assert average_precisions(LABELS, PROBABILITIES).tolist() == expected
-    assert np.isnan(average_precisions(LABELS, FOUR_CLASSES)[3])
+    assert average_precisions(one_hot(LABELS, 3), PROBABILITIES).tolist() == expected
+    assert np.isnan(average_precisions(one_hot(LABELS, 4), FOUR_CLASSES)[3])
 
 
 def test_a_resampled_average_precision_is_that_of_the_repeated_videos():
@@ -172,14 +183,14 @@ def test_a_resampled_average_precision_is_that_of_the_repeated_videos():
     one_sample = resampling(samples=1, seed=3, groups=groups)
     (counts,) = next(one_sample.video_counts())
     videos = np.repeat(np.arange(90), counts)
-    expected = average_precisions(labels[videos], probabilities[videos])
-    (found,) = resampled_average_precisions(labels, probabilities, one_sample)
+    expected = average_precisions(one_hot(labels[videos], 4), probabilities[videos])
+    (found,) = resampled_average_precisions(one_hot(labels, 4), probabilities, one_sample)
     assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_class_without_videos_scores_0_and_has_no_intervals():
-    found = score_classes(LABELS, FOUR_CLASSES, resampling())
+    found = scores_by_class(LABELS, FOUR_CLASSES, resampling())
     # Class 0: predicted twice, once correct. Class 1: two actual, one correct.
     assert [score.value for score in found["precision"]] == [0.5, 1.0, 1.0, 0]
     assert [score.value for score in found["recall"]] == [1.0, 0.5, 1.0, 0]
@@ -189,7 +200,7 @@ def test_a_class_without_videos_scores_0_and_has_no_intervals():
 
 def test_class_scores_agree_with_the_scores_of_all_videos():
     labels, probabilities = random_predictions(300, 6)
-    found = score_classes(labels, probabilities, resampling(300))
+    found = scores_by_class(labels, probabilities, resampling(300))
     all_videos = scores(labels, probabilities)
     mean_f1 = np.mean([score.value for score in found["f1"]])
     assert mean_f1 == pytest.approx(all_videos["macro_f1"], abs=1e-12)
@@ -201,7 +212,7 @@ def test_class_scores_agree_with_the_scores_of_all_videos():
 
 def test_class_scores_are_those_of_scikit_learn():
     labels, probabilities = random_predictions(60, 3)
-    found = score_classes(labels, probabilities, resampling(60))
+    found = scores_by_class(labels, probabilities, resampling(60))
     expected = sklearn_metrics.precision_recall_fscore_support(labels, probabilities.argmax(axis=1))
     for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
         assert [score.value for score in found[name]] == pytest.approx(values.tolist())
@@ -209,7 +220,7 @@ def test_class_scores_are_those_of_scikit_learn():
 
 def test_perfect_scores_of_a_class_with_one_video_show_next_to_nothing():
     labels = np.array([0] * 9 + [1])
-    found = score_classes(labels, np.eye(2)[labels], resampling(10))
+    found = scores_by_class(labels, np.eye(2)[labels], resampling(10))
     for by_class in found.values():
         assert by_class[1].interval == (pytest.approx(0.025), 1)
 
@@ -245,7 +256,8 @@ def test_a_large_calibration_error_of_many_videos_is_certain():
 
 
 def test_the_class_table_has_six_decimals_and_empty_cells_without_an_interval():
-    rows = class_table(LABELS, FOUR_CLASSES, "abcd", resampling()).rows
+    classes = one_hots(LABELS, FOUR_CLASSES)
+    rows = class_table(*classes, FOUR_CLASSES, "abcd", resampling()).rows
     assert (rows[0]["class"], rows[0]["precision"], rows[1]["support"]) == ("a", "0.500000", "2")
     assert rows[1]["average_precision"] == "0.833333"
     assert (rows[2]["recall_low"], rows[2]["recall_high"]) == ("0.025000", "1.000000")

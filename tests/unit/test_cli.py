@@ -23,8 +23,8 @@ from tests.registered import NAME
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
-    "repro", "check", "predict", "serve", "export", "crossval", "compare", "promote", "rollback",
-    "champions", "show", "rebuild", "retrain", "data-check", "ci",
+    "repro", "demo", "check", "predict", "serve", "export", "crossval", "compare", "promote",
+    "rollback", "champions", "show", "rebuild", "retrain", "data-check", "ci",
 ]  # fmt: skip
 CI_VERBS = ["pull", "commit", "report", "outcome"]
 HEAVY = ("tensorflow", "keras", "mlflow", "dvc", "numpy", "pandas", "matplotlib", "av", "cv2")

@@ -43,7 +43,7 @@ MIXED = [
 
 
 def picture(records):
-    return data_picture(records, summarise(records))
+    return data_picture(records, summarise(records, [record.target for record in records]))
 
 
 def panels(records):
@@ -73,7 +73,7 @@ def names(axes):
 
 
 def test_the_summary_counts_by_target_and_split():
-    assert summarise(MIXED) == [
+    assert summarise(MIXED, [record.target for record in MIXED]) == [
         SplitSummary("cat", "train", videos=2, quarantined=1, damaged=0, seconds=4.0, frames=10),
         SplitSummary("cat", "val", videos=1, quarantined=0, damaged=0, seconds=1.5, frames=10),
         SplitSummary("cat", "test", videos=2, quarantined=1, damaged=1, seconds=2.25, frames=3),
@@ -84,7 +84,9 @@ def test_the_summary_counts_by_target_and_split():
 
 
 def test_the_summary_is_written_as_a_table(tmp_path):
-    write_summary_csv(tmp_path / "summary.csv", summarise(MIXED)[:3])
+    write_summary_csv(
+        tmp_path / "summary.csv", summarise(MIXED, [record.target for record in MIXED])[:3]
+    )
     assert (tmp_path / "summary.csv").read_text().splitlines() == [
         "target,split,videos,quarantined,damaged,seconds,frames",
         "cat,train,2,1,0,4.000,10",
@@ -272,6 +274,7 @@ def test_the_stage_writes_a_picture_and_a_table(tmp_path, monkeypatch):
         video(),
         dataclasses.replace(UNKNOWN, video="b.mp4", split="test"),
     ]
+    (tmp_path / "params.yaml").write_text("data: {videos: videos}\n")
     write_catalog(CATALOG, records)
     write_decode_index(DECODE_INDEX, records)
     report.main()

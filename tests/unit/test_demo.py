@@ -1,11 +1,13 @@
+import csv
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from data.demo import generate
+from data.demo import generate, multilabel, regression
+from data.demo.drawing import FPS, SIZE
 from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
-from data.demo.scenes import FPS, MOTIONS, SIZE, object_path, render_clip
+from data.demo.scenes import MOTIONS, object_path, render_clip
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
 from pipeline.video.reading import read_frames
@@ -144,7 +146,8 @@ def params_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "data/demo/params.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text("seed: 0\nvideos_per_class: 1\n")
+    path.write_text("seed: 0\nvideos_per_class: 1\nvideos: 3\n")
+    monkeypatch.setattr("sys.argv", ["generate", "classification"])
     return path
 
 
@@ -161,16 +164,19 @@ def test_the_command_replaces_the_videos_and_leaves_nothing_else(params_file):
     ("content", "message"),
     [
         (
-            "seed: 0\nvideos_per_class: 1\nvideos: 2\n",
-            "videos: unknown key. Remove it or correct its spelling",
+            "seed: 0\nvideos_per_class: 1\nvideos: 3\ncolour: red\n",
+            "colour: unknown key. Remove it or correct its spelling",
         ),
-        ("seed: 0\n", "videos_per_class: missing. Add this key"),
+        ("seed: 0\nvideos: 3\n", "videos_per_class: missing. Add this key"),
         (
-            "seed: -1\nvideos_per_class: many\n",
+            "seed: -1\nvideos_per_class: many\nvideos: 3\n",
             "seed: Input should be greater than or equal to 0. Received: -1; "
             "videos_per_class: Input should be a valid integer. Received: 'many'",
         ),
-        ("", "seed: missing. Add this key; videos_per_class: missing. Add this key"),
+        (
+            "videos: 3\n",
+            "seed: missing. Add this key; videos_per_class: missing. Add this key",
+        ),
     ],
 )
 def test_bad_params_are_named_and_the_videos_stay(params_file, content, message):
@@ -181,6 +187,35 @@ def test_bad_params_are_named_and_the_videos_stay(params_file, content, message)
         generate.main()
     assert str(refused.value) == f"data/demo/params.yaml: {message}"
     assert contents(params_file.parent) == before
+
+
+@pytest.mark.parametrize(("task", "column"), [("multilabel", "labels"), ("regression", "value")])
+def test_the_demo_set_of_another_task_has_a_labels_table(params_file, monkeypatch, task, column):
+    monkeypatch.setattr("sys.argv", ["generate", task])
+    generate.main()
+    folder = params_file.parent / f"videos_{task}"
+    rows = list(csv.DictReader((folder / "labels.csv").open()))
+    assert list(rows[0]) == ["video", column]
+    assert {row["video"] for row in rows} == {path.name for path in folder.glob("*.mp4")}
+    assert len(rows) == 3
+
+
+def test_an_object_of_the_demo_for_regression_keeps_its_speed_between_the_walls():
+    path = regression.bouncing_path(30.0, frames=60, rng=np.random.default_rng(0))
+    assert path.min() >= 10
+    assert path.max() <= SIZE - 10
+    steps = np.hypot(*np.diff(path, axis=0).T)
+    assert np.isclose(steps, 3).mean() > 0.8  # a frame in which it bounces has a shorter one
+
+
+def test_a_label_of_the_demo_for_labels_changes_the_order_of_the_frames_only():
+    """Without a background, the frames with and without the labels are the same set."""
+    clips = [
+        multilabel.render_clip(labels, frames=8, rng=np.random.default_rng(4))
+        for labels in (frozenset(multilabel.LABELS), frozenset())
+    ]
+    red = [np.sort((clip[..., 0] > 190).sum(axis=(1, 2))) for clip in clips]
+    assert np.allclose(red[0], red[1], atol=12)
 
 
 def test_params_that_cannot_be_read_are_named(params_file):

@@ -398,7 +398,10 @@ def test_the_digest_of_the_rules_changes_with_every_rule():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"metric": "top_speed"}, r"promote\.metric must be one of accuracy, .* Received: top_s"),
+        (
+            {"metric": "top_speed"},
+            r"promote\.metric must be primary or one of macro_f1, .* Received: top_s",
+        ),
         ({"limits": {"height": 1}}, r"promote\.limits\.height: .* Expected: class_recall, calib"),
     ],
 )

@@ -94,13 +94,6 @@ def test_the_csv_file_has_one_row_for_each_video(tmp_path):
     )
 
 
-def test_the_answers_have_three_columns_whatever_the_number_of_classes(tmp_path):
-    predictions().write_answers_csv(tmp_path / "answers.csv")
-    assert (tmp_path / "answers.csv").read_text() == (
-        'video,target,predicted\na.mp4,jump,jump\n"b, two.mp4",run,jump\nc.mp4,run,run\n'
-    )
-
-
 def test_the_csv_file_keeps_float32_outputs(tmp_path):
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=8, size=(200, 7)).astype(np.float32)

@@ -154,7 +154,7 @@ def test_few_groups_are_warned_about(caplog):
 
 def test_the_difference_is_b_minus_a():
     differences = paired_differences(predictions([1, 0, 0, 1]), predictions([1, 1, 1, 0]), SECTION)
-    assert list(differences) == ["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+    assert list(differences) == ["macro_f1", "accuracy", "balanced_accuracy", "log_loss"]
     accuracy = differences["accuracy"]
     assert (accuracy.value_a, accuracy.value_b, accuracy.difference) == (0.5, 0.75, 0.25)
     assert accuracy.videos == 4

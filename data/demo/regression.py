@@ -1,0 +1,49 @@
+"""Demo set for a number a video: the speed of an object that bounces off the walls.
+
+The object starts anywhere, in any direction, and keeps its speed. A single frame does not show the
+speed, and in shuffled frames every object jumps about.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.demo.drawing import (
+    FPS,
+    SIZE,
+    Points,
+    draw_object,
+    drifting_background,
+    noise,
+    painted,
+    polygon,
+)
+
+SPEED = (5.0, 45.0)  # pixels a second
+
+_RADIUS = (8.0, 10.0)
+_WALL = 10.0  # pixels between the centre of the object and the border, at least
+
+
+def render_clip(speed: float, *, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw an object with this speed, in pixels a second: uint8 [frames, SIZE, SIZE, 3], RGB."""
+    path = bouncing_path(speed, frames=frames, rng=rng)
+    pictures = drifting_background(frames, rng)
+    look = painted(rng.uniform(180, 230, 3), 25 * noise(rng, blur=2))
+    cover = polygon(
+        int(rng.integers(3, 8)), radius=rng.uniform(*_RADIUS), angle=rng.uniform(0, 2 * np.pi)
+    )
+    drawn = [
+        draw_object(picture, look, cover, centre)
+        for picture, centre in zip(pictures, path, strict=True)
+    ]
+    return np.rint(np.stack(drawn)).astype(np.uint8)
+
+
+def bouncing_path(speed: float, *, frames: int, rng: np.random.Generator) -> Points:
+    """Return the centre of the object in each frame: float64 [frames, 2], pixels (x, y)."""
+    room = SIZE - 2 * _WALL
+    heading = rng.uniform(0, 2 * np.pi)
+    step = speed / FPS * np.array([np.cos(heading), np.sin(heading)])
+    straight = rng.uniform(0, room, 2) + np.arange(frames)[:, None] * step
+    # A straight line, folded at both walls.
+    return _WALL + room - np.abs(room - straight % (2 * room))

@@ -1,0 +1,48 @@
+"""Point params.yaml at the demo data set of a task, whose videos data/demo/dvc.yaml makes."""
+
+import re
+from pathlib import Path
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import replacing_file
+
+# Value of task.type -> values of params.yaml by section and key.
+_DEMOS: dict[str, dict[str, dict[str, str]]] = {
+    "classification": {"data": {"videos": "data/demo/videos"}},
+    "multilabel": {"data": {"videos": "data/demo/videos_multilabel"}},
+    "regression": {
+        "data": {"videos": "data/demo/videos_regression"},
+        "task": {"unit": "pixels/s"},
+    },
+}
+
+
+def use_demo(task: str, params: Path) -> None:
+    """Set ``data`` and ``task`` in params.yaml and keep all else, comments included.
+
+    Raises:
+        PipelineError: the task has no demo data set, or the file lacks a key.
+    """
+    if task not in _DEMOS:
+        raise PipelineError(f"TASK must be one of {', '.join(_DEMOS)}. Received: {task}")
+    values: dict[str, dict[str, str]] = {
+        "data": {"labels": "", **_DEMOS[task]["data"]},
+        "task": {"type": task, "unit": "", **_DEMOS[task].get("task", {})},
+    }
+    text = params.read_text(encoding="utf-8")
+    for section, keys in values.items():
+        for key, value in keys.items():
+            text = _set(text, section, key, value, where=params)
+    with replacing_file(params) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _set(text: str, section: str, key: str, value: str, *, where: Path) -> str:
+    """Replace the value of a key in the text of params.yaml; a comment stays in its column."""
+    before = rf"^{section}:[^\n]*\n(?:[ #][^\n]*\n|\n)*?  {key}: "
+    found = re.search(rf'({before})((?:"[^"]*"|[^\s#]*) *)', text, re.MULTILINE)
+    if found is None:
+        raise PipelineError(f"{where}: expected the key {section}.{key}. Add it, with any value.")
+    shown = f"{value or chr(34) * 2} ".ljust(len(found[2]))
+    rest = text[found.end(2) :]
+    return text[: found.end(1)] + (shown.rstrip() if rest.startswith("\n") else shown) + rest

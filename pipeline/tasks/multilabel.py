@@ -1,0 +1,518 @@
+"""Multi-label classification: any number of labels a video. Outputs are probabilities [N, L].
+
+A label is predicted when its probability is 0.5 or more: the thresholds that are fitted on the
+validation videos are a layer of the model, see ``heads.Thresholds``.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.bootstrap import ResampledScore, Resampling
+from pipeline.common.errors import PipelineError
+from pipeline.common.tables import count_of, shorten_list
+from pipeline.tasks.settings import TaskSection
+from pipeline.tasks.targets import join_labels, split_labels
+from pipeline.tasks.task import (
+    ClipFeatures,
+    Guess,
+    LabelIssue,
+    Limit,
+    LimitedValue,
+    Outputs,
+    ScalarType,
+    Table,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from pipeline.common.charts import Chart
+
+logger = logging.getLogger(__name__)
+
+THRESHOLD = 0.5  # lowest probability of a predicted label
+
+_PROBABILITY_PREFIX = "p_"  # of the columns of predictions.csv with label probabilities
+_COLUMNS = ("labels", "predicted", "correct")  # of predictions.csv
+_MAX_GUESSES = 3  # under a film strip, besides predicted and actual labels
+_MAX_FOLDS = 5  # of the length baseline
+_MIN_CLIPS_PER_LEAF = 3  # of the length baseline, so that single clips are not memorised
+_MIN_POSITIVES = 3  # validation videos with a label, to fit its threshold
+
+
+@dataclass(frozen=True)
+class Multilabel(Task):
+    """Any number of labels a video.
+
+    Attributes:
+        label_names: length L, in the order of the outputs.
+    """
+
+    type: ClassVar[str] = "multilabel"
+    training_metric: ClassVar[str] = "label_accuracy"
+    headline_metrics: ClassVar[tuple[str, ...]] = ("mean_average_precision", "micro_f1")
+    compared_metrics: ClassVar[tuple[str, ...]] = (
+        "mean_average_precision",
+        "micro_f1",
+        "macro_f1",
+        "subset_accuracy",
+    )
+    limits: ClassVar[Mapping[str, Limit]] = {"label_recall": Limit("min", 0.5)}
+    video_score: ClassVar[str] = "subset_accuracy"
+    headline_chart: ClassVar[str] = "co_occurrence"
+    metric_descriptions: ClassVar[Mapping[str, str]] = {
+        "mean_average_precision": "mean area under the precision-recall curves of the labels",
+        "micro_f1": "F1 of all labels of all videos together",
+        "macro_f1": "mean F1 of the labels: each label counts the same",
+        "subset_accuracy": "proportion of videos with exactly the right labels",
+        "subset_accuracy_frames_shuffled": "subset accuracy with the frames of each clip shuffled",
+        "subset_accuracy_length_only": "subset accuracy of a model whose only input is the number "
+        "of frames",
+    }
+    answer_types: ClassVar[Mapping[str, ScalarType]] = {
+        "labels": "strings",
+        "probabilities": "string to double",
+    }
+    segment_fields: ClassVar[tuple[str, ...]] = ("probabilities",)
+
+    label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.label_names)) != len(self.label_names):
+            raise ValueError(f"label_names: expected no name twice. Received: {self.label_names}")
+
+    # Learnt from the training split, and saved as JSON.
+
+    @classmethod
+    def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:  # noqa: ARG003
+        """Learn the label names, sorted."""
+        return cls(tuple(sorted({label for target in targets for label in split_labels(target)})))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"label_names": list(self.label_names)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(tuple(value["label_names"]))
+
+    def summary(self) -> str:
+        return (
+            f"{count_of(len(self.label_names), 'label')}, any number a video: "
+            f"{shorten_list(self.label_names, shown=10)}"
+        )
+
+    # Training.
+
+    def encode(self, targets: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32 [N, L]: 1 for each label of a video, otherwise 0."""
+        indices = {name: index for index, name in enumerate(self.label_names)}
+        encoded = np.zeros((len(targets), len(self.label_names)), np.float32)
+        for row, target in enumerate(targets):
+            for label in split_labels(target):
+                if label not in indices:
+                    raise PipelineError(
+                        f"Label {label!r} is unknown to the model. Expected labels among "
+                        f"{shorten_list(self.label_names)}. Run: dvc repro"
+                    )
+                encoded[row, indices[label]] = 1
+        return encoded
+
+    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
+        unknown = [name for pair in swaps for name in pair if name not in self.label_names]
+        if unknown:
+            raise PipelineError(
+                "params.yaml: train.augmentation.flip_swaps: expected names of labels "
+                f"({', '.join(self.label_names)}). Received: {unknown[0]}"
+            )
+
+    def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
+        import tensorflow as tf
+
+        order = list(range(len(self.label_names)))
+        for one, other in swaps:
+            a, b = self.label_names.index(one), self.label_names.index(other)
+            order[a], order[b] = b, a
+        return tf.gather(target, order, axis=-1)
+
+    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
+        """Return label probabilities float32 [B, L]."""
+        from pipeline.tasks.heads import label_probabilities
+
+        return label_probabilities(features.clip, len(self.label_names))
+
+    def loss(
+        self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
+    ) -> "keras.losses.Loss":
+        """Return the binary cross-entropy.
+
+        Balanced: the positives of a label have the weight (number of negatives) / (number of
+        positives), so that both count the same.
+        """
+        from pipeline.tasks.heads import WeightedBinaryCrossentropy
+
+        weights = np.ones(len(self.label_names))
+        if balanced_on is not None:
+            positives = balanced_on.sum(axis=0)
+            weights = (len(balanced_on) - positives) / np.maximum(positives, 1)
+        return WeightedBinaryCrossentropy(weights.tolist(), label_smoothing)
+
+    def metrics(self) -> "list[keras.metrics.Metric]":
+        import keras
+
+        return [keras.metrics.BinaryAccuracy(name=self.training_metric)]
+
+    # After training.
+
+    def calibrate(
+        self,
+        model: "keras.Model",
+        outputs: Outputs,
+        targets: Sequence[str],
+        videos: NDArray[np.int64],
+    ) -> Self:
+        """Fit the decision threshold of each label, and move it to 0.5 in the model.
+
+        The threshold of a label has the highest F1 on the validation videos; of several, the one
+        nearest to 0.5. A label with fewer than three positive videos keeps 0.5.
+        """
+        from pipeline.tasks.heads import set_thresholds
+
+        actual = self.encode(targets) > 0
+        by_video = self.combine_clips(outputs, videos)
+        thresholds = [
+            best_threshold(by_video[:, index], actual[:, index])
+            for index in range(len(self.label_names))
+        ]
+        set_thresholds(model, thresholds)
+        named = zip(self.label_names, thresholds, strict=True)
+        logger.info(
+            "thresholds: %s", shorten_list([f"{name} {value:.3f}" for name, value in named])
+        )
+        return self
+
+    def uncalibrated(self, model: "keras.Model") -> AbstractContextManager[None]:
+        from pipeline.tasks.heads import without_thresholds
+
+        return without_thresholds(model)
+
+    # Scores.
+
+    def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
+        is_valid = ((outputs >= 0) & (outputs <= 1)).all(axis=1)  # False for NaN
+        if is_valid.all():
+            return None
+        first = int(np.argmin(is_valid))
+        values = [f"{value:.6g}" for value in outputs[first]]
+        return first, (
+            f"expected probabilities between 0 and 1. Received: {shorten_list(values)}. NaN means "
+            "that the training diverged. Lower train.learning_rate"
+        )
+
+    def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
+        """Return for each video 1, exactly right, and for each label actual, predicted, both."""
+        actual, predicted = self.encode(targets) > 0, outputs >= THRESHOLD
+        totals = np.stack([np.ones(len(actual)), (actual == predicted).all(axis=1)], axis=1)
+        return np.concatenate([totals, actual, predicted, actual & predicted], axis=1)
+
+    def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        videos, exact = sums[..., 0], sums[..., 1]
+        actual, predicted, both = np.split(sums[..., 2:], 3, axis=-1)
+        with np.errstate(invalid="ignore"):  # 0 / 0: neither actual nor predicted anywhere
+            f1 = 2 * both / (actual + predicted)
+            micro = 2 * both.sum(axis=-1) / (actual.sum(axis=-1) + predicted.sum(axis=-1))
+        return {
+            "micro_f1": micro,
+            "macro_f1": _mean_of_defined(f1),
+            "subset_accuracy": exact / videos,
+        }
+
+    def video_scores(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
+        """Return 1 where exactly the right labels are predicted, otherwise 0."""
+        is_equal = (self.encode(targets) > 0) == (outputs >= THRESHOLD)
+        return np.asarray(is_equal.all(axis=1), np.float64)
+
+    def score_weights(self, targets: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Return equal weights of the videos, of their labels, or of the labels of all videos."""
+        actual = self.encode(targets).astype(np.float64)
+        of_label = actual.sum(axis=0)
+        by_label = (actual / np.maximum(of_label, 1)).sum(axis=1)
+        of_each_video = np.full(len(targets), 1 / len(targets))
+        if not of_label.any():  # no video has a label
+            return {"subset_accuracy": of_each_video}
+        return {
+            "subset_accuracy": of_each_video,
+            "micro_f1": actual.sum(axis=1) / actual.sum(),
+            **dict.fromkeys(("macro_f1", "mean_average_precision"), by_label / by_label.sum()),
+        }
+
+    def resampled_scores(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, ResampledScore]:
+        """Add the mean average precision."""
+        from pipeline.tasks.class_scores import mean_average_precision
+
+        return {
+            "mean_average_precision": mean_average_precision(
+                self.encode(targets) > 0, outputs, resampling
+            ),
+            **super().resampled_scores(targets, outputs, resampling),
+        }
+
+    def tables(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> list[Table]:
+        from pipeline.tasks.class_tables import class_table
+        from pipeline.tasks.label_tables import co_occurrence_table
+
+        actual, predicted = self.encode(targets) > 0, outputs >= THRESHOLD
+        return [
+            class_table(actual, predicted, outputs, self.label_names, resampling),
+            co_occurrence_table(actual, predicted, self.label_names),
+        ]
+
+    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+        from pipeline.tasks.class_charts import precision_recall_chart
+        from pipeline.tasks.label_charts import co_occurrence_chart
+
+        actual = self.encode(targets) > 0
+        return [
+            precision_recall_chart(actual, outputs, self.label_names),
+            co_occurrence_chart(actual, outputs >= THRESHOLD, self.label_names),
+        ]
+
+    def length_baseline(
+        self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """Predict the labels of each clip from its length with a decision tree.
+
+        Cross-validated by group over all clips. Each leaf of the tree is a range of lengths.
+        """
+        from sklearn.model_selection import GroupKFold, cross_val_predict
+        from sklearn.tree import DecisionTreeClassifier
+
+        label_sets = np.array(targets)
+        predicted = cross_val_predict(
+            DecisionTreeClassifier(min_samples_leaf=_MIN_CLIPS_PER_LEAF, random_state=0),
+            frames[:, None],
+            label_sets,
+            groups=groups,
+            cv=GroupKFold(min(_MAX_FOLDS, len(set(groups)))),
+        )
+        return np.asarray(predicted == label_sets, np.float64)
+
+    def constant_baseline(self, targets: Sequence[str]) -> float:
+        """Return the proportion of the most frequent set of labels."""
+        _, counts = np.unique(np.array(targets), return_counts=True)
+        return float(counts.max() / len(targets))
+
+    def label_issues(self, targets: Sequence[str], outputs: Outputs) -> list[LabelIssue]:
+        """Find doubtful targets by confident learning, one label against its absence at a time.
+
+        The quality is the lowest over the labels. Source: Thyagarajan et al., Identifying
+        Incorrect Annotations in Multi-Label Classification Data, 2022, arXiv 2211.13895.
+        """
+        from cleanlab.filter import find_label_issues
+
+        actual = (self.encode(targets) > 0).astype(np.int64)
+        probability_of_actual = np.where(actual == 1, outputs, 1 - outputs)
+        is_doubtful = np.zeros(len(actual), np.bool_)
+        for index in range(len(self.label_names)):
+            if 0 < actual[:, index].sum() < len(actual):
+                two_classes = np.stack([1 - outputs[:, index], outputs[:, index]], axis=1)
+                issues = find_label_issues(
+                    actual[:, index], two_classes, filter_by="confident_learning", n_jobs=1
+                )
+                is_doubtful |= issues & (probability_of_actual[:, index] < THRESHOLD)
+        quality = probability_of_actual.min(axis=1)
+        return [
+            LabelIssue(int(row), self._predicted(outputs[row]) or "no label", float(quality[row]))
+            for row in np.argsort(quality, kind="stable")
+            if is_doubtful[row]
+        ]
+
+    # Two models, perhaps with different labels.
+
+    def union(self, other: Task) -> Self:
+        """Add the labels of ``other`` that this task does not have."""
+        assert isinstance(other, Multilabel)
+        return replace(
+            self, label_names=tuple(dict.fromkeys((*self.label_names, *other.label_names)))
+        )
+
+    def convert(self, outputs: Outputs, wanted: Task) -> Outputs:
+        """Return the probabilities of the labels of ``wanted``; 0 for unknown labels."""
+        assert isinstance(wanted, Multilabel)
+        converted = np.zeros((len(outputs), len(wanted.label_names)))
+        converted[:, [wanted.label_names.index(name) for name in self.label_names]] = outputs
+        return converted
+
+    def limited_values(
+        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
+    ) -> dict[str, list[LimitedValue]]:
+        """Return the recall of each label."""
+        from pipeline.tasks.class_tables import recall_values
+
+        actual, predicted = self.encode(targets) > 0, outputs >= THRESHOLD
+        return {
+            "label_recall": recall_values(actual, predicted, self.label_names, resampling),
+        }
+
+    # Predictions as text, and the review.
+
+    def prediction_cells(self, target: str, output: Outputs) -> dict[str, str]:
+        """Return labels, predicted, correct, and ``p_<label>`` for each label."""
+        predicted = self._predicted(output)
+        return {
+            "labels": target,
+            "predicted": predicted,
+            "correct": "true" if predicted == join_labels(split_labels(target)) else "false",
+            **{
+                _PROBABILITY_PREFIX + name: f"{value:.9g}"
+                for name, value in zip(self.label_names, output, strict=True)
+            },
+        }
+
+    @classmethod
+    def read_predictions(
+        cls, rows: Sequence[Mapping[str, str]], *, where: str
+    ) -> tuple[Self, list[str], Outputs]:
+        """Read labels and ``p_<label>``; the other columns follow from them."""
+        columns = [column for column in rows[0] if column not in _COLUMNS]
+        if len(columns) != len(rows[0]) - len(_COLUMNS) or not all(
+            column.startswith(_PROBABILITY_PREFIX) for column in columns
+        ):
+            raise PipelineError(
+                f"{where}: expected the columns {', '.join(_COLUMNS)} and a column "
+                f"{_PROBABILITY_PREFIX}<label> for every label. Received: {', '.join(rows[0])}"
+            )
+        names = tuple(column.removeprefix(_PROBABILITY_PREFIX) for column in columns)
+        outputs = []
+        for line, row in enumerate(rows, start=2):
+            try:
+                outputs.append([float(row[column]) for column in columns])
+            except ValueError as error:
+                raise PipelineError(
+                    f"{where}, line {line}: expected numbers as probabilities: {error}."
+                ) from None
+        return cls(names), [row["labels"] for row in rows], np.array(outputs, np.float64)
+
+    def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the probability of the least certain decision about a label."""
+        return np.asarray(np.maximum(outputs, 1 - outputs).min(axis=1), np.float64)
+
+    def margins(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the distance of the least certain label to its threshold."""
+        return np.asarray(np.abs(outputs - THRESHOLD).min(axis=1), np.float64)
+
+    def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
+        """Return the index of the most probable label."""
+        return np.asarray(outputs.argmax(axis=1), np.int64)
+
+    def guesses(self, target: str, output: Outputs) -> list[Guess]:
+        """Return the most probable labels, at least three, with all predicted and actual ones."""
+        actual = split_labels(target)
+        return [
+            Guess(self.label_names[index], float(output[index]), self.label_names[index] in actual)
+            for rank, index in enumerate(np.argsort(-output, kind="stable").tolist())
+            if rank < _MAX_GUESSES
+            or output[index] >= THRESHOLD
+            or self.label_names[index] in actual
+        ]
+
+    # Serving.
+
+    def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:
+        """Return the predicted labels, and probabilities by label.
+
+        All labels are in the order of the model; the ``top_k`` most probable are in falling order.
+        """
+        named = range(len(output))
+        if top_k:
+            named = np.argsort(-output, kind="stable")[:top_k].tolist()
+        return {
+            "labels": split_labels(self._predicted(output)),
+            "probabilities": {self.label_names[index]: float(output[index]) for index in named},
+        }
+
+    def answer_line(self, answer: Mapping[str, Any], *, shown: int) -> list[str]:
+        """Return the predicted labels with their probabilities, and the number of others."""
+        probabilities = answer["probabilities"]
+        cells = [f"{name} {probabilities[name]:.4f}" for name in answer["labels"][:shown]]
+        more = len(answer["labels"]) - shown
+        return [*(cells or ["no label"]), *([f"and {more} more"] if more > 0 else [])]
+
+    def answer_cells(self, answer: Mapping[str, Any]) -> dict[str, str]:
+        """Return predicted and ``p_<label>``, named as in predictions.csv."""
+        return {
+            "predicted": join_labels(answer["labels"]),
+            **{
+                _PROBABILITY_PREFIX + name: f"{probability:.9f}"
+                for name, probability in answer["probabilities"].items()
+            },
+        }
+
+    @classmethod
+    def outputs_from_answers(
+        cls, answers: Sequence[Mapping[str, Any]], targets: Sequence[str]
+    ) -> tuple[Self, Outputs]:
+        """Return probabilities by label name; 0 for labels unknown to the model."""
+        known = {label for target in targets for label in split_labels(target)}
+        names = tuple(sorted({*answers[0]["probabilities"], *known}))
+        outputs = np.array(
+            [[answer["probabilities"].get(name, 0.0) for name in names] for answer in answers],
+            np.float64,
+        )
+        return cls(names), outputs
+
+    def _predicted(self, output: Outputs) -> str:
+        return join_labels(
+            [
+                name
+                for name, value in zip(self.label_names, output, strict=True)
+                if value >= THRESHOLD
+            ]
+        )
+
+
+def best_threshold(probabilities: NDArray[np.float64], is_actual: NDArray[np.bool_]) -> float:
+    """Return the threshold with the highest F1, of several the one nearest to 0.5.
+
+    Candidates are 0.5 and the middles between neighbouring probabilities, as logits. With fewer
+    than three positives, or without a negative, the threshold is 0.5.
+
+    Args:
+        probabilities: float64 [V].
+        is_actual: bool [V].
+
+    >>> is_actual = np.array([False, True, True, True])
+    >>> round(best_threshold(np.array([0.1, 0.2, 0.3, 0.4]), is_actual), 3)
+    0.143
+    """
+    if is_actual.sum() < _MIN_POSITIVES or is_actual.all():
+        return THRESHOLD
+    smallest = float(np.finfo(np.float32).eps)
+    clipped = np.clip(probabilities, smallest, 1 - smallest)
+    logits = np.unique(np.log(clipped / (1 - clipped)))
+    candidates = np.append((logits[1:] + logits[:-1]) / 2, 0.0)
+    thresholds = 1 / (1 + np.exp(-candidates))
+    is_predicted = probabilities[None, :] >= thresholds[:, None]
+    hits = (is_predicted & is_actual).sum(axis=1)
+    f1 = 2 * hits / (is_predicted.sum(axis=1) + is_actual.sum())
+    best = np.flatnonzero(f1 == f1.max())
+    return float(thresholds[best[np.argmin(np.abs(candidates[best]))]])
+
+
+def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the last axis without NaN; NaN where all values are NaN."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(defined, values, 0).sum(axis=-1) / defined.sum(axis=-1)
+    return mean
