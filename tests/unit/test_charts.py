@@ -161,7 +161,7 @@ def test_charts_of_a_thousand_classes_have_a_moderate_size():
     labels = np.repeat(np.arange(1000), 2)
     probabilities = generator.dirichlet(np.full(1000, 0.1), size=2000)
     names = [f"class {index}" for index in range(1000)]
-    curves = precision_recall_chart(labels, probabilities, names)
+    curves = precision_recall_chart(one_hot(labels, 1000), probabilities, names)
     assert "Only the 60 worst of 1,000 are drawn." in curves.caption
     confusions = confusion_chart(labels, probabilities, names)
     assert "Only the 100 classes with the most confusions are drawn" in confusions.caption

@@ -285,6 +285,8 @@ def test_of_many_classes_the_worst_are_first_in_the_class_table():
     predicted = labels.copy()
     predicted[labels == 70] = 3
     names = [str(index) for index in range(101)]
-    table = class_table(labels, np.eye(101)[predicted], names, resampling(202, samples=20))
+    probabilities = np.eye(101)[predicted]
+    classes = one_hots(labels, probabilities)
+    table = class_table(*classes, probabilities, names, resampling(202, samples=20))
     assert [row["class"] for row in table.rows[:3]] == ["70", "3", "0"]
     assert table.shown == 100
