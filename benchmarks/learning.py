@@ -15,7 +15,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,11 +58,11 @@ Written by `python -m benchmarks.learning`: accuracy on the test videos, with th
 and in random order, one number a seed. `recipe` is params.yaml as it is; the others see frames, not
 differences. `mean` is the control: it averages the frame features, so it cannot use their order.
 
-| head | seeds | accuracy | with frames shuffled | seconds of training |
-|---|---|---|---|---|
+| head | seeds | accuracy | with frames shuffled |
+|---|---|---|---|
 """
 
-Result = dict[str, float]  # seed, accuracy, shuffled, seconds
+Result = dict[str, float]  # seed, accuracy, shuffled
 
 
 def main() -> None:
@@ -112,16 +111,13 @@ def _train_and_score(head: str, seed: int) -> Result:
         frame_shape=train.frames(0).shape[1:],
         precision=params.train.precision,
     )
-    started = time.perf_counter()
     fit(model, task, train, val, params.train.model_copy(update={"seed": seed}))
-    seconds = time.perf_counter() - started
     outputs = predict_arrays(model, test)
     shuffled = predict_arrays(model, test, frame_order=shuffled_order(0))
     return {
         "seed": seed,
         "accuracy": float(np.mean(task.video_scores(test.targets, outputs))),
         "shuffled": float(np.mean(task.video_scores(test.targets, shuffled))),
-        "seconds": round(seconds, 1),
     }
 
 
@@ -149,7 +145,6 @@ def _rows(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
                     ("seed", "d"),
                     ("accuracy", ".3f"),
                     ("shuffled", ".3f"),
-                    ("seconds", ".0f"),
                 )
             ]
             yield f"| {head} | {' | '.join(columns)} |\n"
