@@ -3,7 +3,6 @@
 import csv
 import logging
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -229,7 +228,11 @@ def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[st
 
 
 def _simplified(column: str) -> str:
-    return re.sub(r"[\s_-]", "", column.casefold())
+    """Return a column without case, spaces, invisible characters, hyphens and underscores."""
+    text = unicodedata.normalize("NFKC", column).casefold()
+    return "".join(
+        letter for letter in text if unicodedata.category(letter) not in ("Cf", "Pc", "Pd", "Zs")
+    )
 
 
 def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.bootstrap import Score, percentile_interval
+from pipeline.common.bootstrap import Score
 from pipeline.common.files import write_json
 from pipeline.evaluation.predictions import Predictions, on_same_videos
 from pipeline.evaluation.settings import EvaluateSection
@@ -94,10 +94,12 @@ def paired_differences(
         score_a, score_b = scores_a[metric], scores_b[metric]
         difference = score_b.value - score_a.value
         resampled = score_b.resampled - score_a.resampled
-        if metric in weights and not np.array_equal(a.outputs, b.outputs):
+        if np.array_equal(a.outputs, b.outputs):
+            low, high = 0.0, 0.0
+        elif metric in weights:
             low, high = resampling.difference_interval(difference, resampled, weights[metric])
         else:
-            low, high = percentile_interval(resampled, section.confidence)
+            low, high = resampling.interval(resampled) or (-np.inf, np.inf)
         differences[metric] = Difference(
             score_a.value, score_b.value, difference, low, high, len(b.videos)
         )

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json
-from pipeline.common.paths import CATALOG, METRICS, MODEL, PROMOTION, RETRAIN_REPORT
+from pipeline.common.paths import (
+    CATALOG,
+    DECODE_ATTEMPT,
+    METRICS,
+    MODEL,
+    PROMOTION,
+    RETRAIN_REPORT,
+)
 from pipeline.params import Params
 from pipeline.registry.promotion import gate_rules
 from pipeline.retraining import dvc_data
@@ -20,7 +27,12 @@ from pipeline.tracking.provenance import git_output
 
 # GitHub and GitLab start no pipeline for a commit with this in its message.
 _NO_CI = "[skip ci]"
-_COMMITTED = ("*dvc.lock", METRICS.parent.as_posix(), MODEL.parent.as_posix())
+_COMMITTED = (
+    "*dvc.lock",
+    DECODE_ATTEMPT.as_posix(),
+    METRICS.parent.as_posix(),
+    MODEL.parent.as_posix(),
+)
 _STOPPED = "The retraining stopped with an error before its end: see the log of the job."
 _NAME, _EMAIL = "Retraining", "retraining@users.noreply.github.com"
 
@@ -34,7 +46,7 @@ def pull_videos(params: Params) -> str:
 
 
 def commit_results(branch: str, *, remote: str = "origin") -> str:
-    """Commit dvc.lock, eval/ and models/ as far as git keeps them, and push to ``branch``.
+    """Commit dvc.lock, the attempt of decode, eval/ and models/, and push to ``branch``.
 
     If the branch has moved meanwhile, the commit is rebased: dvc.lock records what the results
     were computed from.

@@ -277,6 +277,8 @@ class TestTable:
             ("video,label,Start seconds\n", "unknown column 'Start seconds'. Expected 'start_s"),
             ("video,label,end-seconds\n", "unknown column 'end-seconds'. Expected 'end_seconds"),
             ("video,label,group,Group\n", "unknown column 'Group'. Expected 'group'"),
+            ("video,label,group\u200b\n", "Expected 'group', which differs only in"),
+            ("video,label,\uff47roup\n", "Expected 'group', which differs only in"),
             ("video,label,label\n", "line 1: expected each column once. Received several columns"),
             ("video,label,a, a,b,b\n", "Received several columns 'a', 'b'. Rename or delete"),
             ("video;label\n", "line 1: expected commas between the columns. Received: semicolons"),

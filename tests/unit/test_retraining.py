@@ -432,6 +432,8 @@ def clone(tmp_path, monkeypatch):
     (root / "models").mkdir()
     (root / "models/history.csv").touch()
     (root / "eval/metrics.json").write_text("{}")
+    (root / "data").mkdir()
+    (root / "data/decode_attempt.yaml").write_text("decode_attempt: 1\n")
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", "start")
     git(root, "push", "--quiet", "origin", "HEAD:main")
@@ -453,11 +455,14 @@ def test_results_are_committed_on_top_of_a_branch_that_moved(clone, tmp_path):
     git(other, "commit", "--quiet", "--message", "code")
     git(other, "push", "--quiet", "origin", "HEAD:main")
     write_json(clone / "eval/promotion.json", {"challenger": {"version": 2}, "outcome": "passed"})
+    (clone / "data/decode_attempt.yaml").write_text("decode_attempt: 2\n")
     sentence = ci.commit_results("main")
     assert sentence == "Committed and pushed to main: Retrained: version 2 passed [skip ci]"
     assert git(tmp_path / "origin.git", "log", "--format=%s", "main").splitlines() == [
         "Retrained: version 2 passed [skip ci]", "code", "start",
     ]  # fmt: skip
+    attempt = git(tmp_path / "origin.git", "show", "main:data/decode_attempt.yaml")
+    assert attempt.strip() == "decode_attempt: 2"
     assert ci.commit_results("main") == "Nothing to commit."
 
 
