@@ -17,7 +17,7 @@ Texture = NDArray[np.float64]  # [SIZE, SIZE, 3], around 0
 Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
 
 _DRIFT_SPEED = (0.5, 1.5)  # of the background, pixels a frame
-_FRACTION_BITS = 4  # OpenCV draws at fractions of a pixel given as integers
+_FRACTION_BITS = 4  # of positions in pixels: OpenCV takes them as integers
 
 
 def drifting_background(frames: int, rng: np.random.Generator) -> list[Image]:
@@ -60,14 +60,14 @@ def painted(colour: NDArray[np.float64], texture: Texture) -> Image:
 
 def noise(rng: np.random.Generator, *, blur: float) -> Texture:
     """Return blurred noise of mean 0 and standard deviation 1 that tiles without seams."""
-    noise = np.tile(rng.standard_normal((SIZE, SIZE, 3)), (3, 3, 1))
-    blurred = cv2.GaussianBlur(noise, (0, 0), blur)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
+    tiled = np.tile(rng.standard_normal((SIZE, SIZE, 3)), (3, 3, 1))
+    blurred = cv2.GaussianBlur(tiled, (0, 0), blur)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
     return np.asarray((blurred - blurred.mean((0, 1))) / blurred.std((0, 1)), np.float64)
 
 
 def _moved(
     image: NDArray[np.float32], by: NDArray[np.float64], *, border: int
 ) -> NDArray[np.float32]:
-    right, down = np.rint(by * 16) / 16
+    right, down = np.rint(by * 2**_FRACTION_BITS) / 2**_FRACTION_BITS
     shift = np.array([[1, 0, right], [0, 1, down]])
     return np.asarray(cv2.warpAffine(image, shift, (SIZE, SIZE), borderMode=border), np.float32)

@@ -21,7 +21,7 @@ _HOMES = np.array([[18.0, 18.0], [46.0, 18.0], [32.0, 46.0]])
 _HOME_OFFSET = 3.0
 
 _LINE = (18.0, 24.0)  # pixels, the length of the circle's line
-_TURN = (140.0, 220.0)  # degrees that the square turns in a clip
+_TURN = (140.0, 220.0)  # degrees that the triangle turns in a clip
 _BLINK_PERIOD = 2  # frames: one visible, one hidden
 
 

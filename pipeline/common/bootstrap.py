@@ -5,7 +5,7 @@ videos: with replacement, as many as there are, each with all of its videos. Sou
 Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
 
 A percentile interval has no width where all videos agree: 20 right answers of 20 would be an
-accuracy of [1, 1]. Scores between 0 and 1 have ``proportion_intervals``, and differences of two
+accuracy of [1, 1]. Scores between 0 and 1 use ``proportion_intervals``, and differences of two
 such scores ``difference_interval``. ``python -m benchmarks.intervals`` measures their coverage.
 """
 
@@ -50,7 +50,7 @@ class Resampling:
     Attributes:
         groups: the resampling group of each video, length N.
         samples: number S of resampled test sets.
-        confidence: probability content of an interval, such as 0.95.
+        confidence: coverage probability of an interval, such as 0.95.
         seed: of the random generator.
     """
 

@@ -1,4 +1,4 @@
-"""Write files and arrays atomically, read and write csv and JSON, hash content."""
+"""Write files and folders atomically, reserve arrays, read and write csv and JSON, hash content."""
 
 import csv
 import errno
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
 # Prefix of files that a killed run leaves behind. Git and DVC ignore them.
 IN_PROGRESS_PREFIX = ".in-progress-"
 
-# EFBIG: a limit of the user or of the file system.
+# EDQUOT: a quota. EFBIG: a limit of the user or of the file system.
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -103,12 +103,12 @@ def create_array(
 
 
 def output_file(path: Path) -> Path:
-    """Return where to write an output that a user names: ``path``, or the file that it links to.
+    """Return the file to write for an output path: ``path``, or the file that it links to.
 
     Commands call it before they work for minutes.
 
     Raises:
-        PipelineError: there is a folder, or no file can be created there.
+        PipelineError: the path is a folder, a socket or a disk, or no file can be created there.
     """
     if path.is_char_device() or path.is_fifo():
         return path
@@ -120,7 +120,9 @@ def output_file(path: Path) -> Path:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         reason = "cannot be written" if folder.is_dir() else "is not a folder"
-        raise PipelineError(f"{path}: cannot be created, because {folder} {reason}. Name another.")
+        raise PipelineError(
+            f"{path}: cannot be created, because {folder} {reason}. Name another file."
+        )
     return path
 
 

@@ -72,7 +72,7 @@ def words(name: str) -> str:
     'macro F1'
     """
     abbreviations = re.compile(r"\b(f1|mae|r2|rmse)\b")
-    return abbreviations.sub(lambda found: found[0].upper(), name.replace("_", " "))
+    return abbreviations.sub(lambda match: match[0].upper(), name.replace("_", " "))
 
 
 def data_uri(content: bytes, media_type: str) -> str:

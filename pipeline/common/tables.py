@@ -11,7 +11,7 @@ from pipeline.common.files import read_csv, replacing_file
 # Text that a spreadsheet takes for a formula, or for the start of a quoted one.
 # Source: owasp.org/www-community/attacks/CSV_Injection.
 _FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
-# Controls, line and paragraph separators, and those that change the direction of other text.
+# Control characters, line and paragraph separators, and overrides of the direction of text.
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
@@ -50,8 +50,8 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 def _escape_formula(cell: object) -> str:
     text = "" if cell is None else str(cell)
-    is_escaped = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
-    return f"'{text}" if is_escaped else text
+    is_formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 def _unescape_formula(cell: str) -> str:
@@ -104,8 +104,8 @@ def count_of(count: int, singular: str, plural: str = "") -> str:
 def printable(text: str) -> str:
     """Return text for one line of a terminal or a log, with escapes such as ``\\n`` or ``\\xff``.
 
-    Escaped are control characters, line separators, overrides of the direction of text, and bytes
-    of file names that are not UTF-8.
+    It escapes control characters, line separators, characters that change the direction of text,
+    and bytes of file names that are not UTF-8.
     """
     return _NOT_PRINTABLE.sub(
         lambda match: match[0].encode("unicode_escape").decode("ascii"), valid_unicode(text)

@@ -40,9 +40,9 @@ def use_demo(task: str, params: Path) -> None:
 def _set(text: str, section: str, key: str, value: str, *, where: Path) -> str:
     """Replace the value of a key in the text of params.yaml; a comment stays in its column."""
     before = rf"^{section}:[^\n]*\n(?:[ #][^\n]*\n|\n)*?  {key}: "
-    found = re.search(rf'({before})((?:"[^"]*"|[^\s#]*) *)', text, re.MULTILINE)
-    if found is None:
+    match = re.search(rf'({before})((?:"[^"]*"|[^\s#]*) *)', text, re.MULTILINE)
+    if match is None:
         raise PipelineError(f"{where}: expected the key {section}.{key}. Add it, with any value.")
-    shown = f"{value or chr(34) * 2} ".ljust(len(found[2]))
-    rest = text[found.end(2) :]
-    return text[: found.end(1)] + (shown.rstrip() if rest.startswith("\n") else shown) + rest
+    padded = f"{value or chr(34) * 2} ".ljust(len(match[2]))
+    rest = text[match.end(2) :]
+    return text[: match.end(1)] + (padded.rstrip() if rest.startswith("\n") else padded) + rest

@@ -126,7 +126,7 @@ def _check_folder(path: Path, *, where: str) -> None:
     if path.is_symlink():  # DVC hashes the content behind a link to a file, but not to a folder
         raise PipelineError(
             f"{where}: expected a folder. Received: a symbolic link to a folder, behind which DVC "
-            "sees no change. Replace it by the folder or by links to its files."
+            "sees no change. Replace it with the folder or with links to its files."
         )
     _check_readable(path, where=where)
 

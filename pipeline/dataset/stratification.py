@@ -20,18 +20,18 @@ import numpy as np
 
 from pipeline.common.records import Split
 
-# Limits of one integer program. The usual ones end after a few branches, in a second. Only the
-# first limit does not depend on the speed of the machine.
-_MOST_NODES = 2_000
-_MOST_SECONDS = 30.0
-_SMALL = 300  # groups of a small set
+# Limits of one integer program. Most programs end after a few nodes, in a second. Only the limit of
+# nodes gives the same result on every machine.
+_MAX_NODES = 2_000
+_MAX_SECONDS = 30.0
+_MAX_SMALL = 300  # groups of a small set
 _TOLERANCE = 0.2  # deviation of a split from its number of videos that costs nothing
-_DEVIATION_COST = 4.0  # of a video outside the tolerance; a moved video costs about 1
+_DEVIATION_COST = 4.0  # of each video outside the tolerance; a moved video costs about 1
 _OPTIMAL, _INFEASIBLE = 0, 2  # status of scipy.optimize.milp
 
 
 class NoSplitError(Exception):
-    """No split was found.
+    """No division of the groups gives every split every stratum, or none was found.
 
     Attributes:
         missing: pairs of a stratum and a split that lacks it, in the best division.
@@ -71,7 +71,7 @@ def divide_groups(
     """Return the split of each group.
 
     Args:
-        shares: fraction of the videos of each split but ``rest``.
+        shares: fraction of the videos of each split except ``rest``.
         seed: of the hash.
 
     Raises:
@@ -157,7 +157,7 @@ def _repair(
         for group in members:
             strata_of[group].append(stratum)
     missing = _missing(groups.strata, splits, order)
-    is_small = len(groups.videos) <= _SMALL
+    is_small = len(groups.videos) <= _MAX_SMALL
     if not missing and not (is_small and _deviation(groups, splits, shares)):
         return splits
     free = set(groups.videos) if is_small else set()
@@ -167,7 +167,7 @@ def _repair(
         moved, is_proven = _solve(groups, splits, shares, rest, cost)
         if moved is not None:
             return moved
-        if not missing:  # only the shares could be nearer
+        if not missing:  # only the sizes of the splits could be improved
             return splits
         touched = {stratum for group in free for stratum in strata_of[group]}
         wider = {group for stratum in touched for group in groups.strata[stratum]}
@@ -274,7 +274,7 @@ def _solve(
         integrality=is_binary,
         bounds=Bounds(0, np.where(is_binary, 1, np.inf)),
         constraints=LinearConstraint(matrix.tocsr(), lower, upper),
-        options={"node_limit": _MOST_NODES, "time_limit": _MOST_SECONDS, "mip_rel_gap": 0},
+        options={"node_limit": _MAX_NODES, "time_limit": _MAX_SECONDS, "mip_rel_gap": 0},
     )
     is_proven = result.status in (_OPTIMAL, _INFEASIBLE)
     if result.x is None:

@@ -209,36 +209,36 @@ def length_audit(
     )
 
 
-def leaks_audit(found: NearDuplicates, *, videos: int) -> Finding:
+def leaks_audit(duplicates: NearDuplicates, *, videos: int) -> Finding:
     """Check that no two of the ``videos`` hashed videos are near-duplicates across splits."""
     sentence = f"No two of {videos:,} videos in different splits look alike."
-    if found.n_pairs:
-        at_least, listed = ("" if found.is_complete else "at least "), len(found.closest)
-        pairs = f"{at_least}{count_of(found.n_pairs, 'pair')} of videos in different splits"
+    if duplicates.n_pairs:
+        at_least, listed = ("" if duplicates.is_complete else "at least "), len(duplicates.closest)
+        pairs = f"{at_least}{count_of(duplicates.n_pairs, 'pair')} of videos in different splits"
         sentence = (
             f"{pairs[0].upper()}{pairs[1:]} look alike, "
-            f"{at_least}{count_of(found.n_test_videos, 'test video')} among them. Look at "
-            f"{'them' if listed == found.n_pairs else f'the closest {listed:,}'} "
+            f"{at_least}{count_of(duplicates.n_test_videos, 'test video')} among them. Look at "
+            f"{'them' if listed == duplicates.n_pairs else f'the closest {listed:,}'} "
             f"({NEAR_DUPLICATES}). If they show one scene, give them one group in the labels "
             "table, so that they stay in one split."
         )
-        if found.n_pairs > found.n_compared / 2:
+        if duplicates.n_pairs > duplicates.n_compared / 2:
             sentence = (
                 "Most pairs of videos in different splits look alike: they may share one "
                 f"background. {sentence}"
             )
     return Finding(
         name="leaks",
-        status="warn" if found.n_pairs else "ok",
+        status="warn" if duplicates.n_pairs else "ok",
         sentence=sentence,
-        value=found.n_pairs,
+        value=duplicates.n_pairs,
         threshold=0,
         details={
             "distance": MAX_DISTANCE,
             "videos": videos,
-            "test_videos": found.n_test_videos,
-            "listed": len(found.closest),
-            "is_complete": found.is_complete,
+            "test_videos": duplicates.n_test_videos,
+            "listed": len(duplicates.closest),
+            "is_complete": duplicates.is_complete,
         },
     )
 

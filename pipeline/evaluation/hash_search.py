@@ -1,9 +1,9 @@
 """Exact search for videos with close hashes, without comparing every pair of videos.
 
-Two hashes that differ in at most 6 bits differ in at most one bit of one of their four bands
-(pigeonhole principle). So an index of each band, probed with all keys that close, gives all close
-hashes. Source: Norouzi, Punjani and Fleet, Fast Search in Hamming Space with Multi-Index Hashing,
-2012.
+If two hashes differ in at most 6 bits, at least one of their four bands differs in at most one bit
+(pigeonhole principle). So an index of each band, probed with all keys at that distance, finds all
+close hashes. Source: Norouzi, Punjani and Fleet, Fast Search in Hamming Space with Multi-Index
+Hashing, 2012.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,17 @@ _BAND_BITS = 16
 _KEYS = 1 << _BAND_BITS
 _HASH_BITS = _BANDS * _BAND_BITS
 _CHUNK_CELLS = 1 << 17  # pairs of videos or of hashes in memory at once
-_CROWDED = 1 / 64  # of all pairs of hashes; beyond it, comparing all is faster than the index
+# Fraction of all pairs of hashes that the index may give for a video. Beyond it, comparing all
+# pairs is faster.
+_CROWDED = 1 / 64
 
 
 class ClosePairs(NamedTuple):
     """Pairs of videos that are close.
 
     Attributes:
-        rows, columns: int64 [P], of the videos of A and B.
-        distances: uint8 [P], bits.
+        rows, columns: int64 [P], indices of the videos in A and in B.
+        distances: uint8 [P], in bits.
     """
 
     rows: NDArray[np.int64]
@@ -41,8 +43,9 @@ class HashSearch:
     smaller of A and A mirrored.
 
     Attributes:
-        indexed_rows: of the videos of A that ``indexed_pairs`` can search fast.
-        crowded_rows: of the others, whose hashes resemble too many hashes of B.
+        indexed_rows: indices of the videos of A that ``indexed_pairs`` searches.
+        crowded_rows: indices of the others, whose hashes resemble too many hashes of B for the
+            index; see ``compared_pairs``.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class HashSearch:
         self._a = np.stack([hashes_a, mirrored_a], axis=1)
         self._b = hashes_b
         self._max_distance = max_distance
-        # Such as 0, 1, 1, 1 bits for 6: with more in every band, there would be at least 7.
+        # Such as 0, 1, 1, 1 bits for 6: hashes that exceed all of them differ in at least 7 bits.
         radii = [(max_distance + 1 - _BANDS + band) // _BANDS for band in range(_BANDS)]
         keys = np.arange(_KEYS, dtype=np.uint16)
         self._radii = radii
@@ -114,7 +117,7 @@ class HashSearch:
         return counts
 
     def _ranges(self, hashes: NDArray[np.uint64], band: int) -> NDArray[np.int64]:
-        """Return int64 [2, Q, masks]: the hashes in the index from start to end, of each probe."""
+        """Return int64 [2, Q, masks]: where the hashes of each probe start and end in the index."""
         keys = _band(hashes, band)[:, None] ^ self._masks[band]
         starts = self._starts[band]
         return np.stack([starts[keys], starts[keys.astype(np.int64) + 1]])
@@ -133,7 +136,7 @@ class HashSearch:
             frame = self._frames[band][offsets + np.arange(len(offsets))]
             bits = queries[query] ^ hashes_b[frame]
             is_new = np.bitwise_count(bits) <= self._max_distance
-            for earlier in range(band):  # which gave this pair already
+            for earlier in range(band):  # a pair found in an earlier band is counted once
                 is_new &= np.bitwise_count(_band(bits, earlier)) > self._radii[earlier]
             row = rows[query[is_new] // (2 * n_frames)]
             pairs.append(row * len(self._b) + frame[is_new] // n_frames)
@@ -165,9 +168,9 @@ def _distances(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8
                 np.bitwise_count(np.bitwise_xor(frame_a, frame_b, out=xor), out=bits)
                 np.minimum(nearest[0, index_a], bits, out=nearest[0, index_a])
                 np.minimum(nearest[1, index_b], bits, out=nearest[1, index_b])
-        for of_frames in nearest:
-            _sort_first_axis(of_frames)
-            np.minimum(smallest, of_frames[_median_rank(n_frames)], out=smallest)
+        for distances in nearest:
+            _sort_first_axis(distances)
+            np.minimum(smallest, distances[_median_rank(n_frames)], out=smallest)
     return smallest
 
 

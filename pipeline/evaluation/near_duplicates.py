@@ -141,7 +141,7 @@ def find_near_duplicates(
     }
     closest = np.empty(0, np.int64)  # (distance * len(videos) + video a) * len(videos) + video b
     limit = np.iinfo(np.int64).max
-    has_copy = np.zeros(len(videos), bool)
+    has_near_duplicate = np.zeros(len(videos), bool)
     n_pairs = n_compared = 0
     is_complete = True
     for indices_a, indices_b in combinations(members.values(), 2):
@@ -161,13 +161,15 @@ def find_near_duplicates(
         for pairs in chain(search.indexed_pairs(), search.compared_pairs(crowded)):
             a, b = indices_a[pairs.rows], indices_b[pairs.columns]
             n_pairs += len(a)
-            has_copy[a] = has_copy[b] = True
+            has_near_duplicate[a] = has_near_duplicate[b] = True
             codes = (pairs.distances.astype(np.int64) * len(videos) + a) * len(videos) + b
             closest = np.concatenate([closest, codes[codes < limit]])
             if len(closest) > _MAX_PAIRS:
                 closest = np.partition(closest, _MAX_PAIRS - 1)[:_MAX_PAIRS]
                 limit = closest.max()
-    test_videos = [index for index in np.flatnonzero(has_copy) if videos[index].split == "test"]
+    test_videos = [
+        index for index in np.flatnonzero(has_near_duplicate) if videos[index].split == "test"
+    ]
     return NearDuplicates(
         [_pair(videos, code) for code in np.sort(closest).tolist()],
         n_pairs=n_pairs,

@@ -1,4 +1,4 @@
-"""What versions answer for the test videos, and how much better one is than another."""
+"""The outputs of versions for the test videos, and the gain of one version over another."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from pipeline.evaluation.predictions import Predictions, on_same_videos, without
 from pipeline.evaluation.scores import paired_differences
 from pipeline.evaluation.settings import EvaluateSection
 
-ROUNDING = 1e-9  # of sums of logarithms in another order
+ROUNDING = 1e-9  # error of sums of logarithms that are added in another order
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,13 @@ class Gain:
     """How much better the challenger is than a champion; positive is better for every metric.
 
     Attributes:
-        version: the champion.
+        version: of the champion.
+        champion, challenger: their scores.
         low, high: interval of ``gain``.
-        videos, groups: number that both are scored on.
+        videos, groups: numbers of those on which both are scored.
         unit: size of a gain that ``promote.min_gain`` counts as 1.
-        fixed, broken: videos that only the challenger, and only the champion, has right.
+        fixed: videos on which only the challenger is right.
+        broken: videos on which only the champion is right.
     """
 
     version: int

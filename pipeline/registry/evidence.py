@@ -1,4 +1,4 @@
-"""The evidence of the gate: what champions and challenger answer for the test videos.
+"""The evidence of the gate: the answers of champions and challenger for the test videos.
 
 Versions get the files, not clips: each answers as it would be served, with its own frame size,
 frame rate and clip length. Each has a process of its own (worker.py), which keeps a video that
@@ -199,8 +199,8 @@ def _seen(
 ) -> frozenset[str] | None:
     """Return the test videos of which a training had the content or a video of their group.
 
-    A group is recognised by its name, and by the content of its videos: groups that share a copy
-    are one group, whose name may be another one now.
+    A group is recognised by its name and by the content of its videos, because groups that share
+    a copy are joined and may have another name now.
     """
     if trained is None:
         return None

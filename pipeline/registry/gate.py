@@ -30,7 +30,7 @@ PRIMARY = "primary"  # value of promote.metric: the first of ``Task.compared_met
 # Increase it when a rule is added or judges differently: versions are then judged again.
 GATE_VERSION = 2
 
-# Test videos of a class, or of all, below which a limit is not judged.
+# With fewer test videos, of a class or of all classes, a limit is not judged.
 MIN_VIDEOS = 5
 
 
@@ -40,8 +40,8 @@ class GateRules:
 
     Attributes:
         promote, evaluate: sections of params.yaml.
-        max_bad_fraction: of the test videos that a first champion cannot read
-            (``decode.max_bad_fraction``).
+        max_bad_fraction: largest fraction of test videos that a first champion may be unable to
+            read (``decode.max_bad_fraction``).
     """
 
     promote: PromoteSection
@@ -150,7 +150,7 @@ def _measure_gain(champion: Contender, challenger: Contender, rules: GateRules) 
 
 
 def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> Iterator[Finding]:
-    """Check the challenger without a comparison."""
+    """Check the challenger by itself."""
     sentence = "The training videos of the challenger are known."
     if challenger.seen is None:
         sentence = (
@@ -192,7 +192,7 @@ def _check_alone(challenger: Contender, rules: GateRules, *, is_first: bool) -> 
 def _check_limit(
     name: str, rule: Limit, values: Sequence[LimitedValue], section: PromoteSection
 ) -> Iterator[Finding]:
-    """Compare what a limit limits: refused only where a whole interval lies beyond it."""
+    """Compare values with a limit; only an interval that lies wholly beyond it is refused."""
     kind, limit = rule
     sign = 1 if kind == "min" else -1
     if kind == "min" and limit == 0:
@@ -216,7 +216,9 @@ def _check_limit(
             f"(promote.limits.{name})."
         )
         if uncertain and not violated:
-            sentence += " The interval reaches the limit, so these test videos cannot tell."
+            sentence += (
+                " The interval reaches the limit, so these test videos are too few to decide."
+            )
         status: Status = "fail" if violated else "warn" if uncertain else "ok"
         yield Finding(name, status, sentence, judged[0].value, limit)
     if few:
@@ -291,7 +293,7 @@ def _finding(
 def _notes(
     champion: Contender | None, challenger: Contender, best: Contender | None
 ) -> Iterator[str]:
-    """Yield what is left out and what is unknown."""
+    """Yield notes on videos that are left out and on unknown training videos."""
     roles = {"champion": champion, "best champion": best, "challenger": challenger}
     for role, contender in roles.items():
         if contender is not None and contender.seen:

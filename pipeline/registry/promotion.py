@@ -150,12 +150,12 @@ def _decide(report: GateReport, judge: Judge, *, again: bool) -> GateReport:
             f"({error}): the challenger is compared with the champion only.",
         )
         best, contenders = None, judge(versions[1:])
-    of_version = {contender.version: contender for contender in contenders}
+    by_version = {contender.version: contender for contender in contenders}
     decision = decide(
-        None if number is None else of_version[number],
+        None if number is None else by_version[number],
         contenders[-1],
         report.rules,
-        best=None if best is None else of_version[int(best.version)],
+        best=None if best is None else by_version[int(best.version)],
     )
     decision = replace(decision, notes=(*decision.notes, *note))
     return replace(report, decision=decision, contenders=contenders)
@@ -182,7 +182,7 @@ def _best_before(
 def _rolled_back_as(challenger: ModelVersion, history: History) -> int | None:
     """Return the version that was rolled back and has the weights and metadata of the challenger.
 
-    The code that travels with them may differ: it seldom is why a model was rolled back.
+    The code that travels with them may differ: it is seldom the reason for a rollback.
     """
     if int(challenger.version) in history.rolled_back:
         return int(challenger.version)

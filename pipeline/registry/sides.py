@@ -35,7 +35,7 @@ class Side:
 
     Attributes:
         params: dotted key -> value as JSON.
-        test_data: digest of its test videos; None when unknown.
+        test_data: digest of the test videos; None when unknown.
     """
 
     title: str
@@ -45,7 +45,9 @@ class Side:
 
 
 def find_side(text: str, *, name: str, test_data: str | None = None) -> Side:
-    """Return the evaluated model that ``text`` names; the first of these that exists.
+    """Return the evaluated model that ``text`` names.
+
+    Names are tried in this order:
 
     1. ``workspace``, the name that DVC uses too: the results in eval/.
     2. A registered version: ``3``, ``@champion``, ``name@alias``, ``name/3``, ``models:/name/3``.
@@ -61,18 +63,21 @@ def find_side(text: str, *, name: str, test_data: str | None = None) -> Side:
         PipelineError: none of them exists, or it has no predictions.
     """
     if text == "workspace":
-        here = None
+        digest = None
         with suppress(PipelineError):  # the tables are missing or being built
-            here = digest_of_test_data(CATALOG, DECODE_INDEX)
+            digest = digest_of_test_data(CATALOG, DECODE_INDEX)
         params = PARAMS.read_text(encoding="utf-8")
-        return _side(text, PREDICTIONS, params, test_data=here)
-    if text.startswith(("@", "models:/")):  # nothing but a version
+        return _side(text, PREDICTIONS, params, test_data=digest)
+    if text.startswith(("@", "models:/")):  # can only be a version, so a missing one is an error
         find_version(text, name=name)
     if version := lookup_version(text, name=name):
         title = version_title(version)
         run = existing_run(version.run_id)
         if run is None:
-            raise PipelineError(f"{title}: its run {version.run_id} is gone.")
+            raise PipelineError(
+                f"{title}: its run {version.run_id} was deleted. Restore the run, or name another "
+                "version."
+            )
         return _side_of_run(run, f"{title}, run {run.info.run_name}", test_data)
     if not text.startswith("-") and (
         commit := git_output("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")

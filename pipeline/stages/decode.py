@@ -50,7 +50,7 @@ def _ask_for_another_run(records: Sequence[VideoRecord]) -> None:
         return
     text = DECODE_ATTEMPT.read_text()
     number = re.compile(r"(?<=^decode_attempt: )\d+$", re.MULTILINE)
-    DECODE_ATTEMPT.write_text(number.sub(lambda found: str(int(found[0]) + 1), text))
+    DECODE_ATTEMPT.write_text(number.sub(lambda match: str(int(match[0]) + 1), text))
     logger.warning(
         "The next dvc repro tries %d of them again: %s",
         len(failed),

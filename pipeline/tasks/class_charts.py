@@ -29,8 +29,8 @@ _POINTS_PER_INCH = 72
 _MIN_NUMBER_POINTS = 5.0  # font size; smaller numbers are not drawn
 _MIN_CELL_INCHES = 0.16  # fits the three digits of 100 at that font size
 
-_MOST_CLASSES = 100  # in a confusion matrix
-_MOST_CURVES = 60
+_MAX_CLASSES = 100  # in a confusion matrix
+_MAX_CURVES = 60
 
 _CURVE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
@@ -41,9 +41,9 @@ def confusion_chart(
     """Chart the confusion matrix as counts and as percentages of each actual class."""
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
     selection = ""
-    if len(class_names) > _MOST_CLASSES:
+    if len(class_names) > _MAX_CLASSES:
         selection = (
-            f" Only the {_MOST_CLASSES} classes with the most confusions are drawn; "
+            f" Only the {_MAX_CLASSES} classes with the most confusions are drawn; "
             f"{TABLES / 'confusions.csv'} has all."
         )
     return Chart(
@@ -74,12 +74,12 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> F
         )
     heading = f"Confusion matrix: {matrix.sum():,} videos, {len(class_names):,} classes"
     videos = matrix.sum(axis=1, keepdims=True)
-    if len(class_names) > _MOST_CLASSES:
+    if len(class_names) > _MAX_CLASSES:
         confusions = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
-        drawn = np.sort(np.argsort(-confusions, kind="stable")[:_MOST_CLASSES])
+        drawn = np.sort(np.argsort(-confusions, kind="stable")[:_MAX_CLASSES])
         matrix, videos = matrix[np.ix_(drawn, drawn)], videos[drawn]
         class_names = [class_names[index] for index in drawn]
-        heading += f", the {_MOST_CLASSES} with the most confusions"
+        heading += f", the {_MAX_CLASSES} with the most confusions"
     n_classes = len(class_names)
     percent = np.ma.masked_array(
         100 * matrix / np.maximum(videos, 1), mask=np.broadcast_to(videos == 0, matrix.shape)
@@ -144,13 +144,13 @@ def precision_recall_chart(
     worst_first = sorted(present, key=lambda index: (average[index], index))
     worst, best = worst_first[0], worst_first[-1]
     selection = " The six worst are named." if len(present) > len(PALETTE) else ""
-    if len(present) > _MOST_CURVES:
-        selection += f" Only the {_MOST_CURVES} worst of {len(present):,} are drawn."
+    if len(present) > _MAX_CURVES:
+        selection += f" Only the {_MAX_CURVES} worst of {len(present):,} are drawn."
 
     def draw() -> Figure:
         figure = Figure(figsize=(5.6, 4.2), layout="constrained")
         axes = figure.subplots()
-        for rank, index in reversed(list(enumerate(worst_first[:_MOST_CURVES]))):
+        for rank, index in reversed(list(enumerate(worst_first[:_MAX_CURVES]))):
             precision, recall, _ = precision_recall_curve(
                 is_positive[:, index], probabilities[:, index]
             )

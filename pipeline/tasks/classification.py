@@ -276,9 +276,9 @@ class Classification(Task):
         labels = self.encode(targets)
         by_class = 1 / np.bincount(labels)[labels]
         by_class /= by_class.sum()
-        of_each_video = np.full(len(targets), 1 / len(targets))
+        equal = np.full(len(targets), 1 / len(targets))
         return {
-            **dict.fromkeys(("accuracy", "top_k_accuracy"), of_each_video),
+            **dict.fromkeys(("accuracy", "top_k_accuracy"), equal),
             **dict.fromkeys(("balanced_accuracy", "macro_f1", "mean_average_precision"), by_class),
         }
 

@@ -1,7 +1,7 @@
 """Multi-label classification: any number of labels a video. Outputs are probabilities [N, L].
 
-A label is predicted when its probability is 0.5 or more: the thresholds that are fitted on the
-validation videos are a layer of the model, see ``heads.Thresholds``.
+A label is predicted when its probability is 0.5 or more. The thresholds, fitted on the validation
+videos, are a layer of the model; see ``heads.Thresholds``.
 """
 
 import logging
@@ -217,7 +217,7 @@ class Multilabel(Task):
         )
 
     def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
-        """Return for each video 1, exactly right, and for each label actual, predicted, both."""
+        """Return for each video 1, is_exact, and is_actual, is_predicted and both of each label."""
         actual, predicted = self.encode(targets) > 0, outputs >= THRESHOLD
         totals = np.stack([np.ones(len(actual)), (actual == predicted).all(axis=1)], axis=1)
         return np.concatenate([totals, actual, predicted, actual & predicted], axis=1)
@@ -240,15 +240,15 @@ class Multilabel(Task):
         return np.asarray(is_equal.all(axis=1), np.float64)
 
     def score_weights(self, targets: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-        """Return equal weights of the videos, of their labels, or of the labels of all videos."""
+        """Weight the videos equally (subset accuracy), or by their labels (the other scores)."""
         actual = self.encode(targets).astype(np.float64)
-        of_label = actual.sum(axis=0)
-        by_label = (actual / np.maximum(of_label, 1)).sum(axis=1)
-        of_each_video = np.full(len(targets), 1 / len(targets))
-        if not of_label.any():  # no video has a label
-            return {"subset_accuracy": of_each_video}
+        support = actual.sum(axis=0)
+        by_label = (actual / np.maximum(support, 1)).sum(axis=1)
+        equal = np.full(len(targets), 1 / len(targets))
+        if not support.any():  # no video has a label
+            return {"subset_accuracy": equal}
         return {
-            "subset_accuracy": of_each_video,
+            "subset_accuracy": equal,
             "micro_f1": actual.sum(axis=1) / actual.sum(),
             **dict.fromkeys(("macro_f1", "mean_average_precision"), by_label / by_label.sum()),
         }

@@ -38,7 +38,8 @@ class Regression(Task):
     """One number a video.
 
     Attributes:
-        mean, deviation: of the training targets.
+        mean, deviation: mean and standard deviation of the training targets, or of the test
+            targets where those are unknown.
         unit: of the targets, such as ``km/h``; may be empty.
         margin: half of the width of a prediction interval. None before calibration, and with too
             few validation videos.
@@ -296,7 +297,7 @@ class Regression(Task):
     # Two models.
 
     def gain_unit(self, metric: str) -> float:
-        """Return 1 for r2 and the deviation of the targets for the other metrics."""
+        """Return 1 for r2, and ``deviation`` for the other metrics."""
         return 1.0 if metric == "r2" else self.deviation
 
     # Predictions as text, and the review.

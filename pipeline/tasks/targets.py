@@ -142,11 +142,12 @@ class LabelSetTargets(Targets):
         if "" in labels:
             raise PipelineError(
                 f"{where}: labels must be names separated by single |. "
-                f"Received: {cells['labels']!r}"
+                f"Received: {cells['labels']!r}. Correct the cell."
             )
         if len(set(labels)) < len(labels):
             raise PipelineError(
-                f"{where}: labels must not contain a name twice. Received: {cells['labels']!r}"
+                f"{where}: labels must not contain a name twice. Received: {cells['labels']!r}. "
+                "Correct the cell."
             )
         return join_labels(labels)
 
@@ -166,7 +167,8 @@ class LabelSetTargets(Targets):
         """Refuse labels that do not occur, or a split without a usable video of some label."""
         if not any(record.target for record in records):
             raise PipelineError(
-                "The column labels is empty in every row. Expected at least one label."
+                "The column labels is empty in every row. Expected at least one label. Correct the "
+                "labels table."
             )
         super().check_splits(records)
 
@@ -194,8 +196,7 @@ class NumberTargets(Targets):
         values = [float(target) for target in targets]
         ordered = sorted(values)
         n_ranges = max(1, min(_MAX_RANGES, len(ordered) // _MIN_IN_RANGE))
-        ends = [ordered[len(ordered) * n // n_ranges] for n in range(n_ranges)]
-        starts = sorted(set(ends))
+        starts = sorted({ordered[len(ordered) * n // n_ranges] for n in range(n_ranges)})
         lasts = [
             max(value for value in ordered if upper is None or value < upper)
             for upper in [*starts[1:], None]

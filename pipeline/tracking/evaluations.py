@@ -1,4 +1,4 @@
-"""The evaluations of a run: one folder of its artifacts for each; none replaces another.
+"""The evaluations of a run: each has a folder in its artifacts, and none replaces another.
 
 A model can be evaluated on several sets of test videos, or again with other settings. An
 evaluation is found by the digest of its test videos.
@@ -37,8 +37,8 @@ class Evaluation:
         test_data: ``digest_of_test_data`` of the test videos.
         scores: content of eval/metrics.json.
         settings: the section ``evaluate`` as text, by dotted key.
-        time: UTC, ISO 8601, when it was logged last.
-        git_commit: at that time.
+        time: when it was last logged; UTC, ISO 8601.
+        git_commit: HEAD at that time.
     """
 
     test_data: str
@@ -55,7 +55,7 @@ class Evaluation:
 
 
 def digest_of_test_data(catalog: Path, decode_index: Path) -> str:
-    """Return the SHA-256 of what the test videos are: content, segment, target and group.
+    """Return a SHA-256 of content, segment, target and group of the test videos.
 
     Quarantined videos are left out.
 

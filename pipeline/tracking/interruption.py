@@ -1,7 +1,7 @@
-"""End the runs of killed trainings, which the MLflow UI would show as running for ever.
+"""End the runs of killed trainings, which the MLflow UI would show as running forever.
 
-A process id means something only beside the processes that it was given with. The name of a host
-does not tell: containers and machines that share a store may share it.
+A process id is unique only within one boot of a machine and one process namespace. A host name does
+not identify them, because containers and machines that share a store may have the same name.
 """
 
 import logging
@@ -69,8 +69,8 @@ def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
     """End as KILLED every RUNNING run whose process is gone.
 
     A process of this boot and process namespace can be looked up. Any other one counts as gone when
-    its run has logged no metric for an hour. If it is alive after all, for example behind a broken
-    network, it ends its run itself as what it is.
+    its run has logged no metric for an hour. If it is still alive, for example behind a broken
+    network, it sets the right status when it ends.
 
     Args:
         experiment: id of the experiment.
@@ -88,7 +88,7 @@ def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
 
 
 def _process_space() -> str:
-    """Return what process ids are unique in: the boot of the machine and the namespace."""
+    """Return the scope in which process ids are unique: boot of the machine and namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -97,7 +97,7 @@ def _process_space() -> str:
 
 
 def _is_silent(run: Run) -> bool:
-    """Whether the run has logged no metric for an hour."""
+    """Return whether the run has logged no metric for an hour."""
     metrics = run.data.to_proto().metrics  # with their times, in milliseconds
     last = max([run.info.start_time, *(metric.timestamp for metric in metrics)])
     return bool(time.time() - last / 1000 > _SILENT_SECONDS)

@@ -117,7 +117,7 @@ def _end_of_all_streams(source: Path | bytes, decode: DecodeSection) -> float:
             for packet in container.demux():
                 if packet.pts is not None and packet.time_base is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        except MemoryError:
+        except MemoryError:  # an FFmpeg error, but not damage
             raise
         except DAMAGE_ERRORS:
             pass  # packets after the damage do not count

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 # Exceptions of PyAV on damaged input: FFmpeg's own errors, and Python's where a header is not
-# valid (text that is not UTF-8). PyAV's MemoryError is one of FFmpeg's errors, but no damage.
+# valid (text that is not UTF-8). PyAV's MemoryError is one of FFmpeg's errors, but not damage.
 DAMAGE_ERRORS = (
     av.FFmpegError,
     ValueError,  # includes UnicodeDecodeError

@@ -8,12 +8,12 @@ import psutil
 from pipeline.video.settings import DecodeSection
 
 _BASE_BYTES = 1 << 30  # packets, index, kept frames
-# Of a codec that keeps 16 frames in 4:2:0 with 10 bits, and some in addition.
+# A codec with 16 reference frames in 4:2:0 with 10 bits uses 48; the rest is a margin.
 _BYTES_PER_PIXEL = 64
 
 
 def memory_limit(decode: DecodeSection) -> int:
-    """Return the bytes that decoding a video may allocate."""
+    """Return the number of bytes that decoding a video may allocate."""
     return _BASE_BYTES + _BYTES_PER_PIXEL * decode.max_pixels
 
 

@@ -92,7 +92,7 @@ def open_video(source: Path | bytes, decode: DecodeSection) -> Iterator[OpenedVi
             container = av.open(
                 target, "r", options={**_OPEN_OPTIONS, **max_pixels}, metadata_errors="replace"
             )
-        except MemoryError:
+        except MemoryError:  # an FFmpeg error, but not damage
             raise
         except DAMAGE_ERRORS as error:
             is_lasting = not isinstance(error, OSError)

@@ -66,7 +66,7 @@ class PacketScan:
         shown_at: the times of all frames in ascending order, in ticks, of a stream whose packets do
             not tell which frame is shown when: the i-th frame from the decoder is shown at
             ``shown_at[i]``. None if the frames have times of their own.
-        doubtful_pts: timestamps that the frames must not be placed by.
+        doubtful_pts: timestamps that may belong to another frame; they must not place a frame.
         count: number of shown frames with packets in the file.
         seconds: from the first frame to the end of the last one.
         durations: meaning of the durations of the frames.
@@ -170,7 +170,7 @@ def _read_packets(
                     return error
                 if packet.is_corrupt:
                     return "a part of a frame is missing"
-        except MemoryError:
+        except MemoryError:  # an FFmpeg error, but not damage
             raise
         except DAMAGE_ERRORS as error:
             return describe(error)
@@ -240,7 +240,7 @@ class _FrameTable:
 
     @property
     def doubtful_pts(self) -> set[int]:
-        """Return the timestamps of several frames in a stream where others have none.
+        """Return timestamps that several frames share, if other frames have none.
 
         In program streams, FFmpeg's parser gives some timestamps to an earlier frame, too.
         """

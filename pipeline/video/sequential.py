@@ -104,7 +104,7 @@ class SequentialDecoder:
                     if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
                         cause = "a part of a frame is missing"
                         break
-            except MemoryError:
+            except MemoryError:  # an FFmpeg error, but not damage
                 raise
             except DAMAGE_ERRORS as error:
                 cause = describe(error)

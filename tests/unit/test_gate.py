@@ -346,7 +346,10 @@ def test_a_calibration_error_that_a_calibrated_model_has_too_is_not_refused():
     error = next(one for one in decision.findings if one.name == "calibration_error")
     assert error.value > 0.15
     assert (decision.outcome, error.status) == ("first champion", "warn")
-    assert "The interval reaches the limit, so these test videos cannot tell." in error.sentence
+    assert (
+        "The interval reaches the limit, so these test videos are too few to decide."
+        in error.sentence
+    )
 
 
 @pytest.mark.parametrize(
