@@ -103,7 +103,10 @@ def frames_of_one_byte(count: int) -> bytes:
 def hidden_claims() -> dict[str, bytes]:
     """Claim 3 * 10^7 frames where FFmpeg finds them, although no muxer writes them there."""
     mp4 = frames_of_one_byte(MANY)
-    sizes = box(b"stsz", bytes(4), struct.pack(">II", 1, MANY))
+    sizes = size_table(MANY)
+    handler = box(b"hdlr", bytes(4), b"mdta", bytes(12))
+    no_handler = b"\0\xff\xff\xff\xffhdlr\0\0\0"  # FFmpeg reads names at every fourth byte
+    padding = bytes(3 << 20)
     movie = _first_box(mp4, b"moov")
     compressed = zlib.compress(movie)
     cmov = box(
@@ -121,10 +124,29 @@ def hidden_claims() -> dict[str, bytes]:
         "another box in front": box(b"pdin", bytes(12)) + mp4,
         "no box in front": movie + _first_box(mp4, b"mdat"),
         "in user data": with_end_of("moov", box(b"udta", sizes)),
-        "in metadata": with_end_of(
-            "moov/trak", box(b"meta", bytes(8), box(b"hdlr", bytes(4), b"mdta", bytes(12)), sizes)
+        "in metadata": with_end_of("moov/trak", box(b"meta", bytes(8), handler, sizes)),
+        "in metadata, after what looks like a handler": with_end_of(
+            "moov/trak", box(b"meta", bytes(8), no_handler, handler, sizes)
         ),
-        "in a sample entry": _in_sample_entry(sizes),
+        "in metadata, after padding": with_end_of(
+            "moov/trak", box(b"meta", padding, handler, size_table(2 * MANY))
+        ),
+        "in a sample entry": in_sample_entry(sizes),
+        "in a sample entry, with a size of 64 bits": in_sample_entry(
+            struct.pack(">I4sQ", 1, b"stsz", 28) + sizes[8:]
+        ),
+        "in a sample entry, after what looks like a box": in_sample_entry(
+            sizes, compressor=b"\xff\xff\xff\xffstsz"
+        ),
+        "in a sample entry, after what looks like part of it": in_sample_entry(
+            sizes, compressor=b"\0\0\0\x08iloc\0\0\0\x10trun"
+        ),
+        "in a sample entry, after padding": in_sample_entry(
+            box(b"free", padding), size_table(2 * MANY)
+        ),
+        "in a sample entry, between the parts that are searched": in_sample_entry(
+            box(b"free", bytes((1 << 20) - 112)), sizes
+        ),
         "in a box without an end": with_end_of("moov/trak", b"\xff\xff\xff\xfftref" + sizes),
         "in a movie marked as free": mp4.replace(b"moov", b"free"),
         "in a movie marked as hoov": mp4.replace(b"moov", b"hoov"),
@@ -143,9 +165,16 @@ def box(name: bytes, *content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(body), name) + body
 
 
-def _in_sample_entry(sizes: bytes) -> bytes:
+def size_table(count: int) -> bytes:
+    """Return a box that claims ``count`` frames of one byte each."""
+    return box(b"stsz", bytes(4), struct.pack(">II", 1, count))
+
+
+def in_sample_entry(*boxes: bytes, compressor: bytes = b"") -> bytes:
+    """Return an mp4 with boxes at the end of its sample entry, and a name of its encoder."""
+
     def add(body: bytes) -> bytes:
-        entry = body[8:] + sizes
+        entry = overwrite(body[8:], 51, compressor) + b"".join(boxes)
         return body[:8] + overwrite(entry, 0, struct.pack(">I", len(entry)))
 
     return rewrite_box(intact_video(_MP4), _STBL + "stsd", add)
