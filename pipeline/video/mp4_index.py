@@ -23,6 +23,9 @@ _COMPRESSED_INDEX = b"cmov"
 # Names may overlap, as in "ilocmov": the patterns consume nothing.
 _IN_SAMPLE_ENTRY = re.compile(b"(?=%s)" % b"|".join((*_COUNTING_BOXES, _COMPRESSED_INDEX)))
 _HANDLER = re.compile(b"(?=hdlr)")
+_VIDEO_ENTRY_BYTES = 86  # without boxes
+_TABLE = b"\0\0"  # at the end of these bytes: colours may follow
+_LONG_BYTES = 0x7FFFF  # FFmpeg does not skip the rest of a longer entry
 _DEEPEST_BOX = 12  # FFmpeg refuses deeper ones
 _SEARCHED_BYTES = 1 << 20  # at a time
 # QuickTime counts each sample of uncompressed sound, and codecs of speech pack many into a byte.
@@ -100,8 +103,9 @@ def _boxes(file: BinaryIO, start: int, end: int, *, depth: int) -> Iterator[_Box
     while (box := _box(file, start, end)) is not None:
         yield box
         if box.name == b"stsd":  # the headers of its entries have many lengths
-            for at in _places(file, box, _IN_SAMPLE_ENTRY):
-                if (inner_box := _box(file, at - 4, box.end)) is not None:
+            searched = box._replace(end=_end_of_sample_entries(file, box))
+            for at in _places(file, searched, _IN_SAMPLE_ENTRY):
+                if (inner_box := _box(file, at - 4, searched.end)) is not None:
                     yield inner_box
         elif depth < _DEEPEST_BOX:
             yield from _boxes(file, _first_inner_box(file, box), box.end, depth=depth + 1)
@@ -119,6 +123,21 @@ def _box(file: BinaryIO, start: int, end: int) -> _Box | None:
         body += 8
     box = _Box(name, body, min(end, start + size) if size else end)
     return box if box.end >= body else None
+
+
+def _end_of_sample_entries(file: BinaryIO, box: _Box) -> int:
+    """Return where FFmpeg stops reading the entries of an stsd box: its end, or that of the file.
+
+    FFmpeg reads entries that exceed the box. After a short one, it begins the next one too late.
+    """
+    start = box.body + 8
+    for following in reversed(range(int.from_bytes(_read(file, box.body + 4, 4), "big"))):
+        size = int.from_bytes(_read(file, start, 4), "big")
+        is_plain = _VIDEO_ENTRY_BYTES <= size < _LONG_BYTES and _read(file, start + 84, 2) != _TABLE
+        if start + size > box.end or (following and not is_plain):
+            return file.seek(0, os.SEEK_END)
+        start += size
+    return box.end
 
 
 def _first_inner_box(file: BinaryIO, box: _Box) -> int:

@@ -147,6 +147,14 @@ def hidden_claims() -> dict[str, bytes]:
         "in a sample entry, between the parts that are searched": in_sample_entry(
             box(b"free", bytes((1 << 20) - 112)), sizes
         ),
+        "after a sample entry that exceeds its box": _after_sample_entry(exceeds=True),
+        "after a sample entry that is missing": _after_sample_entry(entries=2),
+        "after a sample entry that is shorter than its header": _after_sample_entry(
+            entries=2, exceeds=True, first=struct.pack(">I", 16)
+        ),
+        "after a sample entry with a colour table": _after_sample_entry(
+            entries=2, exceeds=True, first=struct.pack(">I", 86), colours=True
+        ),
         "in a box without an end": with_end_of("moov/trak", b"\xff\xff\xff\xfftref" + sizes),
         "in a movie marked as free": mp4.replace(b"moov", b"free"),
         "in a movie marked as hoov": mp4.replace(b"moov", b"hoov"),
@@ -178,6 +186,36 @@ def in_sample_entry(*boxes: bytes, compressor: bytes = b"") -> bytes:
         return body[:8] + overwrite(entry, 0, struct.pack(">I", len(entry)))
 
     return rewrite_box(intact_video(_MP4), _STBL + "stsd", add)
+
+
+def _after_sample_entry(
+    *, entries: int = 1, exceeds: bool = False, first: bytes = b"", colours: bool = False
+) -> bytes:
+    """Hide a claim in a free box, where FFmpeg finds it because of the sizes of sample entries.
+
+    Args:
+        exceeds: the last entry and a box in it end in the free box.
+        first: what to write into the first of two entries.
+        colours: the first of them claims a colour table.
+    """
+    size_claim = size_table(MANY)
+
+    def change(body: bytes) -> bytes:
+        header, entry = body[:4] + struct.pack(">I", entries), body[8:]
+        first_entry = overwrite(entry[:86], 0, first) if first else b""
+        if colours:
+            first_entry = overwrite(first_entry, 82, struct.pack(">HH", 8, 0))
+        if exceeds:
+            entry = overwrite(entry, 0, struct.pack(">I", len(entry) + 16 + len(size_claim)))
+            entry += struct.pack(">I4s", 16, b"skip")
+        return header + first_entry + entry
+
+    mp4 = rewrite_box(intact_video(_MP4), _STBL + "stsd", change)
+    stsd = _first_box(mp4, b"stsd")
+    hidden = box(b"free", size_claim)
+    if not exceeds:  # the free box is read as an entry
+        hidden = box(b"free", bytes(78), size_claim)
+    return rewrite_box(mp4, _STBL[:-1], lambda body: body.replace(stsd, b"") + stsd + hidden)
 
 
 def _with_items(table: bytes) -> bytes:
