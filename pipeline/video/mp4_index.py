@@ -2,10 +2,12 @@
 
 A table of a few bytes can claim any number of frames, and FFmpeg allocates 60 bytes for each before
 it reads one. The boxes are searched as FFmpeg does: the same boxes contain others, at any depth,
-and sizes beyond the parent are cut. Sources: ISO/IEC 14496-12; FFmpeg, libavformat/mov.c.
+and sizes beyond the parent are cut. In a sample entry, every occurrence of the name of a table
+counts. Sources: ISO/IEC 14496-12; FFmpeg, libavformat/mov.c.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
@@ -18,8 +20,14 @@ _CONTAINERS = frozenset(
 )
 _COUNTING_BOXES = (b"stsz", b"stz2", b"trun", b"iinf", b"iloc")
 _COMPRESSED_INDEX = b"cmov"
+# Names may overlap, as in "ilocmov": the patterns consume nothing.
+_IN_SAMPLE_ENTRY = re.compile(b"(?=%s)" % b"|".join((*_COUNTING_BOXES, _COMPRESSED_INDEX)))
+_HANDLER = re.compile(b"(?=hdlr)")
+_VIDEO_ENTRY_BYTES = 86  # without boxes
+_TABLE = b"\0\0"  # at the end of these bytes: colours may follow
+_LONG_BYTES = 0x7FFFF  # FFmpeg does not skip the rest of a longer entry
 _DEEPEST_BOX = 12  # FFmpeg refuses deeper ones
-_SEARCHED_BYTES = 1 << 20  # of a box whose boxes have no fixed place
+_SEARCHED_BYTES = 1 << 20  # at a time
 # QuickTime counts each sample of uncompressed sound, and codecs of speech pack many into a byte.
 _SOUND_SAMPLES_PER_BYTE = 64
 
@@ -92,38 +100,66 @@ def _count(file: BinaryIO, box: _Box) -> int:
 
 def _boxes(file: BinaryIO, start: int, end: int, *, depth: int) -> Iterator[_Box]:
     """Yield the boxes between two positions, each followed by the boxes that it contains."""
-    while start + 8 <= end:
-        size, name = int.from_bytes(_read(file, start, 4), "big"), _read(file, start + 4, 4)
-        body = start + 8
-        if size == 1 and body + 8 <= end:  # a size of 64 bits follows the name
-            size = int.from_bytes(_read(file, body, 8), "big")
-            body += 8
-        box = _Box(name, body, min(end, start + size) if size else end)
-        if box.end < body:
-            return
+    while (box := _box(file, start, end)) is not None:
         yield box
-        inner = _first_inner_box(file, box)
-        if inner is not None and depth < _DEEPEST_BOX:
-            yield from _boxes(file, inner, box.end, depth=depth + 1)
+        if box.name == b"stsd":  # the headers of its entries have many lengths
+            searched = box._replace(end=_end_of_sample_entries(file, box))
+            for at in _places(file, searched, _IN_SAMPLE_ENTRY):
+                if (inner_box := _box(file, at - 4, searched.end)) is not None:
+                    yield inner_box
+        elif depth < _DEEPEST_BOX:
+            yield from _boxes(file, _first_inner_box(file, box), box.end, depth=depth + 1)
         start = box.end
 
 
-def _first_inner_box(file: BinaryIO, box: _Box) -> int | None:
-    """Return the position of the first box in ``box``; None if it contains none."""
-    searched: tuple[bytes, ...] = ()
+def _box(file: BinaryIO, start: int, end: int) -> _Box | None:
+    """Return the box at ``start``, cut at ``end``; None if there is none."""
+    if start + 8 > end:
+        return None
+    head = _read(file, start, 16)
+    size, name, body = int.from_bytes(head[:4], "big"), head[4:8], start + 8
+    if size == 1 and body + 8 <= end:  # a size of 64 bits follows the name
+        size = int.from_bytes(head[8:], "big")
+        body += 8
+    box = _Box(name, body, min(end, start + size) if size else end)
+    return box if box.end >= body else None
+
+
+def _end_of_sample_entries(file: BinaryIO, box: _Box) -> int:
+    """Return where FFmpeg stops reading the entries of an stsd box: its end, or that of the file.
+
+    FFmpeg reads entries that exceed the box. After a short one, it begins the next one too late.
+    """
+    start = box.body + 8
+    for following in reversed(range(int.from_bytes(_read(file, box.body + 4, 4), "big"))):
+        size = int.from_bytes(_read(file, start, 4), "big")
+        is_plain = _VIDEO_ENTRY_BYTES <= size < _LONG_BYTES and _read(file, start + 84, 2) != _TABLE
+        if start + size > box.end or (following and not is_plain):
+            return file.seek(0, os.SEEK_END)
+        start += size
+    return box.end
+
+
+def _first_inner_box(file: BinaryIO, box: _Box) -> int:
+    """Return the position of the first box in ``box``; its end if it contains none."""
     match box.name:
         case b"free":  # FFmpeg repairs a movie that was marked as free
             is_movie = _read(file, box.body + 4, 4) in (b"mvhd", _COMPRESSED_INDEX)
-            return box.body if is_movie else None
-        case b"meta":
-            searched = (b"hdlr",)
-        case b"stsd":  # its entries have headers of many lengths
-            searched = (*_COUNTING_BOXES, _COMPRESSED_INDEX)
+            return box.body if is_movie else box.end
+        case b"meta":  # FFmpeg searches the name of the first one at every fourth byte
+            handlers = _places(file, box, _HANDLER)
+            return next((at - 4 for at in handlers if (at - box.body) % 4 == 0), box.end)
         case name if name in _CONTAINERS:
             return box.body
-    content = _read(file, box.body, min(box.end - box.body, _SEARCHED_BYTES)) if searched else b""
-    places = [at for name in searched if (at := content.find(name)) >= 4]
-    return box.body + min(places) - 4 if places else None
+    return box.end
+
+
+def _places(file: BinaryIO, box: _Box, names: re.Pattern[bytes]) -> Iterator[int]:
+    """Yield the position of each of the names in the body of ``box``."""
+    for start in range(box.body, box.end, _SEARCHED_BYTES):
+        count = min(_SEARCHED_BYTES + 3, box.end - start)  # and a name that begins in them
+        for found in names.finditer(_read(file, start, count)):
+            yield start + found.start()
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:

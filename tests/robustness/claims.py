@@ -103,7 +103,10 @@ def frames_of_one_byte(count: int) -> bytes:
 def hidden_claims() -> dict[str, bytes]:
     """Claim 3 * 10^7 frames where FFmpeg finds them, although no muxer writes them there."""
     mp4 = frames_of_one_byte(MANY)
-    sizes = box(b"stsz", bytes(4), struct.pack(">II", 1, MANY))
+    sizes = size_table(MANY)
+    handler = box(b"hdlr", bytes(4), b"mdta", bytes(12))
+    no_handler = b"\0\xff\xff\xff\xffhdlr\0\0\0"  # FFmpeg reads names at every fourth byte
+    padding = bytes(3 << 20)
     movie = _first_box(mp4, b"moov")
     compressed = zlib.compress(movie)
     cmov = box(
@@ -121,10 +124,37 @@ def hidden_claims() -> dict[str, bytes]:
         "another box in front": box(b"pdin", bytes(12)) + mp4,
         "no box in front": movie + _first_box(mp4, b"mdat"),
         "in user data": with_end_of("moov", box(b"udta", sizes)),
-        "in metadata": with_end_of(
-            "moov/trak", box(b"meta", bytes(8), box(b"hdlr", bytes(4), b"mdta", bytes(12)), sizes)
+        "in metadata": with_end_of("moov/trak", box(b"meta", bytes(8), handler, sizes)),
+        "in metadata, after what looks like a handler": with_end_of(
+            "moov/trak", box(b"meta", bytes(8), no_handler, handler, sizes)
         ),
-        "in a sample entry": _in_sample_entry(sizes),
+        "in metadata, after padding": with_end_of(
+            "moov/trak", box(b"meta", padding, handler, size_table(2 * MANY))
+        ),
+        "in a sample entry": in_sample_entry(sizes),
+        "in a sample entry, with a size of 64 bits": in_sample_entry(
+            struct.pack(">I4sQ", 1, b"stsz", 28) + sizes[8:]
+        ),
+        "in a sample entry, after what looks like a box": in_sample_entry(
+            sizes, compressor=b"\xff\xff\xff\xffstsz"
+        ),
+        "in a sample entry, after what looks like part of it": in_sample_entry(
+            sizes, compressor=b"\0\0\0\x08iloc\0\0\0\x10trun"
+        ),
+        "in a sample entry, after padding": in_sample_entry(
+            box(b"free", padding), size_table(2 * MANY)
+        ),
+        "in a sample entry, between the parts that are searched": in_sample_entry(
+            box(b"free", bytes((1 << 20) - 112)), sizes
+        ),
+        "after a sample entry that exceeds its box": _after_sample_entry(exceeds=True),
+        "after a sample entry that is missing": _after_sample_entry(entries=2),
+        "after a sample entry that is shorter than its header": _after_sample_entry(
+            entries=2, exceeds=True, first=struct.pack(">I", 16)
+        ),
+        "after a sample entry with a colour table": _after_sample_entry(
+            entries=2, exceeds=True, first=struct.pack(">I", 86), colours=True
+        ),
         "in a box without an end": with_end_of("moov/trak", b"\xff\xff\xff\xfftref" + sizes),
         "in a movie marked as free": mp4.replace(b"moov", b"free"),
         "in a movie marked as hoov": mp4.replace(b"moov", b"hoov"),
@@ -143,12 +173,49 @@ def box(name: bytes, *content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(body), name) + body
 
 
-def _in_sample_entry(sizes: bytes) -> bytes:
+def size_table(count: int) -> bytes:
+    """Return a box that claims ``count`` frames of one byte each."""
+    return box(b"stsz", bytes(4), struct.pack(">II", 1, count))
+
+
+def in_sample_entry(*boxes: bytes, compressor: bytes = b"") -> bytes:
+    """Return an mp4 with boxes at the end of its sample entry, and a name of its encoder."""
+
     def add(body: bytes) -> bytes:
-        entry = body[8:] + sizes
+        entry = overwrite(body[8:], 51, compressor) + b"".join(boxes)
         return body[:8] + overwrite(entry, 0, struct.pack(">I", len(entry)))
 
     return rewrite_box(intact_video(_MP4), _STBL + "stsd", add)
+
+
+def _after_sample_entry(
+    *, entries: int = 1, exceeds: bool = False, first: bytes = b"", colours: bool = False
+) -> bytes:
+    """Hide a claim in a free box, where FFmpeg finds it because of the sizes of sample entries.
+
+    Args:
+        exceeds: the last entry and a box in it end in the free box.
+        first: what to write into the first of two entries.
+        colours: the first of them claims a colour table.
+    """
+    size_claim = size_table(MANY)
+
+    def change(body: bytes) -> bytes:
+        header, entry = body[:4] + struct.pack(">I", entries), body[8:]
+        first_entry = overwrite(entry[:86], 0, first) if first else b""
+        if colours:
+            first_entry = overwrite(first_entry, 82, struct.pack(">HH", 8, 0))
+        if exceeds:
+            entry = overwrite(entry, 0, struct.pack(">I", len(entry) + 16 + len(size_claim)))
+            entry += struct.pack(">I4s", 16, b"skip")
+        return header + first_entry + entry
+
+    mp4 = rewrite_box(intact_video(_MP4), _STBL + "stsd", change)
+    stsd = _first_box(mp4, b"stsd")
+    hidden = box(b"free", size_claim)
+    if not exceeds:  # the free box is read as an entry
+        hidden = box(b"free", bytes(78), size_claim)
+    return rewrite_box(mp4, _STBL[:-1], lambda body: body.replace(stsd, b"") + stsd + hidden)
 
 
 def _with_items(table: bytes) -> bytes:
