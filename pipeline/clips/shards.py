@@ -12,14 +12,14 @@ of a video are adjacent, in temporal order. ``arrays.py`` reads these files; it 
 module, so that an edit of the reader does not rerun the extract stage.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.clips.sampling import Window, clip_windows, make_clip
+from pipeline.clips.sampling import Window, clip_windows, frame_indices
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.files import create_array, write_csv
 from pipeline.common.paths import CLIPS_INDEX
@@ -34,7 +34,7 @@ def write_clips(
     folder: Path,
     records: Iterable[VideoRecord],
     *,
-    load: Callable[[VideoRecord], NDArray[np.uint8]],
+    load: Callable[[VideoRecord, Sequence[int]], NDArray[np.uint8]],
     extract: ExtractSection,
     frame_size: tuple[int, int],
 ) -> int:
@@ -42,7 +42,8 @@ def write_clips(
 
     Args:
         records: usable videos of one split, decoded.
-        load: returns the frames of a record, uint8 [N, H, W, 3], where N is ``facts.frames``.
+        load: returns the frames of a record with n given indices, uint8 [n, H, W, 3]. It is
+            called for one clip at a time, so that a long video needs little memory.
         frame_size: H, W.
 
     Returns:
@@ -72,16 +73,16 @@ def write_clips(
             frames, mask = arrays.pop(shard)
             row = 0
             for record, windows in members:
-                video = load(record)
-                for window in windows:
-                    clip = make_clip(video[window.start : window.stop], extract)
-                    frames[row], mask[row] = clip.frames, clip.mask
+                for start, stop in windows:
+                    indices = (start + frame_indices(stop - start, extract)).tolist()
+                    n_real = len(indices)  # the rest of the row stays zeros and False
+                    frames[row, :n_real], mask[row, :n_real] = load(record, indices), True
                     rows.append(
                         {
                             "name": record.name,
                             "target": record.target,
                             "group": record.group,
-                            "frames": int(clip.mask.sum()),
+                            "frames": n_real,
                             "shard": shard,
                             "row": row,
                         }

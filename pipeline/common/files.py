@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
 # Prefix of files that a killed run leaves behind. Git and DVC ignore them.
 IN_PROGRESS_PREFIX = ".in-progress-"
 
+_LONGEST_NAME = 255  # bytes, of the usual file systems
 # EDQUOT: a quota. EFBIG: a limit of the user or of the file system.
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -29,7 +32,8 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if no error is raised.
 
-    A device or a pipe, such as /dev/null, is yielded itself: a rename would replace it.
+    A device or a pipe, such as /dev/null, is yielded itself: a rename would replace it. To an open
+    file, such as /dev/stdout, the content is appended: its file may have other content.
 
     >>> with replacing_file(Path("eval/metrics.json")) as temporary:
     ...     temporary.write_text("{}")
@@ -37,6 +41,11 @@ def replacing_file(path: Path) -> Iterator[Path]:
     if path.is_char_device() or path.is_fifo():
         with _explain_full_disk(path):
             yield path
+        return
+    if (descriptor := _descriptor(path)) is not None:
+        with _explain_full_disk(path), tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, "output")
+            _append(Path(folder, "output"), descriptor)
         return
     temporary = _temporary_sibling(path)
     try:
@@ -53,7 +62,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     The previous content of ``path`` is removed, so no stale file survives a rerun.
     """
-    for leftover in path.parent.glob(f"{IN_PROGRESS_PREFIX}{path.name}-*"):  # of a killed run
+    for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):  # of a killed run
         shutil.rmtree(leftover)
     temporary = _temporary_sibling(path)
     temporary.mkdir()
@@ -105,19 +114,36 @@ def create_array(
 def output_file(path: Path) -> Path:
     """Return the file to write for an output path: ``path``, or the file that it links to.
 
+    A device, a pipe and an open file such as /dev/stdout are returned as they are.
     Commands call it before they work for minutes.
 
     Raises:
         PipelineError: the path is a folder, a socket or a disk, or no file can be created there.
     """
+    longest = max(len(os.fsencode(part)) for part in path.absolute().parts)
+    if longest > _LONGEST_NAME:
+        raise PipelineError(
+            f"{path}: cannot be created, because a name in it has {longest} bytes. Expected at "
+            f"most {_LONGEST_NAME}. Name another."
+        )
     if path.is_char_device() or path.is_fifo():
         return path
     if path.is_file():
+        if _descriptor(path) is not None:
+            return path
         path = path.resolve()
     elif path.exists():
         kind = "a folder" if path.is_dir() else "a socket" if path.is_socket() else "a disk"
         raise PipelineError(f"{path}: expected a file. Received: {kind}. Name a file.")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    elif path.is_symlink():
+        path = Path(os.path.realpath(path))
+        if path.is_symlink():
+            raise PipelineError(
+                f"{path}: cannot be created, because the link links to itself. Name another."
+            )
+    folder = next(
+        parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink()
+    )
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         reason = "cannot be written" if folder.is_dir() else "is not a folder"
         raise PipelineError(
@@ -187,4 +213,29 @@ def sha256_of_json(value: Any) -> str:
 
 def _temporary_sibling(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{IN_PROGRESS_PREFIX}{path.name}-{uuid.uuid4().hex}")
+    return path.with_name(f"{_temporary_prefix(path)}{uuid.uuid4().hex}")
+
+
+def _temporary_prefix(path: Path) -> str:
+    """Return the beginning of the temporary names for ``path``: short, though its name is long."""
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return f"{IN_PROGRESS_PREFIX}{name}-"
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of the open file that ``path`` names, such as 1 for /dev/stdout."""
+    while path.exists():
+        folder = path.absolute().parent.resolve()
+        if folder in (Path("/dev/fd"), Path(f"/proc/{os.getpid()}/fd")):
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def _append(source: Path, descriptor: int) -> None:
+    """Write a file through a descriptor, so that what is written later comes after it."""
+    sys.stdout.flush()
+    with source.open("rb") as content, os.fdopen(os.dup(descriptor), "ab") as out:
+        shutil.copyfileobj(content, out)

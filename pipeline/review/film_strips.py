@@ -174,8 +174,8 @@ def preview(frames: NDArray[np.uint8], *, fps: float) -> Preview:
         frames: uint8 [N, H, W, 3], RGB, at least one.
         fps: frames per second.
     """
-    kept = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _PREVIEW_FRAMES)).round())
-    images = [thumbnail(frames[int(index)], _PREVIEW_SIDE) for index in kept]
+    kept = frames_in_preview(len(frames))
+    images = [thumbnail(frames[index], _PREVIEW_SIDE) for index in kept]
     still = images[len(images) // 2]
     animation = None
     if len(images) > 1:
@@ -193,6 +193,13 @@ def preview(frames: NDArray[np.uint8], *, fps: float) -> Preview:
         )
         animation = encoded.getvalue()
     return Preview(animation, webp(still), still.width, still.height)
+
+
+def frames_in_preview(n_frames: int) -> list[int]:
+    """Return the indices of the frames that a preview keeps, evenly spread."""
+    chosen = np.linspace(0, n_frames - 1, min(n_frames, _PREVIEW_FRAMES))
+    frames: list[int] = np.round(chosen).astype(int).tolist()
+    return frames
 
 
 def thumbnail(frame: NDArray[np.uint8], longest_side: int) -> Image.Image:

@@ -1,7 +1,7 @@
 """Read the results of evaluate and the stored frames of decode."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +18,6 @@ from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.common.tables import read_table_csv
 from pipeline.evaluation.predictions import Predictions
 from pipeline.video.store import (
-    load_frames,
     load_frames_at,
     read_frame_settings,
     stored_path,
@@ -75,13 +74,21 @@ class StoredFrames:
     def fps(self) -> float:
         return self._decode.fps
 
-    def frames(self, video: str) -> NDArray[np.uint8]:
-        """Return uint8 [N, H, W, 3], RGB.
+    def frames(
+        self, video: str, choose: Callable[[int], Sequence[int]]
+    ) -> tuple[NDArray[np.uint8], float]:
+        """Return some frames, uint8 [n, H, W, 3], RGB, and their number per second of video.
+
+        Args:
+            choose: takes the number of frames of the video, returns the indices of those to read.
 
         Raises:
             PipelineError: there are no frames of this video, or they cannot be read.
         """
-        return load_frames(self._path(self._facts(video)), self._decode)
+        facts = self._facts(video)
+        indices = choose(facts.frames)
+        frames = load_frames_at(self._path(facts), self._decode, indices)
+        return frames, self.fps * len(indices) / facts.frames
 
     def frame_at(self, video: str, seconds: float) -> NDArray[np.uint8]:
         """Return the frame uint8 [H, W, 3] nearest to ``seconds`` in the file.

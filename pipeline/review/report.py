@@ -13,7 +13,14 @@ from pipeline.common.pages import data_uri, render_page
 from pipeline.evaluation.audits import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.slices import Slice
-from pipeline.review.film_strips import WEBP, Preview, preview, thumbnail, webp
+from pipeline.review.film_strips import (
+    WEBP,
+    Preview,
+    frames_in_preview,
+    preview,
+    thumbnail,
+    webp,
+)
 from pipeline.review.inputs import ShownTable, StoredFrames
 from pipeline.review.selection import ShownSelection
 from pipeline.tasks.task import Task
@@ -89,10 +96,12 @@ def show_near_duplicates(pairs: Sequence[NearDuplicate], frames: StoredFrames) -
 
 def show_doubtful_labels(labels: Sequence[DoubtfulLabel], frames: StoredFrames) -> list[ShownLabel]:
     """Add previews to the first doubtful labels."""
-    return [
-        ShownLabel(label, preview(frames.frames(label.video), fps=frames.fps))
-        for label in labels[:_MAX_SUSPECTS]
-    ]
+
+    def encoded(video: str) -> Preview:
+        chosen, fps = frames.frames(video, frames_in_preview)
+        return preview(chosen, fps=fps)
+
+    return [ShownLabel(label, encoded(label.video)) for label in labels[:_MAX_SUSPECTS]]
 
 
 def write_review(review: Review, folder: Path) -> None:

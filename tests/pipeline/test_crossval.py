@@ -41,7 +41,7 @@ def write_split(folder: Path, count: int, rng: np.random.Generator) -> None:
     write_clips(
         folder,
         [record for record, _ in videos.values()],
-        load=lambda record: videos[record.name][1],
+        load=lambda record, indices: videos[record.name][1][indices],
         extract=ExtractSection(frames=8),
         frame_size=(16, 16),
     )

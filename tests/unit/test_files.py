@@ -2,6 +2,8 @@ import os
 import resource
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -138,6 +140,61 @@ def test_a_device_or_a_pipe_is_written_and_not_replaced(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["null", "pipe"]
 
 
+APPEND_TO_STDOUT = """
+import sys
+from pathlib import Path
+from pipeline.common.files import output_file, replacing_file
+print("printed before")
+with replacing_file(output_file(Path(sys.argv[1]))) as temporary:
+    temporary.write_text("output\\n")
+print("printed after")
+"""
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+@pytest.mark.parametrize("mode", ["a", "w"])
+def test_an_output_to_a_redirected_stdout_keeps_what_the_file_has(tmp_path, name, mode):
+    log = tmp_path / "log.csv"
+    log.write_text("earlier\n")
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = [sys.executable, "-c", APPEND_TO_STDOUT, str(tmp_path / name)]
+    with log.open(mode) as stdout:
+        subprocess.run(code, stdout=stdout, check=True)
+    earlier = ["earlier"] if mode == "a" else []
+    assert log.read_text().split("\n") == [
+        *earlier, "printed before", "output", "printed after", "",
+    ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "log.csv"]
+
+
+def test_an_output_through_a_link_without_target_creates_the_target(tmp_path):
+    link, target = tmp_path / "link", tmp_path / "new" / "target"
+    link.symlink_to("new/target")
+    with replacing_file(output_file(link)) as temporary:
+        temporary.write_text("content")
+    assert link.is_symlink()
+    assert target.read_text() == "content"
+
+
+def test_an_output_whose_name_has_the_greatest_length_is_written(tmp_path):
+    name = "é" * 125 + ".json"  # 255 bytes
+    with replacing_file(output_file(tmp_path / name)) as temporary:
+        temporary.write_text("{}")
+    with replacing_folder(tmp_path / "folder" / name):
+        pass
+    assert (tmp_path / name).read_text() == "{}"
+    assert (tmp_path / "folder" / name).is_dir()
+
+
+def test_a_folder_that_a_killed_run_left_is_removed_by_the_next_run(tmp_path):
+    with replacing_folder(tmp_path / "a[1]") as temporary:
+        leftover = temporary.name
+    (tmp_path / leftover).mkdir()
+    with replacing_folder(tmp_path / "a[1]"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a[1]"]
+
+
 def test_an_output_may_be_new_in_new_folders_or_replace_a_file_or_the_target_of_a_link(tmp_path):
     old, link, new = tmp_path / "old", tmp_path / "link", tmp_path / "a/b/new"
     old.touch()
@@ -152,6 +209,10 @@ def test_an_output_may_be_new_in_new_folders_or_replace_a_file_or_the_target_of_
         ("folder", r"folder: expected a file\. Received: a folder"),
         ("link to folder", r"link to folder: expected a file\. Received: a folder"),
         ("file/below", r"below: cannot be created.*file is not a folder"),
+        ("loop", r"loop: cannot be created.*links to itself.* Name another"),
+        ("dangling/below", r"below: cannot be created.*dangling is not a folder"),
+        ("é" * 125 + "a.json", r"a\.json: cannot be created.*256 bytes.* at most 255"),
+        ("new/" + "a" * 256, r"a: cannot be created.*256 bytes.* at most 255"),
         ("socket", r"socket: expected a file\. Received: a socket"),
     ],
 )
@@ -159,6 +220,8 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link to folder").symlink_to("folder")
     (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nothing")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
         with pytest.raises(PipelineError, match=message):

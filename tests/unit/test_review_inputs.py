@@ -1,15 +1,21 @@
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
 from pipeline.common.findings import Finding
+from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.evaluation.audits import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.slices import Slice
 from pipeline.review import inputs
+from pipeline.review.film_strips import frames_in_preview, preview
+from pipeline.review.report import show_doubtful_labels
+from pipeline.video.settings import DecodeSection
+from pipeline.video.store import stored_path, write_frame_settings, write_frames
 
 
 def test_scores_have_their_intervals(tmp_path):
@@ -85,3 +91,16 @@ def test_a_missing_or_invalid_file_is_named_with_the_stage_to_run(tmp_path):
     invalid.write_text("[")
     with pytest.raises(PipelineError, match=r"audits.json: expected the format .*JSON"):
         inputs.read_audits(invalid)
+
+
+def test_a_doubtful_label_shows_the_preview_of_the_whole_video_from_forty_frames(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
+    write_frame_settings(tmp_path, DecodeSection(width=8, height=8, fps=10))
+    facts = write_frames(
+        stored_path(tmp_path, "a" * 32), frames, lambda: DecodeFacts(key=""), key="a" * 32
+    )
+    stored = inputs.StoredFrames(tmp_path, [VideoRecord("a.mp4", "x", facts=facts)])
+    chosen, fps = stored.frames("a.mp4", frames_in_preview)
+    assert (len(chosen), fps) == (40, 4)
+    (shown,) = show_doubtful_labels([DoubtfulLabel("a.mp4", "train", "x", "y", 0.1)], stored)
+    assert shown.preview == preview(frames, fps=10)

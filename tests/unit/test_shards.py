@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.preprocessing import Preprocessing
-from pipeline.clips.sampling import make_clip
+from pipeline.clips.sampling import make_clip, make_clips
 from pipeline.clips.settings import ExtractSection
 from pipeline.clips.shards import shard_count, shard_of, write_clips
 from pipeline.common.errors import PipelineError
@@ -38,8 +38,12 @@ def frames_of(record):
     return numbered_frames(record.facts.frames, height=8, width=6)
 
 
+def load(record, indices):
+    return frames_of(record)[indices]
+
+
 def write(folder, records, extract=EXTRACT):
-    write_clips(folder, records, load=frames_of, extract=extract, frame_size=(8, 6))
+    write_clips(folder, records, load=load, extract=extract, frame_size=(8, 6))
     return ClipArrays(folder)
 
 
@@ -132,6 +136,24 @@ def test_several_clips_of_a_longer_video_are_neighbours(tmp_path):
     assert clips.first_of_videos() == [0, 1, 2, 4, 6, 8]
     assert clips.targets[2:4] == ["odd", "odd"]
     assert clips.groups[2:4] == ["g3", "g3"]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "head", "stride"])
+def test_only_the_frames_of_one_clip_are_read_at_a_time(tmp_path, sampling):
+    extract = ExtractSection(frames=4, clips_per_video=3, sampling=sampling, stride=2)
+    reads = []
+
+    def noted(record, indices):
+        reads.append(indices)
+        return load(record, indices)
+
+    video = record(1000)
+    write_clips(tmp_path / "train", [video], load=noted, extract=extract, frame_size=(8, 6))
+    clips, expected = ClipArrays(tmp_path / "train"), make_clips(frames_of(video), extract)
+    assert [len(indices) for indices in reads] == [4, 4, 4]
+    for index, clip in enumerate(expected):
+        assert (clips.frames(index) == clip.frames).all()
+        assert (clips.mask(index) == clip.mask).all()
 
 
 def test_missing_clips_name_the_command(tmp_path):
