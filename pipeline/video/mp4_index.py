@@ -121,6 +121,8 @@ def _box(file: BinaryIO, start: int, end: int) -> _Box | None:
     if size == 1 and body + 8 <= end:  # a size of 64 bits follows the name
         size = int.from_bytes(head[8:], "big")
         body += 8
+    if name == b"ipco":  # the only one that FFmpeg does not cut at the end of its parent
+        end = file.seek(0, os.SEEK_END)
     box = _Box(name, body, min(end, start + size) if size else end)
     return box if box.end >= body else None
 
