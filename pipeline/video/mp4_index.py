@@ -21,7 +21,7 @@ _CONTAINERS = frozenset(
 _COUNTING_BOXES = (b"stsz", b"stz2", b"trun", b"iinf", b"iloc")
 _COMPRESSED_INDEX = b"cmov"
 # Names may overlap, as in "ilocmov": the patterns consume nothing.
-_IN_SAMPLE_ENTRY = re.compile(b"(?=%s)" % b"|".join((*_COUNTING_BOXES, _COMPRESSED_INDEX)))
+_COUNTING_NAMES = re.compile(b"(?=%s)" % b"|".join((*_COUNTING_BOXES, _COMPRESSED_INDEX)))
 _HANDLER = re.compile(b"(?=hdlr)")
 _VIDEO_ENTRY_BYTES = 86  # without boxes
 _TABLE = b"\0\0"  # at the end of these bytes: colours may follow
@@ -36,6 +36,7 @@ class _Box(NamedTuple):
     name: bytes
     body: int  # position of its first byte
     end: int
+    is_cut: bool = False  # claims to exceed its parent
 
 
 def index_fault(file: BinaryIO) -> str:
@@ -46,7 +47,7 @@ def index_fault(file: BinaryIO) -> str:
     size = file.seek(0, os.SEEK_END)
     part = _Part()
     parts = [part]
-    for box in _boxes(file, 0, size, depth=0):
+    for box in _all_boxes(file, size):
         if box.name == _COMPRESSED_INDEX:
             return "a compressed index (cmov) is not supported"
         if box.name in (b"trak", b"moof"):
@@ -98,15 +99,23 @@ def _count(file: BinaryIO, box: _Box) -> int:
     return int.from_bytes(head[offset : offset + 4], "big") if offset else 0  # 0: of 16 bits
 
 
+def _all_boxes(file: BinaryIO, size: int) -> Iterator[_Box]:
+    """Yield all boxes of a file, and at last what may be one in a box that FFmpeg does not cut."""
+    uncut = size
+    for box in _boxes(file, 0, size, depth=0):
+        yield box
+        exceeds = box.is_cut if box.name == b"ipco" else _has_odd_entries(file, box)
+        uncut = min(uncut, box.body) if exceeds else uncut
+    yield _Box(b"moof", uncut, size)  # what follows belongs to no track
+    yield from _named_boxes(file, uncut, size)
+
+
 def _boxes(file: BinaryIO, start: int, end: int, *, depth: int) -> Iterator[_Box]:
     """Yield the boxes between two positions, each followed by the boxes that it contains."""
     while (box := _box(file, start, end)) is not None:
         yield box
         if box.name == b"stsd":  # the headers of its entries have many lengths
-            searched = box._replace(end=_end_of_sample_entries(file, box))
-            for at in _places(file, searched, _IN_SAMPLE_ENTRY):
-                if (inner_box := _box(file, at - 4, searched.end)) is not None:
-                    yield inner_box
+            yield from _named_boxes(file, box.body, box.end)
         elif depth < _DEEPEST_BOX:
             yield from _boxes(file, _first_inner_box(file, box), box.end, depth=depth + 1)
         start = box.end
@@ -121,23 +130,32 @@ def _box(file: BinaryIO, start: int, end: int) -> _Box | None:
     if size == 1 and body + 8 <= end:  # a size of 64 bits follows the name
         size = int.from_bytes(head[8:], "big")
         body += 8
-    box = _Box(name, body, min(end, start + size) if size else end)
+    box = _Box(name, body, min(end, start + size) if size else end, is_cut=start + size > end)
     return box if box.end >= body else None
 
 
-def _end_of_sample_entries(file: BinaryIO, box: _Box) -> int:
-    """Return where FFmpeg stops reading the entries of an stsd box: its end, or that of the file.
+def _named_boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
+    """Yield what has the name of a box that counts, at any position."""
+    for at in _places(file, start, end, _COUNTING_NAMES):
+        if (box := _box(file, at - 4, end)) is not None:
+            yield box
 
-    FFmpeg reads entries that exceed the box. After a short one, it begins the next one too late.
+
+def _has_odd_entries(file: BinaryIO, box: _Box) -> bool:
+    """Return whether FFmpeg may read sample entries beyond the end of their stsd box.
+
+    It reads entries that exceed the box. After a short one, it begins the next one too late.
     """
+    if box.name != b"stsd":
+        return False
     start = box.body + 8
     for following in reversed(range(int.from_bytes(_read(file, box.body + 4, 4), "big"))):
         size = int.from_bytes(_read(file, start, 4), "big")
         is_plain = _VIDEO_ENTRY_BYTES <= size < _LONG_BYTES and _read(file, start + 84, 2) != _TABLE
         if start + size > box.end or (following and not is_plain):
-            return file.seek(0, os.SEEK_END)
+            return True
         start += size
-    return box.end
+    return False
 
 
 def _first_inner_box(file: BinaryIO, box: _Box) -> int:
@@ -147,19 +165,19 @@ def _first_inner_box(file: BinaryIO, box: _Box) -> int:
             is_movie = _read(file, box.body + 4, 4) in (b"mvhd", _COMPRESSED_INDEX)
             return box.body if is_movie else box.end
         case b"meta":  # FFmpeg searches the name of the first one at every fourth byte
-            handlers = _places(file, box, _HANDLER)
+            handlers = _places(file, box.body, box.end, _HANDLER)
             return next((at - 4 for at in handlers if (at - box.body) % 4 == 0), box.end)
         case name if name in _CONTAINERS:
             return box.body
     return box.end
 
 
-def _places(file: BinaryIO, box: _Box, names: re.Pattern[bytes]) -> Iterator[int]:
-    """Yield the position of each of the names in the body of ``box``."""
-    for start in range(box.body, box.end, _SEARCHED_BYTES):
-        count = min(_SEARCHED_BYTES + 3, box.end - start)  # and a name that begins in them
-        for found in names.finditer(_read(file, start, count)):
-            yield start + found.start()
+def _places(file: BinaryIO, start: int, end: int, names: re.Pattern[bytes]) -> Iterator[int]:
+    """Yield the position of each of the names between two positions."""
+    for at in range(start, end, _SEARCHED_BYTES):
+        count = min(_SEARCHED_BYTES + 3, end - at)  # and a name that begins in them
+        for found in names.finditer(_read(file, at, count)):
+            yield at + found.start()
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:

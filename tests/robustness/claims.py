@@ -155,6 +155,11 @@ def hidden_claims() -> dict[str, bytes]:
         "after a sample entry with a colour table": _after_sample_entry(
             entries=2, exceeds=True, first=struct.pack(">I", 86), colours=True
         ),
+        "after properties that exceed their box": with_end_of(
+            "moov/trak",
+            box(b"iprp", struct.pack(">I4sI4s", 24 + len(sizes), b"ipco", 16, b"skip"))
+            + box(b"free", sizes, box(b"ipma", bytes(4), struct.pack(">IHBB", 1, 1, 1, 2))),
+        ),
         "in a box without an end": with_end_of("moov/trak", b"\xff\xff\xff\xfftref" + sizes),
         "in a movie marked as free": mp4.replace(b"moov", b"free"),
         "in a movie marked as hoov": mp4.replace(b"moov", b"hoov"),

@@ -102,6 +102,20 @@ def test_claims_are_found_wherever_ffmpeg_looks(kind):
         count(hidden_claims()[kind])
 
 
+@pytest.mark.parametrize("place", ["after the index", "in metadata"])
+def test_names_of_tables_in_data_and_text_claim_nothing(place):
+    """The index has two sample entries, as of a video whose encoder changed its settings."""
+    entry = struct.pack(">I", 90) + b"avc1" + b"\xff" * 82
+    entries = box(b"stsd", bytes(4), struct.pack(">I", 2), entry, entry)
+    text = b"stsz kilocalories: 1000"
+    handler = box(b"hdlr", bytes(8), b"mdir", bytes(13))
+    meta = box(b"meta", bytes(4), handler, box(b"ilst", box(b"\xa9cmt", text)))
+    track = box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", entries))))
+    data = text if place == "after the index" else b""
+    movie = box(b"moov", track, b"" if data else meta) + box(b"mdat", data)
+    assert index_fault(io.BytesIO(movie)) == ""
+
+
 def test_an_index_of_more_frames_than_a_video_may_have_is_refused_in_a_large_file():
     content = frames_of_one_byte(2_000_001) + bytes(2_000_000)
     with pytest.raises(VideoError, match="more than 2000000 frames"):
