@@ -3,12 +3,12 @@
 A stratum is a set of videos that every split must have, such as a class. A group may have videos of
 several strata, and goes to one split as a whole.
 
-Strata are divided one by one, the rarest first. Within a stratum the groups are ordered by a hash:
-the lowest go to test until it has its share of the videos, the next to val, all others to train.
-So a new video moves few others. Groups that an earlier stratum has assigned are not moved, which
-can leave a split without a later stratum. Then an integer program moves the fewest videos such
-that every split has every stratum (``scipy.optimize.milp``). In a small set, where rounding by
-whole groups costs most, it also brings the sizes of the splits near to their shares.
+Groups are ordered by a hash: the lowest go to test until it has its share, the next to val, all
+others to train. So a new video moves few others. Groups of several strata are divided first, by
+their number, so that a new video in one of them moves none; then the groups of each stratum alone,
+by their videos. Where a split lacks a stratum, an integer program moves the fewest videos such that
+every split has every stratum (``scipy.optimize.milp``). Sizes may be far from the shares: only
+sizes outside a wide tolerance cost anything, because near sizes would move many videos.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from pipeline.common.records import Split
 # nodes gives the same result on every machine.
 _MAX_NODES = 2_000
 _MAX_SECONDS = 30.0
-_MAX_SMALL = 300  # groups of a small set
-_TOLERANCE = 0.2  # deviation of a split from its number of videos that costs nothing
+_MAX_SMALL = 300  # groups of a set in which every group may move at once
+_TOLERANCE = 0.65  # deviation of a split from its number of videos that costs nothing
 _DEVIATION_COST = 4.0  # of each video outside the tolerance; a moved video costs about 1
 _OPTIMAL, _INFEASIBLE = 0, 2  # status of scipy.optimize.milp
 
@@ -79,9 +79,10 @@ def divide_groups(
     """
     position = {group: uniform_hash(group, seed) for group in groups.videos}
     splits: dict[str, Split] = {}
-    rarest_first = sorted(groups.strata, key=lambda name: (len(groups.strata[name]), name))
-    for stratum in rarest_first:
-        members = groups.strata[stratum]
+    n_strata = Counter(group for members in groups.strata.values() for group in members)
+    several = {group: 1 for group, number in n_strata.items() if number > 1}
+    _divide_stratum(several, splits, shares, rest, position=position, rounding=0.5)
+    for stratum, members in sorted(groups.strata.items()):
         # Rounds a share up or down by chance, so that the shares hold over all strata.
         rounding = uniform_hash(f"stratum {stratum}", seed)
         _divide_stratum(members, splits, shares, rest, position=position, rounding=rounding)
@@ -108,7 +109,7 @@ def _divide_stratum(
     """Add to ``splits`` the groups of a stratum that have none yet.
 
     Args:
-        members: videos of the stratum in each of its groups.
+        members: size of each group: its videos of the stratum, or 1 to count groups.
         position: of each group in the order, 0 to 1.
         rounding: 0 to 1.
     """
@@ -147,9 +148,8 @@ def _repair(
 ) -> dict[str, Split]:
     """Move the fewest videos such that every split has every stratum.
 
-    In a small set the moves also bring the shares of videos within ``_TOLERANCE``. In a large set
-    only groups of the strata that a split lacks may move at first, then those of all strata that
-    share groups with them, and so on.
+    In a small set every group may move. Otherwise only groups of the strata that a split lacks may
+    at first, then those of all strata that share groups with them, and so on.
     """
     order = [*shares, rest]
     strata_of: dict[str, list[str]] = defaultdict(list)
@@ -157,18 +157,14 @@ def _repair(
         for group in members:
             strata_of[group].append(stratum)
     missing = _missing(groups.strata, splits, order)
-    is_small = len(groups.videos) <= _MAX_SMALL
-    if not missing and not (is_small and _deviation(groups, splits, shares)):
-        return splits
-    free = set(groups.videos) if is_small else set()
-    while True:
-        free |= {group for stratum, _ in missing for group in groups.strata[stratum]}
+    free = {group for stratum, _ in missing for group in groups.strata[stratum]}
+    if len(groups.videos) <= _MAX_SMALL:
+        free = set(groups.videos)
+    while missing:
         cost = {group: groups.videos[group] + position[group] for group in sorted(free)}
         moved, is_proven = _solve(groups, splits, shares, rest, cost)
         if moved is not None:
             return moved
-        if not missing:  # only the sizes of the splits could be improved
-            return splits
         touched = {stratum for group in free for stratum in strata_of[group]}
         wider = {group for stratum in touched for group in groups.strata[stratum]}
         if wider <= free:
@@ -179,18 +175,7 @@ def _repair(
                 raise NoSplitError(missing, is_proven=is_proven)
             return nearest
         free = wider
-
-
-def _deviation(groups: Groups, splits: Mapping[str, Split], shares: Mapping[Split, float]) -> float:
-    """Return the number of videos by which splits are outside the tolerance."""
-    videos: Counter[Split] = Counter()
-    for group, split in splits.items():
-        videos[split] += groups.videos[group]
-    total = sum(videos.values())
-    return sum(
-        max(0.0, abs(videos[split] - share * total) - _TOLERANCE * share * total)
-        for split, share in shares.items()
-    )
+    return splits
 
 
 def _missing(

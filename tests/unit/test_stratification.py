@@ -1,6 +1,7 @@
 """Every split has every stratum whenever the groups allow it."""
 
 import random
+import statistics
 import time
 from collections import Counter
 from itertools import product
@@ -170,6 +171,28 @@ def test_a_new_video_moves_few_people():
         moved.append(sum(after[group] != before[group] for group in before))
     assert sum(moved) / len(moved) <= 2
     assert sorted(moved)[len(moved) // 2] == 0
+
+
+def test_any_single_new_video_moves_few_others():
+    moved = []
+    for seed in (*range(8), *range(9, 13)):  # the people of seed 8 cannot be divided
+        videos = people(seed)
+        before = divide(videos, seed)
+        for new in product(before, [(str(label),) for label in range(6)]):
+            after = divide([*videos, new], seed)
+            moved.append(sum(after[group] != before[group] for group, _ in videos))
+    assert statistics.median(moved) == 0
+    assert statistics.mean(moved) <= 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_percent_of_new_videos_moves_few_of_people_who_do_everything(seed):
+    draw = random.Random(seed)
+    videos = [(f"{draw.randrange(290)}", (f"{draw.randrange(20)}",)) for _ in range(3000)]
+    people_of_new = [*(f"new {n}" for n in range(15)), *(f"{n}" for n in range(15))]
+    new = [(one, (f"{draw.randrange(20)}",)) for one in people_of_new]
+    before, after = divide(videos, seed), divide(videos + new, seed)
+    assert sum(after[group] != before[group] for group, _ in videos) <= 0.02 * len(videos)
 
 
 def test_many_groups_take_seconds():
