@@ -270,7 +270,7 @@ class Multilabel(Task):
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> list[Table]:
         from pipeline.tasks.class_tables import class_table
-        from pipeline.tasks.label_tables import co_occurrence_table
+        from pipeline.tasks.co_occurrence import co_occurrence_table
 
         actual, predicted = self.encode(targets) > 0, outputs >= THRESHOLD
         return [
@@ -280,7 +280,7 @@ class Multilabel(Task):
 
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
         from pipeline.tasks.class_charts import precision_recall_chart
-        from pipeline.tasks.label_charts import co_occurrence_chart
+        from pipeline.tasks.co_occurrence import co_occurrence_chart
 
         actual = self.encode(targets) > 0
         return [
