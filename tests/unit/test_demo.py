@@ -1,5 +1,6 @@
 import csv
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_video
 from data.demo.scenes import MOTIONS, object_path, render_clip
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
+from pipeline.dataset.demo import use_demo
+from pipeline.params import load_params
 from pipeline.video.reading import read_frames
 from pipeline.video.settings import DecodeSection
 
@@ -225,3 +228,31 @@ def test_params_that_cannot_be_read_are_named(params_file):
     params_file.unlink()
     with pytest.raises(PipelineError, match=r"^data/demo/params\.yaml: no such file\. Run the"):
         generate.main()
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel", "classification"])
+def test_params_point_at_the_demo_set_of_a_task_and_keep_everything_else(tmp_path, task):
+    committed = Path("params.yaml").read_text()
+    changed = tmp_path / "params.yaml"
+    changed.write_text(committed)
+    use_demo("regression" if task != "regression" else "multilabel", changed)
+    use_demo(task, changed)
+    params = load_params(changed)
+    assert (params.data.videos, params.task.type) == (str(generate.demo_folder(task)), task)
+    assert params.task.unit == ("pixels/s" if task == "regression" else "")
+    lines = zip(committed.splitlines(), changed.read_text().splitlines(), strict=True)
+    different = [after.split(":")[0].strip() for before, after in lines if before != after]
+    assert set(different) <= {"videos", "labels", "type", "unit"}
+    assert [line.partition("#")[2] for line in changed.read_text().splitlines()] == [
+        line.partition("#")[2] for line in committed.splitlines()
+    ]
+
+
+def test_a_task_without_a_demo_set_and_a_missing_key_are_named(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("data:\n  videos: a\n  labels: b\ntask:\n  type: classification\n")
+    with pytest.raises(PipelineError, match=r"TASK must be one of classification, .* counting"):
+        use_demo("counting", params)
+    with pytest.raises(PipelineError, match=r"params\.yaml: expected the key task\.unit"):
+        use_demo("regression", params)
+    assert "videos: a" in params.read_text()
