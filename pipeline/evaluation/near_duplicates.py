@@ -19,7 +19,7 @@ from tqdm import tqdm
 from pipeline.common.records import VideoRecord
 from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.hash_search import HashSearch
-from pipeline.video.store import load_frames_at, read_frame_settings, stored_path
+from pipeline.video.store import load_frames, read_frame_settings, stored_path
 
 FRAMES_HASHED = 8  # of a video, evenly spread
 MAX_DISTANCE = 6  # bits; of a near duplicate
@@ -90,7 +90,7 @@ def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[Has
     hashed = []
     for record, facts in tqdm(usable, desc="hashes", unit="video", disable=None):
         chosen = spread_frames(facts.frames)
-        frames = load_frames_at(stored_path(folder, facts.key), decode, chosen.tolist())
+        frames = load_frames(stored_path(folder, facts.key), decode, chosen.tolist())
         seconds = (record.start_seconds or 0.0) + chosen / decode.fps
         hashed.append(hash_video(frames, seconds, name=record.name, split=record.split or ""))
     return [video for video in hashed if video is not None]

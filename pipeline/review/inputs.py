@@ -18,7 +18,7 @@ from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.common.tables import read_table_csv
 from pipeline.evaluation.predictions import Predictions
 from pipeline.video.store import (
-    load_frames_at,
+    load_frames,
     read_frame_settings,
     stored_path,
 )
@@ -87,7 +87,7 @@ class StoredFrames:
         """
         facts = self._facts(video)
         indices = choose(facts.frames)
-        frames = load_frames_at(self._path(facts), self._decode, indices)
+        frames = load_frames(self._path(facts), self._decode, indices)
         return frames, self.fps * len(indices) / facts.frames
 
     def frame_at(self, video: str, seconds: float) -> NDArray[np.uint8]:
@@ -99,7 +99,7 @@ class StoredFrames:
         facts = self._facts(video)
         start = self._records[video].start_seconds or 0.0
         index = min(max(round((seconds - start) * self.fps), 0), facts.frames - 1)
-        nearest: NDArray[np.uint8] = load_frames_at(self._path(facts), self._decode, [index])[0]
+        nearest: NDArray[np.uint8] = load_frames(self._path(facts), self._decode, [index])[0]
         return nearest
 
     def _facts(self, video: str) -> DecodeFacts:

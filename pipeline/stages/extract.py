@@ -14,7 +14,7 @@ from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, FRAMES, PREPROCE
 from pipeline.common.records import SPLITS, VideoRecord, read_decoded
 from pipeline.params import load_params
 from pipeline.tasks.targets import targets_of
-from pipeline.video.store import load_frames_at, read_frame_settings, stored_path
+from pipeline.video.store import load_frames, read_frame_settings, stored_path
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def main() -> None:
 
     def load(record: VideoRecord, indices: Sequence[int]) -> NDArray[np.uint8]:
         assert record.facts is not None
-        return load_frames_at(stored_path(FRAMES, record.facts.key), decode, indices)
+        return load_frames(stored_path(FRAMES, record.facts.key), decode, indices)
 
     with replacing_folder(CLIPS) as folder:
         for split in SPLITS:

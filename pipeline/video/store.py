@@ -134,22 +134,8 @@ def read_stored(path: Path) -> DecodeFacts | None:
     return facts if path == stored_path(path.parent, facts.key) else None
 
 
-def load_frames(path: Path, decode: DecodeSection) -> NDArray[np.uint8]:
-    """Return the stored frames: uint8 [N, decode.height, decode.width, 3], RGB.
-
-    Raises:
-        PipelineError: the file is missing or damaged.
-    """
-    with _open_stored(path) as archive:
-        count = json.loads(archive.read(_HEADER))["facts"]["frames"]
-        frames = np.empty((count, decode.height, decode.width, 3), np.uint8)
-        for start in range(0, count, _BLOCK_FRAMES):
-            frames[start : start + _BLOCK_FRAMES] = _read_block(archive, start, decode)
-    return frames
-
-
-def load_frames_at(path: Path, decode: DecodeSection, indices: Sequence[int]) -> NDArray[np.uint8]:
-    """Return some of the stored frames, without reading the blocks of the others.
+def load_frames(path: Path, decode: DecodeSection, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """Return stored frames, without reading the blocks of the others.
 
     Args:
         indices: each from 0 to ``DecodeFacts.frames`` - 1; in any order, repeated or not.

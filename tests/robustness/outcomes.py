@@ -83,7 +83,9 @@ def decode_cases(
 
 def load_stored(store: Path, facts: DecodeFacts, decode: DecodeSection = DECODE) -> Frames | None:
     """Return the frames uint8 [N, height, width, 3], or None if there are none."""
-    return load_frames(stored_path(store, facts.key), decode) if facts.frames else None
+    if not facts.frames:
+        return None
+    return load_frames(stored_path(store, facts.key), decode, range(facts.frames))
 
 
 def table(outcomes: Iterable[Outcome]) -> Iterator[str]:

@@ -41,7 +41,7 @@ from pipeline.video.batch import decode_records
 from pipeline.video.opening import VideoError
 from pipeline.video.reading import Segment
 from pipeline.video.settings import DecodeSection
-from pipeline.video.store import load_frames_at, stored_path
+from pipeline.video.store import load_frames, stored_path
 from pipeline.video.writing import encode_mp4
 from tests.brightness_model import (
     CLASSES,
@@ -316,7 +316,7 @@ def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
     write_clips(
         tmp_path / "test",
         records,
-        load=lambda record, indices: load_frames_at(
+        load=lambda record, indices: load_frames(
             stored_path(tmp_path / "frames", record.facts.key), DECODE, indices
         ),
         extract=extract,

@@ -12,7 +12,6 @@ from pipeline.video.settings import DecodeSection
 from pipeline.video.store import (
     frames_key,
     load_frames,
-    load_frames_at,
     read_frame_settings,
     read_stored,
     stored_path,
@@ -41,7 +40,7 @@ def write(path, frames, facts=FACTS) -> DecodeFacts:
 @pytest.mark.parametrize("n_frames", [1, 32, 33, 100])
 def test_frames_come_back_bit_for_bit(path, n_frames):
     write(path, noise(n_frames))
-    np.testing.assert_array_equal(load_frames(path, DECODE), noise(n_frames))
+    np.testing.assert_array_equal(load_frames(path, DECODE, range(n_frames)), noise(n_frames))
 
 
 def test_facts_come_back_with_key_number_of_frames_and_brightness(path):
@@ -69,14 +68,14 @@ def test_some_frames_come_back_in_the_order_of_their_indices(path):
     frames = noise(100)
     write(path, frames)
     for indices in ([0], [99], [40, 3, 41, 3], [], range(100)):
-        np.testing.assert_array_equal(load_frames_at(path, DECODE, indices), frames[list(indices)])
+        np.testing.assert_array_equal(load_frames(path, DECODE, indices), frames[list(indices)])
 
 
 def test_an_index_that_the_video_does_not_have_is_refused(path):
     write(path, noise(40))
     for index in (40, 64, -1):
         with pytest.raises(PipelineError, match=r"frames\.zip: .* cannot be read"):
-            load_frames_at(path, DECODE, [0, index])
+            load_frames(path, DECODE, [0, index])
 
 
 def test_memory_holds_the_frames_once(path):
@@ -85,8 +84,11 @@ def test_memory_holds_the_frames_once(path):
     rng = np.random.default_rng(0)
     frames = (rng.integers(0, 256, (128, 128, 3), dtype=np.uint8) for _ in range(n_frames))
     assert peak_bytes(lambda: write(path, frames)) < 3 * block
-    assert peak_bytes(lambda: load_frames(path, decode)) < n_frames * frame + 3 * block
-    assert peak_bytes(lambda: load_frames_at(path, decode, range(20, 320, 40))) < 3 * block
+    assert (
+        peak_bytes(lambda: load_frames(path, decode, range(n_frames)))
+        < n_frames * frame + 3 * block
+    )
+    assert peak_bytes(lambda: load_frames(path, decode, range(20, 320, 40))) < 3 * block
 
 
 def peak_bytes(work) -> int:
@@ -165,6 +167,6 @@ def test_settings_of_the_frames_come_back(tmp_path):
 
 def test_a_missing_file_names_the_command_to_run(tmp_path):
     with pytest.raises(PipelineError, match=r"no\.frames\.zip: .* cannot be read .* dvc repro"):
-        load_frames(tmp_path / "no.frames.zip", DECODE)
+        load_frames(tmp_path / "no.frames.zip", DECODE, [0])
     with pytest.raises(PipelineError, match=r"settings\.json: no such file.* dvc repro decode"):
         read_frame_settings(tmp_path)
