@@ -48,8 +48,6 @@ _FEW_CLASSES = 10
 _TOP_K, _TOP_K_OF_MANY = 2, 5
 
 _MAX_GUESSES = 3  # under a film strip, besides the actual class
-_MAX_FOLDS = 5  # of the length baseline
-_MIN_CLIPS_PER_LEAF = 3  # of the length baseline, so that single clips are not memorised
 
 
 @dataclass(frozen=True)
@@ -353,26 +351,18 @@ class Classification(Task):
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
     ) -> NDArray[np.float64]:
-        """Predict the class of each clip from its length with a decision tree.
+        """Predict the class of each clip from its length; see ``predict_from_lengths``."""
+        from sklearn.model_selection import StratifiedGroupKFold
 
-        Cross-validated by group over all clips, because a test split alone has few. Each leaf of
-        the tree is a range of lengths with at least three clips.
-        """
-        from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-        from sklearn.tree import DecisionTreeClassifier
+        from pipeline.tasks.length_baseline import MAX_FOLDS, predict_from_lengths
 
         labels = self.encode(targets)
         groups_of_class: dict[int, set[str]] = {}
         for label, group in zip(labels.tolist(), groups, strict=True):
             groups_of_class.setdefault(label, set()).add(group)
-        n_folds = max(2, min(_MAX_FOLDS, *map(len, groups_of_class.values())))
-        predicted = cross_val_predict(
-            DecisionTreeClassifier(min_samples_leaf=_MIN_CLIPS_PER_LEAF, random_state=0),
-            frames[:, None],
-            labels,
-            groups=groups,
-            cv=StratifiedGroupKFold(n_folds, shuffle=True, random_state=0),
-        )
+        n_folds = max(2, min(MAX_FOLDS, *map(len, groups_of_class.values())))
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
+        predicted = predict_from_lengths(frames, labels, groups, folds=folds)
         return np.asarray(predicted == labels, np.float64)
 
     def constant_baseline(self, targets: Sequence[str]) -> float:

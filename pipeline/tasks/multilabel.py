@@ -43,8 +43,6 @@ THRESHOLD = 0.5  # lowest probability of a predicted label
 _PROBABILITY_PREFIX = "p_"  # of the columns of predictions.csv with label probabilities
 _COLUMNS = ("labels", "predicted", "correct")  # of predictions.csv
 _MAX_GUESSES = 3  # under a film strip, besides predicted and actual labels
-_MAX_FOLDS = 5  # of the length baseline
-_MIN_CLIPS_PER_LEAF = 3  # of the length baseline, so that single clips are not memorised
 _MIN_POSITIVES = 3  # validation videos with a label, to fit its threshold
 
 
@@ -291,21 +289,11 @@ class Multilabel(Task):
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
     ) -> NDArray[np.float64]:
-        """Predict the labels of each clip from its length with a decision tree.
-
-        Cross-validated by group over all clips. Each leaf of the tree is a range of lengths.
-        """
-        from sklearn.model_selection import GroupKFold, cross_val_predict
-        from sklearn.tree import DecisionTreeClassifier
+        """Predict the set of labels of each clip from its length; see ``predict_from_lengths``."""
+        from pipeline.tasks.length_baseline import predict_from_lengths
 
         label_sets = np.array(targets)
-        predicted = cross_val_predict(
-            DecisionTreeClassifier(min_samples_leaf=_MIN_CLIPS_PER_LEAF, random_state=0),
-            frames[:, None],
-            label_sets,
-            groups=groups,
-            cv=GroupKFold(min(_MAX_FOLDS, len(set(groups)))),
-        )
+        predicted = predict_from_lengths(frames, label_sets, groups)
         return np.asarray(predicted == label_sets, np.float64)
 
     def constant_baseline(self, targets: Sequence[str]) -> float:

@@ -29,8 +29,6 @@ COVERAGE = 0.9  # of the prediction intervals
 
 _COLUMNS = ("value", "predicted", "low", "high", "scale")  # of predictions.csv
 _MAX_RESIDUALS = 10  # in the table of the largest errors
-_MAX_FOLDS = 5  # of the length baseline
-_MIN_CLIPS_PER_LEAF = 3  # of the length baseline, so that single clips are not memorised
 
 
 @dataclass(frozen=True)
@@ -273,20 +271,10 @@ class Regression(Task):
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
     ) -> NDArray[np.float64]:
-        """Predict the value of each clip from its length with a regression tree.
+        """Predict the value of each clip from its length; see ``predict_from_lengths``."""
+        from pipeline.tasks.length_baseline import predict_from_lengths
 
-        Cross-validated by group over all clips. Each leaf of the tree is a range of lengths.
-        """
-        from sklearn.model_selection import GroupKFold, cross_val_predict
-        from sklearn.tree import DecisionTreeRegressor
-
-        predicted = cross_val_predict(
-            DecisionTreeRegressor(min_samples_leaf=_MIN_CLIPS_PER_LEAF, random_state=0),
-            frames[:, None],
-            _values(targets),
-            groups=groups,
-            cv=GroupKFold(min(_MAX_FOLDS, len(set(groups)))),
-        )
+        predicted = predict_from_lengths(frames, _values(targets), groups)
         return self.video_scores(targets, predicted[:, None])
 
     def constant_baseline(self, targets: Sequence[str]) -> float:
