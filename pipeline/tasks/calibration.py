@@ -1,4 +1,4 @@
-"""Fit a temperature and a confidence threshold on validation videos, after training."""
+"""Fit temperatures and thresholds on validation videos, after training."""
 
 import math
 
@@ -14,6 +14,7 @@ _LOWEST_TEMPERATURE = 0.05
 _HIGHEST_TEMPERATURE = 20.0
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _DECIMALS = 6  # of a confidence threshold
+_MIN_POSITIVES = 3  # videos with a label, to fit its threshold
 
 
 def fit_temperature(
@@ -75,3 +76,32 @@ def fit_abstention(
         return None
     # Rounded down, so that the video at the threshold is kept.
     return float(math.floor(confidence[order][reached[-1]] * 10**_DECIMALS) / 10**_DECIMALS)
+
+
+def fit_threshold(probabilities: NDArray[np.float64], is_actual: NDArray[np.bool_]) -> float:
+    """Return the decision threshold of a label with the highest F1, of several the nearest to 0.5.
+
+    Candidates are 0.5 and the middles between neighbouring probabilities, as logits. With fewer
+    than three positives, or without a negative, the threshold is 0.5.
+
+    Args:
+        probabilities: float64 [V], of videos that the model was not trained on.
+        is_actual: bool [V].
+
+    >>> is_actual = np.array([False, True, True, True])
+    >>> round(fit_threshold(np.array([0.1, 0.2, 0.3, 0.4]), is_actual), 3)
+    0.143
+    """
+    if is_actual.sum() < _MIN_POSITIVES or is_actual.all():
+        return 0.5
+    smallest = float(np.finfo(np.float32).eps)
+    values, inverse = np.unique(np.clip(probabilities, smallest, 1 - smallest), return_inverse=True)
+    # Numbers of videos with the k-th value or a higher one; 0 above the highest value.
+    counts = np.bincount(inverse), np.bincount(inverse, weights=is_actual)
+    n_predicted, n_hits = (np.append(np.cumsum(count[::-1])[::-1], 0) for count in counts)
+    f1 = 2 * n_hits / (n_predicted + is_actual.sum())
+    logits = np.log(values / (1 - values))
+    candidates = np.append((logits[1:] + logits[:-1]) / 2, 0.0)
+    f1 = f1[np.append(np.arange(1, len(values)), np.searchsorted(logits, 0.0))]
+    best = candidates[f1 == f1.max()]
+    return float(1 / (1 + np.exp(-best[np.argmin(np.abs(best))])))

@@ -233,9 +233,9 @@ class Classification(Task):
         return {"temperature": temperature_of(model)}
 
     def uncalibrated(self, model: "keras.Model") -> AbstractContextManager[None]:
-        from pipeline.tasks.heads import uncalibrated
+        from pipeline.tasks.heads import without_temperature
 
-        return uncalibrated(model)
+        return without_temperature(model)
 
     # Scores.
 

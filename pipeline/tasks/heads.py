@@ -100,7 +100,7 @@ def without_thresholds(model: keras.Model) -> Iterator[None]:
 
 
 @contextmanager
-def uncalibrated(model: keras.Model) -> Iterator[None]:
+def without_temperature(model: keras.Model) -> Iterator[None]:
     """Set the temperature of ``model`` to 1 within the block."""
     fitted = temperature_of(model)
     set_temperature(model, 1.0)

@@ -43,7 +43,6 @@ THRESHOLD = 0.5  # lowest probability of a predicted label
 _PROBABILITY_PREFIX = "p_"  # of the columns of predictions.csv with label probabilities
 _COLUMNS = ("labels", "predicted", "correct")  # of predictions.csv
 _MAX_GUESSES = 3  # under a film strip, besides predicted and actual labels
-_MIN_POSITIVES = 3  # validation videos with a label, to fit its threshold
 
 
 @dataclass(frozen=True)
@@ -181,12 +180,13 @@ class Multilabel(Task):
         The threshold of a label has the highest F1 on the validation videos; of several, the one
         nearest to 0.5. A label with fewer than three positive videos keeps 0.5.
         """
+        from pipeline.tasks.calibration import fit_threshold
         from pipeline.tasks.heads import set_thresholds
 
         actual = self.encode(targets) > 0
         by_video = self.combine_clips(outputs, videos)
         thresholds = [
-            best_threshold(by_video[:, index], actual[:, index])
+            fit_threshold(by_video[:, index], actual[:, index])
             for index in range(len(self.label_names))
         ]
         set_thresholds(model, thresholds)
@@ -468,34 +468,6 @@ class Multilabel(Task):
                 if value >= THRESHOLD
             ]
         )
-
-
-def best_threshold(probabilities: NDArray[np.float64], is_actual: NDArray[np.bool_]) -> float:
-    """Return the threshold with the highest F1, of several the one nearest to 0.5.
-
-    Candidates are 0.5 and the middles between neighbouring probabilities, as logits. With fewer
-    than three positives, or without a negative, the threshold is 0.5.
-
-    Args:
-        probabilities: float64 [V].
-        is_actual: bool [V].
-
-    >>> is_actual = np.array([False, True, True, True])
-    >>> round(best_threshold(np.array([0.1, 0.2, 0.3, 0.4]), is_actual), 3)
-    0.143
-    """
-    if is_actual.sum() < _MIN_POSITIVES or is_actual.all():
-        return THRESHOLD
-    smallest = float(np.finfo(np.float32).eps)
-    clipped = np.clip(probabilities, smallest, 1 - smallest)
-    logits = np.unique(np.log(clipped / (1 - clipped)))
-    candidates = np.append((logits[1:] + logits[:-1]) / 2, 0.0)
-    thresholds = 1 / (1 + np.exp(-candidates))
-    is_predicted = probabilities[None, :] >= thresholds[:, None]
-    hits = (is_predicted & is_actual).sum(axis=1)
-    f1 = 2 * hits / (is_predicted.sum(axis=1) + is_actual.sum())
-    best = np.flatnonzero(f1 == f1.max())
-    return float(thresholds[best[np.argmin(np.abs(candidates[best]))]])
 
 
 def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:

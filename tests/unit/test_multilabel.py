@@ -5,7 +5,8 @@ from sklearn.metrics import average_precision_score, f1_score
 import pipeline.model  # noqa: F401  # before Keras: the settings of TensorFlow
 from pipeline.common.errors import PipelineError
 from pipeline.evaluation.settings import EvaluateSection
-from pipeline.tasks.multilabel import Multilabel, best_threshold
+from pipeline.tasks.calibration import fit_threshold
+from pipeline.tasks.multilabel import Multilabel
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
 from pipeline.tasks.task import ClipFeatures, task_from_json, task_to_json
@@ -70,9 +71,9 @@ def test_balanced_weights_make_both_sides_of_a_label_count_the_same():
 
 def test_a_threshold_has_the_highest_f1_and_is_near_one_half():
     is_actual = np.array([False, True, True, True])
-    assert best_threshold(np.array([0.1, 0.2, 0.3, 0.4]), is_actual) == pytest.approx(1 / 7)
-    assert best_threshold(np.array([0.1, 0.7, 0.8, 0.9]), is_actual) == 0.5
-    assert best_threshold(np.array([0.1, 0.2, 0.3, 0.4]), ~is_actual) == 0.5  # one positive
+    assert fit_threshold(np.array([0.1, 0.2, 0.3, 0.4]), is_actual) == pytest.approx(1 / 7)
+    assert fit_threshold(np.array([0.1, 0.7, 0.8, 0.9]), is_actual) == 0.5
+    assert fit_threshold(np.array([0.1, 0.2, 0.3, 0.4]), ~is_actual) == 0.5  # one positive
 
 
 def test_calibration_moves_the_thresholds_to_one_half(keras):
