@@ -14,6 +14,7 @@ from pipeline.common.files import write_csv
 from pipeline.model.network import build_model, cnn_layers
 from pipeline.model.settings import CnnSection, ModelSection, TemporalSection
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.task import ClipFeatures, Task
 
 CLASSES = ("a", "b", "c")
 TASK = Classification(CLASSES, target_accuracy=0.95)
@@ -165,3 +166,9 @@ def train(model: keras.Model, inputs) -> float:
 
 def outputs_of(model: keras.Model, inputs) -> np.ndarray:
     return np.array(model(inputs, training=False))
+
+
+def head_model(task: Task) -> keras.Model:
+    """The head of a task as a model of one clip feature vector of width 4."""
+    clip = keras.Input((4,), name="clip")
+    return keras.Model(clip, task.head(ClipFeatures(frames=None, clip=clip, mask=None)))

@@ -2,31 +2,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-import pipeline.model  # noqa: F401  # before Keras: the settings of TensorFlow
 from pipeline.common.errors import PipelineError
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.tasks.calibration import fit_threshold
 from pipeline.tasks.multilabel import Multilabel
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
-from pipeline.tasks.task import ClipFeatures, task_from_json, task_to_json
+from pipeline.tasks.task import task_from_json, task_to_json
+from tests.architectures import head_model
 
 TARGETS = ["", "run", "jump|run", "jump"]
 TASK = Multilabel.learn(TARGETS, TaskSection(type="multilabel"))
 OUTPUTS = np.array([[0.1, 0.2], [0.6, 0.9], [0.7, 0.4], [0.8, 0.3]])  # jump, run
 RESAMPLING = EvaluateSection(bootstrap_samples=50).resampling(list("abcd"))
-
-
-@pytest.fixture(scope="module")
-def keras():
-    import keras
-
-    return keras
-
-
-def build(keras, task):
-    clip = keras.Input((4,), name="clip")
-    return keras.Model(clip, task.head(ClipFeatures(frames=None, clip=clip, mask=None)))
 
 
 def read(cell):
@@ -76,9 +64,9 @@ def test_a_threshold_has_the_highest_f1_and_is_near_one_half():
     assert fit_threshold(np.array([0.1, 0.2, 0.3, 0.4]), ~is_actual) == 0.5  # one positive
 
 
-def test_calibration_moves_the_thresholds_to_one_half(keras):
+def test_calibration_moves_the_thresholds_to_one_half():
     task = Multilabel(("jump", "run"))
-    model = build(keras, task)
+    model = head_model(task)
     batch = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     before = model.predict_on_batch(batch)
     outputs = np.array([[0.1, 0.9], [0.2, 0.9], [0.3, 0.9], [0.4, 0.1]])

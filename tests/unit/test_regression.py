@@ -1,32 +1,21 @@
+import keras
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-import pipeline.model  # noqa: F401  # before Keras: the settings of TensorFlow
 from pipeline.common.errors import PipelineError
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.tasks.regression import Regression
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
-from pipeline.tasks.task import ClipFeatures, task_from_json, task_to_json
+from pipeline.tasks.task import task_from_json, task_to_json
+from tests.architectures import head_model
 
 TARGETS = ["10", "20", "30", "40"]
 TASK = Regression.learn(TARGETS, TaskSection(type="regression", unit="km/h"))
 OUTPUTS = np.array([[12.0], [20.0], [27.0], [80.0]])
 RESAMPLING = EvaluateSection(bootstrap_samples=50).resampling(list("abcd"))
-
-
-@pytest.fixture(scope="module")
-def keras():
-    import keras
-
-    return keras
-
-
-def build(keras, task):
-    clip = keras.Input((4,), name="clip")
-    return keras.Model(clip, task.head(ClipFeatures(frames=None, clip=clip, mask=None)))
 
 
 def test_mean_and_deviation_are_learnt_from_the_training_targets():
@@ -46,8 +35,8 @@ def test_a_value_that_is_not_a_finite_number_names_its_row(cell):
         targets_of("regression").read({"value": cell}, where="labels.csv, line 2")
 
 
-def test_the_model_answers_in_the_unit_of_the_targets(keras):
-    model = build(keras, TASK)
+def test_the_model_answers_in_the_unit_of_the_targets():
+    model = head_model(TASK)
     inputs = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     standardised = keras.Model(model.input, model.get_layer("standardised").output)
     expected = standardised.predict_on_batch(inputs) * TASK.deviation + TASK.mean

@@ -3,33 +3,20 @@ import math
 import numpy as np
 import pytest
 
-import pipeline.model  # noqa: F401  # before Keras: the settings of TensorFlow
 from pipeline.common.errors import PipelineError
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.tasks.calibration import apply_temperature, fit_abstention, fit_temperature
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
-from pipeline.tasks.task import ClipFeatures, LimitedValue, task_from_json, task_to_json
+from pipeline.tasks.task import LimitedValue, task_from_json, task_to_json
+from tests.architectures import head_model
 from tests.other_task import Brightness, register_brightness
 
 SECTION = TaskSection(target_accuracy=0.9)
 TASK = Classification.learn(["run", "jump", "run", "walk"], SECTION)
 
 OUTPUTS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])  # jump, run, walk
-
-
-@pytest.fixture(scope="module")
-def keras():
-    import keras
-
-    return keras
-
-
-def build(keras, task):
-    """A model of one clip feature vector of width 4."""
-    clip = keras.Input((4,), name="clip")
-    return keras.Model(clip, task.head(ClipFeatures(frames=None, clip=clip, mask=None)))
 
 
 # Classification: what is learnt, and its form on disk
@@ -79,8 +66,8 @@ def test_a_mirror_swaps_the_named_classes():
 # Classification: the head
 
 
-def test_the_head_gives_probabilities_from_logits_and_a_temperature(keras):
-    model = build(keras, TASK)
+def test_the_head_gives_probabilities_from_logits_and_a_temperature():
+    model = head_model(TASK)
     assert [layer.name for layer in model.layers] == [
         "clip",
         "classes",
@@ -104,9 +91,9 @@ def test_label_smoothing_spreads_a_share_over_all_classes():
     assert metric.name == TASK.training_metric == "accuracy"
 
 
-def test_calibration_sets_the_temperature_of_the_model_and_the_threshold_of_the_task(keras):
+def test_calibration_sets_the_temperature_of_the_model_and_the_threshold_of_the_task():
     task = Classification(("a", "b"), target_accuracy=0.9)
-    model = build(keras, task)
+    model = head_model(task)
     probabilities, labels = one_confidence(98, 79, 0.99)
     targets = [task.class_names[label] for label in labels]
     fitted = task.calibrate(model, probabilities, targets, np.arange(98))
@@ -293,7 +280,7 @@ def test_answers_of_a_model_become_outputs_with_the_classes_of_the_targets():
 # Another task needs a class and two lines that register it
 
 
-def test_another_task_implements_the_interface(keras):
+def test_another_task_implements_the_interface():
     register_brightness()
     section = TaskSection(type="brightness")
     targets = [
@@ -303,7 +290,7 @@ def test_another_task_implements_the_interface(keras):
     task = Brightness.learn(targets, section)
     assert task_from_json(task_to_json(task)) == task == Brightness(mean=0.5)
 
-    model = build(keras, task)
+    model = head_model(task)
     model.compile(loss=task.loss(label_smoothing=0), metrics=task.metrics())
     history = model.fit(np.ones((3, 4), np.float32), task.encode(targets), verbose=0).history
     assert task.training_metric in history
