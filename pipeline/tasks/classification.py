@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.bootstrap import ResampledScore, Resampling, Score
+from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of, shorten_list
 from pipeline.tasks.settings import TaskSection
@@ -290,23 +290,17 @@ class Classification(Task):
         value = scores["calibration_error"].value
         return {**scores, "calibration_error": Score(value, interval)}
 
-    def resampled_scores(
-        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
-    ) -> dict[str, ResampledScore]:
-        """Add the mean average precision."""
-        from pipeline.tasks.class_scores import mean_average_precision, one_hot
-
-        is_class = one_hot(self.encode(targets), len(self.class_names))
-        return {
-            **super().resampled_scores(targets, outputs, resampling),
-            "mean_average_precision": mean_average_precision(is_class, outputs, resampling),
-        }
-
     def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, Score]:
-        """Return coverage and, when an answer is confident, the accuracy of these answers."""
-        scores = {}
+        """Return mean average precision, coverage, and the accuracy of confident answers."""
+        from pipeline.tasks.class_scores import mean_average_precision, one_hot
+
+        is_class = one_hot(self.encode(targets), len(self.class_names))
+        value, resampled = mean_average_precision(is_class, outputs, resampling)
+        weights = self.score_weights(targets)["mean_average_precision"]
+        interval = resampling.bounded_interval(value, resampled, weights)
+        scores = {"mean_average_precision": Score(value, interval)}
         if self.abstain_below is not None:
             is_covered = outputs.max(axis=1) >= self.abstain_below
             scores["coverage"] = resampling.mean_score(is_covered)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.bootstrap import ResampledScore, Resampling, Score
+from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.task import ClipFeatures, Guess, Outputs, ScalarType, Table, Task
@@ -211,10 +211,10 @@ class Regression(Task):
         """Return max(0, 1 - |error| / standard deviation of the training targets)."""
         return np.maximum(0.0, 1 - np.abs(self._errors(targets, outputs)) / self.deviation)
 
-    def resampled_scores(
+    def other_scores(
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
-    ) -> dict[str, ResampledScore]:
-        """Add Spearman's rank correlation."""
+    ) -> dict[str, Score]:
+        """Return Spearman's rank correlation and the coverage of the prediction intervals."""
         from scipy.stats import rankdata
 
         actual, predicted = _values(targets), outputs[:, 0]
@@ -225,21 +225,12 @@ class Regression(Task):
                 return float(np.corrcoef(*ranks)[0, 1])
 
         resampled = [correlation(row) for counts in resampling.video_counts() for row in counts]
-        return {
-            **super().resampled_scores(targets, outputs, resampling),
-            "spearman": ResampledScore(
-                correlation(np.ones(len(actual), np.int64)), np.array(resampled)
-            ),
-        }
-
-    def other_scores(
-        self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
-    ) -> dict[str, Score]:
-        """Return the coverage of the prediction intervals."""
-        if self.margin is None:
-            return {}
-        is_inside = np.abs(self._errors(targets, outputs)) <= self.margin
-        return {"interval_coverage": resampling.mean_score(is_inside)}
+        value = correlation(np.ones(len(actual), np.int64))
+        scores = {"spearman": Score(value, resampling.interval(np.array(resampled)))}
+        if self.margin is not None:
+            is_inside = np.abs(self._errors(targets, outputs)) <= self.margin
+            scores["interval_coverage"] = resampling.mean_score(is_inside)
+        return scores
 
     def tables(
         self,
