@@ -13,14 +13,15 @@ from pipeline.evaluation.settings import EvaluateSection
 
 
 def score_predictions(predictions: Predictions, section: EvaluateSection) -> dict[str, Score]:
-    """Return every score of the task, with intervals."""
+    """Return every score of the task that the videos determine, with intervals."""
     resampling = section.resampling(predictions.resampling_groups)
     resampling.warn_if_few_groups()
     task, targets, outputs = predictions.task, predictions.targets, predictions.outputs
-    return {
+    scores = {
         **task.scores_with_intervals(targets, outputs, resampling),
         **task.other_scores(targets, outputs, resampling),
     }
+    return {name: score for name, score in scores.items() if not np.isnan(score.value)}
 
 
 def uncalibrated_scores(predictions: Predictions, section: EvaluateSection) -> dict[str, Score]:

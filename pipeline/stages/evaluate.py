@@ -63,7 +63,8 @@ def main() -> None:
         for chart in (training, *task.charts(predictions.targets, predictions.outputs)):
             save_png(chart.draw(), folder / f"{chart.name}.png")
 
-    headline = ", ".join(f"{name} {scores[name].value:.3f}" for name in task.headline_metrics)
+    shown = [name for name in task.headline_metrics if name in scores]
+    headline = ", ".join(f"{name} {scores[name].value:.3f}" for name in shown)
     logger.info("%d test videos: %s", len(predictions.videos), headline)
     for finding in audits.findings:
         level = logging.INFO if finding.is_ok else logging.WARNING

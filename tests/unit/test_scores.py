@@ -15,6 +15,7 @@ from pipeline.evaluation.scores import (
 )
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.regression import Regression
 from tests.other_task import Brightness
 
 SECTION = EvaluateSection(bootstrap_samples=400)
@@ -233,3 +234,16 @@ def test_another_task_is_scored_and_compared_by_its_own_metrics():
     # On average the squared error of 1 is 0.25 more than that of 0.5.
     assert differences["mean_squared_error"].difference == pytest.approx(-0.25)
     assert uncalibrated_scores(better, SECTION) == {}
+
+
+def test_a_score_that_the_test_videos_do_not_determine_is_left_out():
+    constant = Predictions(
+        videos=("a", "b", "c"),
+        groups=("", "", ""),
+        targets=("2", "2", "2"),
+        outputs=np.full((3, 1), 1.0),
+        task=Regression(mean=1.0, deviation=1.0),
+    )
+    scores = score_predictions(constant, SECTION)
+    assert scores["mae"].value == 1
+    assert {"r2", "spearman"}.isdisjoint(scores)
