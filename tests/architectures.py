@@ -171,4 +171,4 @@ def outputs_of(model: keras.Model, inputs) -> np.ndarray:
 def head_model(task: Task) -> keras.Model:
     """The head of a task as a model of one clip feature vector of width 4."""
     clip = keras.Input((4,), name="clip")
-    return keras.Model(clip, task.head(ClipFeatures(frames=None, clip=clip, mask=None)))
+    return keras.Model(clip, task.head(ClipFeatures(clip=clip, steps=None, mask=None)))

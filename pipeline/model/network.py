@@ -34,7 +34,7 @@ def build_model(
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)  # models of keras.applications take no argument
     try:
-        inputs, features = _body(model, frame_shape)
+        inputs, features = _body(model, frame_shape, has_steps=task.reads_steps)
         return keras.Model(inputs, task.head(features), name="cnn_lstm")
     finally:
         keras.config.set_dtype_policy(previous)
@@ -92,7 +92,7 @@ def is_frozen(model: keras.Model) -> bool:
 
 
 def _body(
-    model: ModelSection, frame_shape: FrameShape
+    model: ModelSection, frame_shape: FrameShape, *, has_steps: bool = False
 ) -> tuple[dict[str, keras.KerasTensor], ClipFeatures]:
     """Build all layers but the head; return the inputs and the features for the head."""
     frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
@@ -102,4 +102,5 @@ def _body(
         pixels = FrameDifferences(keep_frames=model.motion == "both", name="motion")(frames)
     encoder = frame_encoder(model.cnn, frame_shape=pixels.shape[2:], dtype=pixels.dtype)
     features = over_frames(encoder, pixels, mask, wrap=model.cnn.wrap)
-    return {"frames": frames, "mask": mask}, clip_features(model, features, mask)
+    inputs = {"frames": frames, "mask": mask}
+    return inputs, clip_features(model, features, mask, has_steps=has_steps)

@@ -23,7 +23,11 @@ _CONVLSTM_PIXELS = 3
 
 
 def clip_features(
-    model: ModelSection, features: keras.KerasTensor, mask: keras.KerasTensor
+    model: ModelSection,
+    features: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    *,
+    has_steps: bool = False,
 ) -> ClipFeatures:
     """Return the features that the head of a task reads.
 
@@ -32,30 +36,44 @@ def clip_features(
         features: frame features, zeros for padding: [B, T, F], or feature maps [B, T, h, w, c]
             for convlstm2d.
         mask: bool [B, T], True for a real frame, right-padded, at least one a row.
+        has_steps: whether ``ClipFeatures.steps`` is computed.
     """
     steps = features
     if model.frame_features > 0:
         dense = keras.layers.Dense(model.frame_features, activation="relu", name="features")
         steps = TimeDistributed(dense, name="frame_dense")(steps, mask=mask)
-    frames = steps
-    if len(steps.shape) == 5:
-        frames = TimeDistributed(keras.layers.GlobalAveragePooling2D())(steps, mask=mask)
+    last = None
     if model.temporal.recurrent != "none":
-        steps = _recurrent_layers(model.temporal, steps, mask)
-    clip = _summary(model.temporal, steps, mask)
+        steps, last = _recurrent_layers(model.temporal, steps, mask, has_steps=has_steps)
+    clip = last if last is not None else _summary(model.temporal, steps, mask)
     clip = keras.layers.Dropout(model.dropout, name="dropout")(clip)
-    return ClipFeatures(frames=frames, clip=clip, mask=mask)
+    if has_steps:
+        steps = ZeroPaddedSteps(name="steps")(steps, mask=mask)
+        steps = keras.layers.Dropout(model.dropout, name="steps_dropout")(steps)
+    return ClipFeatures(clip=clip, steps=steps if has_steps else None, mask=mask)
 
 
 def _recurrent_layers(
-    temporal: TemporalSection, steps: keras.KerasTensor, mask: keras.KerasTensor
-) -> keras.KerasTensor:
-    """Return all states [B, T, F], or the last state [B, F] for summary ``last``."""
+    temporal: TemporalSection,
+    steps: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    *,
+    has_steps: bool,
+) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
+    """Return all states [B, T, F], and the last state [B, F] for summary ``last``.
+
+    For that summary, the states are None unless ``has_steps``.
+    """
     layer: keras.Layer
+    last = None
     for number, units in enumerate(temporal.units, start=1):
         name = f"{temporal.recurrent}{number}"
-        returns_last = number == len(temporal.units) and temporal.summary == "last"
-        options = {"return_sequences": not returns_last, "name": name}
+        is_summary = number == len(temporal.units) and temporal.summary == "last"
+        options = {
+            "return_sequences": has_steps or not is_summary,
+            "return_state": has_steps and is_summary,
+            "name": name,
+        }
         match temporal.recurrent:
             case "lstm":
                 layer = keras.layers.LSTM(units, **options)
@@ -70,12 +88,20 @@ def _recurrent_layers(
             # output of the last frame has seen only that frame.
             layer = keras.layers.Bidirectional(layer, name=f"bidirectional_{name}")
         steps = layer(steps, mask=mask)
-    if temporal.recurrent != "convlstm2d":
-        return steps
-    average = keras.layers.GlobalAveragePooling2D(name="average")
-    if temporal.summary == "last":
-        return average(steps)
-    return TimeDistributed(average, name="average_maps")(steps, mask=mask)
+        if is_summary and has_steps:
+            steps, *states = steps  # of LSTM and ConvLSTM2D: output and cell, in each direction
+            last = states[0]
+            if temporal.bidirectional:
+                last = keras.layers.Concatenate(name="last")([last, states[len(states) // 2]])
+        elif is_summary:
+            steps, last = None, steps
+    if temporal.recurrent == "convlstm2d":
+        average = keras.layers.GlobalAveragePooling2D(name="average")
+        if steps is not None:
+            steps = TimeDistributed(average, name="average_maps")(steps, mask=mask)
+        if last is not None:
+            last = average(last)
+    return steps, last
 
 
 def _summary(
@@ -83,8 +109,6 @@ def _summary(
 ) -> keras.KerasTensor:
     """Return clip features [B, G]."""
     match temporal.summary:
-        case "last":
-            return steps
         case "mean":
             return keras.layers.GlobalAveragePooling1D(name="mean")(steps, mask=mask)
         case "attention":

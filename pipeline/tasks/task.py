@@ -45,13 +45,14 @@ class Limit(NamedTuple):
 class ClipFeatures(NamedTuple):
     """The features that a head reads.
 
-    frames: [B, T, F], features of each frame, zeros for padding.
     clip: [B, G], features of each clip.
+    steps: [B, T, S], states of the last recurrent layer, or frame features without one; zeros
+        for padding. None unless ``Task.reads_steps``.
     mask: bool [B, T], True for a real frame, right-padded.
     """
 
-    frames: "keras.KerasTensor"
     clip: "keras.KerasTensor"
+    steps: "keras.KerasTensor | None"
     mask: "keras.KerasTensor"
 
 
@@ -126,6 +127,7 @@ class Task(ABC):
 
     Attributes:
         type: value of ``task.type``.
+        reads_steps: whether ``head`` reads ``ClipFeatures.steps``.
         training_metric: name of the metric of ``metrics`` that training curves show.
         headline_metrics: keys of ``resampled_scores`` that are shown first.
         compared_metrics: keys of ``resampled_scores`` that compare two models; the first is the
@@ -141,6 +143,7 @@ class Task(ABC):
     """
 
     type: ClassVar[str]
+    reads_steps: ClassVar[bool] = False
     training_metric: ClassVar[str]
     headline_metrics: ClassVar[tuple[str, ...]]
     compared_metrics: ClassVar[tuple[str, ...]]

@@ -13,6 +13,7 @@ from pipeline.model.network import build_model, clip_encoder, clip_head, cnn_lay
 from pipeline.model.prediction import predict_arrays, predict_clips, shuffled_order
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import ModelSection
+from pipeline.model.temporal import clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, TimeDistributed, over_frames
 from pipeline.params import load_params
 from tests.architectures import (
@@ -52,6 +53,30 @@ def test_every_weight_trains_and_a_saved_model_gives_the_same_outputs(name, tmp_
     save_model(model, tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(outputs_of(loaded, inputs), outputs_of(model, inputs))
+
+
+@every_architecture
+def test_steps_are_the_states_at_real_frames_and_do_not_change_the_clip_features(name):
+    section = ARCHITECTURES[name]
+    width = (4, 4, 3) if section.temporal.recurrent == "convlstm2d" else (5,)
+    frames, mask = keras.Input((None, *width)), keras.Input((None,), dtype="bool")
+    outputs = []
+    for has_steps in (False, True):
+        keras.utils.set_random_seed(0)
+        features = clip_features(section, frames, mask, has_steps=has_steps)
+        model = keras.Model([frames, mask], [part for part in features[:2] if part is not None])
+        real = np.arange(6) < np.array([[2], [6]])
+        values = np.random.default_rng(0).normal(size=(2, 6, *width)) * real.reshape(
+            2, 6, *[1] * len(width)
+        )
+        outputs.append(keras.tree.flatten(model([values.astype(np.float32), real])))
+    clip, steps = map(np.array, outputs[1])
+    np.testing.assert_allclose(clip, outputs[0][0], atol=1e-6)
+    assert steps.shape[:2] == (2, 6)
+    assert (steps[0, 2:] == 0).all()
+    assert steps[real].any()
+    if section.temporal.summary == "last" and not section.temporal.bidirectional:
+        np.testing.assert_allclose(clip, [steps[0, 1], steps[1, 5]], atol=1e-6)
 
 
 def test_inputs_and_outputs():
