@@ -1,4 +1,4 @@
-"""Each task goes through every stage, promotion and serving on a tiny demo set of its own."""
+"""Each demo set, tiny, goes through every stage, promotion and serving: each task, side inputs."""
 
 import csv
 import json
@@ -11,6 +11,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from data.demo import side_inputs
 from data.demo.generate import DRAWN, write_labelled_videos
 from pipeline.tasks.task import task_class
 from tests.pipeline.conftest import REPOSITORY, TINY, merge
@@ -18,6 +19,7 @@ from tests.pipeline.conftest import REPOSITORY, TINY, merge
 pytestmark = pytest.mark.long
 
 RUN = """
+import csv
 import logging
 from importlib import import_module
 from pathlib import Path
@@ -28,24 +30,38 @@ for name in ("catalog", "decode", "report", "extract", "train", "evaluate", "rev
 
 import mlflow
 import pandas as pd
+import yaml
 
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 model = mlflow.pyfunc.load_model("models:/video-classifier/1")
-rows = pd.DataFrame({"video": [Path("videos/0000.mp4").read_bytes()]})
+row = next(csv.DictReader(open("videos/labels.csv")))
+content = Path("videos", row["video"]).read_bytes()
+kinds = yaml.safe_load(open("params.yaml"))["data"]["side_inputs"]
+side = {name: float(row[name]) if kind == "number" else row[name] for name, kind in kinds.items()}
+rows = pd.DataFrame([{"video": content, **side}])
 print("ANSWER", model.predict(rows, params={"timeline": True}).to_json(orient="records"))
+for column in side:
+    try:
+        model.predict(rows.drop(columns=column))
+    except mlflow.MlflowException as error:
+        print("REFUSED", error.message)
 """
 
 
 @pytest.fixture(scope="module", params=sorted(DRAWN))
 def project(request, tmp_path_factory):
     """Task, folder and output of a pipeline that was run on 48 tiny videos and promoted."""
-    root = tmp_path_factory.mktemp(request.param)
+    name, root = request.param, tmp_path_factory.mktemp(request.param)
+    task_type, kinds = name, {}
+    if name == "side_inputs":
+        task_type, kinds = "classification", side_inputs.SIDE_INPUTS
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     merge(params, TINY)
-    merge(params, {"data": {"labels": ""}, "task": {"type": request.param, "unit": "px"}})
+    merge(params, {"data": {"labels": "", "side_inputs": kinds}})
+    merge(params, {"task": {"type": task_type, "unit": "px"}})
     merge(params, {"promote": {"min_groups": 2, "limits": {}, "too_few_videos": "warn"}})
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    write_labelled_videos(root / "videos", DRAWN[request.param], videos=48, seed=0)
+    write_labelled_videos(root / "videos", DRAWN[name], videos=48, seed=0)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": path}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -65,7 +81,7 @@ def project(request, tmp_path_factory):
         )
         printed += done.stdout
         assert done.returncode in (0, 3), done.stdout  # 3: such a model may be refused
-    return task_class(request.param), root, printed
+    return task_class(task_type), root, printed
 
 
 def test_every_split_has_videos(project):
@@ -118,3 +134,17 @@ def test_the_gate_judges_by_the_primary_score(project):
     assert version.tags["gate.outcome"] in ("first champion", "refused")
     for name in task.limits:
         assert f"promote.limits.{name}" in printed
+
+
+def test_a_request_without_a_side_input_is_refused_with_its_name(project):
+    _, root, printed = project
+    kinds = yaml.safe_load((root / "params.yaml").read_text())["data"]["side_inputs"]
+    refused = [line for line in printed.splitlines() if line.startswith("REFUSED ")]
+    expected = [f"REFUSED Video 1: the side input {column} is missing" for column in kinds]
+    assert [line.partition(".")[0] for line in refused] == expected
+
+
+def test_the_gate_gives_each_version_its_side_inputs(project):
+    _, root, _ = project
+    promotion = json.loads((root / "eval/promotion.json").read_text())
+    assert promotion["left_out"]["1"]["unreadable"] == 0
