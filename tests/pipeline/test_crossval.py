@@ -109,7 +109,9 @@ def test_table_files_and_summary_agree(crossval):
     assert printed[3].startswith("accuracy: mean ")
     assert f"pooled {hits.mean():.3f}" in printed[3]
     assert printed[3].endswith("at 95%, 24 videos in 12 groups")
-    assert printed[5].startswith("validation accuracy, to choose settings by: mean ")
+    baseline = summary["pooled"]["accuracy_most_frequent"]
+    assert printed[4] == f"  baseline most frequent: {baseline:.3f}"
+    assert printed[7].startswith("validation accuracy, to choose settings by: mean ")
 
 
 def test_doubtful_labels_of_all_splits_are_listed_and_drawn(crossval):
