@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, VIDEO_SUFFIXES, Split, VideoRecord
+from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.settings import DataSection
 from pipeline.tasks.targets import Targets
 
@@ -20,6 +21,7 @@ LABELS_TABLE = "labels.csv"  # inside data.videos
 
 _OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
 
+_CLASS_DEPTH = 2  # parts of the path <class>/<video>
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
 
@@ -57,7 +59,8 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     """Read ``<class>/**/<video>``: the first folder below ``videos`` is the class.
 
-    Hidden files and files without the suffix of a video are ignored.
+    A deeper folder of numbered pictures is a video; other pictures are videos of one frame. Hidden
+    files and files without the suffix of a video or picture are ignored.
     """
     if not targets.class_folders:
         raise PipelineError(
@@ -65,12 +68,13 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
             f"video,{','.join(targets.columns)}. Add it, or name another one in data.labels."
         )
     records: list[VideoRecord] = []
-    n_ignored = 0
-    for path in sorted(_visible_files(videos)):
+    files = list(_visible_files(videos))
+    n_ignored = sum(not is_video(path) for path in files)
+    shallow = {path for path in files if len(path.relative_to(videos).parts) <= _CLASS_DEPTH}
+    singles = [path for path in shallow if is_video(path)]
+    deep = join_numbered_pictures(path for path in files if path not in shallow)
+    for path in sorted([*singles, *deep]):
         relative = path.relative_to(videos)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            n_ignored += 1
-            continue
         if len(relative.parts) == 1:
             raise PipelineError(
                 f"{path}: the video is not in a class folder. Expected "
@@ -85,7 +89,7 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
-            f".mp4, .mkv, .avi or .webm. Received: {n_ignored} other files"
+            f".mp4, .mkv, .avi, .jpg or .png. Received: {n_ignored} other files"
         )
     if n_ignored:
         logger.warning("%s: ignored %d files without the suffix of a video", videos, n_ignored)
@@ -353,7 +357,7 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
     """Refuse folders that DVC skips, missing files, repeated rows, and a split in some rows."""
     folders: dict[Path, str] = {}  # with the place of the first row
     for where, record in located:
-        for parent in Path(record.video).parents[:-1]:
+        for parent in (Path(record.video), *Path(record.video).parents[:-1]):
             folders.setdefault(parent, where)
     for folder, where in sorted(folders.items()):  # a folder before its subfolders
         if (videos / folder).is_dir():

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from pipeline.common.settings import OpenFraction, Section, Text
+from pipeline.common.settings import OpenFraction, Positive, Section, Text
 
 
 class DataSection(Section):
@@ -14,10 +14,12 @@ class DataSection(Section):
         videos: folder of videos, relative to the repository or absolute.
         labels: table of labels, relative to ``videos``. Empty: ``labels.csv`` inside ``videos``
             if that file exists, otherwise one folder per class.
+        image_fps: frames per second of a video that is a folder of numbered pictures.
     """
 
     videos: Text
     labels: str = ""
+    image_fps: Positive = 10.0
 
 
 class CatalogSection(Section):

@@ -73,10 +73,10 @@ def signature_of(task: Task) -> ModelSignature:
 class VideoModel(PythonModel):
     """Predict video files with the preprocessing of the model's training.
 
-    Input, one row a video: ``video`` (binary, the bytes of a video file) or ``path`` (string, a
-    file below ``path_root``). ``start_seconds`` and ``end_seconds`` (double, since the first
-    frame) select a segment. Params: RequestOptions. Output, one row a video:
-    ``Scorer.score``. ``model_config``: ServingConfig.
+    Input, one row a video: ``video`` (binary, the bytes of a video or picture file) or ``path``
+    (string, a file or a folder of pictures below ``path_root``). ``start_seconds`` and
+    ``end_seconds`` (double, since the first frame) select a segment. Params: RequestOptions.
+    Output, one row a video: ``Scorer.score``. ``model_config``: ServingConfig.
     """
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import printable
+from pipeline.common.video_files import pictures_in
 from pipeline.video.opening import source_name
 from pipeline.video.reading import WHOLE_VIDEO, Segment
 
@@ -24,7 +25,7 @@ class VideoRequest:
     """A video, or a segment of one, to predict.
 
     Attributes:
-        content: path or bytes of a video file.
+        content: path of a video file, a picture file or a folder of pictures; or bytes of a file.
         name: of the video in messages, such as ``Video 2: left.mp4``.
         segment: in seconds since the first frame.
     """
@@ -162,7 +163,8 @@ def _path_below(path_root: str, path: str, name: str) -> Path:
     root = Path(path_root).resolve()
     try:
         target = (root / path).resolve()
-        is_below = target.is_relative_to(root)
+        pictures = pictures_in(target) if target.is_dir() else []
+        is_below = all(file.resolve().is_relative_to(root) for file in (target, *pictures))
     except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
         is_below = False
     if not is_below:
