@@ -6,11 +6,13 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, VIDEO_SUFFIXES, Split, VideoRecord
+from pipeline.common.records import SPLITS, Split, VideoRecord
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
+from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.settings import DataSection
 from pipeline.tasks.targets import Targets
 
@@ -18,8 +20,9 @@ logger = logging.getLogger(__name__)
 
 LABELS_TABLE = "labels.csv"  # inside data.videos
 
-_OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")
+_OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
 
+_CLASS_DEPTH = 2  # parts of the path <class>/<video>
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
 
@@ -63,7 +66,8 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     """Read ``<class>/**/<video>``: the first folder below ``videos`` is the class.
 
-    Hidden files and files without the suffix of a video are ignored.
+    A deeper folder of numbered pictures is a video; other pictures are videos of one frame. Hidden
+    files and files without the suffix of a video or picture are ignored.
     """
     if not targets.class_folders:
         raise PipelineError(
@@ -71,12 +75,13 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
             f"video,{','.join(targets.columns)}. Add it, or name another one in data.labels."
         )
     records: list[VideoRecord] = []
-    n_ignored = 0
-    for path in sorted(_visible_files(videos)):
+    files = list(_visible_files(videos))
+    n_ignored = sum(not is_video(path) for path in files)
+    shallow = {path for path in files if len(path.relative_to(videos).parts) <= _CLASS_DEPTH}
+    singles = [path for path in shallow if is_video(path)]
+    deep = join_numbered_pictures(path for path in files if path not in shallow)
+    for path in sorted([*singles, *deep]):
         relative = path.relative_to(videos)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            n_ignored += 1
-            continue
         if len(relative.parts) == 1:
             raise PipelineError(
                 f"{path}: the video is not in a class folder. Expected "
@@ -91,7 +96,7 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
-            f".mp4, .mkv, .avi or .webm. Received: {n_ignored} other files"
+            f".mp4, .mkv, .avi, .jpg or .png. Received: {n_ignored} other files"
         )
     if n_ignored:
         logger.warning("%s: ignored %d files without the suffix of a video", videos, n_ignored)
@@ -196,13 +201,15 @@ def _read_table(
         ) from None
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
-    records = [_read_row(where, row, videos, targets) for where, row in rows]
-    for (where, _), record in zip(rows, records, strict=True):
+    located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
+    for where, record in located:
         for column, kind in side_inputs.items():
             cell = record.extra[column]
             clean_side_input(kind, cell, where=where, column=column, remedy="Correct the cell.")
-    _check_rows([where for where, _ in rows], records, videos)
-    return records
+    if targets.several_rows:
+        located = _combine_rows(located, targets)
+    _check_rows(located, videos)
+    return [record for _, record in located]
 
 
 def _read_header(
@@ -215,7 +222,8 @@ def _read_header(
             f"Received: {in_both[0]}. Remove it."
         )
     required = ("video", *targets.columns)
-    known = {_simplified(column): column for column in (*required, *_OPTIONAL_COLUMNS)}
+    optional = [column for column in _OPTIONAL_COLUMNS if column not in required]
+    known = {_simplified(column): column for column in (*required, *optional)}
     if len(header) == 1:
         for separator, name in _SEPARATORS.items():
             if separator in header[0]:
@@ -241,7 +249,7 @@ def _read_header(
     if missing:
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected the columns "
-            f"{','.join(required)} and optionally {','.join(_OPTIONAL_COLUMNS)}. "
+            f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
     if missing := [column for column in side_inputs if column not in columns]:
@@ -281,7 +289,10 @@ def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -
 def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets) -> VideoRecord:
     if not row["video"]:
         raise PipelineError(f"{where}: the column video is empty. Name the file.")
-    start, end = _seconds(where, row, "start_seconds"), _seconds(where, row, "end_seconds")
+    start, end = (
+        None if column in targets.columns else _seconds(where, row, column)
+        for column in ("start_seconds", "end_seconds")
+    )
     if end is not None and end <= (start or 0):
         raise PipelineError(
             f"{where}: end_seconds must be greater than start_seconds. "
@@ -340,12 +351,38 @@ def _relative_video(where: str, video: str, videos: Path) -> str:
     return path.as_posix()
 
 
-def _check_rows(places: Sequence[str], records: Sequence[VideoRecord], videos: Path) -> None:
+def _combine_rows(
+    located: Sequence[tuple[str, VideoRecord]], targets: Targets
+) -> list[tuple[str, VideoRecord]]:
+    """Combine the rows of each video into one record, with the place of the first row."""
+    rows_by_name: dict[str, list[tuple[str, VideoRecord]]] = {}
+    for where, record in located:
+        rows_by_name.setdefault(record.name, []).append((where, record))
+    combined = []
+    for (first_place, first), *others in rows_by_name.values():
+        expected = {"split": first.split, "group": first.group, **first.extra}
+        for where, record in others:
+            cells = {"split": record.split, "group": record.group, **record.extra}
+            for column, cell in cells.items():
+                if cell != expected[column]:
+                    raise PipelineError(
+                        f"{where}: {column} must be the same in all rows of {record.name}. "
+                        f"Received: {cell or 'nothing'}, but {expected[column] or 'nothing'} in "
+                        f"{first_place}. Correct one of them."
+                    )
+        target = targets.combine(
+            [first.target, *(record.target for _, record in others)],
+            where=[first_place, *(where for where, _ in others)],
+        )
+        combined.append((first_place, replace(first, target=target)))
+    return combined
+
+
+def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> None:
     """Refuse folders that DVC skips, missing files, repeated rows, and a split in some rows."""
-    located = list(zip(places, records, strict=True))
     folders: dict[Path, str] = {}  # with the place of the first row
     for where, record in located:
-        for parent in Path(record.video).parents[:-1]:
+        for parent in (Path(record.video), *Path(record.video).parents[:-1]):
             folders.setdefault(parent, where)
     for folder, where in sorted(folders.items()):  # a folder before its subfolders
         if (videos / folder).is_dir():
@@ -368,7 +405,7 @@ def _check_rows(places: Sequence[str], records: Sequence[VideoRecord], videos: P
             )
         first[record.name] = where
     without_split = [where for where, record in located if record.split is None]
-    if without_split and len(without_split) < len(records):
+    if without_split and len(without_split) < len(located):
         raise PipelineError(
             f"{without_split[0]}: split is empty, but other rows have one. Give every row a "
             "split, or none: the catalog stage then splits by group."

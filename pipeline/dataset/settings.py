@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.common.settings import OpenFraction, Section, Text
+from pipeline.common.settings import OpenFraction, Positive, Section, Text
 
 # A request of a served model has a field of this name, and MLflow logs it as the name of a param.
 _NAME = re.compile(r"[\w -]+")
@@ -32,11 +32,13 @@ class DataSection(Section):
         labels: table of labels, relative to ``videos``. Empty: ``labels.csv`` inside ``videos``
             if that file exists, otherwise one folder per class.
         side_inputs: columns of the table that the model reads beside the video, and their kinds.
+        image_fps: frames per second of a video that is a folder of numbered pictures.
     """
 
     videos: Text
     labels: str = ""
     side_inputs: dict[_Column, Literal["number", "category"]] = Field(default={})
+    image_fps: Positive = 10.0
 
 
 class CatalogSection(Section):

@@ -10,7 +10,7 @@ from pipeline.model.backbones import frame_encoder
 from pipeline.model.layers import FrameDifferences
 from pipeline.model.settings import FrameShape, ModelSection, Precision, log_config_warnings
 from pipeline.model.side_inputs import join_side_inputs, side_input_tensors
-from pipeline.model.temporal import clip_features
+from pipeline.model.temporal import FRAME_DENSE_LAYER, clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, inner_layers, over_frames
 from pipeline.tasks.task import ClipFeatures, Task
 
@@ -65,6 +65,16 @@ def clip_encoder(model: keras.Model) -> keras.Model:
     """
     inputs = {name: model.input[name] for name in ("frames", "mask")}
     return keras.Model(inputs, model.get_layer(FEATURES_LAYER).output, name="clip_encoder")
+
+
+def step_encoder(model: keras.Model) -> keras.Model:
+    """Return the model from the inputs of ``model`` to what its layers over time read.
+
+    Its outputs are [B, T, F], or [B, T, h, w, c] for convlstm2d. The layers are those of ``model``.
+    """
+    names = {layer.name for layer in model.layers}
+    name = FRAME_DENSE_LAYER if FRAME_DENSE_LAYER in names else FEATURES_LAYER
+    return keras.Model(model.input, model.get_layer(name).output, name="step_encoder")
 
 
 def clip_head(model: keras.Model) -> keras.Model:

@@ -36,7 +36,7 @@ TRAVELLING_PACKAGES = ("clips", "common", "model", "serving", "tasks", "video")
 # What they import when they serve, other than the standard library.
 # fmt: off
 INFERENCE_MODULES = (
-    "av", "cv2", "keras", "mlflow", "numpy", "pandas", "psutil", "pydantic", "tensorflow",
+    "PIL", "av", "cv2", "keras", "mlflow", "numpy", "pandas", "psutil", "pydantic", "tensorflow",
 )
 # fmt: on
 

@@ -31,7 +31,8 @@ def main() -> None:
     # Libraries print to stdout; their lines must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    model = mlflow.pyfunc.load_model(uri, model_config={"timeout_seconds": timeout_seconds})
+    config = {"timeout_seconds": timeout_seconds, "path_root": "/"}
+    model = mlflow.pyfunc.load_model(uri, model_config=config)
     if model.input_example is not None:
         model.predict(model.input_example)  # the first prediction builds a graph
     _send(answers, {"is_ready": True})
@@ -43,10 +44,13 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer ``row`` of a video and its ``milliseconds``, or an ``error``.
 
     Args:
-        request: ``path`` of the file, ``start_seconds`` and ``end_seconds`` (or None), ``extra``
-            columns of the labels, of which the model gets its side inputs.
+        request: ``path`` of the file or of a folder of pictures, ``start_seconds`` and
+            ``end_seconds`` (or None), ``extra`` columns of the labels, of which the model gets
+            its side inputs.
     """
-    video, extra = Path(request.pop("path")).read_bytes(), request.pop("extra")
+    path, extra = Path(request.pop("path")), request.pop("extra")
+    # Bytes, which the oldest versions can read, too. Not of a folder.
+    video = {"path": str(path.resolve())} if path.is_dir() else {"video": path.read_bytes()}
     segment = {name: seconds for name, seconds in request.items() if seconds is not None}
     if not segment.keys() <= set(model.metadata.signature.inputs.input_names()):
         return {"error": "this version reads whole videos only, no segments"}
@@ -56,9 +60,10 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"this version reads a number that is none in the catalog: {error}"}
     started = time.perf_counter()
     try:
-        table: Any = model.predict(pd.DataFrame([{"video": video, **segment, **side_inputs}]))
+        table: Any = model.predict(pd.DataFrame([{**video, **segment, **side_inputs}]))
     except MlflowException as error:
-        return {"error": _PREFIX.sub("", str(error.message))}
+        message = _PREFIX.sub("", str(error.message))
+        return {"error": message.removeprefix(f"{path.resolve()}: ")}
     seconds = time.perf_counter() - started
     return {"row": table.to_dict("records")[0], "milliseconds": 1000 * seconds}
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
-from pipeline.common.records import VIDEO_SUFFIXES
 from pipeline.common.side_inputs import side_values
 from pipeline.common.tables import printable, table_csv, valid_unicode
+from pipeline.common.video_files import join_numbered_pictures
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ Answer = Mapping[str, Any]
 _VIDEOS_AT_ONCE = 16
 _SHOWN = 3  # classes in a table of several videos
 _SHOWN_ALONE = 10  # classes in a table of one video
-_EXPECTED = "Expected files with a suffix such as .mp4, .mkv or .webm."
+_EXPECTED = "Expected files with a suffix such as .mp4, .mkv, .webm or .jpg."
 
 
 def named_videos(names: Iterable[str]) -> list[Path]:
     """Return the videos that the names select, each once, in the order of the names.
 
     A name is a file, a folder (its videos at any depth, without hidden ones), or a pattern with
-    ``*``, ``?``, ``[...]`` or ``**``. A file that does not exist is returned, because opening it
-    gives the error.
+    ``*``, ``?``, ``[...]`` or ``**``. A folder of numbered pictures is one video. A file that does
+    not exist is returned, because opening it gives the error.
 
     Raises:
         PipelineError: there is no name, a folder has no video, or a pattern matches none.
@@ -236,13 +236,12 @@ def _videos_of(name: str) -> Iterator[Path]:
 
 
 def _videos_in_folder(folder: Path) -> list[Path]:
-    return [
+    return join_numbered_pictures(
         path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and path.is_file()
+        for path in folder.rglob("*")
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    )
 
 
 def _parts(answer: Answer) -> list[Answer]:

@@ -84,11 +84,11 @@ def signature_of(task: Task, side_inputs: Sequence[SideInput] = ()) -> ModelSign
 class VideoModel(PythonModel):
     """Predict video files with the preprocessing of the model's training.
 
-    Input, one row a video: ``video`` (binary, the bytes of a video file) or ``path`` (string, a
-    file below ``path_root``). ``start_seconds`` and ``end_seconds`` (double, since the first
-    frame) select a segment. Side inputs of the model are further columns: numbers (double) and
-    categories (string). Params: RequestOptions. Output, one row a video:
-    ``Scorer.score``. ``model_config``: ServingConfig.
+    Input, one row a video: ``video`` (binary, the bytes of a video or picture file) or ``path``
+    (string, a file or a folder of pictures below ``path_root``). ``start_seconds`` and
+    ``end_seconds`` (double, since the first frame) select a segment. Side inputs of the model are
+    further columns: numbers (double) and categories (string). Params: RequestOptions. Output, one
+    row a video: ``Scorer.score``. ``model_config``: ServingConfig.
     """
 
     def load_context(self, context: PythonModelContext) -> None:

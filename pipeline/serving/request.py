@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.common.errors import PipelineError
 from pipeline.common.side_inputs import SideInput, side_values
 from pipeline.common.tables import printable
+from pipeline.common.video_files import pictures_in
 from pipeline.video.opening import source_name
 from pipeline.video.reading import WHOLE_VIDEO, Segment
 
@@ -27,7 +28,7 @@ class VideoRequest:
     """A video, or a segment of one, to predict.
 
     Attributes:
-        content: path or bytes of a video file.
+        content: path of a video file, a picture file or a folder of pictures; or bytes of a file.
         name: of the video in messages, such as ``Video 2: left.mp4``.
         segment: in seconds since the first frame.
         side_inputs: ``side_values`` of the model's columns.
@@ -174,7 +175,8 @@ def _path_below(path_root: str, path: str, name: str) -> Path:
     root = Path(path_root).resolve()
     try:
         target = (root / path).resolve()
-        is_below = target.is_relative_to(root)
+        pictures = pictures_in(target) if target.is_dir() else []
+        is_below = all(file.resolve().is_relative_to(root) for file in (target, *pictures))
     except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
         is_below = False
     if not is_below:

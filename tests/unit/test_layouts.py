@@ -154,6 +154,70 @@ class TestClassFolders:
         assert "bird: the class folder has no video" in message(videos)
 
 
+def add(videos, folder, *names):
+    (videos / folder).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (videos / folder / name).touch()
+
+
+class TestPictures:
+    def names(self, videos):
+        return {record.video: record.target for record in read(videos)}
+
+    def test_pictures_of_a_class_folder_are_videos_even_if_they_are_numbered(self, tmp_path):
+        add(tmp_path, "cat", "0001.jpg", "0002.JPEG", ".0003.jpg", "0004.txt")
+        add(tmp_path, "dog", "rex.png")
+        assert self.names(tmp_path) == {
+            "cat/0001.jpg": "cat", "cat/0002.JPEG": "cat", "dog/rex.png": "dog"
+        }  # fmt: skip
+
+    def test_a_deeper_folder_of_numbered_pictures_is_a_video(self, videos):
+        add(videos, "cat/deep/clip", "frames_9.jpg", "frames_10.jpg", ".frames_11.jpg")
+        add(videos, "dog/old", "frames_0001.jpg", "notes.txt")  # one picture is a picture
+        add(videos, "dog/studio", "rex.png", "ben.png", "b.mp4")
+        assert self.names(videos) == {
+            "cat/deep/clip": "cat",
+            "cat/deep/two.MKV": "cat",
+            "cat/one.mp4": "cat",
+            "dog/old/frames_0001.jpg": "dog",
+            "dog/studio/b.mp4": "dog",
+            "dog/studio/ben.png": "dog",
+            "dog/studio/rex.png": "dog",
+            "dog/three.avi": "dog",
+        }
+
+    @pytest.mark.parametrize(
+        ("name", "fault"),
+        [
+            ("cover.jpg", "the name cover.jpg does not end with a number"),
+            ("g_3.jpg", "the names f_1.jpg and g_3.jpg have different beginnings"),
+            ("f_01.jpg", "f_01.jpg and f_1.jpg have the same number"),
+        ],
+    )
+    def test_a_folder_that_may_be_a_video_or_not_is_refused(self, videos, name, fault):
+        add(videos, "cat/clip", "f_1.jpg", "f_2.jpg", name)
+        text = message(videos)
+        assert text.startswith(f"{videos}/cat/clip: expected the numbered pictures of one video")
+        assert f"Received: {fault}. Rename or move pictures" in text
+
+    @pytest.mark.parametrize("name", ["a.mp4", "deeper/f_1.jpg"])
+    def test_a_video_among_numbered_pictures_is_refused(self, videos, name):
+        add(videos, "cat/clip", "f_1.jpg", "f_2.jpg")
+        add(videos, f"cat/clip/{name}".rpartition("/")[0], name.rpartition("/")[2])
+        assert f"{videos}/cat/clip/{name}: expected only numbered pictures" in message(videos)
+
+    def test_a_table_names_pictures_and_folders(self, videos):
+        add(videos, "clips/a", "1.jpg", "2.jpg")
+        write_table(videos, "video,label\nclips/a,cat\nclips/a/1.jpg,dog\n")
+        assert self.names(videos) == {"clips/a": "cat", "clips/a/1.jpg": "dog"}
+
+    def test_a_linked_folder_of_pictures_is_refused(self, videos, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (videos / "clip").symlink_to(tmp_path / "elsewhere")
+        write_table(videos, "video,label\nclip,cat\n")
+        assert f"line 2: {videos}/clip: expected a folder. Received: a symbol" in message(videos)
+
+
 @pytest.fixture
 def as_nobody():
     """A folder that a user without privileges may read; the test runs as that user."""
@@ -378,3 +442,59 @@ class TestSideInputs:
         data = DataSection(videos=str(videos), side_inputs={"age": "number"})
         with pytest.raises(PipelineError, match=r"labels\.csv: no such file\. .*columns age"):
             read_labels(data, CLASSES)
+
+
+class TestSeveralRowsOfOneVideo:
+    class Notes(Targets):
+        """Any number of notes a video."""
+
+        columns = ("note",)
+        several_rows = True
+
+        def read(self, cells, *, where):
+            if not cells["note"]:
+                raise PipelineError(f"{where}: note is empty")
+            return cells["note"]
+
+        def combine(self, targets, *, where):
+            if len(set(targets)) < len(targets):
+                raise PipelineError(f"{where[1]}: the note repeats that of {where[0]}")
+            return " / ".join(targets)
+
+    def read(self, videos, text):
+        write_table(videos, text)
+        return read(videos, targets=self.Notes())
+
+    def error(self, videos, text):
+        with pytest.raises(PipelineError) as error:
+            self.read(videos, text)
+        return str(error.value)
+
+    def test_become_one_record_with_all_targets(self, videos):
+        records = self.read(
+            videos,
+            "video,note,group,room\ncat/one.mp4,sits,a,1\ndog/three.avi,runs,b,2\n"
+            "cat/one.mp4,sleeps,a,1\n",
+        )
+        assert records == [
+            VideoRecord("cat/one.mp4", "sits / sleeps", group="a", extra={"room": "1"}),
+            VideoRecord("dog/three.avi", "runs", group="b", extra={"room": "2"}),
+        ]
+
+    def test_are_of_one_segment(self, videos):
+        records = self.read(
+            videos,
+            "video,note,start_seconds,end_seconds\ncat/one.mp4,sits,0,1\ncat/one.mp4,eats,0,1\n"
+            "cat/one.mp4,sleeps,1,2\n",
+        )
+        assert [record.target for record in records] == ["sits / eats", "sleeps"]
+
+    @pytest.mark.parametrize("column", ["split", "group", "room"])
+    def test_must_agree_in_the_other_columns(self, videos, column):
+        text = f"video,note,{column}\ncat/one.mp4,sits,val\ncat/one.mp4,eats,test\n"
+        assert self.error(videos, text).startswith(f"{videos}/labels.csv, line 3: {column} must be")
+
+    def test_must_not_contradict_each_other(self, videos):
+        message = self.error(videos, "video,note\ncat/one.mp4,sits\ncat/one.mp4,sits\n")
+        assert "line 3: the note repeats that of" in message
+        assert message.endswith("line 2")

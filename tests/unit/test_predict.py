@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -61,6 +62,18 @@ def test_a_name_is_a_file_a_folder_or_a_pattern(folder, names, expected):
     assert [str(path) for path in named_videos(names)] == expected
 
 
+def test_a_folder_of_numbered_pictures_is_one_video(folder):
+    for name in ("clip/f_1.png", "clip/f_2.png", "photos/rex.jpg", "photos/ben.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    single = ["photos/ben.jpg", "photos/rex.jpg"]
+    assert [str(path) for path in named_videos(["clip", "photos"])] == ["clip", *single]
+    assert [str(path) for path in named_videos(["clip/*", "p*"])] == [
+        "clip/f_1.png", "clip/f_2.png", *single
+    ]  # fmt: skip
+    assert folder / "clip" in named_videos([str(folder)])
+
+
 def test_a_folder_stands_for_its_videos_without_hidden_and_other_files(folder):
     names = ("[x].mp4", "a.mp4", "it's $1.mkv", "my video.mp4", "x/b.MP4", "x/deep/c.avi")
     assert named_videos([str(folder)]) == [folder / name for name in names]
@@ -105,6 +118,16 @@ def test_a_bad_video_does_not_affect_the_others(model, tmp_path):
     assert answers[0]["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
     assert answers[0] == answers[16]
     assert answers[0]["confident"] is False
+
+
+def test_pictures_are_predicted(model, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, frame in enumerate(numbered_frames(10)):
+        cv2.imwrite(str(pictures / f"{number}.png"), frame)
+    one, many = model.predict([pictures / "3.png", pictures])
+    assert one["probabilities"]["light"] == pytest.approx(brightness([3]), abs=2e-3)
+    assert many["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
 
 
 def test_the_clips_that_the_model_saw_can_be_shown(model, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import cv2
 import keras
 import mlflow
 import numpy as np
@@ -128,6 +129,18 @@ def test_a_path_is_one_line_of_valid_text_in_messages(root, path, shown):
     assert str(caught.value).startswith(f"Video 2: ../{shown}: expected a path below")
 
 
+def test_a_folder_of_pictures_below_the_root_is_read_if_no_link_leads_out(root):
+    folder = root / "clip"
+    folder.mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(folder / f"{number}.png"), numbered_frames(1)[0])
+    request = request_from_row({"path": "clip"}, number=1, path_root=str(root))
+    assert request.content == folder
+    (folder / "3.png").symlink_to(root.parent / "secret.mp4")
+    with pytest.raises(InvalidRequest, match="expected a path below the folder"):
+        request_from_row({"path": "clip"}, number=1, path_root=str(root))
+
+
 def test_without_a_root_no_path_is_read(root):
     with pytest.raises(InvalidRequest, match=r"^Video 1: .*serve\.path_root"):
         request_from_row({"path": str(root / "link in.mp4")}, number=1, path_root="")
@@ -204,6 +217,13 @@ def test_a_video_is_scored_on_the_clip_of_training(scorer, mp4):
     assert answer["label"] == "dark"
     assert answer["probability"] == answer["probabilities"]["dark"]
     assert answer.keys() == {"label", "probability", "probabilities"}
+
+
+def test_the_bytes_of_a_picture_are_a_video_of_one_frame(scorer):
+    content = cv2.imencode(".jpg", numbered_frames(4)[3])[1].tobytes()
+    (answer,) = scorer.score([request_of(content)], RequestOptions(timeline=True))
+    assert answer["probabilities"]["light"] == pytest.approx(brightness([3]), abs=2e-3)
+    assert [part["end_seconds"] for part in answer["timeline"]] == [0.1]
 
 
 def test_a_long_video_is_cut_into_clips_whose_outputs_are_averaged(scorer):
