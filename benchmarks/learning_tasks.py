@@ -51,6 +51,7 @@ class Measure:
 MEASURES: dict[str, dict[str, Measure]] = {
     "multilabel": {"multilabel_map": Measure("mean_average_precision", 0.95)},
     "regression": {"regression_r2": Measure("r2", 0.95)},
+    "side_inputs": {"side_accuracy": Measure("accuracy", 0.95)},
 }
 
 _REPOSITORY = Path.cwd()

@@ -2,8 +2,8 @@
 
 import io
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib as mpl
@@ -52,12 +52,14 @@ class SeenClip:
         mask: bool [T], True for a real frame, right-padded.
         heat: float32 [T, h, w], 0 to 1, Grad-CAM; None where the CNN does not allow it.
         attention: float64 [T], sum 1; None where the model has no attention.
+        side_inputs: cells by column.
     """
 
     frames: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     heat: NDArray[np.float32] | None = None
     attention: NDArray[np.float64] | None = None
+    side_inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The test videos that the review shows as film strips, with their explanations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -47,6 +47,7 @@ class ShownVideo:
     Attributes:
         guesses: best answer first; may be empty.
         alt: the film strip in words.
+        side_inputs: cells by column.
     """
 
     video: str
@@ -56,6 +57,7 @@ class ShownVideo:
     strip: Image.Image
     alt: str
     preview: Preview
+    side_inputs: Mapping[str, str]
 
     @property
     def heading(self) -> str:
@@ -157,6 +159,7 @@ def see_clips(
             outputs = predict_clips(model, candidates).reshape(len(candidates), -1)
             best = int(outputs[:, unit].argmax())
         chosen.append(candidates[best])
+    cells = dict(zip(clips.names, clips.side_cells, strict=True))
     heat = grad_cam(model, chosen, explained)
     attention = attention_weights(model, chosen) if has_attention(model) else None
     return [
@@ -165,8 +168,9 @@ def see_clips(
             mask=clip.mask,
             heat=None if heat is None else heat[index],
             attention=None if attention is None else attention[index],
+            side_inputs=cells[predictions.videos[row]],
         )
-        for index, clip in enumerate(chosen)
+        for index, (row, clip) in enumerate(zip(rows, chosen, strict=True))
     ]
 
 
@@ -199,6 +203,7 @@ def draw_selections(
             strip=film_strip(clip),
             alt=strip_alt(clip),
             preview=preview(clip.frames[clip.mask], fps=fps),
+            side_inputs=clip.side_inputs,
         )
 
     return [
