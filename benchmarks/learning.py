@@ -119,6 +119,7 @@ def _train_and_score(head: str, seed: int) -> Result:
         task,
         frame_shape=train.frames(0).shape[1:],
         precision=params.train.precision,
+        side_inputs=train.learn_side_inputs(),
     )
     fit(model, task, train, val, params.train.model_copy(update={"seed": seed}))
     outputs = predict_arrays(model, test)

@@ -1,6 +1,6 @@
 """Draw and encode a demo data set: short H.264 videos and their labels.
 
-data/demo/dvc.yaml runs `python -m data.demo.generate TASK` from the root of the repository.
+data/demo/dvc.yaml runs `python -m data.demo.generate DEMO` from the root of the repository.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from data.demo import multilabel, regression
+from data.demo import multilabel, regression, side_inputs
 from data.demo.drawing import FPS
 from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
@@ -44,18 +44,18 @@ class DemoParams(Section):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m data.demo.generate")
-    parser.add_argument("task", choices=["classification", *DRAWN])
-    task, params = parser.parse_args().task, _load_params()
-    with replacing_folder(demo_folder(task)) as folder:
-        if task == "classification":
+    parser.add_argument("demo", choices=["classification", *DRAWN])
+    demo, params = parser.parse_args().demo, _load_params()
+    with replacing_folder(demo_folder(demo)) as folder:
+        if demo == "classification":
             write_demo_videos(folder, videos_per_class=params.videos_per_class, seed=params.seed)
         else:
-            write_labelled_videos(folder, DRAWN[task], videos=params.videos, seed=params.seed)
+            write_labelled_videos(folder, DRAWN[demo], videos=params.videos, seed=params.seed)
 
 
-def demo_folder(task: str) -> Path:
-    """Return the folder of the videos for a value of ``task.type``."""
-    return Path("data/demo/videos" if task == "classification" else f"data/demo/videos_{task}")
+def demo_folder(demo: str) -> Path:
+    """Return the folder of the videos: of a value of ``task.type``, or ``side_inputs``."""
+    return Path("data/demo/videos" if demo == "classification" else f"data/demo/videos_{demo}")
 
 
 def write_demo_videos(
@@ -122,7 +122,19 @@ def _draw_regression(
     return regression.render_clip(speed, frames=frames, rng=rng), {"value": f"{speed:.2f}"}
 
 
-DRAWN: Mapping[str, Draw] = {"multilabel": _draw_multilabel, "regression": _draw_regression}
+def _draw_side_inputs(
+    frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    cells = side_inputs.draw_cells(rng)
+    metres = float(cells["camera_metres"])
+    return side_inputs.render_clip(cells["label"], metres, frames=frames, rng=rng), cells
+
+
+DRAWN: Mapping[str, Draw] = {
+    "multilabel": _draw_multilabel,
+    "regression": _draw_regression,
+    "side_inputs": _draw_side_inputs,
+}
 
 
 def _load_params() -> DemoParams:

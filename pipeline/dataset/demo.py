@@ -1,4 +1,4 @@
-"""Point params.yaml at the demo data set of a task, whose videos data/demo/dvc.yaml makes."""
+"""Point params.yaml at a demo data set, whose videos data/demo/dvc.yaml makes."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
 
-# Value of task.type -> values of params.yaml by section and key.
+# Name of the demo data set -> values of params.yaml by section and key.
 _DEMOS: dict[str, dict[str, dict[str, str]]] = {
     "classification": {"data": {"videos": "data/demo/videos"}},
     "multilabel": {"data": {"videos": "data/demo/videos_multilabel"}},
@@ -14,20 +14,27 @@ _DEMOS: dict[str, dict[str, dict[str, str]]] = {
         "data": {"videos": "data/demo/videos_regression"},
         "task": {"unit": "pixels/s"},
     },
+    "side_inputs": {
+        "data": {
+            "videos": "data/demo/videos_side_inputs",
+            "side_inputs": "{camera_metres: number, site: category}",
+        },
+        "task": {"type": "classification"},
+    },
 }
 
 
-def use_demo(task: str, params: Path) -> None:
+def use_demo(name: str, params: Path) -> None:
     """Set ``data`` and ``task`` in params.yaml and keep all else, comments included.
 
     Raises:
-        PipelineError: the task has no demo data set, or the file lacks a key.
+        PipelineError: there is no such demo data set, or the file lacks a key.
     """
-    if task not in _DEMOS:
-        raise PipelineError(f"TASK must be one of {', '.join(_DEMOS)}. Received: {task}")
+    if name not in _DEMOS:
+        raise PipelineError(f"NAME must be one of {', '.join(_DEMOS)}. Received: {name}")
     values: dict[str, dict[str, str]] = {
-        "data": {"labels": "", **_DEMOS[task]["data"]},
-        "task": {"type": task, "unit": "", **_DEMOS[task].get("task", {})},
+        "data": {"labels": "", "side_inputs": "{}", **_DEMOS[name]["data"]},
+        "task": {"type": name, "unit": "", **_DEMOS[name].get("task", {})},
     }
     text = params.read_text(encoding="utf-8")
     for section, keys in values.items():
@@ -40,9 +47,12 @@ def use_demo(task: str, params: Path) -> None:
 def _set(text: str, section: str, key: str, value: str, *, where: Path) -> str:
     """Replace the value of a key in the text of params.yaml; a comment stays in its column."""
     before = rf"^{section}:[^\n]*\n(?:[ #][^\n]*\n|\n)*?  {key}: "
-    match = re.search(rf'({before})((?:"[^"]*"|[^\s#]*) *)', text, re.MULTILINE)
+    match = re.search(rf'({before})((?:"[^"]*"|\{{[^}}\n]*\}}|[^\s#]*) *)', text, re.MULTILINE)
     if match is None:
-        raise PipelineError(f"{where}: expected the key {section}.{key}. Add it, with any value.")
+        raise PipelineError(
+            f"{where}: expected the key {section}.{key} with its value on one line. Add it, with "
+            "any value."
+        )
     padded = f"{value or chr(34) * 2} ".ljust(len(match[2]))
     rest = text[match.end(2) :]
     return text[: match.end(1)] + (padded.rstrip() if rest.startswith("\n") else padded) + rest

@@ -5,12 +5,13 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.settings import DataSection
 from pipeline.tasks.targets import Targets
@@ -52,8 +53,14 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
     else:
         table = videos / LABELS_TABLE
         if not table.is_file():
+            if data.side_inputs:
+                raise PipelineError(
+                    f"{table}: no such file. data.side_inputs names the columns "
+                    f"{', '.join(data.side_inputs)}, which class folders do not have. Label the "
+                    "videos in this table, or set data.side_inputs to {}."
+                )
             return _read_class_folders(videos, targets)
-    return _read_table(videos, table, targets)
+    return _read_table(videos, table, targets, data.side_inputs)
 
 
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
@@ -162,12 +169,14 @@ def clean_text(text: str, *, where: str) -> str:
     return cleaned
 
 
-def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord]:
+def _read_table(
+    videos: Path, table: Path, targets: Targets, side_inputs: Mapping[str, SideInputKind]
+) -> list[VideoRecord]:
     """Read a csv file: video, the columns of the target, optional columns, others as extra."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, strict=True)
-            columns = _read_header(f"{table}, line 1", next(reader, []), targets)
+            columns = _read_header(f"{table}, line 1", next(reader, []), targets, side_inputs)
             rows = [
                 (where, _cells_by_column(where, cells, columns))
                 for cells in reader
@@ -193,14 +202,25 @@ def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
     located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
+    for where, record in located:
+        for column, kind in side_inputs.items():
+            cell = record.extra[column]
+            clean_side_input(kind, cell, where=where, column=column, remedy="Correct the cell.")
     if targets.several_rows:
         located = _combine_rows(located, targets)
     _check_rows(located, videos)
     return [record for _, record in located]
 
 
-def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[str]:
+def _read_header(
+    where: str, header: Sequence[str], targets: Targets, side_inputs: Collection[str]
+) -> list[str]:
     """Return the names of the columns; refuse a header that would be misread."""
+    if in_both := [column for column in targets.columns if column in side_inputs]:
+        raise PipelineError(
+            f"data.side_inputs.{in_both[0]}: expected a column other than that of the target. "
+            f"Received: {in_both[0]}. Remove it."
+        )
     required = ("video", *targets.columns)
     optional = [column for column in _OPTIONAL_COLUMNS if column not in required]
     known = {_simplified(column): column for column in (*required, *optional)}
@@ -231,6 +251,11 @@ def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[st
             f"{where}: missing {', '.join(missing)}. Expected the columns "
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
+        )
+    if missing := [column for column in side_inputs if column not in columns]:
+        raise PipelineError(
+            f"{where}: missing {', '.join(missing)}. Expected a column for each of "
+            f"data.side_inputs. Received: {','.join(columns)}. Add it, or correct data.side_inputs."
         )
     return columns
 

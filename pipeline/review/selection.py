@@ -148,7 +148,7 @@ def see_clips(
     chosen: list[Clip] = []
     for row, unit in zip(rows, explained, strict=True):
         candidates = [
-            Clip(np.array(clips.frames(number)), clips.mask(number))
+            clips.clip(number)
             for number, name in enumerate(clips.names)
             if name == predictions.videos[row]
         ]

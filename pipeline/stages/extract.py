@@ -37,6 +37,7 @@ def main() -> None:
                 load=load,
                 extract=extract,
                 frame_size=(decode.height, decode.width),
+                side_inputs=params.data.side_inputs,
             )
             logger.info("%s: %d clips of %d frames", split, n_clips, extract.frames)
         Preprocessing(decode, extract).write(folder / PREPROCESSING.name)
