@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from pipeline.common.errors import PipelineError
-from pipeline.serving.predict import LocalModel, as_csv, as_json, as_table, named_videos
+from pipeline.common.side_inputs import SideInput
+from pipeline.serving.predict import (
+    LocalModel,
+    as_csv,
+    as_json,
+    as_table,
+    given_side_inputs,
+    named_videos,
+)
 from pipeline.serving.request import RequestOptions, ServingConfig
 from pipeline.tasks.classification import Classification
 from pipeline.video.writing import encode_mp4
@@ -255,3 +263,40 @@ def test_an_answer_below_the_threshold_is_marked():
         "b.mp4,b,0.900000000,0.100000000,0.900000000,true,",
         "c.mp4,,,,,,not a video",
     ]
+
+
+def test_a_video_has_the_row_of_the_table_whose_path_ends_its_own(folder):
+    table = Path("ages.csv")
+    table.write_text("video,label,age\na.mp4,left,1\nx/b.MP4,right,2\nb.MP4,left,3\n")
+    videos = [Path("a.mp4"), folder / "x/b.MP4", Path("other.mp4")]
+    given = given_side_inputs(videos, [], table)
+    assert [row.get("age") for row in given] == ["1", "2", None]
+    given = given_side_inputs(videos, ["age=9", "site=a=b"], table)
+    assert [(row["age"], row["site"]) for row in given] == [("9", "a=b")] * 3
+
+
+@pytest.mark.parametrize(
+    ("values", "content", "message"),
+    [
+        (["age"], "video\n", "--side: expected COLUMN=VALUE such as age=34. Received: age"),
+        ([], "file,age\na.mp4,1\n", "t.csv, line 1: expected a column video. Received: file,age"),
+        ([], None, "--side-table: expected a csv file in UTF-8. Received: t.csv"),
+    ],
+)
+def test_side_inputs_that_cannot_be_read_are_named(folder, values, content, message):
+    table = Path("t.csv")
+    if content is not None:
+        table.write_text(content)
+    with pytest.raises(PipelineError, match=message):
+        given_side_inputs([folder / "a.mp4"], values, table)
+
+
+def test_a_model_that_reads_side_inputs_names_the_missing_one(tmp_path):
+    write_model(tmp_path, side_inputs=(SideInput("age", "number"),))
+    model = LocalModel(tmp_path, ServingConfig())
+    with pytest.raises(
+        PipelineError, match=r"a\.mp4: the side input age is missing.*--side COLUMN"
+    ):
+        list(model.predict([Path("a.mp4")], given=[{}]))
+    (answer,) = model.predict([Path("a.mp4")], given=[{"age": "3"}])
+    assert "no such file" in answer["error"].lower()

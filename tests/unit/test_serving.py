@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.pyfunc.model import PythonModelContext
+from mlflow.types import DataType
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.preprocessing import Preprocessing
@@ -21,6 +22,7 @@ from pipeline.clips.shards import write_clips
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import VideoRecord
 from pipeline.common.settings import ComputeSection
+from pipeline.common.side_inputs import SideInput
 from pipeline.evaluation.predictions import predict_videos
 from pipeline.model.network import build_model
 from pipeline.model.saving import ModelMetadata
@@ -372,6 +374,10 @@ def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
 def served(tmp_path_factory) -> VideoModel:
     folder = tmp_path_factory.mktemp("model")
     write_model(folder)
+    return served_from(folder)
+
+
+def served_from(folder: Path) -> VideoModel:
     artifacts = {"model": str(folder / "model.keras"), "metadata": str(folder / "model.json")}
     model = VideoModel()
     model.load_context(PythonModelContext(artifacts, {"path_root": ""}))
@@ -433,6 +439,27 @@ def test_the_signature_lists_the_fields_of_the_task():
     (segment,) = [column for column in signature.outputs if column.name == "timeline"]
     properties = [part.name for part in segment.type.dtype.properties]
     assert properties == ["end_seconds", "probabilities", "start_seconds"]
+
+
+def test_a_request_carries_the_side_inputs_of_the_model(tmp_path, mp4):
+    """The answer is brightness x number / 10; the model was not asked for the column note."""
+    write_model(tmp_path, side_inputs=(SideInput("gain", "number", deviation=10.0),))
+    model = served_from(tmp_path)
+    rows = [{"video": mp4, "gain": gain, "note": "x"} for gain in (10.0, 5.0)]
+    full, half = predict(model, rows, timeline=True)
+    assert half["probabilities"]["light"] == pytest.approx(full["probabilities"]["light"] / 2)
+    assert half["timeline"][0]["probabilities"]["light"] == pytest.approx(
+        full["timeline"][0]["probabilities"]["light"] / 2
+    )
+    for missing in ({}, {"gain": None}):
+        with pytest.raises(ServingError, match=r"^Video 2: the side input gain is missing"):
+            predict(model, [rows[0], {"video": mp4, **missing}])
+
+
+def test_the_signature_lists_the_side_inputs_of_the_model():
+    side_inputs = SideInput("age", "number"), SideInput("site", "category", categories=("Rom",))
+    columns = signature_of(metadata().task, side_inputs).inputs.input_dict()
+    assert (columns["age"].type, columns["site"].type) == (DataType.double, DataType.string)
 
 
 # The server
