@@ -22,6 +22,7 @@ from pipeline.common.files import (
 # load_model needs these imports: they register layers with Keras.
 from pipeline.model import layers as _layers  # noqa: F401
 from pipeline.model import time_distributed as _time_distributed  # noqa: F401
+from pipeline.tasks import caption_decoder as _caption_decoder  # noqa: F401
 from pipeline.tasks import heads as _heads  # noqa: F401
 from pipeline.tasks.task import Task, task_from_json, task_to_json
 
