@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 LABELS_TABLE = "labels.csv"  # inside data.videos
 
-_OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")
+_OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
@@ -187,15 +188,18 @@ def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord
         ) from None
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
-    records = [_read_row(where, row, videos, targets) for where, row in rows]
-    _check_rows([where for where, _ in rows], records, videos)
-    return records
+    located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
+    if targets.several_rows:
+        located = _combine_rows(located, targets)
+    _check_rows(located, videos)
+    return [record for _, record in located]
 
 
 def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[str]:
     """Return the names of the columns; refuse a header that would be misread."""
     required = ("video", *targets.columns)
-    known = {_simplified(column): column for column in (*required, *_OPTIONAL_COLUMNS)}
+    optional = [column for column in _OPTIONAL_COLUMNS if column not in required]
+    known = {_simplified(column): column for column in (*required, *optional)}
     if len(header) == 1:
         for separator, name in _SEPARATORS.items():
             if separator in header[0]:
@@ -221,7 +225,7 @@ def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[st
     if missing:
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected the columns "
-            f"{','.join(required)} and optionally {','.join(_OPTIONAL_COLUMNS)}. "
+            f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
     return columns
@@ -256,7 +260,10 @@ def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -
 def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets) -> VideoRecord:
     if not row["video"]:
         raise PipelineError(f"{where}: the column video is empty. Name the file.")
-    start, end = _seconds(where, row, "start_seconds"), _seconds(where, row, "end_seconds")
+    start, end = (
+        None if column in targets.columns else _seconds(where, row, column)
+        for column in ("start_seconds", "end_seconds")
+    )
     if end is not None and end <= (start or 0):
         raise PipelineError(
             f"{where}: end_seconds must be greater than start_seconds. "
@@ -315,9 +322,35 @@ def _relative_video(where: str, video: str, videos: Path) -> str:
     return path.as_posix()
 
 
-def _check_rows(places: Sequence[str], records: Sequence[VideoRecord], videos: Path) -> None:
+def _combine_rows(
+    located: Sequence[tuple[str, VideoRecord]], targets: Targets
+) -> list[tuple[str, VideoRecord]]:
+    """Combine the rows of each video into one record, with the place of the first row."""
+    rows_by_name: dict[str, list[tuple[str, VideoRecord]]] = {}
+    for where, record in located:
+        rows_by_name.setdefault(record.name, []).append((where, record))
+    combined = []
+    for (first_place, first), *others in rows_by_name.values():
+        expected = {"split": first.split, "group": first.group, **first.extra}
+        for where, record in others:
+            cells = {"split": record.split, "group": record.group, **record.extra}
+            for column, cell in cells.items():
+                if cell != expected[column]:
+                    raise PipelineError(
+                        f"{where}: {column} must be the same in all rows of {record.name}. "
+                        f"Received: {cell or 'nothing'}, but {expected[column] or 'nothing'} in "
+                        f"{first_place}. Correct one of them."
+                    )
+        target = targets.combine(
+            [first.target, *(record.target for _, record in others)],
+            where=[first_place, *(where for where, _ in others)],
+        )
+        combined.append((first_place, replace(first, target=target)))
+    return combined
+
+
+def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> None:
     """Refuse folders that DVC skips, missing files, repeated rows, and a split in some rows."""
-    located = list(zip(places, records, strict=True))
     folders: dict[Path, str] = {}  # with the place of the first row
     for where, record in located:
         for parent in Path(record.video).parents[:-1]:
@@ -343,7 +376,7 @@ def _check_rows(places: Sequence[str], records: Sequence[VideoRecord], videos: P
             )
         first[record.name] = where
     without_split = [where for where, record in located if record.split is None]
-    if without_split and len(without_split) < len(records):
+    if without_split and len(without_split) < len(located):
         raise PipelineError(
             f"{without_split[0]}: split is empty, but other rows have one. Give every row a "
             "split, or none: the catalog stage then splits by group."

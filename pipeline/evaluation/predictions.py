@@ -165,8 +165,12 @@ def predict_videos(
     """
     from pipeline.model.prediction import predict_arrays
 
+    return predictions_of_clips(clips, task, predict_arrays(model, clips, frame_order=frame_order))
+
+
+def predictions_of_clips(clips: "ClipArrays", task: Task, clip_outputs: Outputs) -> Predictions:
+    """Combine outputs [clips, ...] for the clips of every video with ``task``."""
     videos = clips.chosen(clips.first_of_videos())
-    clip_outputs = predict_arrays(model, clips, frame_order=frame_order)
     return Predictions(
         videos=tuple(videos.names),
         groups=tuple(videos.groups),

@@ -7,7 +7,7 @@ import keras
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.layers import FrameDifferences
 from pipeline.model.settings import FrameShape, ModelSection, Precision, log_config_warnings
-from pipeline.model.temporal import clip_features
+from pipeline.model.temporal import FRAME_DENSE_LAYER, clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, inner_layers, over_frames
 from pipeline.tasks.task import ClipFeatures, Task
 
@@ -55,6 +55,16 @@ def clip_encoder(model: keras.Model) -> keras.Model:
     """
     features = model.get_layer(FEATURES_LAYER).output
     return keras.Model(model.input, features, name="clip_encoder")
+
+
+def step_encoder(model: keras.Model) -> keras.Model:
+    """Return the model from the inputs of ``model`` to what its layers over time read.
+
+    Its outputs are [B, T, F], or [B, T, h, w, c] for convlstm2d. The layers are those of ``model``.
+    """
+    names = {layer.name for layer in model.layers}
+    name = FRAME_DENSE_LAYER if FRAME_DENSE_LAYER in names else FEATURES_LAYER
+    return keras.Model(model.input, model.get_layer(name).output, name="step_encoder")
 
 
 def clip_head(model: keras.Model) -> keras.Model:

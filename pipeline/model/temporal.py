@@ -17,6 +17,8 @@ from pipeline.model.settings import ModelSection, TemporalSection
 from pipeline.model.time_distributed import TimeDistributed
 from pipeline.tasks.task import ClipFeatures
 
+FRAME_DENSE_LAYER = "frame_dense"  # name of the dense layer on the features of a frame
+
 _ATTENTION_UNITS = 64
 _CONV1D_STEPS = 3
 _CONVLSTM_PIXELS = 3
@@ -41,7 +43,7 @@ def clip_features(
     steps = features
     if model.frame_features > 0:
         dense = keras.layers.Dense(model.frame_features, activation="relu", name="features")
-        steps = TimeDistributed(dense, name="frame_dense")(steps, mask=mask)
+        steps = TimeDistributed(dense, name=FRAME_DENSE_LAYER)(steps, mask=mask)
     last = None
     if model.temporal.recurrent != "none":
         steps, last = _recurrent_layers(model.temporal, steps, mask, has_steps=has_steps)

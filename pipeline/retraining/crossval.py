@@ -27,6 +27,7 @@ from pipeline.common.paths import CLIPS, CROSSVAL, FEATURES
 from pipeline.common.records import SPLITS
 from pipeline.common.tables import align_columns, write_table_csv
 from pipeline.evaluation.audits import find_doubtful_labels, labels_audit, write_doubtful_labels_csv
+from pipeline.evaluation.baselines import predict_baselines, score_baselines
 from pipeline.evaluation.predictions import Predictions, pool, predict_videos
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
@@ -59,6 +60,7 @@ class FoldResult:
 
     Attributes:
         predictions: of the test videos.
+        baselines: predictions of each baseline for the test videos.
         scores: headline metrics of the task on the test videos, and ``val_<training metric>``
             of the best epoch, whose weights were tested.
         seconds: of training.
@@ -66,6 +68,7 @@ class FoldResult:
 
     number: int
     predictions: Predictions
+    baselines: Mapping[str, Predictions]
     scores: Mapping[str, float]
     epochs: int
     best_epoch: int
@@ -115,7 +118,12 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
         ]
         results = list(tqdm(_run_each(tasks), total=n_folds, unit="fold", disable=None))
         pooled = pool([result.predictions for result in results])
+        baselines = {
+            name: pool([result.baselines[name] for result in results])
+            for name in results[0].baselines
+        }
         scores = score_predictions(pooled, params.evaluate)
+        scores |= score_baselines(baselines, params.evaluate)
         summary = summarise(results, pooled, scores, confidence=params.evaluate.confidence)
         rows = [result.cells() for result in results]
         files = [CROSSVAL / name for name in ("folds.csv", "predictions.csv", "summary.json")]
@@ -234,6 +242,7 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
         task = calibrate(model, task, val)
         seconds = time.perf_counter() - started
         predictions = predict_videos(model, test, task)
+        baselines = predict_baselines(model, task, train, test)
         scored = score_predictions(predictions, params.evaluate)
         scores = {name: score.value for name, score in scored.items()}
         with warned(f"The run of {fold_task.title} lacks its scores"):
@@ -242,6 +251,7 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
     return FoldResult(
         number=fold_task.settings["fold"],
         predictions=predictions,
+        baselines=baselines,
         scores={
             **{name: scores[name] for name in task.headline_metrics},
             validation: fitted.history[fitted.best_epoch - 1][validation],
@@ -293,6 +303,9 @@ def _score_lines(summary: Mapping[str, Any], task: Task) -> Iterator[str]:
             f"spread {summary['spread'][name]:.3f}; pooled {summary['pooled'][name]:.3f}"
             f"{interval}, {summary['videos']} videos in {summary['groups']} groups"
         )
+        for baseline in task.baselines:
+            if (score := summary["pooled"].get(f"{name}_{baseline}")) is not None:
+                yield f"  baseline {baseline.replace('_', ' ')}: {score:.3f}"
     validation = f"val_{task.training_metric}"
     yield (
         f"validation {task.training_metric.replace('_', ' ')}, to choose settings by: "

@@ -190,13 +190,16 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
         if name in intervals:
             low, high = intervals[name]
             value += f"  [{low:.3f}, {high:.3f}] at {params.evaluate.confidence:.0%}"
+        for baseline in task.baselines:
+            if (score := metrics.get(f"{name}_{baseline}")) is not None:
+                value += f"; {baseline.replace('_', ' ')} {score:.3f}"
         yield f"test {name.replace('_', ' ')}", value
-    score = task.video_score
+    video_score = task.video_score
     for title, name in (
-        ("with frames shuffled", f"{score}_frames_shuffled"),
-        ("from clip length only", f"{score}_length_only"),
+        ("with frames shuffled", f"{video_score}_frames_shuffled"),
+        ("from clip length only", f"{video_score}_length_only"),
     ):
         if name in metrics:
-            yield title, f"{metrics[name]:.3f} {score.replace('_', ' ')}"
+            yield title, f"{metrics[name]:.3f} {video_score.replace('_', ' ')}"
     if registration := read_registration():
         yield "registered", f"{registration}, @{registration.alias}"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -47,6 +48,15 @@ class ShownLabel:
 
     label: DoubtfulLabel
     preview: Preview
+
+
+class ScoreRow(NamedTuple):
+    """A row of the table of scores; ``baselines`` are the scores of ``Task.baselines``."""
+
+    name: str
+    score: Score
+    description: str
+    baselines: Sequence[Score | None]
 
 
 @dataclass(frozen=True)
@@ -148,9 +158,18 @@ def _render(review: Review, figures: Mapping[str, Figure], pngs: Mapping[str, by
     )
 
 
-def _score_rows(review: Review) -> list[tuple[str, Score, str]]:
-    """Return name, score and description in the order of the task, then other scores by name."""
-    descriptions = review.task.metric_descriptions
-    known = [name for name in descriptions if name in review.scores]
-    others = sorted(review.scores.keys() - descriptions.keys() - {"videos"})
-    return [(name, review.scores[name], descriptions.get(name, "")) for name in known + others]
+def _score_rows(review: Review) -> list[ScoreRow]:
+    """Return the scores in the order of the task, then other scores by name."""
+    task, scores = review.task, review.scores
+    of_baselines = {f"{name}_{baseline}" for name in scores for baseline in task.baselines}
+    known = [name for name in task.metric_descriptions if name in scores]
+    others = sorted(scores.keys() - {*known, *of_baselines, "videos"})
+    return [
+        ScoreRow(
+            name,
+            scores[name],
+            task.metric_descriptions.get(name, ""),
+            [scores.get(f"{name}_{baseline}") for baseline in task.baselines],
+        )
+        for name in known + others
+    ]

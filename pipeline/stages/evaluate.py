@@ -12,6 +12,7 @@ from pipeline.common.files import read_json, replacing_folder, write_json
 from pipeline.common.records import read_decoded
 from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.audits import run_audits, write_doubtful_labels_csv
+from pipeline.evaluation.baselines import predict_baselines, score_baselines
 from pipeline.evaluation.near_duplicates import write_near_duplicates_csv
 from pipeline.evaluation.plots import read_history, training_chart
 from pipeline.evaluation.predictions import predict_videos
@@ -32,7 +33,9 @@ def main() -> None:
 
     predictions = predict_videos(model, test, task)
     audits = run_audits(model, predictions, records, section)
+    baselines = predict_baselines(model, task, ClipArrays(paths.CLIPS / "train"), test)
     scores = {**score_predictions(predictions, section), **audits.scores}
+    scores |= score_baselines(baselines, section)
     scores |= {name: Score(value) for name, value in task.calibration(model).items()}
     if task.calibrated_metrics:
         with task.uncalibrated(model):

@@ -18,6 +18,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of, shorten_list
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.task import (
+    BaselineClips,
     ClipFeatures,
     Guess,
     LabelIssue,
@@ -79,6 +80,9 @@ class Classification(Task):
         "calibration_error": Limit("max", 0.15),
     }
     video_score: ClassVar[str] = "accuracy"
+    baselines: ClassVar[Mapping[str, str]] = {
+        "most_frequent": "the proportions of the classes in training, for every video"
+    }
     headline_chart: ClassVar[str] = "confusion"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "accuracy": "proportion of videos whose most probable class is correct",
@@ -341,6 +345,10 @@ class Classification(Task):
             confusion_chart(labels, outputs, self.class_names),
             reliability_chart(labels, outputs),
         ]
+
+    def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
+        counts = np.bincount(self.encode(train.targets), minlength=len(self.class_names))
+        return {"most_frequent": np.tile(counts / counts.sum(), (len(test.targets), 1))}
 
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]

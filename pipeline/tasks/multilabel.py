@@ -19,6 +19,7 @@ from pipeline.common.tables import count_of, shorten_list
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import join_labels, split_labels
 from pipeline.tasks.task import (
+    BaselineClips,
     ClipFeatures,
     Guess,
     LabelIssue,
@@ -64,6 +65,9 @@ class Multilabel(Task):
     )
     limits: ClassVar[Mapping[str, Limit]] = {"label_recall": Limit("min", 0.5)}
     video_score: ClassVar[str] = "subset_accuracy"
+    baselines: ClassVar[Mapping[str, str]] = {
+        "prevalence": "the proportion of training clips with each label, for every video"
+    }
     headline_chart: ClassVar[str] = "co_occurrence"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "mean_average_precision": "mean area under the precision-recall curves of the labels",
@@ -285,6 +289,10 @@ class Multilabel(Task):
             precision_recall_chart(actual, outputs, self.label_names),
             co_occurrence_chart(actual, outputs >= THRESHOLD, self.label_names),
         ]
+
+    def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
+        prevalence = self.encode(train.targets).mean(axis=0, dtype=np.float64)
+        return {"prevalence": np.tile(prevalence, (len(test.targets), 1))}
 
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.tasks.settings import TaskSection
-from pipeline.tasks.task import ClipFeatures, Guess, Outputs, ScalarType, Table, Task
+from pipeline.tasks.task import BaselineClips, ClipFeatures, Guess, Outputs, ScalarType, Table, Task
 
 if TYPE_CHECKING:
     import keras
@@ -49,6 +49,10 @@ class Regression(Task):
     compared_metrics: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"mae", "rmse"})
     video_score: ClassVar[str] = "closeness"
+    baselines: ClassVar[Mapping[str, str]] = {
+        "mean": "the mean of the training targets, for every video",
+        "median": "the median of the training targets, for every video",
+    }
     headline_chart: ClassVar[str] = "scatter"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "mae": "mean absolute error; lower is better",
@@ -258,6 +262,13 @@ class Regression(Task):
             scatter_chart(actual, predicted, margin=self.margin, unit=self.unit),
             residual_chart(actual, predicted, unit=self.unit),
         ]
+
+    def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
+        values = _values(train.targets)
+        return {
+            name: np.full((len(test.targets), 1), value)
+            for name, value in (("mean", values.mean()), ("median", np.median(values)))
+        }
 
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]

@@ -27,11 +27,13 @@ class Targets(ABC):
 
     Attributes:
         columns: of the labels table, besides ``video``.
+        several_rows: whether a video may have several rows, which ``combine`` combines.
         class_folders: whether a folder name can be a target.
         stratum_name: what messages call a stratum.
     """
 
     columns: ClassVar[tuple[str, ...]]
+    several_rows: ClassVar[bool] = False
     class_folders: ClassVar[bool] = False
     stratum_name: ClassVar[str] = "stratum"
 
@@ -46,6 +48,17 @@ class Targets(ABC):
         Raises:
             PipelineError: a cell is not valid.
         """
+
+    def combine(self, targets: Sequence[str], *, where: Sequence[str]) -> str:
+        """Return the target of a video from those of its rows, for ``several_rows``.
+
+        Args:
+            where: file and line of each row, for messages.
+
+        Raises:
+            PipelineError: the rows contradict each other.
+        """
+        raise NotImplementedError
 
     def strata(self, targets: Sequence[str]) -> list[str]:
         """Return the stratum of each target, by which videos are counted and shown."""

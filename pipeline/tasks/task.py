@@ -7,7 +7,7 @@ that is not abstract has a default for tasks without that feature.
 # ruff: noqa: ARG002  (a default ignores its arguments)
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -100,6 +100,20 @@ class LimitedValue:
         return f"{self.name} {self.value:.3f} [{low:.3f}, {high:.3f}] {on_videos}"
 
 
+class BaselineClips(NamedTuple):
+    """Clips as a baseline reads them.
+
+    targets: of each of the N clips, as text.
+    mask: bool [N, T], True for a real frame, right-padded.
+    features: returns float32 [N, T, F], the features of each frame that the layers over time of
+        the trained model read, zeros for padding.
+    """
+
+    targets: Sequence[str]
+    mask: NDArray[np.bool_]
+    features: Callable[[], NDArray[np.float32]]
+
+
 class Guess(NamedTuple):
     """A line under a film strip: an answer, its score, and whether it is the target."""
 
@@ -137,6 +151,7 @@ class Task(ABC):
         limits: what the gate limits, keys of ``promote.limits``.
         calibrated_metrics: keys of ``resampled_scores`` that are also reported without calibration.
         video_score: name of the mean of ``video_scores``; a key of ``scores``.
+        baselines: what each key of ``baseline_outputs`` predicts, for readers.
         headline_chart: name of the chart that reports show first; see ``charts``.
         metric_descriptions: meaning of each key of ``scores``, in the order of the review.
         answer_types: fields of ``answer`` for the model signature.
@@ -152,6 +167,7 @@ class Task(ABC):
     limits: ClassVar[Mapping[str, Limit]] = {}
     calibrated_metrics: ClassVar[tuple[str, ...]] = ()
     video_score: ClassVar[str]
+    baselines: ClassVar[Mapping[str, str]] = {}
     headline_chart: ClassVar[str] = ""
     metric_descriptions: ClassVar[Mapping[str, str]] = {}
     answer_types: ClassVar[Mapping[str, AnswerType]]
@@ -362,6 +378,10 @@ class Task(ABC):
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
         """Return the charts of an evaluation; each becomes ``eval/plots/<name>.png``."""
         return []
+
+    def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
+        """Return the outputs [test clips, ...] of each of ``baselines``."""
+        return {}
 
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]

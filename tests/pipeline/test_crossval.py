@@ -109,14 +109,17 @@ def test_table_files_and_summary_agree(crossval):
     assert printed[3].startswith("accuracy: mean ")
     assert f"pooled {hits.mean():.3f}" in printed[3]
     assert printed[3].endswith("at 95%, 24 videos in 12 groups")
-    assert printed[5].startswith("validation accuracy, to choose settings by: mean ")
+    baseline = summary["pooled"]["accuracy_most_frequent"]
+    assert printed[4] == f"  baseline most frequent: {baseline:.3f}"
+    assert printed[7].startswith("validation accuracy, to choose settings by: mean ")
 
 
 def test_doubtful_labels_of_all_splits_are_listed_and_drawn(crossval):
     root, printed = crossval
     rows = read_csv(root / "eval/crossval/label_issues.csv")
     assert rows  # a model of two epochs contradicts some of 24 labels
-    assert printed[7].startswith(f"labels: {len(rows)} of 24 labels")
+    (line,) = [line for line in printed if line.startswith("labels: ")]
+    assert line.startswith(f"labels: {len(rows)} of 24 labels")
     assert {row["split"] for row in rows} <= {*SPLITS}
     for row in rows:
         assert row["target"] == row["video"].split("/")[0] != row["suggested"]

@@ -91,7 +91,10 @@ def test_the_scores_of_the_task_have_intervals(project):
     assert {*task.headline_metrics, *task.compared_metrics, task.video_score} <= metrics.keys()
     for name in (*task.headline_metrics, task.video_score):
         assert intervals[name][0] <= metrics[name] <= intervals[name][1]
-    assert set(metrics) - {"videos", "interval_margin"} <= set(task.metric_descriptions)
+    of_baselines = {f"{name}_{baseline}" for name in metrics for baseline in task.baselines}
+    assert {f"{task.headline_metrics[0]}_{name}" for name in task.baselines} <= set(metrics)
+    described = {*task.metric_descriptions, *of_baselines, "videos", "interval_margin"}
+    assert set(metrics) <= described
 
 
 def test_the_review_shows_the_tables_and_charts_of_the_task(project):

@@ -125,7 +125,7 @@ def predictions(videos, groups, targets, of_dog) -> Predictions:
 def fold(number, predicted, scores, epochs, best_epoch, seconds) -> FoldResult:
     names = ("accuracy", "macro_f1", "val_accuracy")
     return FoldResult(
-        number, predicted, dict(zip(names, scores, strict=True)), epochs, best_epoch, seconds
+        number, predicted, {}, dict(zip(names, scores, strict=True)), epochs, best_epoch, seconds
     )
 
 

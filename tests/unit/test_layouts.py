@@ -341,3 +341,59 @@ class TestTable:
     def test_a_table_that_is_not_utf8_is_refused(self, videos):
         (videos / "labels.csv").write_bytes(b"video,label\ncat/one.mp4,caf\xe9\n")
         assert "labels.csv: expected a csv file in UTF-8" in message(videos)
+
+
+class TestSeveralRowsOfOneVideo:
+    class Notes(Targets):
+        """Any number of notes a video."""
+
+        columns = ("note",)
+        several_rows = True
+
+        def read(self, cells, *, where):
+            if not cells["note"]:
+                raise PipelineError(f"{where}: note is empty")
+            return cells["note"]
+
+        def combine(self, targets, *, where):
+            if len(set(targets)) < len(targets):
+                raise PipelineError(f"{where[1]}: the note repeats that of {where[0]}")
+            return " / ".join(targets)
+
+    def read(self, videos, text):
+        write_table(videos, text)
+        return read(videos, targets=self.Notes())
+
+    def error(self, videos, text):
+        with pytest.raises(PipelineError) as error:
+            self.read(videos, text)
+        return str(error.value)
+
+    def test_become_one_record_with_all_targets(self, videos):
+        records = self.read(
+            videos,
+            "video,note,group,room\ncat/one.mp4,sits,a,1\ndog/three.avi,runs,b,2\n"
+            "cat/one.mp4,sleeps,a,1\n",
+        )
+        assert records == [
+            VideoRecord("cat/one.mp4", "sits / sleeps", group="a", extra={"room": "1"}),
+            VideoRecord("dog/three.avi", "runs", group="b", extra={"room": "2"}),
+        ]
+
+    def test_are_of_one_segment(self, videos):
+        records = self.read(
+            videos,
+            "video,note,start_seconds,end_seconds\ncat/one.mp4,sits,0,1\ncat/one.mp4,eats,0,1\n"
+            "cat/one.mp4,sleeps,1,2\n",
+        )
+        assert [record.target for record in records] == ["sits / eats", "sleeps"]
+
+    @pytest.mark.parametrize("column", ["split", "group", "room"])
+    def test_must_agree_in_the_other_columns(self, videos, column):
+        text = f"video,note,{column}\ncat/one.mp4,sits,val\ncat/one.mp4,eats,test\n"
+        assert self.error(videos, text).startswith(f"{videos}/labels.csv, line 3: {column} must be")
+
+    def test_must_not_contradict_each_other(self, videos):
+        message = self.error(videos, "video,note\ncat/one.mp4,sits\ncat/one.mp4,sits\n")
+        assert "line 3: the note repeats that of" in message
+        assert message.endswith("line 2")

@@ -64,6 +64,7 @@ def review() -> Review:
         scores={
             "accuracy": Score(0.625, (0.375, 0.875)),
             "macro_f1": Score(0.5, (0.25, 0.75)),
+            "macro_f1_most_frequent": Score(0.125),
             "log_loss": Score(1.5),
             "videos": Score(8),
         }
@@ -146,6 +147,8 @@ def test_scores_audits_and_suspects_are_listed(browser, url):
         text = seen.page.locator("main").inner_text()
     assert "Accuracy on 8 test videos: 62.5 %" in text
     assert "(95 % interval: 37.5 % to 87.5 %)" in text
+    assert "Most frequent: a baseline that predicts the proportions of the classes" in text
+    assert re.search(r"macro F1\n.*\s+0\.625\s+0\.375 to 0\.875\s+0\.125", text, re.IGNORECASE)
     assert re.search(r"Passed\s+Time. Order matters here.", text)
     assert re.search(r"Check\s+Leaks. Pairs look alike.", text)
     assert re.search(r"Unknown\s+Length. There is no baseline.", text)
