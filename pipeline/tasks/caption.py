@@ -1,11 +1,10 @@
 """Captions: a description of the video in words.
 
-Outputs are float64 [N, L, 2 + T]: at each of L positions the token id, the log-probability of the
-caption up to here, and the attention to each of T frames. T is 0 where outputs are read from text.
-The words end before the first token ``END``; without it, the caption has the largest length L.
+Outputs are float64 [N, 2 + T, L], L columns of the token id, the log-probability of the caption up
+to here, and the attention to each of T frames. T is 0 where outputs are read from text. ``END`` is
+the last token of a caption, except of one that fills all columns; after it, ids are 0.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,17 @@ from pipeline.common.bootstrap import Resampling
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
 from pipeline.tasks.settings import TaskSection
-from pipeline.tasks.targets import caption_words, join_references, split_references
-from pipeline.tasks.task import AnswerType, ClipFeatures, Guess, Outputs, Table, Task
-from pipeline.tasks.vocabulary import END, PADDING, START, UNKNOWN, Vocabulary
+from pipeline.tasks.targets import caption_words, split_references
+from pipeline.tasks.task import (
+    AnswerType,
+    BaselineClips,
+    ClipFeatures,
+    Guess,
+    Outputs,
+    Table,
+    Task,
+)
+from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN, Vocabulary
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TOKEN, _TOTAL, _ATTENTION = 0, 1, 2  # columns of the outputs
+_TOKEN, _TOTAL, _ATTENTION = 0, 1, 2  # rows of an output
 _COLUMNS = ("captions", "predicted", "rouge_l", "log_probabilities")  # of predictions.csv
 
 
@@ -58,7 +65,11 @@ class Caption(Task):
         "exact_match",
     )
     video_score: ClassVar[str] = "rouge_l"
-    headline_chart: ClassVar[str] = "attention"
+    baselines: ClassVar[Mapping[str, str]] = {
+        "most_frequent": "the most frequent training caption, for every video",
+        "nearest": "the caption of the training clip with the nearest mean of frame features",
+    }
+    headline_chart: ClassVar[str] = "caption_scores"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
         "cider_d": "CIDEr-D, 0 to 10: n-grams of 1 to 4 words shared with the references, rare "
         "ones with more weight",
@@ -93,8 +104,8 @@ class Caption(Task):
         if not vocabulary.words:
             raise PipelineError(
                 "params.yaml: task.min_word_count must leave a word in the vocabulary. Received: "
-                f"{section.min_word_count}, and no word of {count_of(len(captions), 'training caption')} "
-                "occurs as often. Lower it."
+                f"{section.min_word_count}, and no word of "
+                f"{count_of(len(captions), 'training caption')} occurs as often. Lower it."
             )
         n_cut = sum(len(caption_words(caption)) > section.max_words for caption in captions)
         if n_cut:
@@ -162,7 +173,7 @@ class Caption(Task):
         return tf.gather(tf.constant(order, tf.int32), target)
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
-        """Return captions float32 [B, max_words + 1, 2 + T]; see ``CaptionDecoder``."""
+        """Return captions float32 [B, 2 + T, max_words + 1]; see ``CaptionDecoder``."""
         from pipeline.tasks.caption_decoder import CaptionDecoder
 
         decoder = CaptionDecoder(
@@ -187,7 +198,11 @@ class Caption(Task):
 
         is_filled = tf.cast(target[:, 0] != PADDING, tf.int32)
         number = tf.random.stateless_uniform(
-            [], tf.random.experimental.stateless_fold_in(seed, 1), 0, tf.reduce_sum(is_filled), tf.int32
+            [],
+            tf.random.experimental.stateless_fold_in(seed, 1),
+            0,
+            tf.reduce_sum(is_filled),
+            tf.int32,
         )
         reference = target[number]
         tokens = tf.concat([[START], reference[:-1]], axis=0)
@@ -217,14 +232,14 @@ class Caption(Task):
         """Return for each video the caption of a clip: the one of the highest confidence."""
         best_last = np.lexsort((self.confidence(outputs), videos))
         is_last = np.append(np.diff(videos[best_last]) > 0, True)
-        return outputs[best_last[is_last]]
+        return np.asarray(outputs[best_last[is_last]], np.float64)
 
     # Scores.
 
     def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
         if invalid := super().find_invalid(outputs):
             return invalid
-        is_valid = (outputs[..., _TOKEN] < len(self.vocabulary)).all(axis=1)
+        is_valid = (outputs[:, _TOKEN] < len(self.vocabulary)).all(axis=1)
         if is_valid.all():
             return None
         return int(np.argmin(is_valid)), "expected words of the vocabulary. Received: another token"
@@ -234,9 +249,7 @@ class Caption(Task):
         from pipeline.tasks.caption_scores import bleu_terms, chrf, cider_d, rouge_l
 
         captions, references = self._captions(outputs), _normalised(targets)
-        is_exact = [
-            caption in row for caption, row in zip(captions, references, strict=True)
-        ]
+        is_exact = [caption in row for caption, row in zip(captions, references, strict=True)]
         return np.stack(
             [
                 np.ones(len(captions)),
@@ -278,27 +291,34 @@ class Caption(Task):
         outputs: Outputs,
         resampling: Resampling,  # noqa: ARG002
     ) -> list[Table]:
-        """Return the captions beside their references: all, the worst, and the best."""
+        """Return the worst and the best captions beside their references."""
         from pipeline.tasks.caption_charts import caption_tables
 
-        return caption_tables(
-            self._captions(outputs),
-            [split_references(target) for target in targets],
-            self.terms(targets, outputs)[:, [3, 1]],
-        )
+        _, cider, _, rouge, _ = self.terms(targets, outputs).T[:5]
+        references = [split_references(target) for target in targets]
+        return caption_tables(self._captions(outputs), references, rouge_l=rouge, cider_d=cider)
 
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
-        from pipeline.tasks.caption_charts import attention_chart, score_chart
+        from pipeline.tasks.caption_charts import score_chart
 
-        return []
+        return [score_chart(self.video_scores(targets, outputs), self.confidence(outputs))]
 
-    def constant_baseline(self, targets: Sequence[str]) -> float:
-        """Return the mean ROUGE-L of the most frequent caption."""
-        from pipeline.tasks.caption_scores import rouge_l
+    def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
+        """Return training captions; the distance of mean frame features is Euclidean."""
+        from sklearn.neighbors import NearestNeighbors
 
-        references = _normalised(targets)
-        constant = most_frequent_caption(targets)
-        return float(rouge_l([constant] * len(targets), references).mean())
+        references = _normalised(train.targets)
+        counts = Counter(caption for row in references for caption in row)
+        (frequent, _), *_ = counts.most_common(1)
+        means = [
+            clips.features().sum(axis=1) / clips.mask.sum(axis=1, keepdims=True)
+            for clips in (train, test)
+        ]
+        nearest = NearestNeighbors(n_neighbors=1).fit(means[0]).kneighbors(means[1])[1][:, 0]
+        return {
+            "most_frequent": self._certain([frequent] * len(test.targets)),
+            "nearest": self._certain([references[index][0] for index in nearest.tolist()]),
+        }
 
     # Two models, perhaps with different vocabularies.
 
@@ -318,14 +338,13 @@ class Caption(Task):
     def convert(self, outputs: Outputs, wanted: Task) -> Outputs:
         """Return the outputs with the token ids and positions of ``wanted``, without attention."""
         assert isinstance(wanted, Caption)
-        same_below = range(len(self.vocabulary) - len(self.words))
-        ids = np.array([*same_below, *wanted.vocabulary.ids(self.words)])
-        converted = outputs[..., :_ATTENTION].copy()
-        converted[..., _TOKEN] = ids[outputs[..., _TOKEN].astype(np.int64)]
-        more = wanted.max_words - self.max_words
-        padding = np.repeat(converted[:, -1:], more, axis=1)  # repeats the log-probability
-        padding[..., _TOKEN] = PADDING
-        return np.concatenate([converted, padding], axis=1)
+        ids = np.array([*range(FIRST_WORD), *wanted.vocabulary.ids(self.words)])
+        converted = outputs[:, :_ATTENTION].copy()
+        converted[:, _TOKEN] = ids[outputs[:, _TOKEN].astype(np.int64)]
+        more = wanted.max_words + 1 - outputs.shape[2]
+        padding = np.repeat(converted[..., -1:], more, axis=2)  # repeats the log-probability
+        padding[:, _TOKEN] = PADDING
+        return np.concatenate([converted, padding], axis=2)
 
     # Predictions as text, and the review.
 
@@ -368,7 +387,7 @@ class Caption(Task):
 
     def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the geometric mean of the probabilities of the words and the end."""
-        return np.asarray(np.exp(outputs[:, -1, _TOTAL] / _n_tokens(outputs)), np.float64)
+        return np.asarray(np.exp(outputs[:, _TOTAL, -1] / _n_tokens(outputs)), np.float64)
 
     def margins(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the confidence."""
@@ -376,8 +395,8 @@ class Caption(Task):
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
         """Return the index of the log-probability of the caption."""
-        _, length, width = outputs.shape
-        return np.full(len(outputs), (length - 1) * width + _TOTAL, np.int64)
+        length = outputs.shape[2]
+        return np.full(len(outputs), _TOTAL * length + length - 1, np.int64)
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the caption with its ROUGE-L."""
@@ -394,11 +413,11 @@ class Caption(Task):
         log-probability of the caption includes that of its end.
         """
         words = self._words(output)
-        attention = output[: len(words), _ATTENTION:]
+        attention = output[_ATTENTION:, : len(words)].T
         n_frames = int(np.flatnonzero(attention.any(axis=0)).max(initial=-1)) + 1
         return {
             "caption": " ".join(words),
-            "log_probability": float(output[-1, _TOTAL]),
+            "log_probability": float(output[_TOTAL, -1]),
             "words": [
                 {
                     "word": word,
@@ -420,7 +439,9 @@ class Caption(Task):
 
     @classmethod
     def outputs_from_answers(
-        cls, answers: Sequence[Mapping[str, Any]], targets: Sequence[str]  # noqa: ARG003
+        cls,
+        answers: Sequence[Mapping[str, Any]],
+        targets: Sequence[str],  # noqa: ARG003
     ) -> tuple[Self, Outputs]:
         """Return words and log-probabilities, without attention."""
         captions, log_probabilities = [], []
@@ -434,19 +455,28 @@ class Caption(Task):
     def _from_words(
         cls, captions: Sequence[Sequence[str]], log_probabilities: Sequence[Sequence[float]]
     ) -> tuple[Self, Outputs]:
-        """Return task and outputs [N, L, 2] of captions as words, with a value for each token."""
+        """Return task and outputs [N, 2, L] of captions as words, with a value for each token."""
         words = tuple(sorted({word for caption in captions for word in caption}))
         task = cls(words, max_words=max(map(len, log_probabilities)) - 1)
-        outputs = np.zeros((len(captions), task.max_words + 1, _ATTENTION))
+        outputs = np.zeros((len(captions), _ATTENTION, task.max_words + 1))
         for row, (caption, values) in enumerate(zip(captions, log_probabilities, strict=True)):
             ids = [*task.vocabulary.ids(caption), END][: len(values)]
-            outputs[row, : len(ids), _TOKEN] = ids
-            outputs[row, : len(ids), _TOTAL] = np.cumsum(values)
-            outputs[row, len(ids) :, _TOTAL] = np.sum(values)
+            outputs[row, _TOKEN, : len(ids)] = ids
+            outputs[row, _TOTAL, : len(ids)] = np.cumsum(values)
+            outputs[row, _TOTAL, len(ids) :] = np.sum(values)
         return task, outputs
 
+    def _certain(self, captions: Sequence[str]) -> Outputs:
+        """Return outputs of probability 1 for training captions, without unknown words."""
+        outputs = np.zeros((len(captions), _ATTENTION, self.max_words + 1))
+        for output, caption in zip(outputs, captions, strict=True):
+            known = [number for number in self.vocabulary.ids(caption.split()) if number != UNKNOWN]
+            ids = [*known, END][: self.max_words + 1]
+            output[_TOKEN, : len(ids)] = ids
+        return outputs
+
     def _words(self, output: Outputs) -> list[str]:
-        return self.vocabulary.decode(output[:, _TOKEN].astype(np.int64).tolist())
+        return self.vocabulary.decode(output[_TOKEN].astype(np.int64).tolist())
 
     def _captions(self, outputs: Outputs) -> list[str]:
         return [" ".join(self._words(output)) for output in outputs]
@@ -462,9 +492,9 @@ def _normalised(targets: Sequence[str]) -> list[list[str]]:
 
 def _n_tokens(outputs: Outputs) -> NDArray[np.int64]:
     """Return int64 [N]: the number of words and ends of each output."""
-    return np.asarray((outputs[..., _TOKEN] != PADDING).sum(axis=1), np.int64)
+    return np.asarray((outputs[:, _TOKEN] != PADDING).sum(axis=1), np.int64)
 
 
 def _steps(output: Outputs) -> NDArray[np.float64]:
     """Return float64 [L]: the log-probability of each token."""
-    return np.diff(output[:, _TOTAL], prepend=0.0)
+    return np.diff(output[_TOTAL], prepend=0.0)

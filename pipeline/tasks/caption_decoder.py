@@ -38,7 +38,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
 
     Returns:
         With ``tokens``: logits [B, L, V] of the next word at each position. Otherwise the caption
-        with the highest log-probability per word, float32 [B, max_words + 1, 2 + T]: at each
+        with the highest log-probability per word, float32 [B, 2 + T, max_words + 1]: at each
         position the token id, the log-probability of the caption up to here, and the attention
         to each step. ``END`` is the last token; after it, ids and attention are 0.
     """
@@ -156,9 +156,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
                 choose(memory, beam),
                 ops.where(is_here, last[..., None], choose(tokens, beam)),
                 ops.where(positions >= position, total[..., None], choose(totals, beam)),
-                ops.where(
-                    is_here[:, None], choose(attention, beam)[:, :, None], choose(attentions, beam)
-                ),
+                ops.where(is_here, choose(attention, beam)[..., None], choose(attentions, beam)),
             )
 
         shape = (n_clips, beams)
@@ -173,13 +171,13 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
                 *(ops.repeat(state[:, None], beams, axis=1) for state in first),
                 ops.full((*shape, length), PADDING, "int32"),
                 ops.zeros((*shape, length)),
-                ops.zeros((*shape, length, n_steps)),
+                ops.zeros((*shape, n_steps, length)),
             ),
         )
         n_written = ops.sum(ops.cast(tokens != PADDING, "float32"), axis=-1)
         best = ops.argmax(total / ops.maximum(n_written, 1.0), axis=-1)[:, None]
-        packed = [ops.cast(tokens, "float32")[..., None], totals[..., None], attentions]
-        return choose(ops.concatenate(packed, axis=-1), best)[:, 0]
+        rows = [ops.cast(tokens, "float32")[:, :, None], totals[:, :, None], attentions]
+        return choose(ops.concatenate(rows, axis=2), best)[:, 0]
 
     def compute_output_shape(
         self, steps_shape: _Shape, clip_shape: _Shape, tokens_shape: _Shape | None = None
@@ -187,7 +185,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         if tokens_shape is not None:
             return (*tokens_shape, self.n_tokens)
         n_steps = steps_shape[1]
-        return (clip_shape[0], self.max_words + 1, None if n_steps is None else 2 + n_steps)
+        return (clip_shape[0], None if n_steps is None else 2 + n_steps, self.max_words + 1)
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
         return None

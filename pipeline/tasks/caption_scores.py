@@ -58,7 +58,7 @@ def bleu_terms(captions: Sequence[str], references: Sequence[Sequence[str]]) -> 
     For n = 1 to 4 the n-grams that a reference has, and all n-grams, of the caption; its length,
     and the length of the reference that is closest in length.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     bleu = BLEU(tokenize="none", effective_order=True)
     rows = []
@@ -90,15 +90,17 @@ def chrf(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArra
 
     Source: Popović, chrF, 2015, WMT. Of several references, the best counts.
     """
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     metric = CHRF()
     pairs = zip(captions, references, strict=True)
-    return np.array([metric.sentence_score(caption, list(row)).score / 100 for caption, row in pairs])
+    return np.array(
+        [metric.sentence_score(caption, list(row)).score / 100 for caption, row in pairs]
+    )
 
 
 def rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """Return ROUGE-L of each caption, float64 [N], from 0 to 1: F of the longest common subsequence.
+    """Return ROUGE-L of each caption, float64 [N]: F of the longest common subsequence, 0 to 1.
 
     Source: Lin, ROUGE, 2004, ACL Workshop. Of several references, the best counts.
     """
@@ -135,7 +137,7 @@ def _bigrams(ngrams: _NGrams) -> int:
 def _clipped_cosine(
     caption: dict[tuple[str, ...], float], reference: dict[tuple[str, ...], float]
 ) -> float:
-    """Return the cosine similarity; a word that is repeated too often counts as in the reference."""
+    """Return the cosine similarity; n-grams count at most as often as in the reference."""
     product = sum(
         min(weight, reference[ngram]) * reference[ngram]
         for ngram, weight in caption.items()

@@ -225,9 +225,10 @@ class NumberTargets(Targets):
 
 
 class CaptionTargets(Targets):
-    """A description of the video in words."""
+    """A description of the video in words; several rows of a video are references."""
 
     columns = ("caption",)
+    several_rows = True
     stratum_name = "caption"
 
     def read(self, cells: Mapping[str, str], *, where: str) -> str:
@@ -237,6 +238,9 @@ class CaptionTargets(Targets):
                 "Describe the video or delete the row."
             )
         return join_references([cells["caption"]])
+
+    def combine(self, targets: Sequence[str], *, where: Sequence[str]) -> str:  # noqa: ARG002
+        return join_references([caption for each in targets for caption in split_references(each)])
 
     def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
         """Return no strata: captions divide videos at random."""
