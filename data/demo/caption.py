@@ -27,12 +27,12 @@ COLOURS = {
     "yellow": (235, 215, 60),
 }
 _CORNERS = {"circle": 24, "square": 4, "triangle": 3}
-_RADIUS = {"circle": 11.0, "square": 14.0, "triangle": 16.0}
+_RADIUS = 14.0  # pixels, from the centre to a corner
 _STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 _PATH = (20.0, 26.0)  # pixels, the length of each motion
 _TURN_AT = (0.42, 0.58)  # of the clip, when the second motion begins
-_TILT = 0.25  # radians, at most
+_TILT = 0.15  # radians, at most
 _WALL = 12.0  # pixels between the centre of the object and the border, at least
 
 # Colour, shape, first and second direction.
@@ -79,7 +79,7 @@ def render_clip(
     angle = {"square": np.pi / 4, "triangle": -np.pi / 2}.get(shape, 0.0)
     cover = polygon(
         _CORNERS[shape],
-        radius=_RADIUS[shape] * rng.uniform(0.9, 1.1),
+        radius=_RADIUS * rng.uniform(0.9, 1.1),
         angle=angle + rng.uniform(-_TILT, _TILT),
     )
     pictures = drifting_background(frames, rng)

@@ -10,7 +10,7 @@ from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START
 _EMBEDDING = 64
 _UNITS = 128
 _ATTENTION_UNITS = 64
-_IMPOSSIBLE = -1e9  # a score that the softmax turns into exactly 0
+_IMPOSSIBLE = -1e9  # a score whose probability is exactly 0
 
 _Shape = tuple[int | None, ...]
 
@@ -96,8 +96,10 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units]."""
         scores = ops.matmul(self.query(states), ops.transpose(keys, (0, 2, 1)))
-        scores = scores / _ATTENTION_UNITS**0.5
-        attention = ops.softmax(ops.where(mask[:, None], scores, _IMPOSSIBLE), axis=-1)
+        scores = ops.where(mask[:, None], scores / _ATTENTION_UNITS**0.5, _IMPOSSIBLE)
+        # A softmax by hand: that of Keras warns of clips of one frame.
+        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        attention = weights / ops.sum(weights, axis=-1, keepdims=True)
         attended = ops.concatenate([states, ops.matmul(attention, steps)], axis=-1)
         return self.logits(self.readout(attended)), attention
 

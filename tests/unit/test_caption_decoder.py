@@ -113,7 +113,10 @@ def test_padding_of_a_caption_changes_neither_loss_nor_accuracy():
     other = np.where((words == PADDING)[..., None], rng.normal(size=logits.shape), logits)
     loss = WordCrossentropy(0.0)
     log_softmax = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    expected = [-log_softmax[0, range(3), words[0, :3]].mean(), -log_softmax[1, [0, 1], [6, END]].mean()]
+    expected = [
+        -log_softmax[0, range(3), words[0, :3]].mean(),
+        -log_softmax[1, [0, 1], [6, END]].mean(),
+    ]
     assert float(loss(words, logits)) == pytest.approx(np.mean(expected), rel=1e-5)
     assert float(loss(words, other.astype(np.float32))) == pytest.approx(float(loss(words, logits)))
     accuracy = WordAccuracy(name="word_accuracy")
