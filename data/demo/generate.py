@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from data.demo import multilabel, regression, side_inputs
+from data.demo import caption, multilabel, regression, side_inputs
 from data.demo.drawing import FPS
 from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
@@ -130,7 +130,21 @@ def _draw_side_inputs(
     return side_inputs.render_clip(cells["label"], metres, frames=frames, rng=rng), cells
 
 
+def _draw_caption(
+    frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    split = str(rng.choice(["train", "val", "test"], p=[0.75, 0.1, 0.15]))
+    combination = caption.draw_combination(split, rng)
+    cells = {
+        "caption": caption.caption_of(combination),
+        "split": split,
+        "combination": "unseen" if caption.is_held_out(combination) else "seen",
+    }
+    return caption.render_clip(combination, frames=frames, rng=rng), cells
+
+
 DRAWN: Mapping[str, Draw] = {
+    "caption": _draw_caption,
     "multilabel": _draw_multilabel,
     "regression": _draw_regression,
     "side_inputs": _draw_side_inputs,

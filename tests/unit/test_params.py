@@ -95,7 +95,7 @@ def test_the_decoder_gets_the_rate_of_images(write):
         (
             "task.type",
             "counting",
-            "task.type: Input should be one of classification, multilabel, regression. "
+            "task.type: Input should be one of caption, classification, multilabel, regression. "
             "Received: 'counting'",
         ),
         (
