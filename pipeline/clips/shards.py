@@ -37,6 +37,7 @@ def write_clips(
     load: Callable[[VideoRecord, Sequence[int]], NDArray[np.uint8]],
     extract: ExtractSection,
     frame_size: tuple[int, int],
+    target_of: Callable[[VideoRecord, Window], str] = lambda record, _: record.target,
 ) -> int:
     """Write the clips of every record into ``folder``, a new folder.
 
@@ -45,6 +46,7 @@ def write_clips(
         load: returns the frames of a record with n given indices, uint8 [n, H, W, 3]. It is
             called for one clip at a time, so that a long video needs little memory.
         frame_size: H, W.
+        target_of: returns the target of the clip of a window; by default, that of its video.
 
     Returns:
         The number of clips.
@@ -80,7 +82,7 @@ def write_clips(
                     rows.append(
                         {
                             "name": record.name,
-                            "target": record.target,
+                            "target": target_of(record, Window(start, stop)),
                             "group": record.group,
                             "frames": n_real,
                             "shard": shard,

@@ -45,9 +45,12 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
     segment = {name: seconds for name, seconds in request.items() if seconds is not None}
     if not segment.keys() <= set(model.metadata.signature.inputs.input_names()):
         return {"error": "this version reads whole videos only, no segments"}
+    # An answer with segments has all probabilities in its timeline only.
+    has_segments = "segments" in model.metadata.signature.outputs.input_names()
+    params = {"timeline": True} if has_segments else None
     started = time.perf_counter()
     try:
-        table: Any = model.predict(pd.DataFrame([{"video": video, **segment}]))
+        table: Any = model.predict(pd.DataFrame([{"video": video, **segment}]), params=params)
     except MlflowException as error:
         return {"error": _PREFIX.sub("", str(error.message))}
     seconds = time.perf_counter() - started

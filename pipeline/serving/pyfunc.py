@@ -30,6 +30,16 @@ _TYPES: dict[ScalarType, DataType | Map | Array] = {
     "boolean": DataType.boolean,
     "strings": Array(DataType.string),
     "string to double": Map(DataType.double),
+    "segments": Array(
+        Object(
+            [
+                Property("start_seconds", DataType.double),
+                Property("end_seconds", DataType.double),
+                Property("label", DataType.string),
+                Property("confidence", DataType.double),
+            ]
+        )
+    ),
 }
 
 

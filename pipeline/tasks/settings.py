@@ -15,11 +15,14 @@ class TaskSection(Section):
             reaches it on the validation videos is fitted after training; answers below the
             threshold are marked.
         unit: of the numbers of ``type: regression``, such as ``km/h``; for display.
+        background: of ``type: frames``, the label of the frames outside all intervals; empty: they
+            are unlabelled.
     """
 
     type: Text = "classification"
     target_accuracy: OpenFraction = 0.95
     unit: str = ""
+    background: str = ""
 
     @field_validator("type")
     @classmethod
@@ -27,3 +30,10 @@ class TaskSection(Section):
         if value not in target_types():
             raise ValueError(f"Input should be one of {', '.join(target_types())}")
         return value
+
+    @field_validator("background")
+    @classmethod
+    def _is_label(cls, value: str) -> str:
+        if "|" in value:
+            raise ValueError("Input should be a name without |")
+        return value.strip()

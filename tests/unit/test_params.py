@@ -87,7 +87,7 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
         (
             "task.type",
             "counting",
-            "task.type: Input should be one of classification, multilabel, regression. "
+            "task.type: Input should be one of classification, frames, multilabel, regression. "
             "Received: 'counting'",
         ),
         (
