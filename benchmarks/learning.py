@@ -9,6 +9,9 @@ The head ``recipe`` is params.yaml as it is. The input of the others is frames, 
 ``train`` of params.yaml applies to all. The results are written to docs/learning_demo.md; rows of
 other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and ``shuffled``
 (with the frames of each test clip in random order), lists by seed.
+
+With ``--task all``, or the name of a demo data set, it measures params.yaml on the demo data set of
+each task instead (``benchmarks.learning_tasks``); that needs no earlier run of the pipeline.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.learning_tasks import MEASURES, measure_tasks
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import CLIPS, PARAMS
@@ -70,6 +74,10 @@ def main() -> None:
     if arguments.in_this_process:
         print(json.dumps(_train_and_score(arguments.heads[0], arguments.seeds[0])))
         return
+    if arguments.task is not None:
+        demos = list(MEASURES) if arguments.task == "all" else [arguments.task]
+        print(json.dumps(measure_tasks(demos, arguments.seeds)))
+        return
     results: dict[str, list[Result]] = read_json(_RESULTS) if _RESULTS.exists() else {}
     for head in arguments.heads:
         results[head] = [_in_new_process(head, seed) for seed in arguments.seeds]
@@ -86,6 +94,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--task", choices=["all", *MEASURES])
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -110,6 +119,7 @@ def _train_and_score(head: str, seed: int) -> Result:
         task,
         frame_shape=train.frames(0).shape[1:],
         precision=params.train.precision,
+        side_inputs=train.learn_side_inputs(),
     )
     fit(model, task, train, val, params.train.model_copy(update={"seed": seed}))
     outputs = predict_arrays(model, test)

@@ -72,11 +72,11 @@ def repro(
 
 @app.command()
 def demo(
-    task: Annotated[str, Argument(metavar="TASK", help="a value of task.type")],
+    name: Annotated[str, Argument(metavar="NAME", help="a value of task.type, or side_inputs")],
 ) -> None:
-    """Set params.yaml to the demo data set of a task.
+    """Set params.yaml to a demo data set.
 
-    `vidpipe repro` then builds it. Only data.videos, data.labels, task.type and task.unit change.
+    `vidpipe repro` then builds it. Only data, task.type and task.unit change.
 
     \b
     Example:    vidpipe demo regression
@@ -85,8 +85,8 @@ def demo(
     from pipeline.common.paths import PARAMS
     from pipeline.dataset.demo import use_demo
 
-    use_demo(task, PARAMS)
-    print(f"params.yaml uses the demo data set for {task}. Build it with: vidpipe repro")
+    use_demo(name, PARAMS)
+    print(f"params.yaml uses the demo data set {name}. Build it with: vidpipe repro")
 
 
 @app.command()
@@ -112,6 +112,12 @@ def predict(
     preview: Annotated[Path | None, Option(help="write a PNG of the model's input")] = None,
     timeline: Annotated[bool, Option("--timeline", help="also predict segments")] = False,
     clips: Annotated[int, Option(min=0, help="maximum per video; 0: as in training")] = 0,
+    side: Annotated[
+        list[str] | None, Option(metavar="COLUMN=VALUE", help="side input of all videos")
+    ] = None,
+    side_table: Annotated[
+        Path | None, Option(metavar="FILE", help="csv with the columns video and side inputs")
+    ] = None,
 ) -> None:
     """Predict videos with a registered model.
 
@@ -122,13 +128,21 @@ def predict(
     Exit codes: 0 done, 1 error, or a video could not be predicted, 130 interrupted.
     """
     from pipeline.common.files import output_file
-    from pipeline.serving.predict import LocalModel, as_csv, as_json, as_table, named_videos
+    from pipeline.serving.predict import (
+        LocalModel,
+        as_csv,
+        as_json,
+        as_table,
+        given_side_inputs,
+        named_videos,
+    )
     from pipeline.serving.request import RequestOptions, ServingConfig
 
     files = named_videos(videos)
     for output in (csv, json, preview):
         if output and output != "-":
             output_file(Path(output))
+    given = given_side_inputs(files, side or [], side_table)
     options = RequestOptions.from_params({"timeline": timeline, "clips": clips}, prefix="--")
 
     import joblib
@@ -152,7 +166,7 @@ def predict(
         for name in (MODEL.name, MODEL_METADATA.name):
             shutil.copy(version_file(version, name), Path(folder, name))
         local = LocalModel(Path(folder), config)
-    predicted = local.predict(files, options)
+    predicted = local.predict(files, options, given)
     answers = list(tqdm(predicted, "predict", len(files), unit="video", disable=None))
     if csv:
         _write(as_csv(files, answers, local.task), csv)

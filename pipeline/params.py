@@ -84,6 +84,10 @@ def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params
         params = Params.model_validate(content)
     except ValidationError as error:
         raise PipelineError(f"{source}: {describe_errors(error)}") from None
+    if "image_fps" in content.get("decode", {}):
+        raise PipelineError(f"{source}: decode.image_fps: unknown key. Set data.image_fps instead")
+    decode = params.decode.model_copy(update={"image_fps": params.data.image_fps})
+    params = params.model_copy(update={"decode": decode})
     messages = find_contradictions(params.extract, params.model, params.train)
     messages += _check_weights(params.model.cnn.weights)
     if messages:

@@ -1,6 +1,6 @@
 """Draw and encode a demo data set: short H.264 videos and their labels.
 
-data/demo/dvc.yaml runs `python -m data.demo.generate TASK` from the root of the repository.
+data/demo/dvc.yaml runs `python -m data.demo.generate DEMO` from the root of the repository.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from data.demo import frames, multilabel, regression
+from data.demo import frames, multilabel, regression, side_inputs
 from data.demo.drawing import FPS
 from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
@@ -57,19 +57,20 @@ class DemoParams(Section):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m data.demo.generate")
-    parser.add_argument("task", choices=["classification", *DRAWN])
-    task, params = parser.parse_args().task, _load_params()
-    with replacing_folder(demo_folder(task)) as folder:
-        if task == "classification":
+    parser.add_argument("demo", choices=["classification", *DRAWN])
+    demo, params = parser.parse_args().demo, _load_params()
+    with replacing_folder(demo_folder(demo)) as folder:
+        if demo == "classification":
             write_demo_videos(folder, videos_per_class=params.videos_per_class, seed=params.seed)
         else:
-            videos = -(-params.videos // DRAWN[task].divisor)
-            write_labelled_videos(folder, DRAWN[task], videos=videos, seed=params.seed)
+            drawn = DRAWN[demo]
+            videos = -(-params.videos // drawn.divisor)
+            write_labelled_videos(folder, drawn, videos=videos, seed=params.seed)
 
 
-def demo_folder(task: str) -> Path:
-    """Return the folder of the videos for a value of ``task.type``."""
-    return Path("data/demo/videos" if task == "classification" else f"data/demo/videos_{task}")
+def demo_folder(demo: str) -> Path:
+    """Return the folder of the videos: of a value of ``task.type``, or ``side_inputs``."""
+    return Path("data/demo/videos" if demo == "classification" else f"data/demo/videos_{demo}")
 
 
 def write_demo_videos(
@@ -142,10 +143,19 @@ def _draw_frames(
     return frames.render_clip(stretches, rng=rng), frames.rows_of(stretches)
 
 
+def _draw_side_inputs(
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+    cells = side_inputs.draw_cells(rng)
+    metres = float(cells["camera_metres"])
+    return side_inputs.render_clip(cells["label"], metres, frames=n_frames, rng=rng), [cells]
+
+
 DRAWN: Mapping[str, DrawnSet] = {
     "multilabel": DrawnSet(_draw_multilabel),
     "regression": DrawnSet(_draw_regression),
     "frames": DrawnSet(_draw_frames, range(frames.SHORTEST, frames.LONGEST + 1), divisor=3),
+    "side_inputs": DrawnSet(_draw_side_inputs),
 }
 
 

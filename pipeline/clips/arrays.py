@@ -9,9 +9,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clips.sampling import Clip
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, sha256_of_file, sha256_of_json
 from pipeline.common.paths import CLIPS_INDEX
+from pipeline.common.side_inputs import (
+    SIDE_INPUT_KINDS,
+    SideArrays,
+    SideInput,
+    SideInputKind,
+    learn_side_inputs,
+    side_arrays,
+)
 
 ShardKey = tuple[Path, int]  # folder of the split, number
 
@@ -43,6 +52,7 @@ class ClipArrays:
         names: name of the video of each clip.
         targets: target of each clip, as text.
         groups: group of each clip.
+        side_cells: cells of the side inputs of each clip, by column.
     """
 
     input_name = "frames"
@@ -56,6 +66,8 @@ class ClipArrays:
         self.names: list[str] = []
         self.targets: list[str] = []
         self.groups: list[str] = []
+        self.side_cells: list[dict[str, str]] = []
+        self._side_kinds: dict[str, SideInputKind] = {}
         self._positions: list[tuple[ShardKey, int]] = []
         for folder in folders:
             if not (folder / CLIPS_INDEX).exists():
@@ -64,6 +76,16 @@ class ClipArrays:
             self.names += [row["name"] for row in rows]
             self.targets += [row["target"] for row in rows]
             self.groups += [row["group"] for row in rows]
+            self._side_kinds |= {
+                name.split(".", 1)[1]: kind
+                for name in rows[0]
+                for kind in SIDE_INPUT_KINDS
+                if name.startswith(f"{kind}.")
+            }
+            self.side_cells += [
+                {column: row[f"{kind}.{column}"] for column, kind in self._side_kinds.items()}
+                for row in rows
+            ]
             self._positions += [((folder, int(row["shard"])), int(row["row"])) for row in rows]
         keys = sorted({key for key, _ in self._positions})
         self._shards = {key: _open_shard(*key) for key in keys}
@@ -75,6 +97,7 @@ class ClipArrays:
         part.names = [self.names[index] for index in indices]
         part.targets = [self.targets[index] for index in indices]
         part.groups = [self.groups[index] for index in indices]
+        part.side_cells = [self.side_cells[index] for index in indices]
         part._positions = [self._positions[index] for index in indices]
         return part
 
@@ -96,6 +119,27 @@ class ClipArrays:
     def masks(self) -> NDArray[np.bool_]:
         """Return bool [N, T], True for a real frame, right-padded."""
         return np.stack([self.mask(index) for index in range(len(self))])
+
+    def learn_side_inputs(self) -> tuple[SideInput, ...]:
+        """Learn the side inputs of these clips, those of the training split.
+
+        Raises:
+            PipelineError: all clips have the same number.
+        """
+        return learn_side_inputs(self._side_kinds, self.side_cells)
+
+    def side_arrays(self) -> SideArrays:
+        """Return the side inputs [N, columns] by name of the model input; {} without any."""
+        return side_arrays(self._side_kinds, self.side_cells)
+
+    def clip(self, index: int) -> Clip:
+        """Return one clip in memory."""
+        side_inputs = self.chosen([index]).side_arrays()
+        return Clip(
+            np.array(self.frames(index)),
+            np.array(self.mask(index)),
+            {name: array[0] for name, array in side_inputs.items()},
+        )
 
     def video_numbers(self) -> NDArray[np.int64]:
         """Return int64 [N]: the number of the video of each clip, in order of appearance."""

@@ -1,6 +1,6 @@
 """Batch clips with tf.data. The only module of this package that imports TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,9 @@ class ClipSource(Protocol):
     def input_name(self) -> str:
         """Return the name of the model input for the frames."""
 
+    def side_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return the side inputs [N, columns] by name of the model input."""
+
     def __len__(self) -> int: ...
 
     def frames(self, index: int) -> NDArray[Any]:
@@ -45,8 +48,8 @@ def training_batches(
     """Return batches in a new random order in every epoch; a seed determines the orders.
 
     Each batch is ``({"frames": uint8 [B, T, H, W, C], "mask": bool [B, T]}, encoded [B, ...])``;
-    the first key is ``clips.input_name``. Indices are shuffled, not clips, so the shuffle covers
-    all clips without loading them.
+    the first key is ``clips.input_name``, and ``clips.side_arrays`` are further inputs. Indices
+    are shuffled, not clips, so the shuffle covers all clips without loading them.
 
     Args:
         encoded: [N, ...], ``task.encode`` of the targets.
@@ -56,7 +59,7 @@ def training_batches(
         len(clips), seed=seed, reshuffle_each_iteration=True
     )
     draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    read = _reader(clips)
+    read, side_inputs = _reader(clips), clips.side_arrays()
 
     def example(index: tf.Tensor, draw: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
         frames, mask = read(index)
@@ -64,7 +67,8 @@ def training_batches(
         if augment is not None:
             clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
             frames, target = augment(frames, mask, target, clip_seed)
-        return {clips.input_name: frames, "mask": mask}, target
+        inputs = {clips.input_name: frames, "mask": mask, **_rows(side_inputs, index)}
+        return inputs, target
 
     return _batched(tf.data.Dataset.zip((order, draws)), example, batch_size)
 
@@ -83,13 +87,18 @@ def evaluation_batches(
         frame_order: reorders the real frames of every clip, to test whether the model uses
             their order.
     """
-    read = _reader(clips, frame_order)
+    read, side_inputs = _reader(clips, frame_order), clips.side_arrays()
 
     def example(index: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
         frames, mask = read(index)
-        return {clips.input_name: frames, "mask": mask}, tf.gather(encoded, index)
+        inputs = {clips.input_name: frames, "mask": mask, **_rows(side_inputs, index)}
+        return inputs, tf.gather(encoded, index)
 
     return _batched(tf.data.Dataset.range(len(clips)), example, batch_size)
+
+
+def _rows(arrays: Mapping[str, NDArray[Any]], index: tf.Tensor) -> Inputs:
+    return {name: tf.gather(array, index) for name, array in arrays.items()}
 
 
 def _batched(

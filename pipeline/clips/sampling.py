@@ -4,8 +4,9 @@ A long video is cut into windows, at most ``clips_per_video``. Each window gives
 frames.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ class Clip(NamedTuple):
 
     frames: uint8 [T, H, W, 3], RGB, zeros where the mask is False.
     mask: bool [T], True for a real frame, right-padded; mask[0] is True.
+    side_inputs: [columns] by name of the model input; see common/side_inputs.py.
     """
 
     frames: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    side_inputs: Mapping[str, NDArray[Any]] = {}
 
 
 class Window(NamedTuple):

@@ -3,7 +3,7 @@
 ::
 
     data/clips/train/clips.csv       one row a clip: name of the video, target, group, number
-                                     of real frames, shard, row in the shard
+                                     of real frames, shard, row in the shard, side inputs
     data/clips/train/03.frames.npy   uint8 [n, T, H, W, 3], RGB
     data/clips/train/03.mask.npy     bool [n, T], True for a real frame, right-padded
 
@@ -12,7 +12,7 @@ of a video are adjacent, in temporal order. ``arrays.py`` reads these files; it 
 module, so that an edit of the reader does not rerun the extract stage.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from pipeline.clips.settings import ExtractSection
 from pipeline.common.files import create_array, write_csv
 from pipeline.common.paths import CLIPS_INDEX
 from pipeline.common.records import VideoRecord
+from pipeline.common.side_inputs import SideInputKind
 
 _COLUMNS = ("name", "target", "group", "frames", "shard", "row")
 _VIDEOS_PER_SHARD = 64
@@ -38,6 +39,7 @@ def write_clips(
     extract: ExtractSection,
     frame_size: tuple[int, int],
     target_of: Callable[[VideoRecord, Window], str] = lambda record, _: record.target,
+    side_inputs: Mapping[str, SideInputKind] | None = None,
 ) -> int:
     """Write the clips of every record into ``folder``, a new folder.
 
@@ -47,6 +49,7 @@ def write_clips(
             called for one clip at a time, so that a long video needs little memory.
         frame_size: H, W.
         target_of: returns the target of the clip of a window; by default, that of its video.
+        side_inputs: ``data.side_inputs``: column of the labels -> kind.
 
     Returns:
         The number of clips.
@@ -57,6 +60,9 @@ def write_clips(
     folder.mkdir(parents=True)
     ordered = sorted(records, key=lambda record: record.name)
     n_shards = shard_count(len(ordered))
+    side_columns = {
+        f"{kind}.{column}": column for column, kind in sorted((side_inputs or {}).items())
+    }
     by_shard: dict[int, list[tuple[VideoRecord, list[Window]]]] = {}
     for record in ordered:
         windows = clip_windows(_n_frames(record), extract)
@@ -87,13 +93,15 @@ def write_clips(
                             "frames": n_real,
                             "shard": shard,
                             "row": row,
+                            **{name: record.extra[cell] for name, cell in side_columns.items()},
                         }
                     )
                     row += 1
                 progress.update()
             frames.flush()
             mask.flush()
-    write_csv(folder / CLIPS_INDEX, _COLUMNS, sorted(rows, key=lambda row: str(row["name"])))
+    columns = [*_COLUMNS, *side_columns]
+    write_csv(folder / CLIPS_INDEX, columns, sorted(rows, key=lambda row: str(row["name"])))
     return len(rows)
 
 

@@ -23,14 +23,6 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 DecodeStatus = Literal["ok", "damaged", "quarantined"]
 
-# fmt: off
-# Files with another suffix are not videos.
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov",
-    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})
-# fmt: on
-
 # Prefix of catalog columns that come from columns of the labels unknown to the pipeline.
 _EXTRA = "extra."
 
@@ -45,11 +37,12 @@ class DecodeFacts:
         key: name of the video's file in the frame store.
         frames: number of frames kept; 0 when the video is quarantined.
         reason: why the video is quarantined, or the damage of a video that is kept.
-        width, height: of the coded picture, before rotation.
+        container: FFmpeg's name; ``picture`` for a picture file, ``pictures`` for a folder.
+        width, height: of the coded picture, before rotation. Of a picture file: upright.
         rotation: degrees counter-clockwise that turn the coded picture upright.
-        source_fps: measured; None for a single frame.
+        source_fps: measured, ``data.image_fps`` for a folder; None for a single frame.
         is_variable_rate: None when the timestamps do not tell.
-        source_seconds: from the first frame to the end of the last one.
+        source_seconds: from the first frame to the end of the last one; None for a picture.
         source_frames: number of frames found in the file.
         claimed_seconds, claimed_frames: according to the container header.
         brightness: mean of all kept pixels and channels, 0 (black) to 1 (white).
@@ -93,12 +86,14 @@ class VideoRecord:
     """A video, or a segment of one: one row of the labels.
 
     Attributes:
-        video: path relative to ``data.videos``, with ``/``.
+        video: path relative to ``data.videos``, with ``/``: of a video file, a picture file, or a
+            folder of numbered pictures.
         target: the answer that the model learns, as text; see ``tasks/targets.py``.
         split: None until the catalog stage assigns one.
         group: videos of one group are always in the same split; empty until assigned.
         start_seconds, end_seconds: the segment, since the first frame; None for no bound.
-        sha256: of the file's bytes; empty when it is not a regular file.
+        sha256: of the file's bytes, or of the names and bytes of the pictures in a folder;
+            empty when there is neither.
         extra: cells of the other columns of the labels, by column. All records have the same
             columns.
         facts: None until the video is decoded.

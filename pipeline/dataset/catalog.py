@@ -10,6 +10,7 @@ from tqdm import tqdm
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord
+from pipeline.common.video_files import sha256_of_pictures
 from pipeline.dataset.layouts import read_labels
 from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.dataset.splits import assign_splits
@@ -33,7 +34,7 @@ def build_catalog(
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file, in order; empty for a path that is not a regular file.
+    """Return the SHA-256 of each file or folder of pictures, in order; empty for other paths.
 
     The decode stage reports such a path. Threads use all cores, because hashing releases the GIL.
 
@@ -47,6 +48,8 @@ def content_hashes(paths: Sequence[Path]) -> list[str]:
 
 def _content_hash(path: Path) -> str:
     try:
+        if path.is_dir():
+            return sha256_of_pictures(path)
         return sha256_of_file(path) if path.is_file() else ""
     except OSError as error:
         raise PipelineError(

@@ -8,7 +8,8 @@ needs no bins.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.stats import ks_2samp
 
 from pipeline.common.findings import Finding, Status
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.side_inputs import SideInputKind
 from pipeline.common.tables import shorten_list
 from pipeline.tasks.targets import Targets
 
@@ -44,6 +46,7 @@ NEW_CLASSES = Limits(warn=1, fail=None)
 VANISHED_CLASSES = Limits(warn=1, fail=1)
 # Fractions of videos.
 DUPLICATES = Limits(warn=0.01, fail=0.1)
+NEW_CATEGORIES = Limits(warn=0.05, fail=None)
 RELABELLED = Limits(warn=0.01, fail=0.2)
 BALANCE = Limits(warn=0.1, fail=0.3)  # total variation distance of the class distributions
 DRIFT = Limits(warn=0.2, fail=0.5)  # Kolmogorov-Smirnov statistic
@@ -52,7 +55,10 @@ _DRIFT_P_VALUE = 0.01  # with a larger p-value, the difference may be chance
 
 
 def check_data(
-    now: Sequence[VideoRecord], before: Sequence[VideoRecord] | None, targets: Targets
+    now: Sequence[VideoRecord],
+    before: Sequence[VideoRecord] | None,
+    targets: Targets,
+    side_inputs: Mapping[str, SideInputKind] | None = None,
 ) -> list[Finding]:
     """Return the results of all checks. The strata of the targets are the classes.
 
@@ -60,7 +66,9 @@ def check_data(
         now: decoded records, at least one.
         before: records that the champion was trained on. None if they are unknown: the checks
             that compare are then left out. Without their facts, drift is unknown.
+        side_inputs: ``data.side_inputs``.
     """
+    kinds = side_inputs or {}
     classes_now = targets.strata([record.target for record in now])
     findings = [_check_spelling(classes_now), _check_duplicates(now)]
     if before is not None:
@@ -69,7 +77,12 @@ def check_data(
             *_check_classes(classes_now, classes_before),
             _check_balance(classes_now, classes_before),
             _check_relabelled(now, before),
-            *_check_drift(now, before),
+            *_check_drift(now, before, [one for one in kinds if kinds[one] == "number"]),
+            *(
+                _check_categories(column, now, before)
+                for column, kind in kinds.items()
+                if kind == "category"
+            ),
         ]
     return findings
 
@@ -141,6 +154,19 @@ def _check_relabelled(now: Sequence[VideoRecord], before: Sequence[VideoRecord])
     return RELABELLED.finding("relabelled", len(changed) / max(len(kept), 1), sentence)
 
 
+def _check_categories(
+    column: str, now: Sequence[VideoRecord], before: Sequence[VideoRecord]
+) -> Finding:
+    """Measure the fraction of videos with a category that the champion does not know."""
+    known = {record.extra[column] for record in before if column in record.extra}
+    if not known:
+        return Finding(f"new {column}", "unknown", "Not recorded for the champion.")
+    new = Counter(record.extra[column] for record in now if record.extra[column] not in known)
+    details = f", such as {shorten_list(sorted(new))}" if new else ""
+    sentence = f"{new.total()} of {len(now)} videos have a new category{details}."
+    return NEW_CATEGORIES.finding(f"new {column}", new.total() / len(now), sentence)
+
+
 def _copies(records: Sequence[VideoRecord]) -> list[list[VideoRecord]]:
     by_content: dict[object, list[VideoRecord]] = defaultdict(list)
     for record in records:
@@ -182,7 +208,18 @@ _QUANTITIES = (
 )
 
 
-def _check_drift(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> Iterator[Finding]:
+def _side_number(column: str) -> _Quantity:
+    def value(record: VideoRecord, _: DecodeFacts) -> float | None:
+        with suppress(ValueError):  # empty, or another column of the same name
+            return float(record.extra.get(column, ""))
+        return None
+
+    return _Quantity(column, "side input", value)
+
+
+def _check_drift(
+    now: Sequence[VideoRecord], before: Sequence[VideoRecord], side_numbers: Sequence[str]
+) -> Iterator[Finding]:
     """Compare all videos with the earlier ones, and then the new videos alone.
 
     A few new videos hardly change the distribution of all videos, although they may come from a
@@ -190,7 +227,7 @@ def _check_drift(now: Sequence[VideoRecord], before: Sequence[VideoRecord]) -> I
     """
     earlier = {record.content for record in before}
     arrived = [record for record in now if record.content not in earlier]
-    for quantity in _QUANTITIES:
+    for quantity in (*_QUANTITIES, *map(_side_number, side_numbers)):
         yield _drift(quantity, now, before, DRIFT)
         if arrived and len(arrived) < len(now):
             finding = _drift(quantity, arrived, before, replace(DRIFT, fail=None))

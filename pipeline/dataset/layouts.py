@@ -5,12 +5,14 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, VIDEO_SUFFIXES, Split, VideoRecord
+from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.common.side_inputs import SideInputKind, clean_side_input
+from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.settings import DataSection
 from pipeline.tasks.targets import Targets
 
@@ -20,6 +22,7 @@ LABELS_TABLE = "labels.csv"  # inside data.videos
 
 _OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
 
+_CLASS_DEPTH = 2  # parts of the path <class>/<video>
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
 
@@ -50,14 +53,21 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
     else:
         table = videos / LABELS_TABLE
         if not table.is_file():
+            if data.side_inputs:
+                raise PipelineError(
+                    f"{table}: no such file. data.side_inputs names the columns "
+                    f"{', '.join(data.side_inputs)}, which class folders do not have. Label the "
+                    "videos in this table, or set data.side_inputs to {}."
+                )
             return _read_class_folders(videos, targets)
-    return _read_table(videos, table, targets)
+    return _read_table(videos, table, targets, data.side_inputs)
 
 
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     """Read ``<class>/**/<video>``: the first folder below ``videos`` is the class.
 
-    Hidden files and files without the suffix of a video are ignored.
+    A deeper folder of numbered pictures is a video; other pictures are videos of one frame. Hidden
+    files and files without the suffix of a video or picture are ignored.
     """
     if not targets.class_folders:
         raise PipelineError(
@@ -65,12 +75,13 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
             f"video,{','.join(targets.columns)}. Add it, or name another one in data.labels."
         )
     records: list[VideoRecord] = []
-    n_ignored = 0
-    for path in sorted(_visible_files(videos)):
+    files = list(_visible_files(videos))
+    n_ignored = sum(not is_video(path) for path in files)
+    shallow = {path for path in files if len(path.relative_to(videos).parts) <= _CLASS_DEPTH}
+    singles = [path for path in shallow if is_video(path)]
+    deep = join_numbered_pictures(path for path in files if path not in shallow)
+    for path in sorted([*singles, *deep]):
         relative = path.relative_to(videos)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            n_ignored += 1
-            continue
         if len(relative.parts) == 1:
             raise PipelineError(
                 f"{path}: the video is not in a class folder. Expected "
@@ -85,7 +96,7 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
-            f".mp4, .mkv, .avi or .webm. Received: {n_ignored} other files"
+            f".mp4, .mkv, .avi, .jpg or .png. Received: {n_ignored} other files"
         )
     if n_ignored:
         logger.warning("%s: ignored %d files without the suffix of a video", videos, n_ignored)
@@ -158,12 +169,14 @@ def clean_text(text: str, *, where: str) -> str:
     return cleaned
 
 
-def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord]:
+def _read_table(
+    videos: Path, table: Path, targets: Targets, side_inputs: Mapping[str, SideInputKind]
+) -> list[VideoRecord]:
     """Read a csv file: video, the columns of the target, optional columns, others as extra."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, strict=True)
-            columns = _read_header(f"{table}, line 1", next(reader, []), targets)
+            columns = _read_header(f"{table}, line 1", next(reader, []), targets, side_inputs)
             rows = [
                 (where, _cells_by_column(where, cells, columns))
                 for cells in reader
@@ -189,14 +202,25 @@ def _read_table(videos: Path, table: Path, targets: Targets) -> list[VideoRecord
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
     located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
+    for where, record in located:
+        for column, kind in side_inputs.items():
+            cell = record.extra[column]
+            clean_side_input(kind, cell, where=where, column=column, remedy="Correct the cell.")
     if targets.several_rows:
         located = _combine_rows(located, targets)
     _check_rows(located, videos)
     return [record for _, record in located]
 
 
-def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[str]:
+def _read_header(
+    where: str, header: Sequence[str], targets: Targets, side_inputs: Collection[str]
+) -> list[str]:
     """Return the names of the columns; refuse a header that would be misread."""
+    if in_both := [column for column in targets.columns if column in side_inputs]:
+        raise PipelineError(
+            f"data.side_inputs.{in_both[0]}: expected a column other than that of the target. "
+            f"Received: {in_both[0]}. Remove it."
+        )
     required = ("video", *targets.columns)
     optional = [column for column in _OPTIONAL_COLUMNS if column not in required]
     known = {_simplified(column): column for column in (*required, *optional)}
@@ -227,6 +251,11 @@ def _read_header(where: str, header: Sequence[str], targets: Targets) -> list[st
             f"{where}: missing {', '.join(missing)}. Expected the columns "
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
+        )
+    if missing := [column for column in side_inputs if column not in columns]:
+        raise PipelineError(
+            f"{where}: missing {', '.join(missing)}. Expected a column for each of "
+            f"data.side_inputs. Received: {','.join(columns)}. Add it, or correct data.side_inputs."
         )
     return columns
 
@@ -353,7 +382,7 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
     """Refuse folders that DVC skips, missing files, repeated rows, and a split in some rows."""
     folders: dict[Path, str] = {}  # with the place of the first row
     for where, record in located:
-        for parent in Path(record.video).parents[:-1]:
+        for parent in (Path(record.video), *Path(record.video).parents[:-1]):
             folders.setdefault(parent, where)
     for folder, where in sorted(folders.items()):  # a folder before its subfolders
         if (videos / folder).is_dir():

@@ -1,10 +1,27 @@
 """The sections ``data`` and ``catalog`` of params.yaml."""
 
-from typing import Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.common.settings import OpenFraction, Section, Text
+from pipeline.common.settings import OpenFraction, Positive, Section, Text
+
+# A request of a served model has a field of this name, and MLflow logs it as the name of a param.
+_NAME = re.compile(r"[\w -]+")
+_RESERVED = ("video", "path", "split", "group", "start_seconds", "end_seconds")
+
+
+def _check_column(name: str) -> str:
+    if not _NAME.fullmatch(name) or name != name.strip() or name in _RESERVED:
+        raise ValueError(
+            "Input should be a column of letters, digits, spaces, - and _ other than "
+            f"{', '.join(_RESERVED)}. Rename the column in the labels table"
+        )
+    return name
+
+
+_Column = Annotated[str, AfterValidator(_check_column)]
 
 
 class DataSection(Section):
@@ -14,10 +31,14 @@ class DataSection(Section):
         videos: folder of videos, relative to the repository or absolute.
         labels: table of labels, relative to ``videos``. Empty: ``labels.csv`` inside ``videos``
             if that file exists, otherwise one folder per class.
+        image_fps: frames per second of a video that is a folder of numbered pictures.
+        side_inputs: columns of the table that the model reads beside the video, and their kinds.
     """
 
     videos: Text
     labels: str = ""
+    image_fps: Positive = 10.0
+    side_inputs: dict[_Column, Literal["number", "category"]] = Field(default={})
 
 
 class CatalogSection(Section):

@@ -46,13 +46,14 @@ def grad_cam(
         inputs = {name: tf.convert_to_tensor(array) for name, array in clip_inputs(batch).items()}
         mask = inputs["mask"]
         maps = to_maps(inputs)
+        del inputs["frames"]
         if maps.shape[2:4] == (1, 1):
             return None
         with tf.GradientTape() as tape:
             tape.watch(maps)
             # The identity drops the implicit mask, of which Keras would warn.
             features = tf.identity(to_features(maps, mask))
-            scores = head({"features": features, "mask": mask})
+            scores = head({**inputs, "features": features})
             scores = tf.reshape(scores, (len(scores), -1, scores.shape[-1]))
             scores = tf.reduce_sum(scores, axis=1)
             explained = tf.gather(scores, list(islice(left, len(batch))), axis=1, batch_dims=1)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pipeline.clips.arrays import ClipArrays, Shard, ShardKey
 from pipeline.common.files import create_array, replacing_file, sha256_of_file, sha256_of_json
+from pipeline.common.side_inputs import SideArrays
 from pipeline.model.network import clip_encoder
 from pipeline.model.prediction import clips_per_batch
 from pipeline.model.saving import renumber_shared_objects
@@ -54,6 +55,10 @@ class FeatureArrays:
         shard, row = self._clips.position(index)
         features: NDArray[np.floating] = self._by_shard[shard][row]
         return features
+
+    def side_arrays(self) -> SideArrays:
+        """Return the side inputs, as ``ClipArrays.side_arrays``."""
+        return self._clips.side_arrays()
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return the mask bool [T] of one clip, True for a real frame."""

@@ -1,12 +1,15 @@
 """Build a model, and split it at the frame features into a clip encoder and a clip head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from pipeline.common.side_inputs import SideInput
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.layers import FrameDifferences
 from pipeline.model.settings import FrameShape, ModelSection, Precision, log_config_warnings
+from pipeline.model.side_inputs import join_side_inputs, side_input_tensors
 from pipeline.model.temporal import FRAME_DENSE_LAYER, clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, inner_layers, over_frames
 from pipeline.tasks.task import ClipFeatures, Task
@@ -18,14 +21,17 @@ def build_model(
     *,
     frame_shape: FrameShape,
     precision: Precision = "float32",
+    side_inputs: Sequence[SideInput] = (),
 ) -> keras.Model:
     """Build the untrained model, for clips of any length T.
 
     Inputs: ``frames`` uint8 [B, T, H, W, C], pixels as stored; ``mask`` bool [B, T], True for a
-    real frame, right-padded, at least one a row. Output: ``task.head``, float32 [B, ...].
+    real frame, right-padded, at least one a row; ``numbers`` and ``categories`` as in
+    ``pipeline/common/side_inputs.py``. Output: ``task.head``, float32 [B, ...].
 
     Args:
         precision: dtype of the computation; weights are float32.
+        side_inputs: learnt from the training clips.
 
     Raises:
         PipelineError: as ``frame_encoder``.
@@ -35,6 +41,10 @@ def build_model(
     keras.config.set_dtype_policy(precision)  # models of keras.applications take no argument
     try:
         inputs, features = _body(model, frame_shape, has_steps=task.reads_steps)
+        if side_inputs:
+            tensors = side_input_tensors(side_inputs)
+            inputs |= tensors
+            features = join_side_inputs(features, tensors, side_inputs)
         return keras.Model(inputs, task.head(features), name="cnn_lstm")
     finally:
         keras.config.set_dtype_policy(previous)
@@ -49,12 +59,12 @@ def check_model(model: ModelSection, *, frame_shape: FrameShape) -> None:
 
 
 def clip_encoder(model: keras.Model) -> keras.Model:
-    """Return the model from the inputs of ``model`` to its frame features [B, T, ...].
+    """Return the model from ``frames`` and ``mask`` to the frame features [B, T, ...] of ``model``.
 
     The layers are those of ``model``, not copies.
     """
-    features = model.get_layer(FEATURES_LAYER).output
-    return keras.Model(model.input, features, name="clip_encoder")
+    inputs = {name: model.input[name] for name in ("frames", "mask")}
+    return keras.Model(inputs, model.get_layer(FEATURES_LAYER).output, name="clip_encoder")
 
 
 def step_encoder(model: keras.Model) -> keras.Model:
@@ -64,11 +74,12 @@ def step_encoder(model: keras.Model) -> keras.Model:
     """
     names = {layer.name for layer in model.layers}
     name = FRAME_DENSE_LAYER if FRAME_DENSE_LAYER in names else FEATURES_LAYER
-    return keras.Model(model.input, model.get_layer(name).output, name="step_encoder")
+    inputs = {name: model.input[name] for name in ("frames", "mask")}
+    return keras.Model(inputs, model.get_layer(name).output, name="step_encoder")
 
 
 def clip_head(model: keras.Model) -> keras.Model:
-    """Return the model from ``features`` and ``mask`` to the outputs of ``model``.
+    """Return the model from ``features`` instead of ``frames`` to the outputs of ``model``.
 
     ``features`` is the output of ``clip_encoder``. The layers are those of ``model``, not copies:
     training the head trains the model.
@@ -85,7 +96,8 @@ def clip_head(model: keras.Model) -> keras.Model:
 
     # keras.Model from an inner tensor to the output would make ``model`` impossible to save.
     outputs = model._run_through_graph(inputs, call_fn=call)
-    head = keras.Model({"features": features, "mask": inputs["mask"]}, outputs, name="clip_head")
+    del inputs["frames"]
+    head = keras.Model({"features": features, **inputs}, outputs, name="clip_head")
     head.dtype_policy = model.dtype_policy  # Keras scales the loss if it is mixed_float16
     return head
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,15 +63,24 @@ def batches_of(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
         yield [first, *islice(clips, clips_per_batch(len(first.mask)) - 1)]
 
 
-def clip_inputs(clips: Sequence[Clip]) -> dict[str, NDArray[np.uint8] | NDArray[np.bool_]]:
-    """Return ``frames`` uint8 [N, T, H, W, C] and ``mask`` bool [N, T] of clips in memory.
+def clip_inputs(clips: Sequence[Clip]) -> dict[str, NDArray[Any]]:
+    """Return the inputs of a model for clips in memory.
+
+    They are ``frames`` uint8 [N, T, H, W, C], ``mask`` bool [N, T], and side inputs [N, columns].
 
     Raises:
         PipelineError: a clip has no real frame.
     """
     mask = np.stack([clip.mask for clip in clips])
     refuse_empty_clips(mask, [f"clip {number}" for number in range(1, len(clips) + 1)])
-    return {"frames": np.stack([clip.frames for clip in clips]), "mask": mask}
+    return {
+        "frames": np.stack([clip.frames for clip in clips]),
+        "mask": mask,
+        **{
+            name: np.stack([clip.side_inputs[name] for clip in clips])
+            for name in clips[0].side_inputs
+        },
+    }
 
 
 def refuse_empty_clips(masks: NDArray[np.bool_], names: Sequence[str]) -> None:

@@ -18,9 +18,11 @@ from pipeline.common.files import (
     sha256_of_json,
     write_json,
 )
+from pipeline.common.side_inputs import SideInput
 
 # load_model needs these imports: they register layers with Keras.
 from pipeline.model import layers as _layers  # noqa: F401
+from pipeline.model import side_inputs as _side_inputs  # noqa: F401
 from pipeline.model import time_distributed as _time_distributed  # noqa: F401
 from pipeline.tasks import heads as _heads  # noqa: F401
 from pipeline.tasks.task import Task, task_from_json, task_to_json
@@ -35,15 +37,21 @@ class ModelMetadata:
     Attributes:
         task: the task, fitted on the training split and calibrated on the validation split.
         preprocessing: settings that convert a video into clips.
+        side_inputs: columns that a request gives, and what was learnt about them.
     """
 
     task: Task
     preprocessing: Preprocessing
+    side_inputs: tuple[SideInput, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the metadata as JSON."""
-        preprocessing = self.preprocessing.to_json()
-        write_json(path, {"task": task_to_json(self.task), "preprocessing": preprocessing})
+        content = {
+            "task": task_to_json(self.task),
+            "preprocessing": self.preprocessing.to_json(),
+            "side_inputs": [one.to_json() for one in self.side_inputs],
+        }
+        write_json(path, content)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -58,6 +66,8 @@ class ModelMetadata:
         return cls(
             task=task_from_json(content["task"]),
             preprocessing=Preprocessing.from_json(content["preprocessing"]),
+            # A version registered by older code has none.
+            side_inputs=tuple(map(SideInput.from_json, content.get("side_inputs", ()))),
         )
 
 
@@ -103,8 +113,9 @@ def model_digest(model: Path, metadata: Path) -> str:
 def export_saved_model(model: keras.Model, folder: Path) -> None:
     """Write ``model`` as a TensorFlow SavedModel, which needs neither Keras nor this code.
 
-    Its signature ``serving_default`` takes ``frames``, uint8 [N, T, H, W, 3], RGB, and ``mask``,
-    bool [N, T], True for a real frame, right-padded, and returns ``output_0``, float32 [N, ...].
+    Its signature ``serving_default`` takes ``frames``, uint8 [N, T, H, W, 3], RGB, ``mask``, bool
+    [N, T], True for a real frame, right-padded, and the side inputs ``numbers`` and
+    ``categories``; it returns ``output_0``, float32 [N, ...].
     """
     model.export(folder, format="tf_saved_model", verbose=False)
 

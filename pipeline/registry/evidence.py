@@ -281,6 +281,7 @@ class ModelProcess:
             "path": str(self._folder / record.video),
             "start_seconds": record.start_seconds,
             "end_seconds": record.end_seconds,
+            "extra": dict(record.extra),
         }
         assert process.stdin is not None
         try:

@@ -21,6 +21,7 @@ from mlflow.models import Model
 
 import pipeline
 from pipeline.common.files import sha256_of_file, sha256_of_json
+from pipeline.common.side_inputs import example_values
 from pipeline.model.saving import ModelMetadata
 from pipeline.registry.versions import CHALLENGER, version_uri
 from pipeline.serving import pyfunc
@@ -35,7 +36,7 @@ TRAVELLING_PACKAGES = ("clips", "common", "model", "serving", "tasks", "video")
 # What they import when they serve, other than the standard library.
 # fmt: off
 INFERENCE_MODULES = (
-    "av", "cv2", "keras", "mlflow", "numpy", "pandas", "psutil", "pydantic", "tensorflow",
+    "PIL", "av", "cv2", "keras", "mlflow", "numpy", "pandas", "psutil", "pydantic", "tensorflow",
 )
 # fmt: on
 
@@ -162,6 +163,8 @@ def _log_model(
         params=run.data.params,
         tags={_CODE_SHA256: code_sha256},
     )
+    metadata = ModelMetadata.read(Path(artifacts["metadata"]))
+    example = example_values(metadata.side_inputs)
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder, "pipeline")
         for file in _code_files():
@@ -176,8 +179,8 @@ def _log_model(
             code_paths=[str(code)],
             artifacts=artifacts,
             model_config=config.to_json(),
-            signature=pyfunc.signature_of(ModelMetadata.read(Path(artifacts["metadata"])).task),
-            input_example=pd.DataFrame({"video": [example_video]}),
+            signature=pyfunc.signature_of(metadata.task, metadata.side_inputs),
+            input_example=pd.DataFrame([{"video": example_video, **example}]),
             pip_requirements=inference_requirements(),
         )
     return str(model.model_id)

@@ -17,9 +17,13 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
+from mlflow.types import DataType
 
 # Names of a video in the messages of a model: its number in the request, its size.
 _PREFIX = re.compile(r"^(Video 1: )?(<\d+ bytes>: )?")
+
+# Columns of a request that are no side inputs.
+_VIDEO_COLUMNS = ("video", "path", "start_seconds", "end_seconds")
 
 
 def main() -> None:
@@ -27,7 +31,8 @@ def main() -> None:
     # Libraries print to stdout; their lines must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    model = mlflow.pyfunc.load_model(uri, model_config={"timeout_seconds": timeout_seconds})
+    config = {"timeout_seconds": timeout_seconds, "path_root": "/"}
+    model = mlflow.pyfunc.load_model(uri, model_config=config)
     if model.input_example is not None:
         model.predict(model.input_example)  # the first prediction builds a graph
     _send(answers, {"is_ready": True})
@@ -39,22 +44,44 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer ``row`` of a video and its ``milliseconds``, or an ``error``.
 
     Args:
-        request: ``path`` of the file, ``start_seconds`` and ``end_seconds`` (or None).
+        request: ``path`` of the file or of a folder of pictures, ``start_seconds`` and
+            ``end_seconds`` (or None), ``extra`` columns of the labels, of which the model gets its
+            side inputs.
     """
-    video = Path(request.pop("path")).read_bytes()
+    path, extra = Path(request.pop("path")), request.pop("extra")
+    # Bytes, which the oldest versions can read, too. Not of a folder.
+    video = {"path": str(path.resolve())} if path.is_dir() else {"video": path.read_bytes()}
     segment = {name: seconds for name, seconds in request.items() if seconds is not None}
     if not segment.keys() <= set(model.metadata.signature.inputs.input_names()):
         return {"error": "this version reads whole videos only, no segments"}
+    try:
+        side_inputs = _side_inputs(model, extra)
+    except ValueError as error:
+        return {"error": f"this version reads a number that is none in the catalog: {error}"}
     # An answer with segments has all probabilities in its timeline only.
     has_segments = "segments" in model.metadata.signature.outputs.input_names()
     params = {"timeline": True} if has_segments else None
+    row = pd.DataFrame([{**video, **segment, **side_inputs}])
     started = time.perf_counter()
     try:
-        table: Any = model.predict(pd.DataFrame([{"video": video, **segment}]), params=params)
+        table: Any = model.predict(row, params=params)
     except MlflowException as error:
-        return {"error": _PREFIX.sub("", str(error.message))}
+        message = _PREFIX.sub("", str(error.message))
+        return {"error": message.removeprefix(f"{path.resolve()}: ")}
     seconds = time.perf_counter() - started
     return {"row": table.to_dict("records")[0], "milliseconds": 1000 * seconds}
+
+
+def _side_inputs(model: PyFuncModel, extra: dict[str, str]) -> dict[str, float | str]:
+    cells = {
+        column: extra[column.name]
+        for column in model.metadata.signature.inputs
+        if column.name not in _VIDEO_COLUMNS and extra.get(column.name)
+    }
+    return {
+        column.name: float(cell) if column.type == DataType.double else cell
+        for column, cell in cells.items()
+    }
 
 
 def _send(answers: IO[str], answer: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def check_data_set(params: Params) -> DataCheck:
     now = read_decoded(CATALOG, DECODE_INDEX)
     champion = version_with_alias(params.register_.name, CHAMPION)
     before = None if champion is None else recorded_records(champion)
-    findings = check_data(now, before, targets_of(params.task.type))
+    findings = check_data(now, before, targets_of(params.task.type), params.data.side_inputs)
     if champion is None:
         sentence = "There is no champion yet: checked without a comparison."
     elif before is None:

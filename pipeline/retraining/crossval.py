@@ -19,7 +19,6 @@ from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from pipeline.clips.arrays import ClipArrays
-from pipeline.clips.sampling import Clip
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
@@ -228,6 +227,7 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
             task,
             frame_shape=clips.frames(0).shape[1:],
             precision=params.train.precision,
+            side_inputs=train.learn_side_inputs(),
         )
         started = time.perf_counter()
         fitted = fit(
@@ -285,7 +285,7 @@ def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], li
         rows.append((label.video, label.split, label.target, label.suggested, quality))
         index = first[label.video]
         heading = f"{label.video}: {label.target}, or {label.suggested}? Quality {quality}"
-        strips.append((heading, [Clip(clips.frames(index), clips.mask(index))]))
+        strips.append((heading, [clips.clip(index)]))
     write_preview(picture, strips)
     lines += [*align_columns(rows, "<<<<>"), f"Film strips: {picture}"]
     return lines, [_DOUBTFUL_LABELS, picture]

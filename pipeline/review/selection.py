@@ -150,7 +150,7 @@ def see_clips(
     first_frames = []  # of the chosen clips, in their videos, if their clips follow each other
     for row, unit in zip(rows, explained, strict=True):
         candidates = [
-            Clip(np.array(clips.frames(number)), clips.mask(number))
+            clips.clip(number)
             for number, name in enumerate(clips.names)
             if name == predictions.videos[row]
         ]

@@ -1,5 +1,6 @@
 """Predict video files with a model on disk: names of videos, answers, output as text."""
 
+import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
-from pipeline.common.records import VIDEO_SUFFIXES
+from pipeline.common.side_inputs import side_values
 from pipeline.common.tables import printable, table_csv, valid_unicode
+from pipeline.common.video_files import join_numbered_pictures
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ Answer = Mapping[str, Any]
 _VIDEOS_AT_ONCE = 16
 _SHOWN = 3  # classes in a table of several videos
 _SHOWN_ALONE = 10  # classes in a table of one video
-_EXPECTED = "Expected files with a suffix such as .mp4, .mkv or .webm."
+_EXPECTED = "Expected files with a suffix such as .mp4, .mkv, .webm or .jpg."
 
 
 def named_videos(names: Iterable[str]) -> list[Path]:
     """Return the videos that the names select, each once, in the order of the names.
 
     A name is a file, a folder (its videos at any depth, without hidden ones), or a pattern with
-    ``*``, ``?``, ``[...]`` or ``**``. A file that does not exist is returned, because opening it
-    gives the error.
+    ``*``, ``?``, ``[...]`` or ``**``. A folder of numbered pictures is one video. A file that does
+    not exist is returned, because opening it gives the error.
 
     Raises:
         PipelineError: there is no name, a folder has no video, or a pattern matches none.
@@ -53,20 +55,28 @@ class LocalModel:
         self.task: Task = self._scorer.task
 
     def predict(
-        self, videos: Sequence[Path], options: RequestOptions | None = None
+        self,
+        videos: Sequence[Path],
+        options: RequestOptions | None = None,
+        given: Sequence[Mapping[str, str]] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield the answer for each video: as ``Scorer.score``, or ``{"error": reason}``.
 
+        Args:
+            given: ``given_side_inputs`` of the videos, for a model that reads some.
+
         Raises:
-            PipelineError: the frames cannot be written to TMPDIR, or a process cannot start.
+            PipelineError: a side input is missing or not valid, the frames cannot be written to
+                TMPDIR, or a process cannot start.
         """
         options = replace(options or RequestOptions(), keep_going=True)
-        for start in range(0, len(videos), _VIDEOS_AT_ONCE):
-            requests = [
-                VideoRequest(video, str(video)) for video in videos[start : start + _VIDEOS_AT_ONCE]
-            ]
+        requests = [
+            self._request(video, cells)
+            for video, cells in zip(videos, given or [{}] * len(videos), strict=True)
+        ]
+        for start in range(0, len(requests), _VIDEOS_AT_ONCE):
             try:
-                answers = self._scorer.score(requests, options)
+                answers = self._scorer.score(requests[start : start + _VIDEOS_AT_ONCE], options)
             except OSError as error:
                 raise PipelineError(
                     f"Decoding failed: {error}. If the disk is full, make room in TMPDIR, which "
@@ -81,6 +91,65 @@ class LocalModel:
         """Return the clips whose outputs the answer averages; [] for an unusable video."""
         request = VideoRequest(video, str(video))
         return self._scorer.averaged_clips(request, options or RequestOptions())
+
+    def _request(self, video: Path, given: Mapping[str, str]) -> VideoRequest:
+        side_inputs = side_values(
+            self._scorer.side_inputs,
+            given,
+            where=str(video),
+            remedy="Give it with --side COLUMN=VALUE, or in the table of --side-table.",
+        )
+        return VideoRequest(video, str(video), side_inputs=side_inputs)
+
+
+def given_side_inputs(
+    videos: Sequence[Path], values: Sequence[str], table: Path | None
+) -> list[dict[str, str]]:
+    """Return the side inputs of each video, by column.
+
+    Args:
+        values: of all videos, such as ``age=34``; they come before those of the table.
+        table: csv file with the column ``video``, such as the labels table. A video has the row
+            with the longest path that its own path ends with.
+
+    Raises:
+        PipelineError: a value is not ``COLUMN=VALUE``, or the table is not valid.
+    """
+    rows = {} if table is None else _read_side_table(table)
+    for_all = {}
+    for value in values:
+        column, separator, cell = value.partition("=")
+        if not separator or not column.strip():
+            raise PipelineError(f"--side: expected COLUMN=VALUE such as age=34. Received: {value}")
+        for_all[column.strip()] = cell
+
+    def row_of(video: Path) -> dict[str, str]:
+        parts = video.absolute().parts
+        endings = (Path(*parts[start:]).as_posix() for start in range(len(parts)))
+        return next((rows[ending] for ending in endings if ending in rows), {})
+
+    return [{**row_of(video), **for_all} for video in videos]
+
+
+def _read_side_table(table: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a csv file by video."""
+    rows: dict[str, dict[str, str]] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, restval="")
+            for row in reader:
+                cells = {(column or "").strip(): cell for column, cell in row.items()}
+                if "video" not in cells:
+                    received = ",".join(cells)
+                    raise PipelineError(
+                        f"{table}, line 1: expected a column video. Received: {received}. Add it."
+                    )
+                rows[Path(cells.pop("video").strip()).as_posix()] = cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PipelineError(
+            f"--side-table: expected a csv file in UTF-8. Received: {table} ({error})"
+        ) from None
+    return rows
 
 
 def as_table(videos: Sequence[Path], answers: Sequence[Answer], task: "Task") -> str:
@@ -167,13 +236,12 @@ def _videos_of(name: str) -> Iterator[Path]:
 
 
 def _videos_in_folder(folder: Path) -> list[Path]:
-    return [
+    return join_numbered_pictures(
         path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and path.is_file()
+        for path in folder.rglob("*")
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    )
 
 
 def _parts(answer: Answer) -> list[Answer]:

@@ -5,6 +5,7 @@ MLflow logs this file as the model ("models from code") and runs it wherever the
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, Map, Object, Property
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.side_inputs import SideInput, SideInputKind
 from pipeline.serving.request import RequestOptions, ServingConfig, request_from_row
 from pipeline.serving.scorer import Scorer
 from pipeline.tasks.task import ScalarType, Task
@@ -42,8 +44,13 @@ _TYPES: dict[ScalarType, DataType | Map | Array] = {
     ),
 }
 
+_SIDE_INPUT_TYPES: dict[SideInputKind, DataType] = {
+    "number": DataType.double,
+    "category": DataType.string,
+}
 
-def signature_of(task: Task) -> ModelSignature:
+
+def signature_of(task: Task, side_inputs: Sequence[SideInput] = ()) -> ModelSignature:
     """Return MLflow's signature of a model: columns of requests and answers, params."""
     segment = Object(
         [
@@ -59,6 +66,10 @@ def signature_of(task: Task) -> ModelSignature:
                 ColSpec(DataType.string, "path", required=False),
                 ColSpec(DataType.double, "start_seconds", required=False),
                 ColSpec(DataType.double, "end_seconds", required=False),
+                *(
+                    ColSpec(_SIDE_INPUT_TYPES[one.kind], one.column, required=False)
+                    for one in side_inputs
+                ),
             ]
         ),
         outputs=Schema(
@@ -83,10 +94,11 @@ def signature_of(task: Task) -> ModelSignature:
 class VideoModel(PythonModel):
     """Predict video files with the preprocessing of the model's training.
 
-    Input, one row a video: ``video`` (binary, the bytes of a video file) or ``path`` (string, a
-    file below ``path_root``). ``start_seconds`` and ``end_seconds`` (double, since the first
-    frame) select a segment. Params: RequestOptions. Output, one row a video:
-    ``Scorer.score``. ``model_config``: ServingConfig.
+    Input, one row a video: ``video`` (binary, the bytes of a video or picture file) or ``path``
+    (string, a file or a folder of pictures below ``path_root``). ``start_seconds`` and
+    ``end_seconds`` (double, since the first frame) select a segment. Side inputs of the model are
+    further columns: numbers (double) and categories (string). Params: RequestOptions. Output, one
+    row a video: ``Scorer.score``. ``model_config``: ServingConfig.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -115,7 +127,12 @@ class VideoModel(PythonModel):
         try:
             options = RequestOptions.from_params(params)
             requests = [
-                request_from_row(row, number=number, path_root=self._config.path_root)
+                request_from_row(
+                    row,
+                    number=number,
+                    path_root=self._config.path_root,
+                    side_inputs=self._scorer.side_inputs,
+                )
                 for number, row in enumerate(model_input.to_dict("records"), start=1)
             ]
             answers = self._scorer.score(requests, options)

@@ -2,13 +2,17 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
 from pipeline.common.errors import PipelineError
+from pipeline.common.side_inputs import SideInput, side_values
 from pipeline.common.tables import printable
+from pipeline.common.video_files import pictures_in
 from pipeline.video.opening import source_name
 from pipeline.video.reading import WHOLE_VIDEO, Segment
 
@@ -24,14 +28,16 @@ class VideoRequest:
     """A video, or a segment of one, to predict.
 
     Attributes:
-        content: path or bytes of a video file.
+        content: path of a video file, a picture file or a folder of pictures; or bytes of a file.
         name: of the video in messages, such as ``Video 2: left.mp4``.
         segment: in seconds since the first frame.
+        side_inputs: ``side_values`` of the model's columns.
     """
 
     content: Path | bytes
     name: str
     segment: Segment = WHOLE_VIDEO
+    side_inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ class ServingConfig:
         return cls(**(value or {}))
 
 
-def request_from_row(row: Mapping[str, Any], *, number: int, path_root: str) -> VideoRequest:
+def request_from_row(
+    row: Mapping[str, Any], *, number: int, path_root: str, side_inputs: Sequence[SideInput] = ()
+) -> VideoRequest:
     """Return the video that a row names in ``video`` or ``path``.
 
     Args:
@@ -108,20 +116,25 @@ def request_from_row(row: Mapping[str, Any], *, number: int, path_root: str) -> 
         number: of the row in messages, counted from 1.
         path_root: folder that a path is relative to and must be below, after symbolic links are
             resolved; empty: no path is read.
+        side_inputs: columns that the model reads beside the video.
 
     Raises:
-        InvalidRequest: the row has neither or both columns, a path outside ``path_root``, or an
-            invalid segment.
+        InvalidRequest: the row has neither or both columns, a path outside ``path_root``, an
+            invalid segment, or a side input that is missing or not valid.
     """
     segment = _segment(row, number)
+    try:
+        side = side_values(side_inputs, row, where=f"Video {number}")
+    except PipelineError as error:
+        raise InvalidRequest(str(error)) from None
     given = {name: row[name] for name in ("video", "path") if not _is_missing(row.get(name))}
     match given:
         case {"video": bytes() as content, **others} if not others:
             name = f"Video {number}: {source_name(content)}"
-            return VideoRequest(_decode_base64(content), name, segment)
+            return VideoRequest(_decode_base64(content), name, segment, side)
         case {"path": str() as path, **others} if not others:
             name = f"Video {number}: {printable(path)}"
-            return VideoRequest(_path_below(path_root, path, name), name, segment)
+            return VideoRequest(_path_below(path_root, path, name), name, segment, side)
     received = ", ".join(f"{name} of type {type(value).__name__}" for name, value in given.items())
     raise InvalidRequest(
         f"Video {number}: expected either the bytes of a video file in the column video (base64 "
@@ -162,7 +175,8 @@ def _path_below(path_root: str, path: str, name: str) -> Path:
     root = Path(path_root).resolve()
     try:
         target = (root / path).resolve()
-        is_below = target.is_relative_to(root)
+        pictures = pictures_in(target) if target.is_dir() else []
+        is_below = all(file.resolve().is_relative_to(root) for file in (target, *pictures))
     except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
         is_below = False
     if not is_below:

@@ -22,6 +22,7 @@ from pipeline.clips.sampling import (
     windows_over_time,
 )
 from pipeline.clips.settings import ExtractSection
+from pipeline.common.side_inputs import example_values, side_values
 from pipeline.model.prediction import batches_of, predict_clips
 from pipeline.model.saving import ModelMetadata, load_model
 from pipeline.serving.decoding import Decoder
@@ -46,6 +47,7 @@ class Scorer:
     def __init__(self, model: "keras.Model", metadata: ModelMetadata, decoder: Decoder) -> None:
         self._model = model
         self.task = metadata.task
+        self.side_inputs = metadata.side_inputs
         self._preprocessing = metadata.preprocessing
         self._decoder = decoder
         self._predicting = threading.Lock()
@@ -71,6 +73,11 @@ class Scorer:
         decode = self._preprocessing.decode
         frame = np.zeros((1, decode.height, decode.width, 3), np.uint8)
         clip = make_clip(frame, self._preprocessing.extract)
+        clip = clip._replace(
+            side_inputs=side_values(
+                self.side_inputs, example_values(self.side_inputs), where="warm-up"
+            )
+        )
         for count in (1, 2):
             self._predict([clip] * count)
 
@@ -93,7 +100,7 @@ class Scorer:
         plans: list[_Plan | VideoError] = []
         select = partial(used_frames, extract=self._extract(options), timeline=options.timeline)
         with closing(self._decoder.frames(requests, select)) as videos:
-            clips = self._clips(videos, options, plans)
+            clips = self._clips(requests, videos, options, plans)
             outputs: list[NDArray[np.float64]] = []
             for batch in batches_of(clips):
                 outputs.extend(self._predict(batch))
@@ -116,6 +123,7 @@ class Scorer:
 
     def _clips(
         self,
+        requests: Sequence[VideoRequest],
         videos: Iterable[NDArray[np.uint8] | VideoError],
         options: RequestOptions,
         plans: list[_Plan | VideoError],
@@ -125,7 +133,7 @@ class Scorer:
         The clips of a video come first, then those of its timeline.
         """
         extract = self._extract(options)
-        for frames in videos:
+        for request, frames in zip(requests, videos, strict=True):
             if isinstance(frames, VideoError):
                 if not options.keep_going:
                     raise frames
@@ -137,7 +145,8 @@ class Scorer:
             plan = _Plan(clip_windows(len(frames), extract), timeline)
             plans.append(plan)
             for window in (*plan.clips, *plan.timeline):
-                yield make_clip(frames[window.start : window.stop], extract)
+                clip = make_clip(frames[window.start : window.stop], extract)
+                yield clip._replace(side_inputs=request.side_inputs)
 
     def _predict(self, clips: Sequence[Clip]) -> NDArray[np.float64]:
         with self._predicting:

@@ -48,6 +48,7 @@ def main() -> None:
                 extract=extract,
                 frame_size=(decode.height, decode.width),
                 target_of=target_of,
+                side_inputs=params.data.side_inputs,
             )
             logger.info("%s: %d clips of %d frames", split, n_clips, extract.frames)
         Preprocessing(decode, extract).write(folder / PREPROCESSING.name)

@@ -27,11 +27,13 @@ def main() -> None:
     train, val = ClipArrays(paths.CLIPS / "train"), ClipArrays(paths.CLIPS / "val")
     task = task_class(params.task.type).learn(train.targets, params.task)
     task.check_mirror(params.train.augmentation.flip_swaps)
+    side_inputs = train.learn_side_inputs()
     model = build_model(
         params.model,
         task,
         frame_shape=train.frames(0).shape[1:],
         precision=params.train.precision,
+        side_inputs=side_inputs,
     )
     logger.info(
         "%s; %d parameters, %d training clips", task.summary(), model.count_params(), len(train)
@@ -55,7 +57,7 @@ def main() -> None:
         save_model(model, paths.UNCALIBRATED)
         task = calibrate(model, task, val)
         save_model(model, paths.MODEL)
-        ModelMetadata(task, preprocessing).write(paths.MODEL_METADATA)
+        ModelMetadata(task, preprocessing, side_inputs).write(paths.MODEL_METADATA)
         write_csv(paths.HISTORY, list(result.history[0]), result.history)
         best = result.history[result.best_epoch - 1]
         val_metric = f"val_{task.training_metric}"

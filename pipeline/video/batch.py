@@ -123,7 +123,8 @@ def _start_worker(decode: DecodeSection) -> None:
 
 def _key(record: VideoRecord, videos: Path, decode: DecodeSection) -> str:
     source = record.sha256 or str(videos / record.video)
-    return frames_key(source, record.start_seconds, record.end_seconds, decode)
+    is_folder = (videos / record.video).is_dir()
+    return frames_key(source, record.start_seconds, record.end_seconds, decode, is_folder=is_folder)
 
 
 def _failed(key: str, reason: str) -> DecodeFacts:
@@ -141,7 +142,7 @@ def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
 def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:
     """Group small files into chunks, largest files first, so that no core waits at the end."""
     paths = [videos / record.video for record in records]
-    sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+    sizes = [_size_bytes(path) for path in paths]
     chunks: list[list[VideoRecord]] = []
     free_bytes = -1
     by_size = sorted(zip(sizes, records, strict=True), key=lambda pair: pair[0], reverse=True)
@@ -152,6 +153,12 @@ def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[Vi
         chunks[-1].append(record)
         free_bytes -= size
     return chunks
+
+
+def _size_bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    return path.stat().st_size if path.exists() else 0
 
 
 @dataclass(frozen=True)

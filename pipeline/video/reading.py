@@ -18,6 +18,7 @@ from pipeline.video.memory import memory_limit
 from pipeline.video.opening import VideoError, open_video, source_name
 from pipeline.video.packet_scan import PacketScan, frame_packets, scan_packets
 from pipeline.video.picture import Picture, small_picture
+from pipeline.video.picture_files import PictureSeries, picture_series
 from pipeline.video.selective import UnreliableFrames, decode_selected
 from pipeline.video.sequential import SequentialDecoder
 from pipeline.video.settings import DecodeSection
@@ -51,14 +52,17 @@ class FrameReader:
     If packets or decoded frames are not as expected, every frame is decoded (sequential.py),
     which also finds the reason for damage.
 
+    A picture file is a video of one frame. A folder of numbered pictures is a video at
+    ``decode.image_fps``; only the pictures that are kept are decoded.
+
     Attributes:
         facts: complete after the iteration, without key and frames; incomplete after a
             VideoError; None if the file could not be opened.
         count: number of frames of the segment; complete after the iteration.
 
     Args:
-        source: path of a regular file, or the bytes of a video file.
-        selective: False decodes every frame.
+        source: path of a regular file or of a folder of pictures, or the bytes of a file.
+        selective: False decodes every frame of a video file.
         select: the frames to yield, if the packet scan tells their number. Otherwise, and with
             ``decode.on_damage: keep``, where damage changes the number, all are yielded.
 
@@ -95,7 +99,10 @@ class FrameReader:
         With ``select``, the indices begin again at 0 if all frames turn out to be needed.
         """
         try:
-            yield from self._numbered_pictures()
+            if series := picture_series(self._source, self._decode):
+                yield from self._frames_of_pictures(series)
+            else:
+                yield from self._frames_of_video()
         except MemoryError:
             gigabytes = memory_limit(self._decode) / 1e9
             raise VideoError(
@@ -105,7 +112,43 @@ class FrameReader:
                 is_lasting=False,
             ) from None
 
-    def _numbered_pictures(self) -> Iterator[tuple[int, Picture]]:
+    def _frames_of_pictures(self, series: PictureSeries) -> Iterator[tuple[int, Picture]]:
+        count, interval = len(series.files), series.interval
+        damage = series.gap if self._reaches(float(count * interval)) else ""
+        self.facts = replace(series.facts(), reason=damage)
+        if damage and self._decode.on_damage == "quarantine":
+            raise VideoError(self._name, damage)
+        self._check_length(count * interval)
+        timed = ((TimedFrame(number * interval, interval), number) for number in range(count))
+        kept = list(self._at_rate(timed, "presentation"))
+        if not kept:
+            raise self._no_frame(float((count - 1) * interval))
+        self.count = len(kept)
+        number, picture = -1, None
+        for index in self._select(len(kept)) if self._select else range(len(kept)):
+            if picture is None or kept[index] != number:
+                number = kept[index]
+                try:
+                    picture = series.read(number, self._decode, like=picture)
+                except VideoError as error:
+                    if index == 0 or self._decode.on_damage == "quarantine" or not error.is_lasting:
+                        raise
+                    self.facts = replace(
+                        self.facts,
+                        reason=error.reason,
+                        source_seconds=round(float(number * interval), 3),
+                        source_frames=number,
+                    )
+                    self.count = index
+                    return
+            height, width, _ = picture.pixels.shape
+            self.facts = replace(
+                self.facts, codec=picture.codec, width=width, height=height, rotation=0
+            )
+            frame = av.VideoFrame.from_ndarray(picture.pixels, format="rgb24")
+            yield index, small_picture(frame, pixel_aspect=1.0, decode=self._decode)
+
+    def _frames_of_video(self) -> Iterator[tuple[int, Picture]]:
         n_yielded = 0
         with open_video(self._source, self._decode) as video:
             container, stream, _ = video
@@ -190,12 +233,15 @@ class FrameReader:
         if self.facts.reason and (self._decode.on_damage == "quarantine" or not n_kept):
             raise VideoError(self._name, self.facts.reason)
         if not n_kept:
-            raise VideoError(
-                self._name,
-                f"no frame between start_seconds = {self._segment.start_seconds} and "
-                f"end_seconds = {self._segment.end_seconds}; "
-                f"the last frame is at {float(decoder.seconds):.2f} s",
-            )
+            raise self._no_frame(float(decoder.seconds))
+
+    def _no_frame(self, last_seconds: float) -> VideoError:
+        return VideoError(
+            self._name,
+            f"no frame between start_seconds = {self._segment.start_seconds} and "
+            f"end_seconds = {self._segment.end_seconds}; "
+            f"the last frame is at {last_seconds:.2f} s",
+        )
 
     def _check_scan(self, scan: PacketScan, damage: str) -> None:
         """Refuse a video that is damaged or too long according to the packet scan."""

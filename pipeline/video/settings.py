@@ -25,6 +25,8 @@ class DecodeSection(Section):
         max_pixels: per source frame; a larger picture is quarantined.
         timeout_seconds: a video that takes longer to decode is quarantined.
         max_bad_fraction: a larger fraction of quarantined videos fails the run.
+        image_fps: rate of a folder of numbered pictures. Not a key of the section: it is set to
+            ``data.image_fps``.
     """
 
     fps: Positive = 10.0
@@ -36,7 +38,9 @@ class DecodeSection(Section):
     max_pixels: PositiveInt = 35_000_000
     timeout_seconds: Positive = 600.0
     max_bad_fraction: Fraction = 0.1
+    image_fps: Annotated[Positive, Field(exclude=True)] = 10.0
 
     def frames_identity(self) -> dict[str, Any]:
         """Return the settings that decide which frames a video gives."""
-        return self.model_dump(exclude={"timeout_seconds", "max_bad_fraction"})
+        settings = self.model_dump(exclude={"timeout_seconds", "max_bad_fraction"})
+        return settings | {"image_fps": self.image_fps}

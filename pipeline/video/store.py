@@ -58,16 +58,22 @@ def frames_key(
     start_seconds: float | None,
     end_seconds: float | None,
     decode: DecodeSection,
+    *,
+    is_folder: bool = False,
 ) -> str:
     """Return the name of the frames of a segment of a video, 32 hexadecimal digits.
 
     Args:
         sha256_or_path: SHA-256 of the source; its path if the hash is unknown.
+        is_folder: whether the source is a folder of pictures, so that ``image_fps`` counts.
     """
+    settings = decode.frames_identity()
+    if not is_folder:
+        del settings["image_fps"]
     identity = {
         "source": sha256_or_path,
         "segment": [start_seconds, end_seconds],
-        "decode": decode.frames_identity(),
+        "decode": settings,
         "version": FRAMES_VERSION,
     }
     return sha256_of_json(identity)[:32]

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pipeline.common.files import read_json, sha256_of_file
 from pipeline.common.paths import CATALOG as CATALOG_PATH
 from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
 from pipeline.common.records import VideoRecord, write_catalog
+from pipeline.dataset.catalog import content_hashes
 from pipeline.model.saving import ModelMetadata, model_digest, save_model
 from pipeline.params import load_params
 from pipeline.registry.champions import champion_number, read_records
@@ -35,6 +37,7 @@ NAME = "test-classifier"
 CLASSES = ("bright", "dark")
 LEVELS = {"bright": 180, "dark": 70}
 TEST_VIDEOS = 12
+PICTURES = 7  # the number of a test video that is a folder of pictures
 METADATA = ModelMetadata(
     Classification(CLASSES, target_accuracy=0.9),
     Preprocessing(DecodeSection(fps=5, width=16, height=16), ExtractSection(frames=4)),
@@ -70,14 +73,21 @@ def film(level: int, seed: int) -> bytes:
 
 
 def records() -> list[VideoRecord]:
-    """Twelve test videos, of which one is a segment, and one more that cannot be read."""
+    """Twelve test videos: files, a segment, a folder of pictures; and one that cannot be read."""
     rows = []
     for number in range(TEST_VIDEOS):
         label = CLASSES[number % 2]
         path = Path(f"videos/{number:02d}.mp4")
-        path.write_bytes(film(LEVELS[label], number))
+        if number == PICTURES:
+            path = path.with_suffix("")
+            path.mkdir()
+            for picture in range(8):
+                level = LEVELS[label] + picture
+                cv2.imwrite(f"{path}/{picture}.png", np.full((32, 32, 3), level, np.uint8))
+        else:
+            path.write_bytes(film(LEVELS[label], number))
         start = 0.2 if number == 5 else None
-        sha256 = sha256_of_file(path)
+        [sha256] = content_hashes([path])
         rows.append(VideoRecord(path.name, label, "test", path.stem, start, sha256=sha256))
     junk = Path("videos/junk.mp4")
     junk.write_bytes(b"junk")

@@ -169,3 +169,26 @@ def test_without_a_champion_only_checks_without_a_comparison_run():
         "spelling of labels", "duplicates",
     ]  # fmt: skip
     assert len(check_data(now, now, CLASSES)) == 11
+
+
+def test_side_inputs_drift_too():
+    """A number by its distribution, a category by values that the champion does not know."""
+
+    def with_cells(ages, sites):
+        records = rows(*["left"] * len(ages))
+        return [
+            replace(record, extra={"age": str(age), "site": site})
+            for record, age, site in zip(decoded(records), ages, sites, strict=True)
+        ]
+
+    before = with_cells(range(20), ["Rom"] * 20)
+    now = with_cells(range(100, 120), ["Rom"] * 18 + ["Ulm", "Bonn"])
+    kinds = {"age": "number", "site": "category"}
+    targets = targets_of("classification")
+    findings = {finding.name: finding for finding in check_data(now, before, targets, kinds)}
+    assert (findings["age"].status, findings["age"].value) == ("fail", 1.0)
+    assert (findings["new site"].status, findings["new site"].value) == ("warn", 0.1)
+    assert "Bonn" in findings["new site"].sentence
+    unrecorded = [replace(record, extra={}) for record in before]
+    findings = {finding.name: finding for finding in check_data(now, unrecorded, targets, kinds)}
+    assert findings["age"].status == findings["new site"].status == "unknown"

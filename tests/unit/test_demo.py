@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.demo import frames, generate, multilabel, regression
+from data.demo import frames, generate, multilabel, regression, side_inputs
 from data.demo.drawing import FPS, SIZE
 from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
 from data.demo.scenes import MOTIONS, object_path, render_clip
@@ -194,19 +194,18 @@ def test_bad_params_are_named_and_the_videos_stay(params_file, content, message)
 
 
 @pytest.mark.parametrize(
-    ("task", "columns", "videos"),
+    ("name", "columns", "videos"),
     [
         ("multilabel", ["labels"], 3),
         ("regression", ["value"], 3),
         ("frames", ["start_seconds", "end_seconds", "label"], 1),
+        ("side_inputs", ["label", "camera_metres", "site"], 3),
     ],
 )
-def test_the_demo_set_of_another_task_has_a_labels_table(
-    params_file, monkeypatch, task, columns, videos
-):
-    monkeypatch.setattr("sys.argv", ["generate", task])
+def test_another_demo_set_has_a_labels_table(params_file, monkeypatch, name, columns, videos):
+    monkeypatch.setattr("sys.argv", ["generate", name])
     generate.main()
-    folder = params_file.parent / f"videos_{task}"
+    folder = params_file.parent / f"videos_{name}"
     rows = list(csv.DictReader((folder / "labels.csv").open()))
     assert list(rows[0]) == ["video", *columns]
     assert {row["video"] for row in rows} == {path.name for path in folder.glob("*.mp4")}
@@ -249,6 +248,19 @@ def test_an_object_of_the_demo_for_regression_keeps_its_speed_between_the_walls(
     assert np.isclose(steps, 3).mean() > 0.8  # a frame in which it bounces has a shorter one
 
 
+def test_the_demo_for_side_inputs_needs_both_the_video_and_the_number():
+    def clip(label, metres):
+        rng = np.random.default_rng(0)
+        return side_inputs.render_clip(label, metres, frames=8, rng=rng)
+
+    assert (clip("eastwards", 5.0) == clip("westwards", -5.0)).all()
+    assert (clip("eastwards", 5.0) != clip("westwards", 5.0)).any()
+    rng = np.random.default_rng(0)
+    rows = [side_inputs.draw_cells(rng) for _ in range(400)]
+    far = [row["label"] for row in rows if float(row["camera_metres"]) > 0]
+    assert 0.4 < far.count("eastwards") / len(far) < 0.6
+
+
 def test_a_label_of_the_demo_for_labels_changes_the_order_of_the_frames_only():
     """Without a background, the frames with and without the labels are the same set."""
     clips = [
@@ -268,22 +280,29 @@ def test_params_that_cannot_be_read_are_named(params_file):
         generate.main()
 
 
-@pytest.mark.parametrize("task", ["regression", "multilabel", "frames", "classification"])
-def test_params_point_at_the_demo_set_of_a_task_and_keep_everything_else(tmp_path, task):
+DEMOS = ("regression", "multilabel", "frames", "side_inputs", "classification")
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     committed = Path("params.yaml").read_text()
     changed = tmp_path / "params.yaml"
     changed.write_text(committed)
-    use_demo("frames" if task != "frames" else "regression", changed)
-    use_demo(task, changed)
+    for other in DEMOS:
+        use_demo(other, changed)
+    use_demo(name, changed)
     params = load_params(changed)
-    assert (params.data.videos, params.task.type) == (str(generate.demo_folder(task)), task)
-    assert params.task.unit == ("pixels/s" if task == "regression" else "")
+    has_side_inputs = name == "side_inputs"
+    task = "classification" if has_side_inputs else name
+    assert (params.data.videos, params.task.type) == (str(generate.demo_folder(name)), task)
+    assert params.task.unit == ("pixels/s" if name == "regression" else "")
+    assert params.data.side_inputs == (side_inputs.SIDE_INPUTS if has_side_inputs else {})
     lines = zip(committed.splitlines(), changed.read_text().splitlines(), strict=True)
     different = [after.split(":")[0].strip() for before, after in lines if before != after]
-    recipe = {"frames", "bidirectional"} if task == "frames" else set()
-    assert set(different) <= {"videos", "labels", "type", "unit", *recipe}
+    recipe = {"frames", "bidirectional"} if name == "frames" else set()
+    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", *recipe}
     assert (params.extract.frames, params.model.temporal.bidirectional) == (
-        (40, True) if task == "frames" else (20, False)
+        (40, True) if name == "frames" else (20, False)
     )
     assert [line.partition("#")[2] for line in changed.read_text().splitlines()] == [
         line.partition("#")[2] for line in committed.splitlines()
@@ -292,8 +311,10 @@ def test_params_point_at_the_demo_set_of_a_task_and_keep_everything_else(tmp_pat
 
 def test_a_task_without_a_demo_set_and_a_missing_key_are_named(tmp_path):
     params = tmp_path / "params.yaml"
-    params.write_text("data:\n  videos: a\n  labels: b\ntask:\n  type: classification\n")
-    with pytest.raises(PipelineError, match=r"TASK must be one of classification, .* counting"):
+    params.write_text(
+        "data:\n  videos: a\n  labels: b\n  side_inputs: {}\ntask:\n  type: classification\n"
+    )
+    with pytest.raises(PipelineError, match=r"NAME must be one of classification, .* counting"):
         use_demo("counting", params)
     with pytest.raises(PipelineError, match=r"params\.yaml: expected the key task\.unit"):
         use_demo("regression", params)

@@ -154,6 +154,70 @@ class TestClassFolders:
         assert "bird: the class folder has no video" in message(videos)
 
 
+def add(videos, folder, *names):
+    (videos / folder).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (videos / folder / name).touch()
+
+
+class TestPictures:
+    def names(self, videos):
+        return {record.video: record.target for record in read(videos)}
+
+    def test_pictures_of_a_class_folder_are_videos_even_if_they_are_numbered(self, tmp_path):
+        add(tmp_path, "cat", "0001.jpg", "0002.JPEG", ".0003.jpg", "0004.txt")
+        add(tmp_path, "dog", "rex.png")
+        assert self.names(tmp_path) == {
+            "cat/0001.jpg": "cat", "cat/0002.JPEG": "cat", "dog/rex.png": "dog"
+        }  # fmt: skip
+
+    def test_a_deeper_folder_of_numbered_pictures_is_a_video(self, videos):
+        add(videos, "cat/deep/clip", "frames_9.jpg", "frames_10.jpg", ".frames_11.jpg")
+        add(videos, "dog/old", "frames_0001.jpg", "notes.txt")  # one picture is a picture
+        add(videos, "dog/studio", "rex.png", "ben.png", "b.mp4")
+        assert self.names(videos) == {
+            "cat/deep/clip": "cat",
+            "cat/deep/two.MKV": "cat",
+            "cat/one.mp4": "cat",
+            "dog/old/frames_0001.jpg": "dog",
+            "dog/studio/b.mp4": "dog",
+            "dog/studio/ben.png": "dog",
+            "dog/studio/rex.png": "dog",
+            "dog/three.avi": "dog",
+        }
+
+    @pytest.mark.parametrize(
+        ("name", "fault"),
+        [
+            ("cover.jpg", "the name cover.jpg does not end with a number"),
+            ("g_3.jpg", "the names f_1.jpg and g_3.jpg have different beginnings"),
+            ("f_01.jpg", "f_01.jpg and f_1.jpg have the same number"),
+        ],
+    )
+    def test_a_folder_that_may_be_a_video_or_not_is_refused(self, videos, name, fault):
+        add(videos, "cat/clip", "f_1.jpg", "f_2.jpg", name)
+        text = message(videos)
+        assert text.startswith(f"{videos}/cat/clip: expected the numbered pictures of one video")
+        assert f"Received: {fault}. Rename or move pictures" in text
+
+    @pytest.mark.parametrize("name", ["a.mp4", "deeper/f_1.jpg"])
+    def test_a_video_among_numbered_pictures_is_refused(self, videos, name):
+        add(videos, "cat/clip", "f_1.jpg", "f_2.jpg")
+        add(videos, f"cat/clip/{name}".rpartition("/")[0], name.rpartition("/")[2])
+        assert f"{videos}/cat/clip/{name}: expected only numbered pictures" in message(videos)
+
+    def test_a_table_names_pictures_and_folders(self, videos):
+        add(videos, "clips/a", "1.jpg", "2.jpg")
+        write_table(videos, "video,label\nclips/a,cat\nclips/a/1.jpg,dog\n")
+        assert self.names(videos) == {"clips/a": "cat", "clips/a/1.jpg": "dog"}
+
+    def test_a_linked_folder_of_pictures_is_refused(self, videos, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (videos / "clip").symlink_to(tmp_path / "elsewhere")
+        write_table(videos, "video,label\nclip,cat\n")
+        assert f"line 2: {videos}/clip: expected a folder. Received: a symbol" in message(videos)
+
+
 @pytest.fixture
 def as_nobody():
     """A folder that a user without privileges may read; the test runs as that user."""
@@ -397,3 +461,40 @@ class TestSeveralRowsOfOneVideo:
         message = self.error(videos, "video,note\ncat/one.mp4,sits\ncat/one.mp4,sits\n")
         assert "line 3: the note repeats that of" in message
         assert message.endswith("line 2")
+
+
+class TestSideInputs:
+    def read(self, videos, table="video,label,age,site\ncat/one.mp4,cat,34, Rom \n", **kinds):
+        write_table(videos, table)
+        kinds = kinds or {"age": "number", "site": "category"}
+        return read_labels(DataSection(videos=str(videos), side_inputs=kinds), CLASSES)
+
+    def test_the_columns_are_kept_with_the_others(self, videos):
+        (record,) = self.read(videos)
+        assert record.extra == {"age": "34", "site": "Rom"}
+
+    @pytest.mark.parametrize(
+        ("row", "expected"),
+        [
+            ("cat/one.mp4,cat,,Rom", "line 2: the side input age is missing. Expected a finite"),
+            ("cat/one.mp4,cat,old,Rom", "line 2: the side input age must be a finite number"),
+            ("cat/one.mp4,cat,nan,Rom", "line 2: the side input age must be a finite number"),
+            ("cat/one.mp4,cat,34,", "line 2: the side input site is missing. Expected a name"),
+        ],
+    )
+    def test_a_cell_that_is_empty_or_no_number_is_named(self, videos, row, expected):
+        with pytest.raises(PipelineError, match=rf"labels\.csv, {expected}.*Correct the cell"):
+            self.read(videos, f"video,label,age,site\n{row}\n")
+
+    def test_a_missing_column_is_named(self, videos):
+        with pytest.raises(PipelineError, match=r"labels\.csv, line 1: missing size.*data\.side_i"):
+            self.read(videos, size="number")
+
+    def test_the_column_of_the_target_is_refused(self, videos):
+        with pytest.raises(PipelineError, match=r"data\.side_inputs\.label: expected a column oth"):
+            self.read(videos, label="category")
+
+    def test_class_folders_have_none(self, videos):
+        data = DataSection(videos=str(videos), side_inputs={"age": "number"})
+        with pytest.raises(PipelineError, match=r"labels\.csv: no such file\. .*columns age"):
+            read_labels(data, CLASSES)

@@ -6,11 +6,20 @@ import json
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from pipeline.common.errors import PipelineError
-from pipeline.serving.predict import LocalModel, as_csv, as_json, as_table, named_videos
+from pipeline.common.side_inputs import SideInput
+from pipeline.serving.predict import (
+    LocalModel,
+    as_csv,
+    as_json,
+    as_table,
+    given_side_inputs,
+    named_videos,
+)
 from pipeline.serving.request import RequestOptions, ServingConfig
 from pipeline.tasks.classification import Classification
 from pipeline.video.writing import encode_mp4
@@ -51,6 +60,18 @@ def folder(tmp_path, monkeypatch) -> Path:
 def test_a_name_is_a_file_a_folder_or_a_pattern(folder, names, expected):
     (folder / "empty").mkdir()  # a pattern may match a folder without videos
     assert [str(path) for path in named_videos(names)] == expected
+
+
+def test_a_folder_of_numbered_pictures_is_one_video(folder):
+    for name in ("clip/f_1.png", "clip/f_2.png", "photos/rex.jpg", "photos/ben.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    single = ["photos/ben.jpg", "photos/rex.jpg"]
+    assert [str(path) for path in named_videos(["clip", "photos"])] == ["clip", *single]
+    assert [str(path) for path in named_videos(["clip/*", "p*"])] == [
+        "clip/f_1.png", "clip/f_2.png", *single
+    ]  # fmt: skip
+    assert folder / "clip" in named_videos([str(folder)])
 
 
 def test_a_folder_stands_for_its_videos_without_hidden_and_other_files(folder):
@@ -97,6 +118,16 @@ def test_a_bad_video_does_not_affect_the_others(model, tmp_path):
     assert answers[0]["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
     assert answers[0] == answers[16]
     assert answers[0]["confident"] is False
+
+
+def test_pictures_are_predicted(model, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, frame in enumerate(numbered_frames(10)):
+        cv2.imwrite(str(pictures / f"{number}.png"), frame)
+    one, many = model.predict([pictures / "3.png", pictures])
+    assert one["probabilities"]["light"] == pytest.approx(brightness([3]), abs=2e-3)
+    assert many["probabilities"]["light"] == pytest.approx(brightness([1, 3, 6, 8]), abs=2e-3)
 
 
 def test_the_clips_that_the_model_saw_can_be_shown(model, tmp_path):
@@ -232,3 +263,40 @@ def test_an_answer_below_the_threshold_is_marked():
         "b.mp4,b,0.900000000,0.100000000,0.900000000,true,",
         "c.mp4,,,,,,not a video",
     ]
+
+
+def test_a_video_has_the_row_of_the_table_whose_path_ends_its_own(folder):
+    table = Path("ages.csv")
+    table.write_text("video,label,age\na.mp4,left,1\nx/b.MP4,right,2\nb.MP4,left,3\n")
+    videos = [Path("a.mp4"), folder / "x/b.MP4", Path("other.mp4")]
+    given = given_side_inputs(videos, [], table)
+    assert [row.get("age") for row in given] == ["1", "2", None]
+    given = given_side_inputs(videos, ["age=9", "site=a=b"], table)
+    assert [(row["age"], row["site"]) for row in given] == [("9", "a=b")] * 3
+
+
+@pytest.mark.parametrize(
+    ("values", "content", "message"),
+    [
+        (["age"], "video\n", "--side: expected COLUMN=VALUE such as age=34. Received: age"),
+        ([], "file,age\na.mp4,1\n", "t.csv, line 1: expected a column video. Received: file,age"),
+        ([], None, "--side-table: expected a csv file in UTF-8. Received: t.csv"),
+    ],
+)
+def test_side_inputs_that_cannot_be_read_are_named(folder, values, content, message):
+    table = Path("t.csv")
+    if content is not None:
+        table.write_text(content)
+    with pytest.raises(PipelineError, match=message):
+        given_side_inputs([folder / "a.mp4"], values, table)
+
+
+def test_a_model_that_reads_side_inputs_names_the_missing_one(tmp_path):
+    write_model(tmp_path, side_inputs=(SideInput("age", "number"),))
+    model = LocalModel(tmp_path, ServingConfig())
+    with pytest.raises(
+        PipelineError, match=r"a\.mp4: the side input age is missing.*--side COLUMN"
+    ):
+        list(model.predict([Path("a.mp4")], given=[{}]))
+    (answer,) = model.predict([Path("a.mp4")], given=[{"age": "3"}])
+    assert "no such file" in answer["error"].lower()

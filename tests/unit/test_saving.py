@@ -54,7 +54,7 @@ def test_metadata_come_back_from_disk(tmp_path):
     METADATA.write(tmp_path / "model.json")
     assert ModelMetadata.read(tmp_path / "model.json") == METADATA
     content = read_json(tmp_path / "model.json")
-    assert content.keys() == {"task", "preprocessing"}
+    assert content.keys() == {"task", "preprocessing", "side_inputs"}
     assert content["task"]["type"] == "classification"
 
 

@@ -6,12 +6,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import cv2
 import keras
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.pyfunc.model import PythonModelContext
+from mlflow.types import DataType
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.preprocessing import Preprocessing
@@ -20,6 +22,7 @@ from pipeline.clips.shards import write_clips
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import VideoRecord
 from pipeline.common.settings import ComputeSection
+from pipeline.common.side_inputs import SideInput
 from pipeline.evaluation.predictions import predict_videos
 from pipeline.model.network import build_model
 from pipeline.model.saving import ModelMetadata
@@ -126,6 +129,18 @@ def test_a_path_is_one_line_of_valid_text_in_messages(root, path, shown):
     assert str(caught.value).startswith(f"Video 2: ../{shown}: expected a path below")
 
 
+def test_a_folder_of_pictures_below_the_root_is_read_if_no_link_leads_out(root):
+    folder = root / "clip"
+    folder.mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(folder / f"{number}.png"), numbered_frames(1)[0])
+    request = request_from_row({"path": "clip"}, number=1, path_root=str(root))
+    assert request.content == folder
+    (folder / "3.png").symlink_to(root.parent / "secret.mp4")
+    with pytest.raises(InvalidRequest, match="expected a path below the folder"):
+        request_from_row({"path": "clip"}, number=1, path_root=str(root))
+
+
 def test_without_a_root_no_path_is_read(root):
     with pytest.raises(InvalidRequest, match=r"^Video 1: .*serve\.path_root"):
         request_from_row({"path": str(root / "link in.mp4")}, number=1, path_root="")
@@ -202,6 +217,13 @@ def test_a_video_is_scored_on_the_clip_of_training(scorer, mp4):
     assert answer["label"] == "dark"
     assert answer["probability"] == answer["probabilities"]["dark"]
     assert answer.keys() == {"label", "probability", "probabilities"}
+
+
+def test_the_bytes_of_a_picture_are_a_video_of_one_frame(scorer):
+    content = cv2.imencode(".jpg", numbered_frames(4)[3])[1].tobytes()
+    (answer,) = scorer.score([request_of(content)], RequestOptions(timeline=True))
+    assert answer["probabilities"]["light"] == pytest.approx(brightness([3]), abs=2e-3)
+    assert [part["end_seconds"] for part in answer["timeline"]] == [0.1]
 
 
 def test_a_long_video_is_cut_into_clips_whose_outputs_are_averaged(scorer):
@@ -352,6 +374,10 @@ def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
 def served(tmp_path_factory) -> VideoModel:
     folder = tmp_path_factory.mktemp("model")
     write_model(folder)
+    return served_from(folder)
+
+
+def served_from(folder: Path) -> VideoModel:
     artifacts = {"model": str(folder / "model.keras"), "metadata": str(folder / "model.json")}
     model = VideoModel()
     model.load_context(PythonModelContext(artifacts, {"path_root": ""}))
@@ -413,6 +439,27 @@ def test_the_signature_lists_the_fields_of_the_task():
     (segment,) = [column for column in signature.outputs if column.name == "timeline"]
     properties = [part.name for part in segment.type.dtype.properties]
     assert properties == ["end_seconds", "probabilities", "start_seconds"]
+
+
+def test_a_request_carries_the_side_inputs_of_the_model(tmp_path, mp4):
+    """The answer is brightness x number / 10; the model was not asked for the column note."""
+    write_model(tmp_path, side_inputs=(SideInput("gain", "number", deviation=10.0),))
+    model = served_from(tmp_path)
+    rows = [{"video": mp4, "gain": gain, "note": "x"} for gain in (10.0, 5.0)]
+    full, half = predict(model, rows, timeline=True)
+    assert half["probabilities"]["light"] == pytest.approx(full["probabilities"]["light"] / 2)
+    assert half["timeline"][0]["probabilities"]["light"] == pytest.approx(
+        full["timeline"][0]["probabilities"]["light"] / 2
+    )
+    for missing in ({}, {"gain": None}):
+        with pytest.raises(ServingError, match=r"^Video 2: the side input gain is missing"):
+            predict(model, [rows[0], {"video": mp4, **missing}])
+
+
+def test_the_signature_lists_the_side_inputs_of_the_model():
+    side_inputs = SideInput("age", "number"), SideInput("site", "category", categories=("Rom",))
+    columns = signature_of(metadata().task, side_inputs).inputs.input_dict()
+    assert (columns["age"].type, columns["site"].type) == (DataType.double, DataType.string)
 
 
 # The server

@@ -1,0 +1,159 @@
+"""Train params.yaml on the demo data set of each task; test ordered and shuffled clips.
+
+``python -m benchmarks.learning --task NAME`` runs it. For each task, the stages run in a temporary
+folder with the settings of ``vidpipe demo TASK``: catalog, decode and extract once, and train with
+each seed. The results are written to docs/learning_tasks.md; those of other tasks are kept.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.clips.arrays import ClipArrays
+from pipeline.common.files import read_json, write_json
+from pipeline.common.paths import CATALOG, CLIPS, MODEL, MODEL_METADATA, PARAMS
+from pipeline.common.records import read_catalog
+from pipeline.dataset.demo import use_demo
+from pipeline.evaluation.predictions import Predictions, predict_videos
+from pipeline.evaluation.scores import score_predictions
+from pipeline.model.prediction import shuffled_order
+from pipeline.model.saving import ModelMetadata, load_model
+from pipeline.params import load_params
+
+Result = dict[str, float]  # seed, minutes, and for each measure its value and <measure>_shuffled
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score of the task on test videos.
+
+    Attributes:
+        score: key of the scores of the task.
+        goal: lowest value that the default recipe should reach.
+        only: column of the labels table and the cell of the videos that are scored; None: all.
+    """
+
+    score: str
+    goal: float
+    only: tuple[str, str] | None = None
+
+
+# Demo -> name of the measure in the output.
+MEASURES: dict[str, dict[str, Measure]] = {
+    "multilabel": {"multilabel_map": Measure("mean_average_precision", 0.95)},
+    "regression": {"regression_r2": Measure("r2", 0.95)},
+}
+
+_REPOSITORY = Path.cwd()
+_RESULTS = Path("docs/learning_tasks.json")  # demo -> one result a seed
+_TABLE = Path("docs/learning_tasks.md")
+_HEADER = """# What the default recipe learns of each demo data set
+
+Written by `python -m benchmarks.learning --task all`: scores of the test videos, with their frames
+in order and in random order, one number a seed. The settings are those of `vidpipe demo TASK`. The
+minutes are those of catalog, decode, extract, train and the scores on two cores, without drawing
+the videos.
+
+| score | goal | seeds | value | with frames shuffled | minutes |
+|---|---|---|---|---|---|
+"""
+
+
+def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[float]]:
+    """Return each measure and ``<measure>_shuffled``, lists by seed, of all results so far."""
+    results: dict[str, list[Result]] = read_json(_RESULTS) if _RESULTS.exists() else {}
+    for demo in demos:
+        results[demo] = list(_train_and_score(demo, seeds))
+        write_json(_RESULTS, results)
+        _TABLE.write_text(_HEADER + "".join(_rows(results)), encoding="utf-8")
+    return {
+        name: [row[name] for row in rows]
+        for rows in results.values()
+        for name in rows[0]
+        if name not in ("seed", "minutes")
+    }
+
+
+def _train_and_score(demo: str, seeds: Sequence[int]) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "data/demo").mkdir(parents=True)
+        for path in (PARAMS, Path("data/demo/params.yaml")):
+            (root / path).write_bytes(path.read_bytes())
+        use_demo(demo, root / PARAMS)
+        _python(root, "-m", "data.demo.generate", demo)
+        started = time.perf_counter()
+        for stage in ("catalog", "decode", "extract"):
+            _python(root, "-m", f"pipeline.stages.{stage}")
+        prepared = time.perf_counter() - started
+        for seed in seeds:
+            params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+            params["train"]["seed"] = seed
+            (root / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
+            started = time.perf_counter()
+            _python(root, "-m", "pipeline.stages.train")
+            code = f"from benchmarks.learning_tasks import print_scores; print_scores({demo!r})"
+            scores = json.loads(_python(root, "-c", code).splitlines()[-1])
+            minutes = (prepared + time.perf_counter() - started) / 60
+            result = {"seed": seed, "minutes": round(minutes, 2), **scores}
+            print(f"{demo}: {result}", flush=True)
+            yield result
+
+
+def _python(root: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(_REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def print_scores(demo: str) -> None:
+    """Print the measures of the model in the working directory as JSON."""
+    model, task = load_model(MODEL), ModelMetadata.read(MODEL_METADATA).task
+    test = ClipArrays(CLIPS / "test")
+    cells = {record.name: record.extra for record in read_catalog(CATALOG)}
+    values: dict[str, Any] = {}
+    for ending, order in (("", None), ("_shuffled", shuffled_order(0))):
+        predictions = predict_videos(model, test, task, frame_order=order)
+        for name, measure in MEASURES[demo].items():
+            values[name + ending] = _value(measure, predictions, cells)
+    print(json.dumps(values))
+
+
+def _value(
+    measure: Measure, predictions: Predictions, cells: Mapping[str, Mapping[str, str]]
+) -> float:
+    chosen = predictions
+    if measure.only is not None:
+        column, cell = measure.only
+        rows = [n for n, video in enumerate(predictions.videos) if cells[video][column] == cell]
+        chosen = predictions.rows(rows)
+    return float(score_predictions(chosen, load_params().evaluate)[measure.score].value)
+
+
+def _rows(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
+    for demo, measures in MEASURES.items():
+        for name, measure in measures.items() if demo in results else ():
+            columns = [
+                ", ".join(format(row[key], form) for row in results[demo])
+                for key, form in (
+                    ("seed", "d"),
+                    (name, ".3f"),
+                    (f"{name}_shuffled", ".3f"),
+                    ("minutes", ".1f"),
+                )
+            ]
+            yield f"| `{name}` | {measure.goal} | {' | '.join(columns)} |\n"
