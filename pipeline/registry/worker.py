@@ -58,9 +58,13 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
         side_inputs = _side_inputs(model, extra)
     except ValueError as error:
         return {"error": f"this version reads a number that is none in the catalog: {error}"}
+    # An answer with segments has all probabilities in its timeline only.
+    has_segments = "segments" in model.metadata.signature.outputs.input_names()
+    params = {"timeline": True} if has_segments else None
+    row = pd.DataFrame([{**video, **segment, **side_inputs}])
     started = time.perf_counter()
     try:
-        table: Any = model.predict(pd.DataFrame([{**video, **segment, **side_inputs}]))
+        table: Any = model.predict(row, params=params)
     except MlflowException as error:
         message = _PREFIX.sub("", str(error.message))
         return {"error": message.removeprefix(f"{path.resolve()}: ")}

@@ -15,6 +15,8 @@ class TaskSection(Section):
             reaches it on the validation videos is fitted after training; answers below the
             threshold are marked.
         unit: of the numbers of ``type: regression``, such as ``km/h``; for display.
+        background: of ``type: frames``, the label of the frames outside all intervals; empty: they
+            are unlabelled.
         min_word_count: occurrences of a word in the training captions from which it is in the
             vocabulary.
         max_words: of a caption; the model learns the first words of a longer one.
@@ -24,6 +26,7 @@ class TaskSection(Section):
     type: Text = "classification"
     target_accuracy: OpenFraction = 0.95
     unit: str = ""
+    background: str = ""
     min_word_count: PositiveInt = 1
     max_words: PositiveInt = 20
     beam_width: PositiveInt = 3
@@ -34,3 +37,10 @@ class TaskSection(Section):
         if value not in target_types():
             raise ValueError(f"Input should be one of {', '.join(target_types())}")
         return value
+
+    @field_validator("background")
+    @classmethod
+    def _is_label(cls, value: str) -> str:
+        if "|" in value:
+            raise ValueError("Input should be a name without |")
+        return value.strip()

@@ -143,6 +143,8 @@ class Task(ABC):
     Attributes:
         type: value of ``task.type``.
         reads_steps: whether ``head`` reads ``ClipFeatures.steps``.
+        answers_frames: whether outputs are [N, T, ...], an answer for each frame. A timeline then
+            has one segment a frame.
         training_metric: name of the metric of ``metrics`` that training curves show.
         headline_metrics: keys of ``resampled_scores`` that are shown first.
         compared_metrics: keys of ``resampled_scores`` that compare two models; the first is the
@@ -160,6 +162,7 @@ class Task(ABC):
 
     type: ClassVar[str]
     reads_steps: ClassVar[bool] = False
+    answers_frames: ClassVar[bool] = False
     training_metric: ClassVar[str]
     headline_metrics: ClassVar[tuple[str, ...]]
     compared_metrics: ClassVar[tuple[str, ...]]
@@ -194,6 +197,14 @@ class Task(ABC):
         return self.type
 
     # Training.
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Refuse targets of videos that the model does not know.
+
+        Raises:
+            PipelineError: a target is unknown.
+        """
+        self.encode(targets)
 
     @abstractmethod
     def encode(self, targets: Sequence[str]) -> NDArray[Any]:
@@ -466,6 +477,13 @@ class Task(ABC):
         """Return the lines under a film strip, the best answer first."""
         return []
 
+    def frame_labels(self, target: str, output: Outputs) -> tuple[list[str], list[str]] | None:
+        """Return the actual and the predicted label of each frame of a video; empty: none.
+
+        None for a task with ``answers_frames`` False.
+        """
+        return None
+
     # Serving.
 
     @abstractmethod
@@ -476,6 +494,10 @@ class Task(ABC):
             output: of one video.
             top_k: number of classes to name; 0 for all.
         """
+
+    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Return the answer for a part of a video that begins after ``seconds``."""
+        return answer
 
     def is_confident(self, output: Outputs) -> bool | None:
         """Return whether the confidence reaches the fitted threshold; None without one."""
@@ -509,12 +531,24 @@ def mean_by_video(outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
     return sums / clips.reshape(-1, *[1] * (outputs.ndim - 1))
 
 
+def join_outputs(parts: Sequence[Outputs]) -> Outputs:
+    """Concatenate outputs [n, ...] of videos; shorter ones are padded with zeros on the right."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    joined = np.zeros((sum(map(len, parts)), *shape))
+    row = 0
+    for part in parts:
+        joined[(slice(row, row + len(part)), *map(slice, part.shape[1:]))] = part
+        row += len(part)
+    return joined
+
+
 # Imported when needed: data stages and the command line start without TensorFlow.
 _MODULES = {
     "caption": ("pipeline.tasks.caption", "Caption"),
     "classification": ("pipeline.tasks.classification", "Classification"),
     "multilabel": ("pipeline.tasks.multilabel", "Multilabel"),
     "regression": ("pipeline.tasks.regression", "Regression"),
+    "frames": ("pipeline.tasks.frames", "Frames"),
 }
 _REGISTERED: dict[str, type[Task]] = {}
 
