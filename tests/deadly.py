@@ -5,31 +5,31 @@ import signal
 import time
 
 
-class DeadlyVideo:
-    """A path whose first use kills the process."""
+class _Video:
+    """A path that looks absent until its first use."""
 
     def exists(self) -> bool:
         return False
+
+    is_dir = is_file = exists
+
+
+class DeadlyVideo(_Video):
+    """A path whose first use kills the process."""
 
     def stat(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class BlockingVideo:
+class BlockingVideo(_Video):
     """A path whose first use takes a minute."""
-
-    def exists(self) -> bool:
-        return False
 
     def stat(self) -> None:
         time.sleep(60)
 
 
-class GreedyVideo:
+class GreedyVideo(_Video):
     """A path whose first use allocates 8 GiB, without touching them."""
-
-    def exists(self) -> bool:
-        return False
 
     def stat(self) -> None:
         bytearray(8 << 30)

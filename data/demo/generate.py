@@ -6,6 +6,7 @@ data/demo/dvc.yaml runs `python -m data.demo.generate DEMO` from the root of the
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from data.demo import multilabel, regression, side_inputs
+from data.demo import caption, frames, multilabel, regression, side_inputs
 from data.demo.drawing import FPS
 from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
@@ -30,8 +31,20 @@ SHORTEST, LONGEST = 6, 24
 # Frames per video of the other demo sets, in which a short clip does not show the answer.
 _SHORTEST_LABELLED = 12
 
-# Draws a clip of this many frames: the frames, and its cells of the labels table.
-Draw = Callable[[int, np.random.Generator], tuple[NDArray[np.uint8], dict[str, str]]]
+# Draws a clip of this many frames: the frames, and its cells in each row of the labels table.
+Draw = Callable[[int, np.random.Generator], tuple[NDArray[np.uint8], list[dict[str, str]]]]
+
+
+class DrawnSet(NamedTuple):
+    """A demo data set with a table of labels.
+
+    lengths: frames per video.
+    divisor: of the number of videos, because they are longer.
+    """
+
+    draw: Draw
+    lengths: range = range(_SHORTEST_LABELLED, LONGEST + 1)
+    divisor: int = 1
 
 
 class DemoParams(Section):
@@ -50,7 +63,9 @@ def main() -> None:
         if demo == "classification":
             write_demo_videos(folder, videos_per_class=params.videos_per_class, seed=params.seed)
         else:
-            write_labelled_videos(folder, DRAWN[demo], videos=params.videos, seed=params.seed)
+            drawn = DRAWN[demo]
+            videos = -(-params.videos // drawn.divisor)
+            write_labelled_videos(folder, drawn, videos=videos, seed=params.seed)
 
 
 def demo_folder(demo: str) -> Path:
@@ -77,24 +92,23 @@ def write_demo_videos(
     with tqdm(total=total, desc="demo", unit="video", disable=None) as progress:
         for motion in motions:
             (folder / motion).mkdir(parents=True)
-            for number, frames in enumerate(clip_lengths(videos_per_class)):
+            for number, n_frames in enumerate(clip_lengths(videos_per_class)):
                 rng = np.random.default_rng((seed, MOTIONS.index(motion), number))
-                clip = render_clip(motion, frames=frames, rng=rng)
+                clip = render_clip(motion, frames=n_frames, rng=rng)
                 (folder / motion / f"{number:03d}.mp4").write_bytes(encode_mp4(clip, fps=FPS))
                 progress.update()
 
 
-def write_labelled_videos(folder: Path, draw: Draw, *, videos: int, seed: int) -> None:
+def write_labelled_videos(folder: Path, drawn: DrawnSet, *, videos: int, seed: int) -> None:
     """Write ``<number>.mp4`` and ``labels.csv``; the same seed gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    lengths = range(_SHORTEST_LABELLED, LONGEST + 1)
     for number in tqdm(range(videos), "demo", unit="video", disable=None):
         rng = np.random.default_rng((seed, number))
-        frames, cells = draw(lengths[number % len(lengths)], rng)
+        clip, labels = drawn.draw(drawn.lengths[number % len(drawn.lengths)], rng)
         name = f"{number:04d}.mp4"
-        (folder / name).write_bytes(encode_mp4(frames, fps=FPS))
-        rows.append({"video": name, **cells})
+        (folder / name).write_bytes(encode_mp4(clip, fps=FPS))
+        rows += [{"video": name, **cells} for cells in labels]
     write_csv(folder / "labels.csv", list(rows[0]), rows)
 
 
@@ -108,32 +122,54 @@ def clip_lengths(count: int) -> list[int]:
 
 
 def _draw_multilabel(
-    frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
     labels = multilabel.draw_labels(rng)
-    clip = multilabel.render_clip(labels, frames=frames, rng=rng)
-    return clip, {"labels": "|".join(sorted(labels))}
+    clip = multilabel.render_clip(labels, frames=n_frames, rng=rng)
+    return clip, [{"labels": "|".join(sorted(labels))}]
 
 
 def _draw_regression(
-    frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
     speed = rng.uniform(*regression.SPEED)
-    return regression.render_clip(speed, frames=frames, rng=rng), {"value": f"{speed:.2f}"}
+    return regression.render_clip(speed, frames=n_frames, rng=rng), [{"value": f"{speed:.2f}"}]
+
+
+def _draw_frames(
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+    stretches = frames.draw_stretches(n_frames, rng)
+    return frames.render_clip(stretches, rng=rng), frames.rows_of(stretches)
 
 
 def _draw_side_inputs(
-    frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
     cells = side_inputs.draw_cells(rng)
     metres = float(cells["camera_metres"])
-    return side_inputs.render_clip(cells["label"], metres, frames=frames, rng=rng), cells
+    return side_inputs.render_clip(cells["label"], metres, frames=n_frames, rng=rng), [cells]
 
 
-DRAWN: Mapping[str, Draw] = {
-    "multilabel": _draw_multilabel,
-    "regression": _draw_regression,
-    "side_inputs": _draw_side_inputs,
+def _draw_caption(
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+    split = str(rng.choice(["train", "val", "test"], p=[0.75, 0.1, 0.15]))
+    combination = caption.draw_combination(split, rng)
+    cells = {
+        "caption": caption.caption_of(combination),
+        "split": split,
+        "combination": "unseen" if caption.is_held_out(combination) else "seen",
+    }
+    return caption.render_clip(combination, frames=n_frames, rng=rng), [cells]
+
+
+DRAWN: Mapping[str, DrawnSet] = {
+    "caption": DrawnSet(_draw_caption),
+    "frames": DrawnSet(_draw_frames, range(frames.SHORTEST, frames.LONGEST + 1), divisor=3),
+    "multilabel": DrawnSet(_draw_multilabel),
+    "regression": DrawnSet(_draw_regression),
+    "side_inputs": DrawnSet(_draw_side_inputs),
 }
 
 

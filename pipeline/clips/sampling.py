@@ -5,6 +5,7 @@ frames.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,13 +39,20 @@ def clip_windows(n_frames: int, extract: ExtractSection) -> list[Window]:
 
     The windows are equal parts of the video. If a part were shorter than a clip without padding,
     the windows have that length and overlap evenly; windows that would be equal are left out. A
-    video that is not longer than one clip has one window.
+    video that is not longer than one clip has one window. With sampling ``consecutive``, the
+    windows are the fewest equal parts that are not longer than a clip.
 
     >>> clip_windows(10, ExtractSection(frames=4, clips_per_video=2))
     [Window(start=0, stop=5), Window(start=5, stop=10)]
     >>> clip_windows(10, ExtractSection(frames=4, clips_per_video=3))
     [Window(start=0, stop=4), Window(start=3, stop=7), Window(start=6, stop=10)]
+    >>> clip_windows(10, ExtractSection(frames=4, sampling="consecutive"))
+    [Window(start=0, stop=3), Window(start=3, stop=6), Window(start=6, stop=10)]
     """
+    if extract.sampling == "consecutive":
+        count = -(-n_frames // extract.frames)
+        ends = [part * n_frames // count for part in range(count + 1)]
+        return [Window(start, stop) for start, stop in pairwise(ends)]
     return _windows(n_frames, shortest=_frames_spanned(extract), count=extract.clips_per_video)
 
 
@@ -110,7 +118,8 @@ def frame_indices(n_frames: int, extract: ExtractSection) -> NDArray[np.int64]:
     """Return the indices of the frames that a clip keeps, at most T.
 
     ``head`` keeps the first T, ``stride`` every stride-th from the first, ``uniform`` the middle
-    frame of each of T equal parts (all frames if N <= T).
+    frame of each of T equal parts (all frames if N <= T). A window of ``consecutive`` has at most
+    T frames, which are all kept.
 
     >>> frame_indices(10, ExtractSection(frames=4, sampling="uniform"))
     array([1, 3, 6, 8])

@@ -38,6 +38,7 @@ def write_clips(
     load: Callable[[VideoRecord, Sequence[int]], NDArray[np.uint8]],
     extract: ExtractSection,
     frame_size: tuple[int, int],
+    target_of: Callable[[VideoRecord, Window], str] = lambda record, _: record.target,
     side_inputs: Mapping[str, SideInputKind] | None = None,
 ) -> int:
     """Write the clips of every record into ``folder``, a new folder.
@@ -47,6 +48,7 @@ def write_clips(
         load: returns the frames of a record with n given indices, uint8 [n, H, W, 3]. It is
             called for one clip at a time, so that a long video needs little memory.
         frame_size: H, W.
+        target_of: returns the target of the clip of a window; by default, that of its video.
         side_inputs: ``data.side_inputs``: column of the labels -> kind.
 
     Returns:
@@ -86,7 +88,7 @@ def write_clips(
                     rows.append(
                         {
                             "name": record.name,
-                            "target": record.target,
+                            "target": target_of(record, Window(start, stop)),
                             "group": record.group,
                             "frames": n_real,
                             "shard": shard,

@@ -4,12 +4,14 @@ Figures are built without pyplot, which keeps global state.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pipeline.common.files import replacing_file
@@ -19,6 +21,7 @@ from pipeline.common.tables import printable
 # are left out: yellow is hard to see on white, black is the colour of text.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NEUTRAL = "#767676"
+PALE = "#D9D9D9"  # of what does not count
 
 _DPI = 120
 _LONGEST_NAME = 24  # characters
@@ -69,6 +72,14 @@ def plain_tick_labels(axes: Axes) -> None:
     """Show tick labels literally, not as formulas: a class may be called ``$x^$``."""
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)
+
+
+def name_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each name; more than six names have the colours of tab20."""
+    colours: Sequence[str] = PALETTE
+    if len(names) > len(PALETTE):
+        colours = [to_hex(colour) for colour in colormaps["tab20"](range(20))]
+    return {name: colours[index % len(colours)] for index, name in enumerate(names)}
 
 
 def shorten_name(name: str, longest: int = _LONGEST_NAME) -> str:

@@ -31,14 +31,14 @@ class DataSection(Section):
         videos: folder of videos, relative to the repository or absolute.
         labels: table of labels, relative to ``videos``. Empty: ``labels.csv`` inside ``videos``
             if that file exists, otherwise one folder per class.
-        side_inputs: columns of the table that the model reads beside the video, and their kinds.
         image_fps: frames per second of a video that is a folder of numbered pictures.
+        side_inputs: columns of the table that the model reads beside the video, and their kinds.
     """
 
     videos: Text
     labels: str = ""
-    side_inputs: dict[_Column, Literal["number", "category"]] = Field(default={})
     image_fps: Positive = 10.0
+    side_inputs: dict[_Column, Literal["number", "category"]] = Field(default={})
 
 
 class CatalogSection(Section):

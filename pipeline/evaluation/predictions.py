@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import read_table_csv, write_table_csv
-from pipeline.tasks.task import Outputs, Task, task_class
+from pipeline.tasks.targets import targets_of
+from pipeline.tasks.task import Outputs, Task, join_outputs, task_class
 
 if TYPE_CHECKING:  # commands that only read predictions start without TensorFlow
     import keras
@@ -57,7 +58,7 @@ class Predictions:
         outputs = np.array(self.outputs, np.float64)
         outputs.setflags(write=False)
         object.__setattr__(self, "outputs", outputs)  # the dataclass is frozen
-        self.task.encode(self.targets)
+        self.task.check_targets(self.targets)
         if invalid := self.task.find_invalid(outputs):
             index, reason = invalid
             raise PipelineError(f"{self.videos[index]}: {reason}.")
@@ -158,23 +159,28 @@ def predict_videos(
     """Predict the clips of every video and combine their outputs with ``task``.
 
     Args:
-        frame_order: order of the real frames of each clip; as they are by default.
+        frame_order: order of the real frames of each clip; as they are by default. The answers for
+            frames are put back into the order of the frames.
 
     Raises:
         PipelineError: a clip has no real frame, or an output is invalid.
     """
-    from pipeline.model.prediction import predict_arrays
+    from pipeline.model.prediction import predict_arrays, restore_order
 
-    return predictions_of_clips(clips, task, predict_arrays(model, clips, frame_order=frame_order))
+    outputs = predict_arrays(model, clips, frame_order=frame_order)
+    if frame_order is not None and task.answers_frames:
+        outputs = restore_order(outputs, clips.masks(), frame_order)
+    return predictions_of_clips(clips, task, outputs)
 
 
 def predictions_of_clips(clips: "ClipArrays", task: Task, clip_outputs: Outputs) -> Predictions:
     """Combine outputs [clips, ...] for the clips of every video with ``task``."""
     videos = clips.chosen(clips.first_of_videos())
+    text = targets_of(task.type)
     return Predictions(
         videos=tuple(videos.names),
         groups=tuple(videos.groups),
-        targets=tuple(videos.targets),
+        targets=tuple(text.of_video(target) for target in videos.targets),
         outputs=task.combine_clips(clip_outputs, clips.video_numbers()),
         task=task,
     )
@@ -183,16 +189,22 @@ def predictions_of_clips(clips: "ClipArrays", task: Task, clip_outputs: Outputs)
 def pool(parts: Sequence[Predictions]) -> Predictions:
     """Join predictions of different videos, sorted by video.
 
-    The task is that of the first part, without its calibration if the tasks differ.
+    The task is that of the first part. If the tasks differ, it is their union, without calibration.
     """
     task = parts[0].task
     if any(part.task != task for part in parts):
+        for part in parts[1:]:
+            task = task.union(part.task)
         task = task.without_calibration()
+        parts = [
+            replace(part, outputs=part.task.convert(part.outputs, task), task=task)
+            for part in parts
+        ]
     joined = Predictions(
         videos=tuple(video for part in parts for video in part.videos),
         groups=tuple(group for part in parts for group in part.groups),
         targets=tuple(target for part in parts for target in part.targets),
-        outputs=np.concatenate([part.outputs for part in parts]),
+        outputs=join_outputs([part.outputs for part in parts]),
         task=task,
     )
     return joined.rows(sorted(range(len(joined.videos)), key=joined.videos.__getitem__))

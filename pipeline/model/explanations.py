@@ -24,7 +24,8 @@ def grad_cam(
     The output unit y, before its activation, is differentiated with respect to the last feature
     map A [T, h, w, K] of the CNN. The K channels of a frame are weighted by the mean of dy/dA
     over h and w and summed; negative sums become 0. Each clip is divided by its maximum, so its
-    frames are comparable. Source: Selvaraju et al., Grad-CAM, 2017, arXiv 1610.02391.
+    frames are comparable. Outputs of each frame are summed over time. Source: Selvaraju et al.,
+    Grad-CAM, 2017, arXiv 1610.02391.
 
     Args:
         clips: N clips.
@@ -53,7 +54,8 @@ def grad_cam(
             # The identity drops the implicit mask, of which Keras would warn.
             features = tf.identity(to_features(maps, mask))
             scores = head({**inputs, "features": features})
-            scores = tf.reshape(scores, (len(scores), -1))
+            scores = tf.reshape(scores, (len(scores), -1, scores.shape[-1]))
+            scores = tf.reduce_sum(scores, axis=1)
             explained = tf.gather(scores, list(islice(left, len(batch))), axis=1, batch_dims=1)
         gradients = tf.cast(tape.gradient(explained, maps), tf.float32)
         weights = tf.reduce_mean(gradients, axis=(2, 3), keepdims=True)
@@ -110,5 +112,5 @@ def _without_activation(head: keras.Model) -> keras.Model:
     last_layer, node, _ = head.output._keras_history
     if not isinstance(last_layer, keras.layers.Activation):
         return head
-    (scores,) = last_layer._inbound_nodes[node].input_tensors
+    scores, *_ = last_layer._inbound_nodes[node].input_tensors  # FrameSoftmax also has the mask
     return keras.Model(head.input, scores)

@@ -74,7 +74,8 @@ def step_encoder(model: keras.Model) -> keras.Model:
     """
     names = {layer.name for layer in model.layers}
     name = FRAME_DENSE_LAYER if FRAME_DENSE_LAYER in names else FEATURES_LAYER
-    return keras.Model(model.input, model.get_layer(name).output, name="step_encoder")
+    inputs = {name: model.input[name] for name in ("frames", "mask")}
+    return keras.Model(inputs, model.get_layer(name).output, name="step_encoder")
 
 
 def clip_head(model: keras.Model) -> keras.Model:

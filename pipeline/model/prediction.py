@@ -104,6 +104,24 @@ def refuse_empty_clips(masks: NDArray[np.bool_], names: Sequence[str]) -> None:
         )
 
 
+def restore_order(
+    outputs: NDArray[np.float64], masks: NDArray[np.bool_], frame_order: FrameOrder
+) -> NDArray[np.float64]:
+    """Return outputs [N, T, ...] of reordered frames in the order of the frames.
+
+    Outputs of a repeated frame stay where they are.
+
+    Args:
+        masks: bool [N, T], True for a real frame.
+        frame_order: as for ``predict_arrays``.
+    """
+    restored = outputs.copy()
+    for clip, n_real in enumerate(masks.sum(axis=1).tolist()):
+        places = np.argsort(frame_order(clip, n_real), kind="stable")
+        restored[clip, :n_real] = outputs[clip, places]
+    return restored
+
+
 def shuffled_order(seed: int) -> FrameOrder:
     """Return an order that shuffles the frames of each clip, equal in every call."""
 

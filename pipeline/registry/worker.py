@@ -45,8 +45,8 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``path`` of the file or of a folder of pictures, ``start_seconds`` and
-            ``end_seconds`` (or None), ``extra`` columns of the labels, of which the model gets
-            its side inputs.
+            ``end_seconds`` (or None), ``extra`` columns of the labels, of which the model gets its
+            side inputs.
     """
     path, extra = Path(request.pop("path")), request.pop("extra")
     # Bytes, which the oldest versions can read, too. Not of a folder.
@@ -58,9 +58,13 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
         side_inputs = _side_inputs(model, extra)
     except ValueError as error:
         return {"error": f"this version reads a number that is none in the catalog: {error}"}
+    # An answer with segments has all probabilities in its timeline only.
+    has_segments = "segments" in model.metadata.signature.outputs.input_names()
+    params = {"timeline": True} if has_segments else None
+    row = pd.DataFrame([{**video, **segment, **side_inputs}])
     started = time.perf_counter()
     try:
-        table: Any = model.predict(pd.DataFrame([{**video, **segment, **side_inputs}]))
+        table: Any = model.predict(row, params=params)
     except MlflowException as error:
         message = _PREFIX.sub("", str(error.message))
         return {"error": message.removeprefix(f"{path.resolve()}: ")}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.clips.sampling import Clip
-from pipeline.common.charts import NEUTRAL, PALETTE, shorten_name
+from pipeline.common.charts import NEUTRAL, PALE, PALETTE, shorten_name
 from pipeline.common.files import replacing_file
 from pipeline.common.tables import count_of
 
@@ -28,6 +28,7 @@ _FRAME_WIDTH = 72
 _GAP = 3
 _STRENGTH_HEIGHT = 12  # of the bars below Grad-CAM
 _ATTENTION_HEIGHT = 26
+_LABEL_HEIGHT, _LABEL_SIZE, _LABEL_LENGTH = 14, 10, 11  # bar, its text, and characters of that
 _LEAST_STRENGTH = 0.01
 _HEAT_OPACITY = 0.7
 _LINE_GAP = 10
@@ -53,6 +54,9 @@ class SeenClip:
         heat: float32 [T, h, w], 0 to 1, Grad-CAM; None where the CNN does not allow it.
         attention: float64 [T], sum 1; None where the model has no attention.
         side_inputs: cells by column.
+        labels: the actual and the predicted label of each frame, as many as are real; an empty
+            label is none. None where the model has one answer for the clip.
+        colours: of the labels.
     """
 
     frames: NDArray[np.uint8]
@@ -60,6 +64,8 @@ class SeenClip:
     heat: NDArray[np.float32] | None = None
     attention: NDArray[np.float64] | None = None
     side_inputs: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[Sequence[str], Sequence[str]] | None = None
+    colours: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ def film_strip(clip: SeenClip) -> Image.Image:
 
     Grad-CAM is scaled within each frame; the blue bar below is the maximum of the frame, relative
     to the clip. A frame with a maximum below 0.01 stays grey. Orange bars are attention weights.
-    Padding is a crossed frame. Of more than twenty frames, twenty are drawn, evenly spread. The
+    The two lowest bars are the actual and the predicted label of each frame. Padding is a crossed
+    frame. Of more than twenty frames, twenty are drawn, evenly spread. The
     background is transparent.
     """
     indices = frames_in_strip(len(clip.mask))
@@ -120,6 +127,9 @@ def strip_alt(clip: SeenClip) -> str:
     if clip.attention is not None:
         largest = int(clip.attention.argmax())
         alt += f" Attention is largest at frame {largest + 1}: {clip.attention[largest]:.2f}."
+    if clip.labels is not None:
+        wrong = sum(bool(one) and one != other for one, other in zip(*clip.labels, strict=True))
+        alt += f" {count_of(wrong, 'labelled frame')} predicted wrong."
     return alt
 
 
@@ -235,6 +245,22 @@ def _draw_frame(
     if clip.attention is not None:
         share = float(clip.attention[index] / clip.attention.max())
         _draw_bar(strip, share, (left, top), (size[0], _ATTENTION_HEIGHT), PALETTE[1])
+        top += _ATTENTION_HEIGHT + _GAP
+    for labels in clip.labels or ():
+        _draw_label(strip, labels[index], (left, top), size[0], clip.colours)
+        top += _LABEL_HEIGHT
+
+
+def _draw_label(
+    strip: Image.Image, label: str, corner: tuple[int, int], width: int, colours: Mapping[str, str]
+) -> None:
+    """Draw a bar that continues in the gap to the next frame, with the label in it."""
+    (left, top), draw = corner, ImageDraw.Draw(strip)
+    box = (left, top, left + width + _GAP - 1, top + _LABEL_HEIGHT - 2)
+    draw.rectangle(box, fill=colours.get(label, PALE))
+    font = ImageFont.truetype(findfont("DejaVu Sans"), _LABEL_SIZE)
+    text = shorten_name(label, _LABEL_LENGTH)
+    draw.text((left + 2, top), text, fill="white", font=font)
 
 
 def _draw_bar(
@@ -274,4 +300,6 @@ def _line_height(clip: SeenClip, line: Sequence[int], frame_height: int) -> int:
         height += frame_height + _STRENGTH_HEIGHT + 2 * _GAP
     if clip.attention is not None:
         height += _ATTENTION_HEIGHT + _GAP
+    if clip.labels is not None:
+        height += 2 * _LABEL_HEIGHT + _GAP
     return height

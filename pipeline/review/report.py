@@ -155,6 +155,7 @@ def _render(review: Review, figures: Mapping[str, Figure], pngs: Mapping[str, by
         has_animations=any(one.animation for one in previews),
         has_heat=any("Grad-CAM" in video.alt for video in shown),
         has_attention=any("Attention" in video.alt for video in shown),
+        has_labels=any("labelled frame" in video.alt for video in shown),
     )
 
 

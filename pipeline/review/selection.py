@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.sampling import Clip
+from pipeline.common.charts import name_colours
 from pipeline.evaluation.predictions import Predictions
 from pipeline.review.film_strips import (
     Preview,
@@ -148,6 +149,7 @@ def see_clips(
 
     explained = predictions.task.explained_outputs(predictions.outputs[list(rows)]).tolist()
     chosen: list[Clip] = []
+    first_frames = []  # of the chosen clips, in their videos, if their clips follow each other
     for row, unit in zip(rows, explained, strict=True):
         candidates = [
             clips.clip(number)
@@ -156,12 +158,28 @@ def see_clips(
         ]
         best = 0
         if len(candidates) > 1:
-            outputs = predict_clips(model, candidates).reshape(len(candidates), -1)
-            best = int(outputs[:, unit].argmax())
+            outputs = predict_clips(model, candidates)
+            by_unit = outputs.reshape(len(candidates), -1, outputs.shape[-1]).sum(axis=1)
+            best = int(by_unit[:, unit].argmax())
         chosen.append(candidates[best])
+        first_frames.append(sum(int(clip.mask.sum()) for clip in candidates[:best]))
     cells = dict(zip(clips.names, clips.side_cells, strict=True))
     heat = grad_cam(model, chosen, explained)
     attention = attention_weights(model, chosen) if has_attention(model) else None
+    labels = [
+        predictions.task.frame_labels(predictions.targets[row], predictions.outputs[row])
+        for row in rows
+    ]
+    names = {name for pair in labels for side in pair or () for name in side} - {""}
+    colours = name_colours(sorted(names))
+
+    def labels_of_clip(index: int) -> tuple[Sequence[str], Sequence[str]] | None:
+        if (pair := labels[index]) is None:
+            return None
+        first = first_frames[index]
+        actual, predicted = (side[first : first + chosen[index].mask.sum()] for side in pair)
+        return actual, predicted
+
     return [
         SeenClip(
             frames=clip.frames,
@@ -169,6 +187,8 @@ def see_clips(
             heat=None if heat is None else heat[index],
             attention=None if attention is None else attention[index],
             side_inputs=cells[predictions.videos[row]],
+            labels=labels_of_clip(index),
+            colours=colours,
         )
         for index, (row, clip) in enumerate(zip(rows, chosen, strict=True))
     ]

@@ -139,7 +139,9 @@ class Scorer:
                     raise frames
                 plans.append(frames)
                 continue
-            timeline = windows_over_time(len(frames), extract) if options.timeline else []
+            timeline: list[Window] = []
+            if options.timeline and not self.task.answers_frames:
+                timeline = windows_over_time(len(frames), extract)
             plan = _Plan(clip_windows(len(frames), extract), timeline)
             plans.append(plan)
             for window in (*plan.clips, *plan.timeline):
@@ -163,7 +165,8 @@ class Scorer:
         clip_outputs = np.stack(list(islice(outputs, len(plan.clips))))
         one_video = np.zeros(len(clip_outputs), np.int64)
         output = self.task.combine_clips(clip_outputs, one_video)[0]
-        answer = self.task.answer(output, top_k=options.top_k)
+        first = request.segment.start_seconds or 0.0
+        answer = self.task.moved(self.task.answer(output, top_k=options.top_k), first)
         clips_in_training = self._preprocessing.extract.clips_per_video
         if options.clips in (0, clips_in_training):
             confident = self.task.is_confident(output)
@@ -171,10 +174,9 @@ class Scorer:
                 answer["confident"] = confident
         if options.timeline:
             fps = self._preprocessing.decode.fps
-            first = request.segment.start_seconds or 0.0
             answer["timeline"] = []
-            for window in plan.timeline:
-                fields = self.task.answer(next(outputs), top_k=options.top_k)
+            for window, part in self._timeline(plan, output, outputs):
+                fields = self.task.answer(part, top_k=options.top_k)
                 answer["timeline"].append(
                     {
                         "start_seconds": first + window.start / fps,
@@ -185,3 +187,17 @@ class Scorer:
         if options.keep_going:
             answer["error"] = None
         return answer
+
+    def _timeline(
+        self,
+        plan: _Plan,
+        output: NDArray[np.float64],
+        outputs: Iterator[NDArray[np.float64]],
+    ) -> Iterator[tuple[Window, NDArray[np.float64]]]:
+        """Yield the windows of a timeline with their outputs: single frames if those have one."""
+        if self.task.answers_frames:
+            for frame in range(len(output)):
+                yield Window(frame, frame + 1), output[frame : frame + 1]
+        else:
+            for window in plan.timeline:
+                yield window, next(outputs)

@@ -18,7 +18,7 @@ _SHOWN = 100  # classes, or other strata, in the log
 
 def main() -> None:
     params = load_params()
-    targets = targets_of(params.task.type)
+    targets = targets_of(params.task.type).configured(params.task)
     records = build_catalog(params.data, params.catalog, targets)
     write_catalog(CATALOG, records)
     _log_counts(records, targets)

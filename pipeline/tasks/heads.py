@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -37,6 +38,39 @@ def class_probabilities(clip: keras.KerasTensor, n_classes: int) -> keras.KerasT
     logits = keras.layers.Dense(n_classes, dtype="float32", name="classes")(clip)
     tempered = Temperature(dtype="float32", name=TEMPERATURE_LAYER)(logits)
     return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(tempered)
+
+
+@keras.saving.register_keras_serializable(package="pipeline")
+class FrameSoftmax(keras.layers.Activation):  # type: ignore[misc]  # Keras has no types
+    """Softmax of each frame [B, T, C]; zeros where ``mask`` [B, T] is False.
+
+    So the outputs tell the real frames of a clip from its padding. It is an ``Activation``, which
+    Grad-CAM leaves out.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("softmax", **{key: kwargs[key] for key in kwargs if key != "activation"})
+
+    def call(self, inputs: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+        is_real = keras.ops.cast(mask, "float32")[:, :, None]
+        return super().call(inputs) * is_real
+
+    def compute_mask(self, inputs: keras.KerasTensor, mask: object = None) -> None:  # noqa: ARG002
+        return None
+
+
+def frame_probabilities(
+    steps: keras.KerasTensor, mask: keras.KerasTensor, n_classes: int
+) -> keras.KerasTensor:
+    """Return class probabilities of each frame, float32 [B, T, n_classes], zeros for padding.
+
+    Args:
+        steps: features of each frame, [B, T, S].
+        mask: bool [B, T], True for a real frame.
+    """
+    logits = keras.layers.Dense(n_classes, dtype="float32", name="classes")(steps)
+    tempered = Temperature(dtype="float32", name=TEMPERATURE_LAYER)(logits)
+    return FrameSoftmax(dtype="float32", name="probabilities")(tempered, mask=mask)
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
@@ -162,3 +196,45 @@ class StandardisedHuber(keras.losses.Loss):  # type: ignore[misc]  # Keras has n
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         return keras.losses.huber(y_true / self._deviation, y_pred / self._deviation)
+
+
+class FrameCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """Cross-entropy of labels int [B, T] and probabilities [B, T, C], as a scalar.
+
+    It is the mean over the labelled frames of the batch, 0 without one. The label -1 is an
+    unlabelled or a padded frame.
+
+    Args:
+        class_weights: length C; 1 for the plain cross-entropy.
+        label_smoothing: 0 to 1.
+    """
+
+    def __init__(self, class_weights: Sequence[float], label_smoothing: float) -> None:
+        super().__init__(name="frame_crossentropy")
+        self._class_weights = list(class_weights)
+        self._label_smoothing = label_smoothing
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        ops, n_classes = keras.ops, len(self._class_weights)
+        is_labelled = ops.cast(y_true >= 0, y_pred.dtype)
+        one_hot = ops.one_hot(ops.maximum(y_true, 0), n_classes, dtype=y_pred.dtype)
+        smoothed = one_hot * (1 - self._label_smoothing) + self._label_smoothing / n_classes
+        losses = -ops.sum(smoothed * ops.log(ops.maximum(y_pred, keras.config.epsilon())), axis=-1)
+        class_weights = ops.convert_to_tensor(self._class_weights, dtype=y_pred.dtype)
+        weights = ops.sum(one_hot * class_weights, axis=-1) * is_labelled
+        return ops.sum(losses * weights) / ops.maximum(ops.sum(is_labelled), 1)
+
+
+class FrameAccuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types
+    """Proportion of the labelled frames, those without the label -1, whose class is correct."""
+
+    def update_state(
+        self,
+        y_true: keras.KerasTensor,
+        y_pred: keras.KerasTensor,
+        sample_weight: keras.KerasTensor | None = None,  # noqa: ARG002
+    ) -> None:
+        is_correct = keras.ops.equal(
+            keras.ops.cast(y_true, "int64"), keras.ops.argmax(y_pred, axis=-1)
+        )
+        super().update_state(is_correct, sample_weight=keras.ops.cast(y_true >= 0, "float32"))

@@ -1,19 +1,34 @@
 """How each task reads its targets from the labels, and what every split must contain.
 
-The data stages import no other module of this package, so an edit of a task's model, scores or
-charts does not rerun them.
+The data stages import this module and ``intervals.py`` only, so an edit of a task's model, scores
+or charts does not rerun them.
 """
 
+import json
 import math
+import unicodedata
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import DECODE_INDEX
 from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.tasks.intervals import (
+    ClipFrames,
+    Interval,
+    LabelledIntervals,
+    clip_text,
+    read_clip_text,
+    read_intervals,
+)
+
+if TYPE_CHECKING:  # it imports this module
+    from pipeline.tasks.settings import TaskSection
 
 # Ranges of numbers by which splits are stratified.
 _MAX_RANGES = 5
@@ -27,13 +42,19 @@ class Targets(ABC):
         columns: of the labels table, besides ``video``.
         several_rows: whether a video may have several rows, which ``combine`` combines.
         class_folders: whether a folder name can be a target.
+        covers_videos: whether the clips of a video contain all of its frames, each once.
         stratum_name: what messages call a stratum.
     """
 
     columns: ClassVar[tuple[str, ...]]
     several_rows: ClassVar[bool] = False
     class_folders: ClassVar[bool] = False
+    covers_videos: ClassVar[bool] = False
     stratum_name: ClassVar[str] = "stratum"
+
+    def configured(self, section: "TaskSection") -> "Targets":  # noqa: ARG002
+        """Return the targets for settings that change how the labels are read."""
+        return self
 
     @abstractmethod
     def read(self, cells: Mapping[str, str], *, where: str) -> str:
@@ -57,6 +78,14 @@ class Targets(ABC):
             PipelineError: the rows contradict each other.
         """
         raise NotImplementedError
+
+    def of_clip(self, target: str, clip: ClipFrames) -> str:  # noqa: ARG002
+        """Return the target of a clip from that of its video."""
+        return target
+
+    def of_video(self, target: str) -> str:
+        """Return the target of a video from that of one of its clips."""
+        return target
 
     def strata(self, targets: Sequence[str]) -> list[str]:
         """Return the stratum of each target, by which videos are counted and shown."""
@@ -108,6 +137,18 @@ class Targets(ABC):
             f"Splits: no usable video of {'; '.join(missing)}. Expected each {self.stratum_name} "
             f"in {', '.join(SPLITS)}. {remedy}"
         )
+
+    def check_decoded(self, records: Sequence[VideoRecord], *, fps: float) -> None:  # noqa: ARG002
+        """Refuse targets that the decoded videos contradict, and splits as ``check_splits``.
+
+        Args:
+            records: with facts.
+            fps: frames kept per second of video.
+
+        Raises:
+            PipelineError: names a video.
+        """
+        self.check_splits(records)
 
 
 def _reason(quarantined: Sequence[VideoRecord]) -> str:
@@ -166,11 +207,7 @@ class LabelSetTargets(Targets):
 
     def strata(self, targets: Sequence[str]) -> list[str]:
         """Return the label if there is one, ``no label``, or ``2 labels`` and so on."""
-        counts = [len(split_labels(target)) for target in targets]
-        return [
-            target if count == 1 else f"{count} labels" if count else "no label"
-            for target, count in zip(targets, counts, strict=True)
-        ]
+        return [_stratum(split_labels(target)) for target in targets]
 
     def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the labels of each target."""
@@ -222,6 +259,176 @@ class NumberTargets(Targets):
         return [("any value",)] * len(targets)
 
 
+@dataclass(frozen=True)
+class FrameTargets(Targets):
+    """Labelled intervals of a video, see ``intervals.py``.
+
+    Attributes:
+        background: label of the frames outside all intervals; empty: they are unlabelled.
+    """
+
+    columns = ("start_seconds", "end_seconds", "label")
+    several_rows = True
+    covers_videos = True
+    stratum_name = "label"
+
+    background: str = ""
+
+    def configured(self, section: "TaskSection") -> "FrameTargets":
+        return FrameTargets(section.background)
+
+    def read(self, cells: Mapping[str, str], *, where: str) -> str:
+        """Return the interval of a row; empty seconds are the start and the end of the video."""
+        if self.background and not any(cells.values()):
+            return ""
+        label = cells["label"]
+        if not label:
+            remedy = "" if self.background else ", or name it in task.background"
+            raise PipelineError(
+                f"{where}: the column label is empty. Expected the label of the interval. Name it, "
+                f"or delete the row: frames outside all intervals are unlabelled{remedy}."
+            )
+        if "|" in label:
+            raise PipelineError(
+                f"{where}: label must be a name without |. Received: {label!r}. Rename the label."
+            )
+        start = self._seconds(cells, "start_seconds", 0.0, where=where)
+        end = self._seconds(cells, "end_seconds", math.inf, where=where)
+        if end <= start:
+            raise PipelineError(
+                f"{where}: end_seconds must be greater than start_seconds. "
+                f"Received: start_seconds={start:g}, end_seconds={end:g}. Correct the cells."
+            )
+        return Interval(start, end, label).text
+
+    def combine(self, targets: Sequence[str], *, where: Sequence[str]) -> str:
+        """Return the intervals of all rows of a video, in their order."""
+        located = sorted(
+            (interval, place)
+            for target, place in zip(targets, where, strict=True)
+            for interval in read_intervals(target).intervals
+        )
+        for (one, place), (other, other_place) in pairwise(located):
+            if other.start < one.end:
+                raise PipelineError(
+                    f"{other_place}: the interval {other.text!r} overlaps {one.text!r} of {place}. "
+                    "Expected intervals in seconds that do not overlap; the end is exclusive. "
+                    "Correct one of them."
+                )
+        return LabelledIntervals(tuple(interval for interval, _ in located), self.background).text
+
+    def of_clip(self, target: str, clip: ClipFrames) -> str:
+        return clip_text(target, clip)
+
+    def of_video(self, target: str) -> str:
+        clip = read_clip_text(target)
+        return target if clip is None else clip[1]
+
+    def strata(self, targets: Sequence[str]) -> list[str]:
+        """Return the label if there is one, or ``2 labels`` and so on."""
+        return [_stratum(read_intervals(target).labels) for target in targets]
+
+    def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the labels of each video."""
+        return [tuple(read_intervals(target).labels) for target in targets]
+
+    def check_decoded(self, records: Sequence[VideoRecord], *, fps: float) -> None:
+        """Refuse an interval beyond the end of its video, and a video without a labelled frame.
+
+        An interval may end up to one kept frame after the video. Videos that are kept in spite of
+        damage may be shorter than their intervals.
+        """
+        super().check_decoded(records, fps=fps)
+        for record in records:
+            if record.facts is None or not record.is_usable:
+                continue
+            labelled, seconds = read_intervals(record.target), record.seconds
+            for interval in labelled.intervals:
+                last = interval.start if math.isinf(interval.end) else interval.end - 1 / fps
+                if seconds is not None and last > seconds and record.facts.status == "ok":
+                    raise PipelineError(
+                        f"Labels of {record.name}: the interval {interval.text!r} is beyond the "
+                        f"end of the video. Expected seconds up to {seconds:.4g}, its duration. "
+                        "Correct the labels table."
+                    )
+            if not any(labelled.frame_labels(fps, range(record.facts.frames))):
+                raise PipelineError(
+                    f"Labels of {record.name}: no frame is labelled. Expected an interval with a "
+                    f"frame at {fps:g} frames per second. Received: {record.target or 'none'}. "
+                    "Correct the labels table, or raise decode.fps."
+                )
+
+    def _seconds(
+        self, cells: Mapping[str, str], column: str, default: float, *, where: str
+    ) -> float:
+        try:
+            seconds = float(cells[column]) if cells[column] else default
+        except ValueError:
+            seconds = -1.0
+        if not seconds >= 0 or (cells[column] and math.isinf(seconds)):
+            raise PipelineError(
+                f"{where}: {column} must be a number, 0 or more. Received: {cells[column]!r}. "
+                "Correct the cell."
+            )
+        return seconds
+
+
+def _stratum(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{len(labels)} labels" if labels else "no label"
+
+
+class CaptionTargets(Targets):
+    """A description of the video in words; several rows of a video are references."""
+
+    columns = ("caption",)
+    several_rows = True
+    stratum_name = "caption"
+
+    def read(self, cells: Mapping[str, str], *, where: str) -> str:
+        if not caption_words(cells["caption"]):
+            raise PipelineError(
+                f"{where}: the column caption must have a word. Received: {cells['caption']!r}. "
+                "Describe the video or delete the row."
+            )
+        return join_references([cells["caption"]])
+
+    def combine(self, targets: Sequence[str], *, where: Sequence[str]) -> str:  # noqa: ARG002
+        return join_references([caption for each in targets for caption in split_references(each)])
+
+    def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return no strata: captions divide videos at random."""
+        return [()] * len(targets)
+
+    def required_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Require a video in every split, with any caption."""
+        return [("any caption",)] * len(targets)
+
+
+def caption_words(text: str) -> list[str]:
+    """Return the words of a caption: lower case, without punctuation.
+
+    An apostrophe is deleted, so that "dog's" is "dogs". Every other character that is not a
+    letter, mark or digit (Unicode categories L, M and N) separates words.
+    """
+    kept = [
+        character if unicodedata.category(character)[0] in "LMN" else " "
+        for character in text.lower()
+        if character not in "'\u2019"
+    ]
+    return "".join(kept).split()
+
+
+def split_references(target: str) -> list[str]:
+    """Return the captions of a target of ``CaptionTargets``."""
+    references: list[str] = json.loads(target)
+    return references
+
+
+def join_references(captions: Sequence[str]) -> str:
+    """Return the target of a video with these captions."""
+    return json.dumps(captions, ensure_ascii=False)
+
+
 def split_labels(target: str) -> list[str]:
     """Return the labels of a target of ``LabelSetTargets``."""
     return target.split("|") if target else []
@@ -233,9 +440,11 @@ def join_labels(labels: Sequence[str]) -> str:
 
 
 _TARGETS: dict[str, Targets] = {
+    "caption": CaptionTargets(),
     "classification": ClassTargets(),
     "multilabel": LabelSetTargets(),
     "regression": NumberTargets(),
+    "frames": FrameTargets(),
 }
 
 

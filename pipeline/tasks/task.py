@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
     from pipeline.common.charts import Chart
 
 Outputs = NDArray[np.float64]  # [N, ...], outputs of the model for N clips or N videos
-ScalarType = Literal["string", "double", "boolean", "strings", "string to double"]
+ScalarType = Literal["string", "double", "boolean", "strings", "doubles", "string to double"]
+AnswerType = ScalarType | Mapping[str, ScalarType]  # a mapping: a list of objects with these fields
 
 
 class Limit(NamedTuple):
@@ -142,6 +143,8 @@ class Task(ABC):
     Attributes:
         type: value of ``task.type``.
         reads_steps: whether ``head`` reads ``ClipFeatures.steps``.
+        answers_frames: whether outputs are [N, T, ...], an answer for each frame. A timeline then
+            has one segment a frame.
         training_metric: name of the metric of ``metrics`` that training curves show.
         headline_metrics: keys of ``resampled_scores`` that are shown first.
         compared_metrics: keys of ``resampled_scores`` that compare two models; the first is the
@@ -159,6 +162,7 @@ class Task(ABC):
 
     type: ClassVar[str]
     reads_steps: ClassVar[bool] = False
+    answers_frames: ClassVar[bool] = False
     training_metric: ClassVar[str]
     headline_metrics: ClassVar[tuple[str, ...]]
     compared_metrics: ClassVar[tuple[str, ...]]
@@ -169,7 +173,7 @@ class Task(ABC):
     baselines: ClassVar[Mapping[str, str]] = {}
     headline_chart: ClassVar[str] = ""
     metric_descriptions: ClassVar[Mapping[str, str]] = {}
-    answer_types: ClassVar[Mapping[str, ScalarType]]
+    answer_types: ClassVar[Mapping[str, AnswerType]]
     segment_fields: ClassVar[tuple[str, ...]]
 
     # Learnt from the training split, and saved as JSON.
@@ -193,6 +197,14 @@ class Task(ABC):
         return self.type
 
     # Training.
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Refuse targets of videos that the model does not know.
+
+        Raises:
+            PipelineError: a target is unknown.
+        """
+        self.encode(targets)
 
     @abstractmethod
     def encode(self, targets: Sequence[str]) -> NDArray[Any]:
@@ -221,6 +233,26 @@ class Task(ABC):
     @abstractmethod
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return the outputs [B, ...] of the model, float32 in every precision."""
+
+    def training_model(self, model: "keras.Model") -> "keras.Model":
+        """Return the model that is fitted, with the layers of ``model`` and perhaps more inputs.
+
+        Args:
+            model: ends with ``head``; its first input is ``frames`` or ``features``.
+        """
+        return model
+
+    def training_example(
+        self, inputs: "dict[str, tf.Tensor]", target: "tf.Tensor", seed: "tf.Tensor"
+    ) -> "tuple[dict[str, tf.Tensor], tf.Tensor]":
+        """Return the inputs of ``training_model`` and the target for the loss, of one clip.
+
+        Args:
+            inputs: of the model.
+            target: a row of ``encode``.
+            seed: int32 [2], for random choices; another one in each epoch.
+        """
+        return inputs, target
 
     @abstractmethod
     def loss(
@@ -445,6 +477,13 @@ class Task(ABC):
         """Return the lines under a film strip, the best answer first."""
         return []
 
+    def frame_labels(self, target: str, output: Outputs) -> tuple[list[str], list[str]] | None:
+        """Return the actual and the predicted label of each frame of a video; empty: none.
+
+        None for a task with ``answers_frames`` False.
+        """
+        return None
+
     # Serving.
 
     @abstractmethod
@@ -455,6 +494,10 @@ class Task(ABC):
             output: of one video.
             top_k: number of classes to name; 0 for all.
         """
+
+    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Return the answer for a part of a video that begins after ``seconds``."""
+        return answer
 
     def is_confident(self, output: Outputs) -> bool | None:
         """Return whether the confidence reaches the fitted threshold; None without one."""
@@ -488,11 +531,24 @@ def mean_by_video(outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
     return sums / clips.reshape(-1, *[1] * (outputs.ndim - 1))
 
 
+def join_outputs(parts: Sequence[Outputs]) -> Outputs:
+    """Concatenate outputs [n, ...] of videos; shorter ones are padded with zeros on the right."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    joined = np.zeros((sum(map(len, parts)), *shape))
+    row = 0
+    for part in parts:
+        joined[(slice(row, row + len(part)), *map(slice, part.shape[1:]))] = part
+        row += len(part)
+    return joined
+
+
 # Imported when needed: data stages and the command line start without TensorFlow.
 _MODULES = {
+    "caption": ("pipeline.tasks.caption", "Caption"),
     "classification": ("pipeline.tasks.classification", "Classification"),
     "multilabel": ("pipeline.tasks.multilabel", "Multilabel"),
     "regression": ("pipeline.tasks.regression", "Regression"),
+    "frames": ("pipeline.tasks.frames", "Frames"),
 }
 _REGISTERED: dict[str, type[Task]] = {}
 

@@ -25,7 +25,10 @@ ROWS = {
     "evaluation": (["pipeline/evaluation/slices.py"], ["evaluate", "review", "register"]),
     "model": (["pipeline/model/network.py"], TRAIN_AND_AFTER),
     "tasks": (["pipeline/tasks/classification.py"], TRAIN_AND_AFTER),
-    "targets": (["pipeline/tasks/targets.py"], ["catalog", *DECODE_AND_AFTER]),
+    "targets": (
+        ["pipeline/tasks/targets.py", "pipeline/tasks/intervals.py"],
+        ["catalog", *DECODE_AND_AFTER],
+    ),
     "weights of the CNN": (["data/weights/mobilenet.weights.h5"], TRAIN_AND_AFTER),
     "clips reader": (["pipeline/clips/arrays.py", "pipeline/clips/batches.py"], TRAIN_AND_AFTER),
     "clips writer": (

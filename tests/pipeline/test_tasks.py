@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from mlflow import MlflowClient
 
 from data.demo import side_inputs
 from data.demo.generate import DRAWN, write_labelled_videos
-from pipeline.tasks.task import task_class
+from pipeline.tasks.task import Task, task_class
 from tests.pipeline.conftest import REPOSITORY, TINY, Workspace, commit, merge, new_checkout
 
 pytestmark = pytest.mark.long
@@ -50,20 +51,28 @@ for column in side:
 """
 
 
+class Project(NamedTuple):
+    """A pipeline that was run on tiny videos and promoted, and what it printed."""
+
+    demo: str
+    task: type[Task]
+    root: Path
+    printed: str
+
+
 @pytest.fixture(scope="module", params=sorted(DRAWN))
 def project(request, tmp_path_factory):
-    """Task, folder and output of a pipeline that was run on 48 tiny videos and promoted."""
     name, root = request.param, tmp_path_factory.mktemp(request.param)
     task_type, kinds = name, {}
     if name == "side_inputs":
         task_type, kinds = "classification", side_inputs.SIDE_INPUTS
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     merge(params, TINY)
+    task = task_class(task_type)
+    loosest = {"min": 0.0, "max": 1000.0}  # such models know little
+    limits = {name: loosest[limit.kind] for name, limit in task.limits.items()}
     merge(params, {"data": {"labels": "", "side_inputs": kinds}})
     merge(params, {"task": {"type": task_type, "unit": "px"}})
-    loosest = {"min": 0.0, "max": 1000.0}  # such models know little
-    task = task_class(task_type)
-    limits = {key: loosest[limit.kind] for key, limit in task.limits.items()}
     merge(params, {"promote": {"min_groups": 2, "min_gain": -1000, "limits": limits}})
     new_checkout(root)
     (root / "params.yaml").write_text(yaml.safe_dump(params))
@@ -87,11 +96,11 @@ def project(request, tmp_path_factory):
         )
         printed += done.stdout
         assert done.returncode == 0, done.stdout
-    return task, root, printed
+    return Project(name, task, root, printed)
 
 
 def test_every_split_has_videos(project):
-    task, root, _ = project
+    _, task, root, _ = project
     rows = list(csv.DictReader((root / "data/catalog/catalog.csv").open()))
     assert {row["split"] for row in rows} == {"train", "val", "test"}
     if task.type == "multilabel":
@@ -107,7 +116,7 @@ def test_every_split_has_videos(project):
 
 
 def test_the_scores_of_the_task_have_intervals(project):
-    task, root, _ = project
+    _, task, root, _ = project
     metrics = json.loads((root / "eval/metrics.json").read_text())
     intervals = json.loads((root / "eval/intervals.json").read_text())
     assert {*task.headline_metrics, *task.compared_metrics, task.video_score} <= metrics.keys()
@@ -120,7 +129,7 @@ def test_the_scores_of_the_task_have_intervals(project):
 
 
 def test_the_review_shows_the_tables_and_charts_of_the_task(project):
-    task, root, _ = project
+    _, task, root, _ = project
     page = (root / "eval/review/report.html").read_text()
     assert (root / f"eval/plots/{task.headline_chart}.png").stat().st_size > 5_000
     for name in task.headline_metrics:
@@ -128,7 +137,7 @@ def test_the_review_shows_the_tables_and_charts_of_the_task(project):
 
 
 def test_the_registered_model_answers_in_the_terms_of_the_task(project):
-    task, _, printed = project
+    _, task, _, printed = project
     (line,) = [line for line in printed.splitlines() if line.startswith("ANSWER ")]
     (answer,) = json.loads(line.removeprefix("ANSWER "))
     assert task.answer_types.keys() <= answer.keys()
@@ -137,7 +146,7 @@ def test_the_registered_model_answers_in_the_terms_of_the_task(project):
 
 
 def test_the_gate_judges_by_the_primary_score(project):
-    task, root, printed = project
+    _, task, root, printed = project
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     version = client.get_model_version("video-classifier", "1")
     assert version.tags["gate.outcome"] == "first champion"
@@ -146,7 +155,7 @@ def test_the_gate_judges_by_the_primary_score(project):
 
 
 def test_a_request_without_a_side_input_is_refused_with_its_name(project):
-    _, root, printed = project
+    _, _, root, printed = project
     kinds = yaml.safe_load((root / "params.yaml").read_text())["data"]["side_inputs"]
     refused = [line for line in printed.splitlines() if line.startswith("REFUSED ")]
     expected = [f"REFUSED Video 1: the side input {column} is missing" for column in kinds]
@@ -154,14 +163,13 @@ def test_a_request_without_a_side_input_is_refused_with_its_name(project):
 
 
 def test_the_gate_gives_each_version_its_side_inputs(project):
-    _, root, _ = project
+    _, _, root, _ = project
     promotion = json.loads((root / "eval/promotion.json").read_text())
     assert promotion["left_out"]["1"]["unreadable"] == 0
 
 
-def test_retraining_with_more_videos_makes_the_new_version_champion(project, request):
-    task, root, _ = project
-    name = request.node.callspec.params["project"]
+def test_retraining_with_more_videos_makes_the_new_version_champion(project):
+    name, task, root, _ = project
     write_labelled_videos(root / "videos", DRAWN[name], videos=VIDEOS + 6, seed=0)
     workspace = Workspace(root)
     (root / ".gitignore").open("a").write("/videos/\n")

@@ -1,11 +1,12 @@
 import csv
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.demo import generate, multilabel, regression, side_inputs
+from data.demo import frames, generate, multilabel, regression, side_inputs
 from data.demo.drawing import FPS, SIZE
 from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
 from data.demo.scenes import MOTIONS, object_path, render_clip
@@ -193,21 +194,50 @@ def test_bad_params_are_named_and_the_videos_stay(params_file, content, message)
 
 
 @pytest.mark.parametrize(
-    ("name", "columns"),
+    ("name", "columns", "videos"),
     [
-        ("multilabel", ["labels"]),
-        ("regression", ["value"]),
-        ("side_inputs", ["label", "camera_metres", "site"]),
+        ("multilabel", ["labels"], 3),
+        ("regression", ["value"], 3),
+        ("frames", ["start_seconds", "end_seconds", "label"], 1),
+        ("side_inputs", ["label", "camera_metres", "site"], 3),
     ],
 )
-def test_another_demo_set_has_a_labels_table(params_file, monkeypatch, name, columns):
+def test_another_demo_set_has_a_labels_table(params_file, monkeypatch, name, columns, videos):
     monkeypatch.setattr("sys.argv", ["generate", name])
     generate.main()
     folder = params_file.parent / f"videos_{name}"
     rows = list(csv.DictReader((folder / "labels.csv").open()))
     assert list(rows[0]) == ["video", *columns]
     assert {row["video"] for row in rows} == {path.name for path in folder.glob("*.mp4")}
-    assert len(rows) == 3
+    assert len({row["video"] for row in rows}) == videos
+
+
+def test_the_motion_of_the_demo_for_frames_changes_and_rests_without_a_label():
+    rng = np.random.default_rng(0)
+    videos = [frames.draw_stretches(60, rng) for _ in range(200)]
+    for stretches in videos:
+        assert [stretch.start for stretch in stretches] == [
+            0,
+            *(stretch.stop for stretch in stretches[:-1]),
+        ]
+        assert stretches[-1].stop == 60
+        motions = [stretch.label for stretch in stretches if stretch.label]
+        assert all(one != other for one, other in pairwise(motions))
+    labels = Counter(stretch.label for stretches in videos for stretch in stretches)
+    assert labels.keys() == {"", *frames.LABELS}
+    assert min(labels.values()) > 50
+
+
+def test_an_object_of_the_demo_for_frames_moves_unless_it_rests():
+    stretches = [
+        frames.Stretch(0, 4, "swing"),
+        frames.Stretch(4, 8, ""),
+        frames.Stretch(8, 12, "clockwise"),
+    ]
+    angles = np.degrees(frames.object_angles(stretches, np.random.default_rng(0)))
+    steps = np.diff(angles)
+    assert (np.sign(steps) == [1, -1, 1, 0, 0, 0, 0, 1, 1, 1, 1]).all()
+    assert 35 <= np.abs(steps).max() <= 50
 
 
 def test_an_object_of_the_demo_for_regression_keeps_its_speed_between_the_walls():
@@ -250,12 +280,16 @@ def test_params_that_cannot_be_read_are_named(params_file):
         generate.main()
 
 
-@pytest.mark.parametrize("name", ["regression", "multilabel", "classification", "side_inputs"])
+DEMOS = ("regression", "multilabel", "frames", "side_inputs", "classification")
+
+
+@pytest.mark.parametrize("name", DEMOS)
 def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     committed = Path("params.yaml").read_text()
     changed = tmp_path / "params.yaml"
     changed.write_text(committed)
-    use_demo("regression" if name != "regression" else "side_inputs", changed)
+    for other in DEMOS:
+        use_demo(other, changed)
     use_demo(name, changed)
     params = load_params(changed)
     has_side_inputs = name == "side_inputs"
@@ -265,7 +299,11 @@ def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     assert params.data.side_inputs == (side_inputs.SIDE_INPUTS if has_side_inputs else {})
     lines = zip(committed.splitlines(), changed.read_text().splitlines(), strict=True)
     different = [after.split(":")[0].strip() for before, after in lines if before != after]
-    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit"}
+    recipe = {"frames", "bidirectional"} if name == "frames" else set()
+    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", *recipe}
+    assert (params.extract.frames, params.model.temporal.bidirectional) == (
+        (40, True) if name == "frames" else (20, False)
+    )
     assert [line.partition("#")[2] for line in changed.read_text().splitlines()] == [
         line.partition("#")[2] for line in committed.splitlines()
     ]

@@ -407,43 +407,6 @@ class TestTable:
         assert "labels.csv: expected a csv file in UTF-8" in message(videos)
 
 
-class TestSideInputs:
-    def read(self, videos, table="video,label,age,site\ncat/one.mp4,cat,34, Rom \n", **kinds):
-        write_table(videos, table)
-        kinds = kinds or {"age": "number", "site": "category"}
-        return read_labels(DataSection(videos=str(videos), side_inputs=kinds), CLASSES)
-
-    def test_the_columns_are_kept_with_the_others(self, videos):
-        (record,) = self.read(videos)
-        assert record.extra == {"age": "34", "site": "Rom"}
-
-    @pytest.mark.parametrize(
-        ("row", "expected"),
-        [
-            ("cat/one.mp4,cat,,Rom", "line 2: the side input age is missing. Expected a finite"),
-            ("cat/one.mp4,cat,old,Rom", "line 2: the side input age must be a finite number"),
-            ("cat/one.mp4,cat,nan,Rom", "line 2: the side input age must be a finite number"),
-            ("cat/one.mp4,cat,34,", "line 2: the side input site is missing. Expected a name"),
-        ],
-    )
-    def test_a_cell_that_is_empty_or_no_number_is_named(self, videos, row, expected):
-        with pytest.raises(PipelineError, match=rf"labels\.csv, {expected}.*Correct the cell"):
-            self.read(videos, f"video,label,age,site\n{row}\n")
-
-    def test_a_missing_column_is_named(self, videos):
-        with pytest.raises(PipelineError, match=r"labels\.csv, line 1: missing size.*data\.side_i"):
-            self.read(videos, size="number")
-
-    def test_the_column_of_the_target_is_refused(self, videos):
-        with pytest.raises(PipelineError, match=r"data\.side_inputs\.label: expected a column oth"):
-            self.read(videos, label="category")
-
-    def test_class_folders_have_none(self, videos):
-        data = DataSection(videos=str(videos), side_inputs={"age": "number"})
-        with pytest.raises(PipelineError, match=r"labels\.csv: no such file\. .*columns age"):
-            read_labels(data, CLASSES)
-
-
 class TestSeveralRowsOfOneVideo:
     class Notes(Targets):
         """Any number of notes a video."""
@@ -498,3 +461,40 @@ class TestSeveralRowsOfOneVideo:
         message = self.error(videos, "video,note\ncat/one.mp4,sits\ncat/one.mp4,sits\n")
         assert "line 3: the note repeats that of" in message
         assert message.endswith("line 2")
+
+
+class TestSideInputs:
+    def read(self, videos, table="video,label,age,site\ncat/one.mp4,cat,34, Rom \n", **kinds):
+        write_table(videos, table)
+        kinds = kinds or {"age": "number", "site": "category"}
+        return read_labels(DataSection(videos=str(videos), side_inputs=kinds), CLASSES)
+
+    def test_the_columns_are_kept_with_the_others(self, videos):
+        (record,) = self.read(videos)
+        assert record.extra == {"age": "34", "site": "Rom"}
+
+    @pytest.mark.parametrize(
+        ("row", "expected"),
+        [
+            ("cat/one.mp4,cat,,Rom", "line 2: the side input age is missing. Expected a finite"),
+            ("cat/one.mp4,cat,old,Rom", "line 2: the side input age must be a finite number"),
+            ("cat/one.mp4,cat,nan,Rom", "line 2: the side input age must be a finite number"),
+            ("cat/one.mp4,cat,34,", "line 2: the side input site is missing. Expected a name"),
+        ],
+    )
+    def test_a_cell_that_is_empty_or_no_number_is_named(self, videos, row, expected):
+        with pytest.raises(PipelineError, match=rf"labels\.csv, {expected}.*Correct the cell"):
+            self.read(videos, f"video,label,age,site\n{row}\n")
+
+    def test_a_missing_column_is_named(self, videos):
+        with pytest.raises(PipelineError, match=r"labels\.csv, line 1: missing size.*data\.side_i"):
+            self.read(videos, size="number")
+
+    def test_the_column_of_the_target_is_refused(self, videos):
+        with pytest.raises(PipelineError, match=r"data\.side_inputs\.label: expected a column oth"):
+            self.read(videos, label="category")
+
+    def test_class_folders_have_none(self, videos):
+        data = DataSection(videos=str(videos), side_inputs={"age": "number"})
+        with pytest.raises(PipelineError, match=r"labels\.csv: no such file\. .*columns age"):
+            read_labels(data, CLASSES)

@@ -55,6 +55,12 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
     assert load_params(write(**{"train.learning_rate": "2e-3"})).train.learning_rate == 0.002
 
 
+def test_the_decoder_gets_the_rate_of_images(write):
+    params = load_params(write(**{"data.image_fps": 24}))
+    assert params.decode.image_fps == 24
+    assert "image_fps" not in params.training_params()["decode"]
+
+
 @pytest.mark.parametrize(
     ("dotted", "value", "message"),
     [
@@ -77,6 +83,8 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
             "Received: 'max'",
         ),
         ("train.epoch", 3, "train.epoch: unknown key. Remove it or correct its spelling"),
+        ("decode.image_fps", 5, "decode.image_fps: unknown key. Set data.image_fps instead"),
+        ("data.image_fps", 0, "data.image_fps: Input should be greater than 0. Received: 0"),
         ("trian", {}, "trian: unknown key. Remove it or correct its spelling"),
         ("train.epochs", 0, "train.epochs: Input should be greater than 0. Received: 0"),
         (
@@ -87,8 +95,8 @@ def test_a_number_that_pyyaml_reads_as_text_is_a_number(write):
         (
             "task.type",
             "counting",
-            "task.type: Input should be one of classification, multilabel, regression. "
-            "Received: 'counting'",
+            "task.type: Input should be one of caption, classification, frames, multilabel, "
+            "regression. Received: 'counting'",
         ),
         (
             "promote.limits",
