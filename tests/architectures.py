@@ -13,8 +13,10 @@ from pipeline.clips.sampling import Clip
 from pipeline.common.files import write_csv
 from pipeline.model.network import build_model, cnn_layers
 from pipeline.model.settings import CnnSection, ModelSection, TemporalSection
+from pipeline.tasks.caption import Caption
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.task import ClipFeatures, Task
+from pipeline.tasks.vocabulary import END
 
 CLASSES = ("a", "b", "c")
 TASK = Classification(CLASSES, target_accuracy=0.95)
@@ -90,12 +92,23 @@ def frame_shape(model: ModelSection) -> tuple[int, int, int]:
     return (side, side, 3)
 
 
-def build(section: ModelSection, *, seed: int = 0, **options) -> keras.Model:
+def build(section: ModelSection, *, seed: int = 0, task: Task = TASK, **options) -> keras.Model:
     keras.utils.set_random_seed(seed)
     shape = frame_shape(section)
-    model = build_model(section, TASK, frame_shape=shape, **options)
+    model = build_model(section, task, frame_shape=shape, **options)
     if section.cnn.backbone != "small_cnn":
         _settle_batch_norm(model, shape)
+    return model
+
+
+def build_captioner(section: ModelSection) -> keras.Model:
+    """Return a model of captions of several words; its decoder has large weights."""
+    model = build(section, task=Caption(tuple("abcdefgh"), max_words=4, beam_width=2))
+    decoder = model.get_layer("caption")
+    rng = np.random.default_rng(0)
+    decoder.set_weights([rng.normal(0, 0.3, weight.shape) for weight in decoder.weights])
+    *_, bias = decoder.weights
+    bias[END].assign(-5.0)
     return model
 
 

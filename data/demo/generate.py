@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from data.demo import frames, multilabel, regression, side_inputs
+from data.demo import caption, frames, multilabel, regression, side_inputs
 from data.demo.drawing import FPS
 from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
@@ -151,10 +151,24 @@ def _draw_side_inputs(
     return side_inputs.render_clip(cells["label"], metres, frames=n_frames, rng=rng), [cells]
 
 
+def _draw_caption(
+    n_frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+    split = str(rng.choice(["train", "val", "test"], p=[0.75, 0.1, 0.15]))
+    combination = caption.draw_combination(split, rng)
+    cells = {
+        "caption": caption.caption_of(combination),
+        "split": split,
+        "combination": "unseen" if caption.is_held_out(combination) else "seen",
+    }
+    return caption.render_clip(combination, frames=n_frames, rng=rng), [cells]
+
+
 DRAWN: Mapping[str, DrawnSet] = {
+    "caption": DrawnSet(_draw_caption),
+    "frames": DrawnSet(_draw_frames, range(frames.SHORTEST, frames.LONGEST + 1), divisor=3),
     "multilabel": DrawnSet(_draw_multilabel),
     "regression": DrawnSet(_draw_regression),
-    "frames": DrawnSet(_draw_frames, range(frames.SHORTEST, frames.LONGEST + 1), divisor=3),
     "side_inputs": DrawnSet(_draw_side_inputs),
 }
 

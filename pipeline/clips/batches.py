@@ -11,6 +11,9 @@ Inputs = dict[str, tf.Tensor]
 # Changes one clip: (frames uint8 [T, H, W, C], mask bool [T], encoded target, seed int32 [2])
 # -> (frames, encoded target).
 Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Turns one clip into an example of the model that is fitted; see ``Task.training_example``:
+# (inputs, encoded target, seed int32 [2]) -> (inputs, target).
+Prepare = Callable[[Inputs, tf.Tensor, tf.Tensor], tuple[Inputs, tf.Tensor]]
 # Reorders the real frames of a clip: (index of the clip, number of real frames) -> their indices.
 FrameOrder = Callable[[int, int], NDArray[np.int64]]
 
@@ -44,6 +47,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     augment: Augment | None = None,
+    prepare: Prepare | None = None,
 ) -> tf.data.Dataset:
     """Return batches in a new random order in every epoch; a seed determines the orders.
 
@@ -54,6 +58,7 @@ def training_batches(
     Args:
         encoded: [N, ...], ``task.encode`` of the targets.
         augment: changes each clip.
+        prepare: changes each example, after ``augment``.
     """
     order = tf.data.Dataset.range(len(clips)).shuffle(
         len(clips), seed=seed, reshuffle_each_iteration=True
@@ -64,11 +69,11 @@ def training_batches(
     def example(index: tf.Tensor, draw: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
         frames, mask = read(index)
         target = tf.gather(encoded, index)
+        clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
         if augment is not None:
-            clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
             frames, target = augment(frames, mask, target, clip_seed)
         inputs = {clips.input_name: frames, "mask": mask, **_rows(side_inputs, index)}
-        return inputs, target
+        return (inputs, target) if prepare is None else prepare(inputs, target, clip_seed)
 
     return _batched(tf.data.Dataset.zip((order, draws)), example, batch_size)
 
@@ -79,6 +84,7 @@ def evaluation_batches(
     *,
     batch_size: int,
     frame_order: FrameOrder | None = None,
+    prepare: Prepare | None = None,
 ) -> tf.data.Dataset:
     """Return batches like those of ``training_batches``, in the order of the clips.
 
@@ -86,13 +92,17 @@ def evaluation_batches(
         encoded: [N, ...], ``task.encode`` of the targets.
         frame_order: reorders the real frames of every clip, to test whether the model uses
             their order.
+        prepare: changes each example; the seed is the same in every call.
     """
     read, side_inputs = _reader(clips, frame_order), clips.side_arrays()
 
     def example(index: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
         frames, mask = read(index)
         inputs = {clips.input_name: frames, "mask": mask, **_rows(side_inputs, index)}
-        return inputs, tf.gather(encoded, index)
+        target = tf.gather(encoded, index)
+        if prepare is None:
+            return inputs, target
+        return prepare(inputs, target, tf.cast(tf.stack([0, index]), tf.int32))
 
     return _batched(tf.data.Dataset.range(len(clips)), example, batch_size)
 

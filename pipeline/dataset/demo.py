@@ -17,6 +17,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 # Name of the demo data set -> values of params.yaml by section and key.
 _DEMOS: dict[str, dict[str, dict[str, str]]] = {
     "classification": {"data": {"videos": "data/demo/videos"}},
+    "caption": {"data": {"videos": "data/demo/videos_caption"}},
     "multilabel": {"data": {"videos": "data/demo/videos_multilabel"}},
     "regression": {
         "data": {"videos": "data/demo/videos_regression"},

@@ -189,11 +189,17 @@ def predictions_of_clips(clips: "ClipArrays", task: Task, clip_outputs: Outputs)
 def pool(parts: Sequence[Predictions]) -> Predictions:
     """Join predictions of different videos, sorted by video.
 
-    The task is that of the first part, without its calibration if the tasks differ.
+    The task is that of the first part. If the tasks differ, it is their union, without calibration.
     """
     task = parts[0].task
     if any(part.task != task for part in parts):
+        for part in parts[1:]:
+            task = task.union(part.task)
         task = task.without_calibration()
+        parts = [
+            replace(part, outputs=part.task.convert(part.outputs, task), task=task)
+            for part in parts
+        ]
     joined = Predictions(
         videos=tuple(video for part in parts for video in part.videos),
         groups=tuple(group for part in parts for group in part.groups),

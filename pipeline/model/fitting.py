@@ -83,12 +83,13 @@ def fit(
     augment = None
     if section.augmentation.changes_clips:
         augment = clip_augmenter(section.augmentation, task)
-    phases = _Phases(model, task, section, callbacks)
+    whole = task.training_model(model)
+    phases = _Phases(whole, task, section, callbacks)
 
     def run_frozen(until_epoch: int) -> None:
         """Run a phase with a frozen CNN."""
         if features_folder is None or not section.cache_features:
-            phases.run(model, train, val, section.learning_rate, until_epoch, augment)
+            phases.run(whole, train, val, section.learning_rate, until_epoch, augment)
             return
         if augment is not None:
             logger.warning(
@@ -98,18 +99,18 @@ def fit(
             )
         train_features = cached_features(model, train, features_folder)
         val_features = cached_features(model, val, features_folder)
-        head = clip_head(model)
+        head = task.training_model(clip_head(model))
         phases.run(head, train_features, val_features, section.learning_rate, until_epoch)
 
     tuning = section.fine_tuning
     if tuning.head_epochs > 0:
         with _frozen(cnn_layers(model)):
             run_frozen(tuning.head_epochs)
-        phases.run(model, train, val, tuning.learning_rate, section.epochs, augment)
+        phases.run(whole, train, val, tuning.learning_rate, section.epochs, augment)
     elif is_frozen(model):
         run_frozen(section.epochs)
     else:
-        phases.run(model, train, val, section.learning_rate, section.epochs, augment)
+        phases.run(whole, train, val, section.learning_rate, section.epochs, augment)
     return FitResult(history=phases.history, best_epoch=phases.best.best_epoch + 1)
 
 
@@ -200,9 +201,13 @@ class _Phases:
                 batch_size=section.batch_size,
                 seed=section.seed + first_epoch,  # another order in each phase
                 augment=augment,
+                prepare=task.training_example,
             ),
             validation_data=evaluation_batches(
-                val, task.encode(val.targets), batch_size=section.batch_size
+                val,
+                task.encode(val.targets),
+                batch_size=section.batch_size,
+                prepare=task.training_example,
             ),
             initial_epoch=first_epoch,
             epochs=until_epoch,

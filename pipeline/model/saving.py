@@ -24,6 +24,7 @@ from pipeline.common.side_inputs import SideInput
 from pipeline.model import layers as _layers  # noqa: F401
 from pipeline.model import side_inputs as _side_inputs  # noqa: F401
 from pipeline.model import time_distributed as _time_distributed  # noqa: F401
+from pipeline.tasks import caption_decoder as _caption_decoder  # noqa: F401
 from pipeline.tasks import heads as _heads  # noqa: F401
 from pipeline.tasks.task import Task, task_from_json, task_to_json
 

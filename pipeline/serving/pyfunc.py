@@ -22,7 +22,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.side_inputs import SideInput, SideInputKind
 from pipeline.serving.request import RequestOptions, ServingConfig, request_from_row
 from pipeline.serving.scorer import Scorer
-from pipeline.tasks.task import ScalarType, Task
+from pipeline.tasks.task import AnswerType, ScalarType, Task
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +31,8 @@ _TYPES: dict[ScalarType, DataType | Map | Array] = {
     "double": DataType.double,
     "boolean": DataType.boolean,
     "strings": Array(DataType.string),
+    "doubles": Array(DataType.double),
     "string to double": Map(DataType.double),
-    "segments": Array(
-        Object(
-            [
-                Property("start_seconds", DataType.double),
-                Property("end_seconds", DataType.double),
-                Property("label", DataType.string),
-                Property("confidence", DataType.double),
-            ]
-        )
-    ),
 }
 
 _SIDE_INPUT_TYPES: dict[SideInputKind, DataType] = {
@@ -50,13 +41,19 @@ _SIDE_INPUT_TYPES: dict[SideInputKind, DataType] = {
 }
 
 
+def _type_of(kind: AnswerType) -> DataType | Map | Array:
+    if isinstance(kind, str):
+        return _TYPES[kind]
+    return Array(Object([Property(name, _TYPES[field]) for name, field in kind.items()]))
+
+
 def signature_of(task: Task, side_inputs: Sequence[SideInput] = ()) -> ModelSignature:
     """Return MLflow's signature of a model: columns of requests and answers, params."""
     segment = Object(
         [
             Property("start_seconds", DataType.double),
             Property("end_seconds", DataType.double),
-            *(Property(name, _TYPES[task.answer_types[name]]) for name in task.segment_fields),
+            *(Property(name, _type_of(task.answer_types[name])) for name in task.segment_fields),
         ]
     )
     return ModelSignature(
@@ -74,7 +71,7 @@ def signature_of(task: Task, side_inputs: Sequence[SideInput] = ()) -> ModelSign
         ),
         outputs=Schema(
             [
-                *(ColSpec(_TYPES[kind], name) for name, kind in task.answer_types.items()),
+                *(ColSpec(_type_of(kind), name) for name, kind in task.answer_types.items()),
                 ColSpec(DataType.boolean, "confident", required=False),
                 ColSpec(Array(segment), "timeline", required=False),
                 ColSpec(DataType.string, "error", required=False),

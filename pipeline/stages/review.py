@@ -28,7 +28,8 @@ def main() -> None:
     params = load_params()
     task = ModelMetadata.read(paths.MODEL_METADATA).task
     predictions = Predictions.read_csv(paths.PREDICTIONS, task_type=params.task.type)
-    predictions = replace(predictions, task=task)
+    outputs = predictions.task.convert(predictions.outputs, task)
+    predictions = replace(predictions, outputs=outputs, task=task)
     records = [
         record for record in read_decoded(paths.CATALOG, paths.DECODE_INDEX) if record.is_usable
     ]

@@ -26,13 +26,13 @@ from pipeline.tasks.intervals import (
 )
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.task import (
+    AnswerType,
     BaselineClips,
     ClipFeatures,
     Guess,
     Limit,
     LimitedValue,
     Outputs,
-    ScalarType,
     Table,
     Task,
     join_outputs,
@@ -109,8 +109,13 @@ class Frames(Task):
         "video_accuracy_length_only": "accuracy of a model that predicts one class for a clip from "
         "its number of frames",
     }
-    answer_types: ClassVar[Mapping[str, ScalarType]] = {
-        "segments": "segments",
+    answer_types: ClassVar[Mapping[str, AnswerType]] = {
+        "segments": {
+            "start_seconds": "double",
+            "end_seconds": "double",
+            "label": "string",
+            "confidence": "double",
+        },
         "probabilities": "string to double",
     }
     segment_fields: ClassVar[tuple[str, ...]] = ("probabilities",)

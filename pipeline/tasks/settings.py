@@ -1,6 +1,6 @@
 """The section ``task`` of params.yaml."""
 
-from pydantic import field_validator
+from pydantic import PositiveInt, field_validator
 
 from pipeline.common.settings import OpenFraction, Section, Text
 from pipeline.tasks.targets import target_types
@@ -17,12 +17,19 @@ class TaskSection(Section):
         unit: of the numbers of ``type: regression``, such as ``km/h``; for display.
         background: of ``type: frames``, the label of the frames outside all intervals; empty: they
             are unlabelled.
+        min_word_count: occurrences of a word in the training captions from which it is in the
+            vocabulary.
+        max_words: of a caption; the model learns the first words of a longer one.
+        beam_width: captions that beam search keeps at each word; 1 is greedy search.
     """
 
     type: Text = "classification"
     target_accuracy: OpenFraction = 0.95
     unit: str = ""
     background: str = ""
+    min_word_count: PositiveInt = 1
+    max_words: PositiveInt = 20
+    beam_width: PositiveInt = 3
 
     @field_validator("type")
     @classmethod

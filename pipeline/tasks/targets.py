@@ -4,7 +4,9 @@ The data stages import this module and ``intervals.py`` only, so an edit of a ta
 or charts does not rerun them.
 """
 
+import json
 import math
+import unicodedata
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -375,6 +377,58 @@ def _stratum(labels: Sequence[str]) -> str:
     return labels[0] if len(labels) == 1 else f"{len(labels)} labels" if labels else "no label"
 
 
+class CaptionTargets(Targets):
+    """A description of the video in words; several rows of a video are references."""
+
+    columns = ("caption",)
+    several_rows = True
+    stratum_name = "caption"
+
+    def read(self, cells: Mapping[str, str], *, where: str) -> str:
+        if not caption_words(cells["caption"]):
+            raise PipelineError(
+                f"{where}: the column caption must have a word. Received: {cells['caption']!r}. "
+                "Describe the video or delete the row."
+            )
+        return join_references([cells["caption"]])
+
+    def combine(self, targets: Sequence[str], *, where: Sequence[str]) -> str:  # noqa: ARG002
+        return join_references([caption for each in targets for caption in split_references(each)])
+
+    def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return no strata: captions divide videos at random."""
+        return [()] * len(targets)
+
+    def required_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """Require a video in every split, with any caption."""
+        return [("any caption",)] * len(targets)
+
+
+def caption_words(text: str) -> list[str]:
+    """Return the words of a caption: lower case, without punctuation.
+
+    An apostrophe is deleted, so that "dog's" is "dogs". Every other character that is not a
+    letter, mark or digit (Unicode categories L, M and N) separates words.
+    """
+    kept = [
+        character if unicodedata.category(character)[0] in "LMN" else " "
+        for character in text.lower()
+        if character not in "'\u2019"
+    ]
+    return "".join(kept).split()
+
+
+def split_references(target: str) -> list[str]:
+    """Return the captions of a target of ``CaptionTargets``."""
+    references: list[str] = json.loads(target)
+    return references
+
+
+def join_references(captions: Sequence[str]) -> str:
+    """Return the target of a video with these captions."""
+    return json.dumps(captions, ensure_ascii=False)
+
+
 def split_labels(target: str) -> list[str]:
     """Return the labels of a target of ``LabelSetTargets``."""
     return target.split("|") if target else []
@@ -386,6 +440,7 @@ def join_labels(labels: Sequence[str]) -> str:
 
 
 _TARGETS: dict[str, Targets] = {
+    "caption": CaptionTargets(),
     "classification": ClassTargets(),
     "multilabel": LabelSetTargets(),
     "regression": NumberTargets(),

@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
     from pipeline.common.charts import Chart
 
 Outputs = NDArray[np.float64]  # [N, ...], outputs of the model for N clips or N videos
-# ``segments``: a list of objects with start_seconds, end_seconds, label and confidence.
-ScalarType = Literal["string", "double", "boolean", "strings", "string to double", "segments"]
+ScalarType = Literal["string", "double", "boolean", "strings", "doubles", "string to double"]
+AnswerType = ScalarType | Mapping[str, ScalarType]  # a mapping: a list of objects with these fields
 
 
 class Limit(NamedTuple):
@@ -173,7 +173,7 @@ class Task(ABC):
     baselines: ClassVar[Mapping[str, str]] = {}
     headline_chart: ClassVar[str] = ""
     metric_descriptions: ClassVar[Mapping[str, str]] = {}
-    answer_types: ClassVar[Mapping[str, ScalarType]]
+    answer_types: ClassVar[Mapping[str, AnswerType]]
     segment_fields: ClassVar[tuple[str, ...]]
 
     # Learnt from the training split, and saved as JSON.
@@ -233,6 +233,26 @@ class Task(ABC):
     @abstractmethod
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return the outputs [B, ...] of the model, float32 in every precision."""
+
+    def training_model(self, model: "keras.Model") -> "keras.Model":
+        """Return the model that is fitted, with the layers of ``model`` and perhaps more inputs.
+
+        Args:
+            model: ends with ``head``; its first input is ``frames`` or ``features``.
+        """
+        return model
+
+    def training_example(
+        self, inputs: "dict[str, tf.Tensor]", target: "tf.Tensor", seed: "tf.Tensor"
+    ) -> "tuple[dict[str, tf.Tensor], tf.Tensor]":
+        """Return the inputs of ``training_model`` and the target for the loss, of one clip.
+
+        Args:
+            inputs: of the model.
+            target: a row of ``encode``.
+            seed: int32 [2], for random choices; another one in each epoch.
+        """
+        return inputs, target
 
     @abstractmethod
     def loss(
@@ -524,6 +544,7 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
 
 # Imported when needed: data stages and the command line start without TensorFlow.
 _MODULES = {
+    "caption": ("pipeline.tasks.caption", "Caption"),
     "classification": ("pipeline.tasks.classification", "Classification"),
     "multilabel": ("pipeline.tasks.multilabel", "Multilabel"),
     "regression": ("pipeline.tasks.regression", "Regression"),

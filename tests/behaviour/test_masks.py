@@ -9,14 +9,17 @@ from functools import cache
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.tasks.vocabulary import END
 from tests.architectures import (
     ARCHITECTURES,
     CLASSES,
     build,
+    build_captioner,
     built,
     every_architecture,
     frame_shape,
@@ -96,6 +99,35 @@ def test_longer_and_shorter_clips_in_the_batch_do_not_matter(name, lengths, seed
     frames, mask = clips(name, lengths, seed)
     alone = [logits(frames[[n], :length], mask[[n], :length]) for n, length in enumerate(lengths)]
     np.testing.assert_allclose(logits(frames, mask), np.concatenate(alone), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "lstm_mean" else pytest.param(name, marks=pytest.mark.long)
+        for name in ARCHITECTURES
+    ],
+)
+def test_padding_changes_neither_words_nor_probabilities_nor_attention(name):
+    """Of captions, with random pixels in the padding, more padding, and other clips."""
+    model = build_captioner(ARCHITECTURES[name])
+    lengths = [1, 3, N_FRAMES, 4]
+    frames, mask = clips(name, lengths, seed=0)
+    captions = captions_of(model, frames, mask)
+    other = with_random_padding(frames, mask, seed=1)
+    np.testing.assert_allclose(captions_of(model, other, mask), captions, atol=TOLERANCE)
+    longer = captions_of(model, padded(frames, N_FRAMES), padded(mask, N_FRAMES))
+    np.testing.assert_allclose(longer[:, : captions.shape[1]], captions, atol=TOLERANCE)
+    assert (longer[:, captions.shape[1] :] == 0).all()
+    alone = [captions_of(model, frames[[n], :3], mask[[n], :3]) for n in (0, 1)]
+    np.testing.assert_allclose(np.concatenate(alone), captions[:2, : 2 + 3], atol=TOLERANCE)
+    assert (captions[:, 2:][~mask] == 0).all()
+    assert (captions[:, 0] > END).sum(axis=1).min() > 1  # words
+    assert np.ptp(captions[:, 1, -1]) > 100 * TOLERANCE  # they depend on the clip
+
+
+def captions_of(model: keras.Model, frames, mask) -> np.ndarray:
+    return np.array(model({"frames": frames, "mask": mask}, training=False))
 
 
 @every_architecture

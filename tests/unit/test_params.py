@@ -95,7 +95,8 @@ def test_the_decoder_gets_the_rate_of_images(write):
         (
             "task.type",
             "counting",
-            "task.type: Input should be one of classification, frames, multilabel, regression. "
+            "task.type: Input should be one of caption, classification, frames, multilabel, "
+            "regression. "
             "Received: 'counting'",
         ),
         (

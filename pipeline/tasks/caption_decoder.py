@@ -1,0 +1,250 @@
+"""Keras layer, loss and metric of captions: an LSTM decoder with attention over the frames."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START
+
+_EMBEDDING = 64
+_UNITS = 128
+_ATTENTION_UNITS = 64
+_IMPOSSIBLE = -1e9  # a score whose probability is exactly 0
+
+_Shape = tuple[int | None, ...]
+
+
+@keras.saving.register_keras_serializable(package="pipeline")
+class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Write a caption of a clip, one word at a time.
+
+    An LSTM reads the words so far; its first state comes from the clip features. Each of its
+    states is a query for dot-product attention over the steps, and state and attended steps give
+    the next word. Sources: Vinyals et al., Show and Tell, 2015, arXiv 1411.4555 (encoder and
+    decoder); Luong et al., 2015, arXiv 1508.04025, section 3.1 (attention after the LSTM). It
+    computes in float32 in every precision.
+
+    Args:
+        n_tokens: V, the number of token ids.
+        max_words: of a caption.
+        beam_width: captions that beam search keeps at each word; 1 is greedy search.
+
+    Call arguments:
+        steps: [B, T, S].
+        clip: [B, G].
+        mask: bool [B, T], True for a real step, at least one a row.
+        tokens: int32 [B, L], the words so far, ``START`` first, for training. None: search.
+
+    Returns:
+        With ``tokens``: logits [B, L, V] of the next word at each position. Otherwise the caption
+        with the highest log-probability per word, float32 [B, 2 + T, max_words + 1]: at each
+        position the token id, the log-probability of the caption up to here, and the attention
+        to each step. ``END`` is the last token; after it, ids and attention are 0.
+    """
+
+    def __init__(self, n_tokens: int, *, max_words: int, beam_width: int, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.supports_masking = True  # the mask is an argument
+        self.supports_jit = False
+        self.n_tokens, self.max_words, self.beam_width = n_tokens, max_words, beam_width
+
+        def dense(units: int, name: str, activation: str | None = None) -> keras.layers.Dense:
+            return keras.layers.Dense(units, activation=activation, dtype="float32", name=name)
+
+        self.embedding = keras.layers.Embedding(
+            n_tokens, _EMBEDDING, dtype="float32", name="embedding"
+        )
+        self.first_hidden = dense(_UNITS, "first_hidden", "tanh")
+        self.first_memory = dense(_UNITS, "first_memory", "tanh")
+        self.lstm = keras.layers.LSTM(_UNITS, return_sequences=True, dtype="float32", name="lstm")
+        self.query = dense(_ATTENTION_UNITS, "query")
+        self.key = dense(_ATTENTION_UNITS, "key")
+        self.readout = dense(_UNITS, "readout", "tanh")
+        self.logits = dense(n_tokens, "logits")
+
+    def build(self, steps_shape: _Shape, clip_shape: _Shape) -> None:
+        self.embedding.build((None, None))
+        self.first_hidden.build(clip_shape)
+        self.first_memory.build(clip_shape)
+        self.lstm.build((None, None, _EMBEDDING))
+        self.query.build((None, None, _UNITS))
+        self.key.build(steps_shape)
+        self.readout.build((None, None, _UNITS + int(steps_shape[-1] or 0)))
+        self.logits.build((None, None, _UNITS))
+
+    def call(
+        self,
+        steps: keras.KerasTensor,
+        clip: keras.KerasTensor,
+        mask: keras.KerasTensor,
+        tokens: keras.KerasTensor | None = None,
+    ) -> keras.KerasTensor:
+        first = [self.first_hidden(clip), self.first_memory(clip)]
+        keys = self.key(steps)
+        if tokens is None:
+            return self._search(first, keys, steps, mask)
+        states = self.lstm(self.embedding(tokens), initial_state=first)
+        return self._next_words(states, keys, steps, mask)[0]
+
+    def _next_words(
+        self,
+        states: keras.KerasTensor,
+        keys: keras.KerasTensor,
+        steps: keras.KerasTensor,
+        mask: keras.KerasTensor,
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units]."""
+        scores = ops.matmul(self.query(states), ops.transpose(keys, (0, 2, 1)))
+        scores = ops.where(mask[:, None], scores / _ATTENTION_UNITS**0.5, _IMPOSSIBLE)
+        # A softmax by hand: that of Keras warns of clips of one frame.
+        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        attention = weights / ops.sum(weights, axis=-1, keepdims=True)
+        attended = ops.concatenate([states, ops.matmul(attention, steps)], axis=-1)
+        return self.logits(self.readout(attended)), attention
+
+    def _search(
+        self,
+        first: list[keras.KerasTensor],
+        keys: keras.KerasTensor,
+        steps: keras.KerasTensor,
+        mask: keras.KerasTensor,
+    ) -> keras.KerasTensor:
+        """Return the best caption that beam search finds, as ``call``.
+
+        Shapes in the loop: B clips, K beams, L positions.
+        """
+        beams, length, n_tokens = self.beam_width, self.max_words + 1, self.n_tokens
+        n_clips, n_steps = ops.shape(steps)[0], ops.shape(steps)[1]
+        token_ids = ops.arange(n_tokens)
+        # A caption has words and END. After END, padding is certain.
+        allowed = ops.where((token_ids == END) | (token_ids >= FIRST_WORD), 0.0, _IMPOSSIBLE)
+        only_padding = ops.where(token_ids == PADDING, 0.0, _IMPOSSIBLE)
+        positions = ops.arange(length)
+
+        def choose(values: keras.KerasTensor, beam: keras.KerasTensor) -> keras.KerasTensor:
+            """Return values [B, K, ...] of the beams [B, K]."""
+            index = ops.reshape(beam, (-1, beam.shape[1], *[1] * (len(values.shape) - 2)))
+            return ops.take_along_axis(values, index, axis=1)
+
+        def is_running(position: Any, last: Any, *_: Any) -> Any:
+            is_open = (last != END) & (last != PADDING)
+            return (position < length) & ops.any(is_open)
+
+        def add_word(
+            position: Any, last: Any, total: Any, hidden: Any, memory: Any, *written: Any
+        ) -> tuple[Any, ...]:
+            tokens, totals, attentions = written
+            inputs = self.embedding(ops.reshape(last, (-1,)))
+            states = [ops.reshape(state, (-1, _UNITS)) for state in (hidden, memory)]
+            _, states = self.lstm.cell(inputs, states)
+            hidden, memory = (ops.reshape(state, (-1, beams, _UNITS)) for state in states)
+            logits, attention = self._next_words(hidden, keys, steps, mask)
+            is_done = (last == END) | (last == PADDING)
+            gains = ops.where(
+                is_done[..., None], only_padding, ops.log_softmax(logits, axis=-1) + allowed
+            )
+            attention = ops.where(is_done[..., None], 0.0, attention)
+            candidates = ops.reshape(total[..., None] + gains, (-1, beams * n_tokens))
+            total, best = ops.top_k(candidates, beams)
+            beam, last = best // n_tokens, best % n_tokens
+            is_here = positions == position
+            # Later positions repeat the log-probability of the caption.
+            return (
+                position + 1,
+                last,
+                total,
+                choose(hidden, beam),
+                choose(memory, beam),
+                ops.where(is_here, last[..., None], choose(tokens, beam)),
+                ops.where(positions >= position, total[..., None], choose(totals, beam)),
+                ops.where(is_here, choose(attention, beam)[..., None], choose(attentions, beam)),
+            )
+
+        shape = (n_clips, beams)
+        is_first = ops.arange(beams) == 0  # all beams are equal at first, so one is enough
+        _, _, total, _, _, tokens, totals, attentions = ops.while_loop(
+            is_running,
+            add_word,
+            (
+                0,
+                ops.full(shape, START, "int32"),
+                ops.broadcast_to(ops.where(is_first, 0.0, _IMPOSSIBLE), shape),
+                *(ops.repeat(state[:, None], beams, axis=1) for state in first),
+                ops.full((*shape, length), PADDING, "int32"),
+                ops.zeros((*shape, length)),
+                ops.zeros((*shape, n_steps, length)),
+            ),
+        )
+        n_written = ops.sum(ops.cast(tokens != PADDING, "float32"), axis=-1)
+        best = ops.argmax(total / ops.maximum(n_written, 1.0), axis=-1)[:, None]
+        rows = [ops.cast(tokens, "float32")[:, :, None], totals[:, :, None], attentions]
+        return choose(ops.concatenate(rows, axis=2), best)[:, 0]
+
+    def compute_output_shape(
+        self, steps_shape: _Shape, clip_shape: _Shape, tokens_shape: _Shape | None = None
+    ) -> _Shape:
+        if tokens_shape is not None:
+            return (*tokens_shape, self.n_tokens)
+        n_steps = steps_shape[1]
+        return (clip_shape[0], None if n_steps is None else 2 + n_steps, self.max_words + 1)
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "n_tokens": self.n_tokens,
+            "max_words": self.max_words,
+            "beam_width": self.beam_width,
+        }
+
+
+def training_model(model: keras.Model) -> keras.Model:
+    """Return the model that reads the words so far, and predicts the logits of the next ones.
+
+    It has the layers of ``model``, whose output is a ``CaptionDecoder``, and the further input
+    ``tokens`` int32 [B, L].
+    """
+    decoder, node, _ = model.output._keras_history
+    steps, clip, mask = decoder._inbound_nodes[node].input_tensors
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    logits = decoder(steps, clip, mask=mask, tokens=tokens)
+    training = keras.Model({**model.input, "tokens": tokens}, logits, name="teacher_forcing")
+    training.dtype_policy = model.dtype_policy  # Keras scales the loss if it is mixed_float16
+    return training
+
+
+class WordCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """Mean cross-entropy of the words of a caption; padding has no loss.
+
+    Args:
+        label_smoothing: 0 to 1.
+    """
+
+    def __init__(self, label_smoothing: float) -> None:
+        super().__init__(name="word_crossentropy")
+        self._label_smoothing = label_smoothing
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        """Return float32 [B] for token ids [B, L] and logits [B, L, V]."""
+        one_hot = ops.one_hot(y_true, y_pred.shape[-1])
+        losses = keras.losses.categorical_crossentropy(
+            one_hot, y_pred, from_logits=True, label_smoothing=self._label_smoothing
+        )
+        is_word = ops.cast(y_true != PADDING, losses.dtype)
+        return ops.sum(losses * is_word, axis=-1) / ops.sum(is_word, axis=-1)
+
+
+class WordAccuracy(keras.metrics.Mean):  # type: ignore[misc]
+    """Proportion of words that are predicted from the right words before them."""
+
+    def update_state(
+        self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor, sample_weight: Any = None
+    ) -> None:
+        is_right = ops.argmax(y_pred, axis=-1) == ops.cast(y_true, "int32")
+        is_word = ops.cast(y_true != PADDING, "float32")
+        if sample_weight is not None:
+            is_word = is_word * sample_weight[:, None]
+        super().update_state(ops.cast(is_right, "float32"), sample_weight=is_word)
