@@ -51,6 +51,22 @@ class Measure:
 MEASURES: dict[str, dict[str, Measure]] = {
     "multilabel": {"multilabel_map": Measure("mean_average_precision", 0.95)},
     "regression": {"regression_r2": Measure("r2", 0.95)},
+    "frames": {
+        "frames_accuracy": Measure("frame_accuracy", 0.95),
+        "frames_f1_50": Measure("f1_50", 0.85),
+    },
+    "caption": {
+        "caption_exact": Measure("exact_match", 0.85, only=("combination", "seen")),
+        "caption_word_accuracy_unseen": Measure(
+            "word_accuracy", 0.75, only=("combination", "unseen")
+        ),
+    },
+    "side_inputs": {"side_accuracy": Measure("accuracy", 0.95)},
+}
+
+# Demo -> name and changes of params.yaml of a training that must score near chance.
+CONTROLS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
+    "side_inputs": {"without_side_inputs": {"data": {"side_inputs": {}}}}
 }
 
 _REPOSITORY = Path.cwd()
@@ -72,7 +88,7 @@ def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[
     """Return each measure and ``<measure>_shuffled``, lists by seed, of all results so far."""
     results: dict[str, list[Result]] = read_json(_RESULTS) if _RESULTS.exists() else {}
     for demo in demos:
-        results[demo] = list(_train_and_score(demo, seeds))
+        results[demo] = _train_and_score(demo, seeds)
         write_json(_RESULTS, results)
         _TABLE.write_text(_HEADER + "".join(_rows(results)), encoding="utf-8")
     return {
@@ -83,7 +99,7 @@ def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[
     }
 
 
-def _train_and_score(demo: str, seeds: Sequence[int]) -> Iterator[Result]:
+def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "data/demo").mkdir(parents=True)
@@ -95,18 +111,36 @@ def _train_and_score(demo: str, seeds: Sequence[int]) -> Iterator[Result]:
         for stage in ("catalog", "decode", "extract"):
             _python(root, "-m", f"pipeline.stages.{stage}")
         prepared = time.perf_counter() - started
+        results = []
         for seed in seeds:
-            params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
-            params["train"]["seed"] = seed
-            (root / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
             started = time.perf_counter()
-            _python(root, "-m", "pipeline.stages.train")
-            code = f"from benchmarks.learning_tasks import print_scores; print_scores({demo!r})"
-            scores = json.loads(_python(root, "-c", code).splitlines()[-1])
+            scores = _scores_of_seed(root, demo, seed)
             minutes = (prepared + time.perf_counter() - started) / 60
-            result = {"seed": seed, "minutes": round(minutes, 2), **scores}
-            print(f"{demo}: {result}", flush=True)
-            yield result
+            results.append({"seed": seed, "minutes": round(minutes, 2), **scores})
+            print(f"{demo}: {results[-1]}", flush=True)
+        for name, changes in CONTROLS.get(demo, {}).items():
+            _change_params(root, changes)
+            _python(root, "-m", "pipeline.stages.extract")
+            for result in results:
+                scores = _scores_of_seed(root, demo, int(result["seed"]))
+                result |= {f"{measure}_{name}": scores[measure] for measure in MEASURES[demo]}
+                print(f"{demo}, {name}: {scores}", flush=True)
+        return results
+
+
+def _scores_of_seed(root: Path, demo: str, seed: int) -> dict[str, float]:
+    _change_params(root, {"train": {"seed": seed}})
+    _python(root, "-m", "pipeline.stages.train")
+    code = f"from benchmarks.learning_tasks import print_scores; print_scores({demo!r})"
+    scores: dict[str, float] = json.loads(_python(root, "-c", code).splitlines()[-1])
+    return scores
+
+
+def _change_params(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+    for section, values in changes.items():
+        params[section] |= values
+    (root / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
 def _python(root: Path, *arguments: str) -> str:
@@ -147,13 +181,18 @@ def _value(
 def _rows(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
     for demo, measures in MEASURES.items():
         for name, measure in measures.items() if demo in results else ():
-            columns = [
-                ", ".join(format(row[key], form) for row in results[demo])
-                for key, form in (
-                    ("seed", "d"),
-                    (name, ".3f"),
-                    (f"{name}_shuffled", ".3f"),
-                    ("minutes", ".1f"),
-                )
-            ]
-            yield f"| `{name}` | {measure.goal} | {' | '.join(columns)} |\n"
+            rows = {"": f"{measure.goal}"} | dict.fromkeys(CONTROLS.get(demo, {}), "chance")
+            for control, goal in rows.items():
+                key = f"{name}_{control}" if control else name
+                columns = [
+                    ", ".join(format(row[column], form) for row in results[demo])
+                    if column in results[demo][0]
+                    else ""
+                    for column, form in (
+                        ("seed", "d"),
+                        (key, ".3f"),
+                        (f"{key}_shuffled", ".3f"),
+                        ("minutes", ".1f"),
+                    )
+                ]
+                yield f"| `{key}` | {goal} | {' | '.join(columns)} |\n"

@@ -96,8 +96,7 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "task.type",
             "counting",
             "task.type: Input should be one of caption, classification, frames, multilabel, "
-            "regression. "
-            "Received: 'counting'",
+            "regression. Received: 'counting'",
         ),
         (
             "promote.limits",
