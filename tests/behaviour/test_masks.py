@@ -14,6 +14,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.tasks.frames import Frames
 from pipeline.tasks.vocabulary import END
 from tests.architectures import (
     ARCHITECTURES,
@@ -24,10 +25,12 @@ from tests.architectures import (
     every_architecture,
     frame_shape,
     noise_clips,
+    outputs_of,
 )
 
 TOLERANCE = 1e-5
 N_FRAMES = 7
+FRAMES_QUICK = ("stacked_bidirectional_gru_attention", "conv1d")
 ORDER_BLIND = ("mean", "attention_alone")
 
 some_examples = settings(max_examples=10, deadline=None, derandomize=True)
@@ -124,6 +127,30 @@ def test_padding_changes_neither_words_nor_probabilities_nor_attention(name):
     assert (captions[:, 2:][~mask] == 0).all()
     assert (captions[:, 0] > END).sum(axis=1).min() > 1  # words
     assert np.ptp(captions[:, 1, -1]) > 100 * TOLERANCE  # they depend on the clip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in FRAMES_QUICK else pytest.param(name, marks=pytest.mark.long)
+        for name in ARCHITECTURES
+    ],
+)
+def test_padding_changes_no_answer_for_a_frame_and_gets_none(name):
+    """Random pixels in the padding, more padding, and other clips in the batch."""
+    model = build(ARCHITECTURES[name], task=Frames(CLASSES, fps=10))
+    lengths = [1, 3, N_FRAMES, 4]
+    frames, mask = clips(name, lengths, seed=0)
+    answers = outputs_of(model, {"frames": frames, "mask": mask})
+    assert (answers[~mask] == 0).all()
+    np.testing.assert_allclose(answers[mask].sum(axis=1), 1, atol=TOLERANCE)
+    assert np.ptp(answers[2], axis=0).max() > TOLERANCE  # they depend on the frame
+    other = {"frames": with_random_padding(frames, mask, seed=1), "mask": mask}
+    np.testing.assert_allclose(outputs_of(model, other), answers, atol=TOLERANCE)
+    more = {"frames": padded(frames, N_FRAMES), "mask": padded(mask, N_FRAMES)}
+    np.testing.assert_allclose(outputs_of(model, more), padded(answers, N_FRAMES), atol=TOLERANCE)
+    alone = outputs_of(model, {"frames": frames[[1], :3], "mask": mask[[1], :3]})
+    np.testing.assert_allclose(alone, answers[[1], :3], atol=TOLERANCE)
 
 
 def captions_of(model: keras.Model, frames, mask) -> np.ndarray:
