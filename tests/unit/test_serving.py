@@ -39,6 +39,7 @@ from pipeline.serving.request import (
 from pipeline.serving.scorer import Scorer
 from pipeline.serving.server import serve_command, server_environment, serving_config
 from pipeline.serving.settings import ServeSection
+from pipeline.tasks.caption import Caption
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.frames import Frames
 from pipeline.tasks.intervals import ClipFrames
@@ -507,6 +508,14 @@ def test_the_signature_lists_the_fields_of_the_task():
     (segment,) = [column for column in signature.outputs if column.name == "timeline"]
     properties = [part.name for part in segment.type.dtype.properties]
     assert properties == ["end_seconds", "probabilities", "start_seconds"]
+
+
+def test_the_signature_of_captions_describes_each_word():
+    signature = signature_of(Caption(("a", "dog")))
+    (words,) = [column for column in signature.outputs if column.name == "words"]
+    fields = {part.name: str(part.dtype) for part in words.type.dtype.properties}
+    assert fields.keys() == {"word", "log_probability", "attention"}
+    assert fields["attention"] == "Array(double)"
 
 
 def test_a_request_carries_the_side_inputs_of_the_model(tmp_path, mp4):
