@@ -350,8 +350,8 @@ class TestVideos:
 
     def test_predictions_are_read_back_from_csv(self, tmp_path):
         rng = np.random.default_rng(0)
-        outputs = np.zeros((2, 300, 2))
-        for video, length in enumerate((300, 7)):
+        outputs = np.zeros((2, 15_000, 2))  # 25 minutes
+        for video, length in enumerate((15_000, 7)):
             run = rng.uniform(0.01, 0.99, length).astype(np.float32)
             outputs[video, :length] = np.stack([run, 1 - run], axis=1)
         targets = ("0 to 3 run|4 to end walk", "0.1 to 0.3 walk|else run")
