@@ -83,7 +83,7 @@ def test_captions_are_learnt_and_the_file_captions_a_clip_alone(clips, tmp_path)
     np.testing.assert_allclose(totals, outputs[0, 1], atol=1e-5)
 
     one_frame = [Clip(test.frames(0)[:1], np.array([True]))]  # an image
-    assert predict_clips(loaded, one_frame).shape == (1, 3, task.max_words + 1)
+    assert predict_clips(loaded, one_frame).shape == (1, 3, task.max_words + 2)
 
     chosen = [Clip(np.array(test.frames(n)), test.mask(n)) for n in range(2)]
     heat = grad_cam(loaded, chosen, task.explained_outputs(outputs[:2]).tolist())
