@@ -2,7 +2,7 @@
 
 Outputs are float64 [N, 2 + T, max_words + 2]: columns of the token id, the log-probability of the
 caption up to here, and the attention to each of T frames. T is 0 where outputs are read from text.
-``END`` is the last token, except of a caption that is cut; after it, ids and attention are 0. So the
+``END`` is the last token, except of a caption that is cut; after it, ids and attention are 0. The
 last column has only the log-probability of the caption.
 """
 
