@@ -60,14 +60,14 @@ def describe_errors(error: ValidationError) -> str:
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested params to dotted keys.
+    """Flatten nested params to dotted keys; an empty mapping stays a value.
 
     >>> flatten({"train": {"epochs": 3, "augmentation": {"flip": False}}})
     {'train.epochs': 3, 'train.augmentation.flip': False}
     """
     flat: dict[str, Any] = {}
     for key, value in params.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value

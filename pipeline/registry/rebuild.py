@@ -36,6 +36,7 @@ from pipeline.tracking.provenance import UNKNOWN, git_output
 from pipeline.tracking.store import connect, mlflow_errors
 
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6  # tolerance of metrics: another processor rounds differently
+_SIDE_INPUTS = "data.side_inputs"  # the only setting whose keys are free
 # Variables that belong to another store, or to the repository that this runs in.
 _NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT")
 
@@ -191,6 +192,8 @@ def restore_params(root: Path, recorded: Mapping[str, str]) -> list[str]:
     params = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = []
     for key, committed in flatten_as_text(params).items():
+        if key.startswith(_SIDE_INPUTS):
+            continue
         value = value_from_text(recorded.get(key, committed))
         if value != value_from_text(committed):
             *parents, last = key.split(".")
@@ -199,6 +202,15 @@ def restore_params(root: Path, recorded: Mapping[str, str]) -> list[str]:
                 section = section[parent]
             section[last] = value
             changed.append(key)
+    columns = {
+        key.removeprefix(f"{_SIDE_INPUTS}."): kind
+        for key, kind in recorded.items()
+        if key.startswith(f"{_SIDE_INPUTS}.")
+    }
+    is_recorded = columns or _SIDE_INPUTS in recorded
+    if is_recorded and columns != params["data"].get("side_inputs", {}):
+        params["data"]["side_inputs"] = columns
+        changed.append(_SIDE_INPUTS)
     if changed:
         path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     return changed

@@ -53,6 +53,7 @@ class SeenClip:
         mask: bool [T], True for a real frame, right-padded.
         heat: float32 [T, h, w], 0 to 1, Grad-CAM; None where the CNN does not allow it.
         attention: float64 [T], sum 1; None where the model has no attention.
+        side_inputs: cells by column.
         labels: the actual and the predicted label of each frame, as many as are real; an empty
             label is none. None where the model has one answer for the clip.
         colours: of the labels.
@@ -62,6 +63,7 @@ class SeenClip:
     mask: NDArray[np.bool_]
     heat: NDArray[np.float32] | None = None
     attention: NDArray[np.float64] | None = None
+    side_inputs: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[Sequence[str], Sequence[str]] | None = None
     colours: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,6 +1,6 @@
 """The test videos that the review shows as film strips, with their explanations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -48,6 +48,7 @@ class ShownVideo:
     Attributes:
         guesses: best answer first; may be empty.
         alt: the film strip in words.
+        side_inputs: cells by column.
     """
 
     video: str
@@ -57,6 +58,7 @@ class ShownVideo:
     strip: Image.Image
     alt: str
     preview: Preview
+    side_inputs: Mapping[str, str]
 
     @property
     def heading(self) -> str:
@@ -161,6 +163,7 @@ def see_clips(
             best = int(by_unit[:, unit].argmax())
         chosen.append(candidates[best])
         first_frames.append(sum(int(clip.mask.sum()) for clip in candidates[:best]))
+    cells = dict(zip(clips.names, clips.side_cells, strict=True))
     heat = grad_cam(model, chosen, explained)
     attention = attention_weights(model, chosen) if has_attention(model) else None
     labels = [
@@ -183,10 +186,11 @@ def see_clips(
             mask=clip.mask,
             heat=None if heat is None else heat[index],
             attention=None if attention is None else attention[index],
+            side_inputs=cells[predictions.videos[row]],
             labels=labels_of_clip(index),
             colours=colours,
         )
-        for index, clip in enumerate(chosen)
+        for index, (row, clip) in enumerate(zip(rows, chosen, strict=True))
     ]
 
 
@@ -219,6 +223,7 @@ def draw_selections(
             strip=film_strip(clip),
             alt=strip_alt(clip),
             preview=preview(clip.frames[clip.mask], fps=fps),
+            side_inputs=clip.side_inputs,
         )
 
     return [

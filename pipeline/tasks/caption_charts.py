@@ -33,7 +33,8 @@ def caption_tables(
             }
             for index in order[:_SHOWN]
         ]
-        return Table(name, title, ("predicted", "references", "rouge_l", "cider_d"), rows)
+        columns = ("predicted", "references", "rouge_l", "cider_d")
+        return Table(name, title, columns, rows, videos=order[:_SHOWN])
 
     return [
         table("worst_captions", "Worst captions", best_first[::-1]),

@@ -523,7 +523,8 @@ class Frames(Task):
             )
             is_right = labels[start:stop] == self.class_names.index(segment["label"])
             is_target = bool(is_right.mean() >= 0.5)
-            guesses.append(Guess(_segment_text(segment), segment["confidence"], is_target))
+            text = _segment_text(segment).rpartition(" ")[0]
+            guesses.append(Guess(text, segment["confidence"], is_target))
         return guesses
 
     def frame_labels(self, target: str, output: Outputs) -> tuple[list[str], list[str]]:

@@ -109,6 +109,27 @@ def test_params_are_those_that_the_run_recorded(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("committed", "recorded", "expected"),
+    [
+        ({}, {"data.side_inputs.age": "number"}, {"age": "number"}),
+        (
+            {"age": "number", "site": "category"},
+            {"data.side_inputs.age": "number"},
+            {"age": "number"},
+        ),
+        ({"age": "number"}, {"data.side_inputs": "{}"}, {}),
+        ({"age": "number"}, {"train.epochs": "3"}, {"age": "number"}),
+    ],
+)
+def test_side_inputs_are_those_that_the_run_recorded(tmp_path, committed, recorded, expected):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"data": {"side_inputs": committed}, "train": {"epochs": 3}}))
+    changed = restore_params(tmp_path, recorded)
+    assert yaml.safe_load(path.read_text())["data"]["side_inputs"] == expected
+    assert changed == ([] if committed == expected else ["data.side_inputs"])
+
+
 def test_params_as_committed_are_not_changed(tmp_path):
     """The run has them as the pipeline read them: 10.0 for 10."""
     shutil.copy("params.yaml", tmp_path)

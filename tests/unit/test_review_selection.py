@@ -66,7 +66,8 @@ def test_without_mistakes_the_explanation_counts_none():
 
 
 def test_a_shown_video_has_its_target_its_guesses_and_a_heading():
-    clip = SeenClip(np.zeros((2, 8, 8, 3), np.uint8), np.array([True, False]))
+    frames, mask = np.zeros((2, 8, 8, 3), np.uint8), np.array([True, False])
+    clip = SeenClip(frames, mask, side_inputs={"age": "34"})
     tested = predictions()
     shown = draw_selections(
         tested, select_videos(tested, each=1), lambda rows: [clip] * len(rows), fps=10
@@ -74,6 +75,7 @@ def test_a_shown_video_has_its_target_its_guesses_and_a_heading():
     (mistake,) = shown[0].videos
     assert mistake.heading == "2.mp4: b, predicted a 0.950"
     assert not mistake.is_right
+    assert mistake.side_inputs == {"age": "34"}
     assert [(guess.text, guess.is_target) for guess in mistake.guesses][:2] == [
         ("a", False),
         ("b", True),
