@@ -296,7 +296,7 @@ class Caption(Task):
         from pipeline.tasks.caption_charts import caption_tables
 
         _, cider, _, rouge, _ = self.terms(targets, outputs).T[:5]
-        references = [split_references(target) for target in targets]
+        references = [self.target_text(target) for target in targets]
         return caption_tables(self._captions(outputs), references, rouge_l=rouge, cider_d=cider)
 
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
@@ -397,6 +397,10 @@ class Caption(Task):
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
         """Return the last column: the log-probability of the caption."""
         return np.full(len(outputs), outputs.shape[2] - 1, np.int64)
+
+    def target_text(self, target: str) -> str:
+        """Return the references, separated by a bar."""
+        return " | ".join(split_references(target))
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the caption with its ROUGE-L."""

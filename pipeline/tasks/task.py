@@ -488,6 +488,10 @@ class Task(ABC):
         """
         return np.zeros(len(outputs), np.int64)
 
+    def target_text(self, target: str) -> str:
+        """Return a target as the review shows it."""
+        return target
+
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the lines under a film strip, the best answer first."""
         return []
