@@ -1,6 +1,6 @@
 """Tables of a classifier: scores of each class, most frequent confusions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,24 @@ def class_table(
         probabilities: float64 [N, C].
     """
     scores = score_classes(actual, predicted, probabilities, resampling)
+    return scores_table(scores, actual.sum(axis=0), class_names)
+
+
+def scores_table(
+    scores: Mapping[str, Sequence[Score]], support: NDArray[np.int64], class_names: Sequence[str]
+) -> Table:
+    """Return the table of ``class_table`` from the scores of each class.
+
+    Args:
+        scores: by name, length C each.
+        support: int64 [C], videos or frames of each class.
+    """
     order = list(range(len(class_names)))
     if len(order) > _SHOWN_CLASSES:
         order.sort(key=lambda index: scores["f1"][index].value)
     rows = []
     for index in order:
-        row = {"class": class_names[index], "support": str(actual[:, index].sum())}
+        row = {"class": class_names[index], "support": f"{support[index]:.0f}"}
         for name, by_class in scores.items():
             low, high = by_class[index].interval or (None, None)
             row[name] = f"{by_class[index].value:.6f}"
@@ -74,9 +86,9 @@ def score_classes(
     average = average_precisions(actual, probabilities)
     resampled = resampled_average_precisions(actual, probabilities, resampling)
     return {
-        "precision": resampling.ratio_scores(both, predicted.astype(np.float64)),
-        "recall": resampling.ratio_scores(both, actual.astype(np.float64)),
-        "f1": resampling.ratio_scores(2 * both, actual.astype(np.float64) + predicted),
+        **score_counts(
+            actual.astype(np.float64), predicted.astype(np.float64), both, resampling=resampling
+        ),
         "average_precision": [
             Score(0.0)
             if np.isnan(value)
@@ -86,26 +98,44 @@ def score_classes(
     }
 
 
+def score_counts(
+    actual: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    both: NDArray[np.float64],
+    *,
+    resampling: Resampling,
+) -> dict[str, list[Score]]:
+    """Return precision, recall and F1 of each class, as ``score_classes``.
+
+    Args:
+        actual, predicted, both: float64 [N, C], how often each video has each class, is predicted
+            to have it, and both; 0 or 1, or numbers of frames.
+    """
+    return {
+        "precision": resampling.ratio_scores(both, predicted),
+        "recall": resampling.ratio_scores(both, actual),
+        "f1": resampling.ratio_scores(2 * both, actual + predicted),
+    }
+
+
 def recall_values(
-    actual: NDArray[np.bool_],
-    predicted: NDArray[np.bool_],
+    actual: NDArray[np.float64] | NDArray[np.bool_],
+    both: NDArray[np.float64] | NDArray[np.bool_],
     class_names: Sequence[str],
     resampling: Resampling,
 ) -> list[LimitedValue]:
     """Return the recall of each class for the gate, unknown ones first, then the lowest.
 
     Args:
-        actual, predicted: bool [N, C], the classes of each video.
+        actual, both: [N, C], as for ``score_counts``.
     """
-    recalls = resampling.ratio_scores(
-        (actual & predicted).astype(np.float64), actual.astype(np.float64)
-    )
+    recalls = resampling.ratio_scores(both.astype(np.float64), actual.astype(np.float64))
     values = [
         LimitedValue(
             name=f"recall of {name}",
             value=recall.value if recall.interval else None,
             interval=recall.interval,
-            videos=int(members.sum()),
+            videos=int((members > 0).sum()),
             groups=len({resampling.groups[index] for index in np.flatnonzero(members).tolist()}),
         )
         for name, recall, members in zip(class_names, recalls, actual.T, strict=True)

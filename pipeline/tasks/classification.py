@@ -432,7 +432,7 @@ class Classification(Task):
             groups=resampling.n_groups,
         )
         return {
-            "class_recall": recall_values(actual, predicted, self.class_names, resampling),
+            "class_recall": recall_values(actual, actual & predicted, self.class_names, resampling),
             "calibration_error": [error],
         }
 

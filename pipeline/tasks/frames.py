@@ -43,22 +43,17 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipeline.common.charts import Chart
-    from pipeline.tasks.segment_scores import Segment
+    from pipeline.tasks.frame_scores import ScoredVideo
 
 logger = logging.getLogger(__name__)
 
 UNLABELLED = -1  # as a class index; also padding
 
-# Overlaps of the segmental F1 scores, in percent.
-_OVERLAPS = (10, 25, 50)
-
 # A real frame has probabilities with the sum 1, up to the rounding of float32; padding has zeros.
 _SUM_TOLERANCE = 1e-4
-_SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)  # in a log loss, as for classes
 
 _PROBABILITY_PREFIX = "p_"  # of the columns of predictions.csv with class probabilities
 _COLUMNS = ("actual", "predicted", "accuracy", "fps")  # of predictions.csv
-_TOTALS = 6 + 3 * len(_OVERLAPS)  # terms that do not depend on classes
 _MAX_GUESSES = 6  # under a film strip
 _MAX_BASELINE_FRAMES = 20_000  # on which the linear baseline is fitted
 
@@ -224,7 +219,9 @@ class Frames(Task):
         from pipeline.tasks.calibration import fit_temperature
         from pipeline.tasks.heads import set_temperature
 
-        probabilities, labels = self._labelled(targets, self.combine_clips(outputs, videos))
+        scored = self._videos(targets, self.combine_clips(outputs, videos))
+        probabilities = np.concatenate([video.probabilities[video.labels >= 0] for video in scored])
+        labels = np.concatenate([video.labels[video.labels >= 0] for video in scored])
         temperature = fit_temperature(probabilities, labels, np.arange(len(labels)))
         set_temperature(model, temperature)
         logger.info("temperature %.3f", temperature)
@@ -266,66 +263,18 @@ class Frames(Task):
         return None
 
     def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
-        """Return the terms of each video, float64 [N, 15 + 3 C].
+        from pipeline.tasks.frame_scores import score_terms
 
-        1, its labelled frames, its correct frames, the sum of its log losses, edit score, frame
-        accuracy; matched, wrong and missed segments at each overlap; for each class, the frames
-        that have it, that are predicted to have it, and both.
-        """
-        from pipeline.tasks.segment_scores import edit_score, match_segments
-
-        rows = []
-        for target, output in zip(targets, outputs, strict=True):
-            probabilities, labels = self._labelled([target], output[None])
-            predicted = probabilities.argmax(axis=1)
-            own = np.take_along_axis(probabilities, labels[:, None], axis=1)
-            losses = np.abs(np.log(np.clip(own, _SMALLEST_PROBABILITY, 1)))
-            is_correct = predicted == labels
-            sides = self._segments(target, output)
-            by_class = [
-                np.bincount(part, minlength=len(self.class_names))
-                for part in (labels, predicted, labels[is_correct])
-            ]
-            rows.append(
-                [
-                    1,
-                    len(labels),
-                    is_correct.sum(),
-                    losses.sum(),
-                    edit_score(*sides),
-                    is_correct.mean() if len(labels) else 0.0,
-                    *(n for overlap in _OVERLAPS for n in match_segments(*sides, overlap / 100)),
-                    *np.concatenate(by_class),
-                ]
-            )
-        return np.array(rows, np.float64)
+        return score_terms(self._videos(targets, outputs))
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        videos, labelled, correct, loss, edit, accuracy, *matches = np.moveaxis(
-            sums[..., :_TOTALS], -1, 0
-        )
-        actual, predicted, both = np.split(sums[..., _TOTALS:], 3, axis=-1)
-        segmental = {}
-        with np.errstate(invalid="ignore"):  # 0 / 0
-            for number, overlap in enumerate(_OVERLAPS):
-                matched, wrong, missed = matches[3 * number : 3 * number + 3]
-                segmental[f"f1_{overlap}"] = 2 * matched / (2 * matched + wrong + missed)
-            return {
-                **segmental,
-                "edit": edit / videos,
-                "frame_accuracy": correct / labelled,
-                "macro_f1": np.nanmean(2 * both / (actual + predicted), axis=-1),
-                "log_loss": loss / labelled,
-                "video_accuracy": accuracy / videos,
-            }
+        from pipeline.tasks.frame_scores import scores_from_sums
+
+        return scores_from_sums(sums)
 
     def video_scores(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
         """Return the frame accuracy of each video."""
-        scores = []
-        for target, output in zip(targets, outputs, strict=True):
-            probabilities, labels = self._labelled([target], output[None])
-            scores.append((probabilities.argmax(axis=1) == labels).mean() if len(labels) else 0.0)
-        return np.array(scores, np.float64)
+        return np.array([video.accuracy for video in self._videos(targets, outputs)])
 
     def score_weights(self, targets: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Return equal weights or, for scores of frames and segments, by labelled seconds.
@@ -335,7 +284,7 @@ class Frames(Task):
         equal = np.full(len(targets), 1 / len(targets))
         seconds = np.array([_labelled_seconds(target) for target in targets])
         by_length = seconds / seconds.sum() if np.isfinite(seconds).all() else equal
-        by_frames = ("frame_accuracy", "macro_f1", *(f"f1_{overlap}" for overlap in _OVERLAPS))
+        by_frames = ("frame_accuracy", "macro_f1", "f1_10", "f1_25", "f1_50")
         return {
             **dict.fromkeys(("edit", "video_accuracy"), equal),
             **dict.fromkeys(by_frames, by_length),
@@ -345,22 +294,12 @@ class Frames(Task):
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> list[Table]:
         """Return the scores of each class, by frames."""
-        actual, predicted, both = self._class_counts(targets, outputs)
-        columns = {
-            "precision": resampling.ratio_scores(both, predicted),
-            "recall": resampling.ratio_scores(both, actual),
-            "f1": resampling.ratio_scores(2 * both, actual + predicted),
-        }
-        rows = []
-        for index, name in enumerate(self.class_names):
-            row = {"class": name, "frames": str(int(actual[:, index].sum()))}
-            for column, scores in columns.items():
-                low, high = scores[index].interval or (None, None)
-                row[column] = f"{scores[index].value:.6f}"
-                row[f"{column}_low"] = "" if low is None else f"{low:.6f}"
-                row[f"{column}_high"] = "" if high is None else f"{high:.6f}"
-            rows.append(row)
-        return [Table("per_class", "Frames of each class", list(rows[0]), rows)]
+        from pipeline.tasks.class_tables import score_counts, scores_table
+        from pipeline.tasks.frame_scores import class_counts
+
+        counts = class_counts(self.terms(targets, outputs))
+        scores = score_counts(*counts, resampling=resampling)
+        return [scores_table(scores, counts[0].sum(axis=0), self.class_names)]
 
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
         from pipeline.tasks.frame_charts import timelines_chart
@@ -438,18 +377,11 @@ class Frames(Task):
         self, targets: Sequence[str], outputs: Outputs, resampling: Resampling
     ) -> dict[str, list[LimitedValue]]:
         """Return the recall of each class, by frames."""
-        actual, _, both = self._class_counts(targets, outputs)
-        recalls = resampling.ratio_scores(both, actual)
-        values = []
-        for name, recall, frames in zip(self.class_names, recalls, actual.T, strict=True):
-            videos = np.flatnonzero(frames).tolist()
-            groups = len({resampling.groups[video] for video in videos})
-            value = recall.value if recall.interval else None
-            values.append(
-                LimitedValue(f"recall of {name}", value, recall.interval, len(videos), groups)
-            )
-        values.sort(key=lambda one: -1 if one.value is None else one.value)
-        return {"class_recall": values}
+        from pipeline.tasks.class_tables import recall_values
+        from pipeline.tasks.frame_scores import class_counts
+
+        actual, _, both = class_counts(self.terms(targets, outputs))
+        return {"class_recall": recall_values(actual, both, self.class_names, resampling)}
 
     # Predictions as text, and the review.
 
@@ -463,7 +395,7 @@ class Frames(Task):
         columns = [" ".join(f"{value:.9g}" for value in column) for column in _real(output).T]
         return {
             "actual": target,
-            "predicted": self._predicted_text(output),
+            "predicted": _intervals_text(self.answer(output, top_k=0)["segments"]),
             "accuracy": f"{accuracy:.6f}",
             "fps": f"{self.fps:.9g}",
             **{
@@ -610,44 +542,20 @@ class Frames(Task):
         labels = read_intervals(target).frame_labels(self.fps, frames)
         return np.array([indices[label] for label in labels], np.int64)
 
-    def _labelled(
-        self, targets: Sequence[str], outputs: Outputs
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the probabilities [frames, C] and classes [frames] of all labelled frames."""
-        probabilities = [_real(output) for output in outputs]
-        labels = [
-            self._classes(target, range(len(rows)))
-            for target, rows in zip(targets, probabilities, strict=True)
+    def _videos(self, targets: Sequence[str], outputs: Outputs) -> "list[ScoredVideo]":
+        from pipeline.tasks.frame_scores import ScoredVideo
+
+        reals = [_real(output) for output in outputs]
+        return [
+            ScoredVideo(self._classes(target, range(len(real))), real)
+            for target, real in zip(targets, reals, strict=True)
         ]
-        is_labelled = np.concatenate(labels) >= 0
-        return np.concatenate(probabilities)[is_labelled], np.concatenate(labels)[is_labelled]
-
-    def _segments(self, target: str, output: Outputs) -> "tuple[list[Segment], list[Segment]]":
-        """Return the actual and the predicted segments of a video."""
-        from pipeline.tasks.segment_scores import segments_of
-
-        real = _real(output)
-        labels = self._classes(target, range(len(real)))
-        return (
-            segments_of(labels, labels >= 0),
-            segments_of(real.argmax(axis=1), labels >= 0),
-        )
-
-    def _class_counts(
-        self, targets: Sequence[str], outputs: Outputs
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return the frames [N, C] of each class that have it, are predicted, and both."""
-        actual, predicted, both = np.split(self.terms(targets, outputs)[:, _TOTALS:], 3, axis=1)
-        return actual, predicted, both
 
     def _class_shares(self, targets: Sequence[str]) -> NDArray[np.float64]:
         """Return float64 [clips, C]: proportions of the labelled frames; zeros without any."""
         is_class = self.encode(targets)[:, :, None] == np.arange(len(self.class_names))
         counts = is_class.sum(axis=1)
         return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), np.float64)
-
-    def _predicted_text(self, output: Outputs) -> str:
-        return _intervals_text(self.answer(output, top_k=0)["segments"])
 
 
 def _real(output: Outputs) -> Outputs:

@@ -358,7 +358,7 @@ class Multilabel(Task):
 
         actual, predicted = self.encode(targets) > 0, outputs >= THRESHOLD
         return {
-            "label_recall": recall_values(actual, predicted, self.label_names, resampling),
+            "label_recall": recall_values(actual, actual & predicted, self.label_names, resampling),
         }
 
     # Predictions as text, and the review.

@@ -16,9 +16,9 @@ from pipeline.dataset.splits import assign_splits
 from pipeline.evaluation.predictions import Predictions, on_same_videos, pool
 from pipeline.model.network import build_model
 from pipeline.model.prediction import restore_order
+from pipeline.tasks.frame_scores import edit_score, match_segments, segments_of
 from pipeline.tasks.frames import Frames
 from pipeline.tasks.intervals import ClipFrames, read_intervals
-from pipeline.tasks.segment_scores import edit_score, match_segments, segments_of
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
 from pipeline.tasks.task import BaselineClips
@@ -326,6 +326,22 @@ class TestSegmentalScores:
         for name in ("f1_10", "f1_25", "f1_50", "edit", "frame_accuracy", "macro_f1"):
             assert scores[name].value == 1
             assert scores[name].interval[0] < 1 == scores[name].interval[1]
+
+
+def test_tables_limits_and_charts_count_labelled_frames():
+    targets = ["0 to 0.3 run|0.5 to 0.8 walk", "0 to 0.2 run"]
+    outputs = outputs_of_videos("rrwwwwww", "rr")
+    resampling = Resampling(["a", "b"], samples=10, confidence=0.95, seed=0)
+    (table,) = TASK.tables(targets, outputs, resampling)
+    cells = [(row["class"], row["support"], row["recall"]) for row in table.rows]
+    assert cells == [("run", "5", "0.800000"), ("walk", "3", "1.000000")]
+    lowest, highest = TASK.limited_values(targets, outputs, resampling)["class_recall"]
+    assert (lowest.name, lowest.value, lowest.videos) == ("recall of run", 0.8, 2)
+    assert (highest.name, highest.videos) == ("recall of walk", 1)
+    (chart,) = TASK.charts(targets, outputs)
+    assert "Accuracies range from 0.833 to 1.000" in chart.alt
+    axes = chart.draw().axes[0]
+    assert [len(bars.get_paths()) for bars in axes.collections] == [3, 2, 1, 1]
 
 
 class TestVideos:
