@@ -76,7 +76,8 @@ def demo(
 ) -> None:
     """Set params.yaml to a demo data set.
 
-    `vidpipe repro` then builds it. Only data, task.type and task.unit change.
+    `vidpipe repro` then builds it. Only data, task and what the demo needs of extract and model
+    change.
 
     \b
     Example:    vidpipe demo regression

@@ -11,13 +11,18 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "data": {"labels": "", "side_inputs": "{}"},
     "task": {"unit": "", "background": ""},
     "extract": {"frames": "20"},
-    "model": {"temporal.bidirectional": "false"},
+    "model": {"motion": "difference", "temporal.bidirectional": "false"},
 }
 
 # Name of the demo data set -> values of params.yaml by section and key.
 _DEMOS: dict[str, dict[str, dict[str, str]]] = {
     "classification": {"data": {"videos": "data/demo/videos"}},
-    "caption": {"data": {"videos": "data/demo/videos_caption"}},
+    "caption": {
+        "data": {"videos": "data/demo/videos_caption"},
+        "extract": {"frames": "14"},
+        # Frames show colour and shape, their differences show motion.
+        "model": {"motion": "both", "temporal.bidirectional": "true"},
+    },
     "multilabel": {"data": {"videos": "data/demo/videos_multilabel"}},
     "regression": {
         "data": {"videos": "data/demo/videos_regression"},

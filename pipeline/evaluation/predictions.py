@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.common.bootstrap import Resampling
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import read_table_csv, write_table_csv
 from pipeline.tasks.targets import targets_of
-from pipeline.tasks.task import Outputs, Task, join_outputs, task_class
+from pipeline.tasks.task import Outputs, Table, Task, join_outputs, task_class
 
 if TYPE_CHECKING:  # commands that only read predictions start without TensorFlow
     import keras
@@ -90,6 +91,11 @@ class Predictions:
             targets=tuple(self.targets[index] for index in indices),
             outputs=self.outputs[list(indices)],
         )
+
+    def tables(self, resampling: Resampling) -> list[Table]:
+        """Return the tables of the task, with the names of videos in rows about one."""
+        tables = self.task.tables(self.targets, self.outputs, resampling)
+        return [table.with_names(self.videos) for table in tables]
 
     def write_csv(self, path: Path) -> None:
         """Write one row a video: video, group, and ``Task.prediction_cells``."""

@@ -177,7 +177,7 @@ class GateReport:
         if unseen is None:
             return
         resampling = self.rules.evaluate.resampling(unseen.resampling_groups)
-        for table in unseen.task.tables(unseen.targets, unseen.outputs, resampling):
+        for table in unseen.tables(resampling):
             columns = [name for name in table.columns if not name.endswith(("_low", "_high"))]
             rows = [
                 [markdown_escape(row[name]) for name in columns]

@@ -136,10 +136,9 @@ def read_tables(folder: Path, predictions: Predictions) -> list[ShownTable]:
     """Read the tables of the task."""
     # Only the names and titles of these tables are used, so one resample is enough.
     resampling = Resampling(predictions.resampling_groups, samples=1, confidence=0.5, seed=0)
-    tables = predictions.task.tables(predictions.targets, predictions.outputs, resampling)
     return [
         read_table(folder / f"{table.name}.csv", title=table.title, shown=table.shown)
-        for table in tables
+        for table in predictions.tables(resampling)
     ]
 
 

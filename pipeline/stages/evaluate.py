@@ -55,7 +55,7 @@ def main() -> None:
         )
         write_doubtful_labels_csv(folder / paths.LABEL_ISSUES.name, audits.doubtful_labels)
         resampling = section.resampling(predictions.resampling_groups)
-        for table in task.tables(predictions.targets, predictions.outputs, resampling):
+        for table in predictions.tables(resampling):
             write_table_csv(folder / f"{table.name}.csv", table.columns, table.rows)
     training = training_chart(
         read_history(paths.HISTORY),

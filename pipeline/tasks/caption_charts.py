@@ -15,7 +15,7 @@ _BINS = 20
 
 def caption_tables(
     captions: Sequence[str],
-    references: Sequence[Sequence[str]],
+    references: Sequence[str],
     *,
     rouge_l: NDArray[np.float64],
     cider_d: NDArray[np.float64],
@@ -27,13 +27,14 @@ def caption_tables(
         rows = [
             {
                 "predicted": captions[index],
-                "references": " | ".join(references[index]),
+                "references": references[index],
                 "rouge_l": f"{rouge_l[index]:.6f}",
                 "cider_d": f"{cider_d[index]:.6f}",
             }
             for index in order[:_SHOWN]
         ]
-        return Table(name, title, ("predicted", "references", "rouge_l", "cider_d"), rows)
+        columns = ("predicted", "references", "rouge_l", "cider_d")
+        return Table(name, title, columns, rows, videos=order[:_SHOWN])
 
     return [
         table("worst_captions", "Worst captions", best_first[::-1]),

@@ -523,7 +523,8 @@ class Frames(Task):
             )
             is_right = labels[start:stop] == self.class_names.index(segment["label"])
             is_target = bool(is_right.mean() >= 0.5)
-            guesses.append(Guess(_segment_text(segment), segment["confidence"], is_target))
+            text = _segment_text(segment).rpartition(" ")[0]
+            guesses.append(Guess(text, segment["confidence"], is_target))
         return guesses
 
     def frame_labels(self, target: str, output: Outputs) -> tuple[list[str], list[str]]:
@@ -566,7 +567,12 @@ class Frames(Task):
         return {**answer, "segments": segments}
 
     def answer_line(self, answer: Mapping[str, Any], *, shown: int) -> list[str]:
-        """Return the segments of a video, or the most probable classes of a frame."""
+        """Return the segments of a video, or the most probable classes of a frame.
+
+        A single cell has all segments.
+        """
+        if "segments" in answer and shown == 1:
+            return [_intervals_text(answer["segments"])]
         if "segments" in answer:
             cells = [_segment_text(segment) for segment in answer["segments"]]
         else:

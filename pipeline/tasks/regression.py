@@ -252,7 +252,8 @@ class Regression(Task):
             }
             for index in worst
         ]
-        return [Table("residuals", "Largest errors", ("actual", "predicted", "error"), rows)]
+        columns = ("actual", "predicted", "error")
+        return [Table("residuals", "Largest errors", columns, rows, videos=worst)]
 
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
         from pipeline.tasks.regression_charts import residual_chart, scatter_chart

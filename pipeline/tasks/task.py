@@ -9,7 +9,7 @@ that is not abstract has a default for tasks without that feature.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -65,6 +65,7 @@ class Table:
 
     Attributes:
         shown: number of rows, the first ones, that reports show.
+        videos: index of the video of each row; empty if a row is not about one video.
     """
 
     name: str
@@ -72,6 +73,17 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Mapping[str, str]]
     shown: int = 100
+    videos: Sequence[int] = ()
+
+    def with_names(self, names: Sequence[str]) -> "Table":
+        """Return the table with the name of the video of each row in the first column."""
+        if not self.videos:
+            return self
+        rows = [
+            {"video": names[index], **row}
+            for index, row in zip(self.videos, self.rows, strict=True)
+        ]
+        return replace(self, columns=("video", *self.columns), rows=rows)
 
 
 @dataclass(frozen=True)
@@ -470,8 +482,15 @@ class Task(ABC):
         return None
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
-        """Return int64 [N]: index of the output that Grad-CAM explains for each video."""
+        """Return int64 [N]: what Grad-CAM explains for each video.
+
+        It is an index of the last axis of the outputs, which are summed over the axes before.
+        """
         return np.zeros(len(outputs), np.int64)
+
+    def target_text(self, target: str) -> str:
+        """Return a target as the review shows it."""
+        return target
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the lines under a film strip, the best answer first."""

@@ -22,7 +22,7 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # they re
 
 from pipeline.common.records import DecodeFacts
 from pipeline.common.video_files import numbering_fault, picture_number, pictures_in
-from pipeline.video.ffmpeg_errors import DAMAGE_ERRORS, capture_errors, damage_reason
+from pipeline.video.ffmpeg_errors import DAMAGE_ERRORS, capture_errors, damage_reason, describe
 from pipeline.video.opening import VideoError, source_name
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import exact_rate
@@ -34,6 +34,8 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 _SIGNATURE_BYTES = 12
 # A JPEG file with further pictures, such as a depth map of a phone; the first one is the picture.
 _MULTI_PICTURE_JPEG = "MPO"
+
+_BORDER_PIXELS = 1 << 20
 
 # Pillow raises these for invalid headers, and a bomb error above its own limit of 179 megapixels.
 _HEADER_ERRORS = (
@@ -215,15 +217,22 @@ def _hidden_damage(header: Image.Image, content: bytes, decode: DecodeSection) -
 
 
 def _jpeg_damage(content: bytes, decode: DecodeSection) -> str:
-    """Return the first error that FFmpeg logs for a JPEG file that it can decode."""
+    """Return the first error of FFmpeg's decoder; empty if none, or for an unknown kind of JPEG."""
     codec = av.CodecContext.create("mjpeg", "r")
     codec.thread_count = 1
-    codec.options = {"max_pixels": str(decode.max_pixels)}
+    # The size is checked already; FFmpeg counts the whole blocks at the borders, too.
+    codec.options = {"max_pixels": str(2 * decode.max_pixels + _BORDER_PIXELS)}
+    fault = ""
     with capture_errors() as errors:
         try:
-            frames = [*codec.decode(av.Packet(content)), *codec.decode(None)]
-        except MemoryError:
+            codec.decode(av.Packet(content))
+        except MemoryError:  # an FFmpeg error, but not damage
             raise
-        except DAMAGE_ERRORS:  # mostly a kind of JPEG that FFmpeg does not decode
+        except av.error.PatchWelcomeError:
             return ""
-    return errors[0][2].strip() if frames and errors else ""
+        except DAMAGE_ERRORS as error:
+            fault = describe(error)
+    messages = [text.strip() for _, _, text in errors]
+    if any("unsupported" in message for message in messages):
+        return ""
+    return next(iter(messages), fault)

@@ -14,6 +14,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.tasks.frames import Frames
+from pipeline.tasks.multilabel import Multilabel
+from pipeline.tasks.regression import Regression
 from pipeline.tasks.vocabulary import END
 from tests.architectures import (
     ARCHITECTURES,
@@ -101,32 +104,59 @@ def test_longer_and_shorter_clips_in_the_batch_do_not_matter(name, lengths, seed
     np.testing.assert_allclose(logits(frames, mask), np.concatenate(alone), atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(
+some_architectures = pytest.mark.parametrize(
     "name",
     [
         name if name == "lstm_mean" else pytest.param(name, marks=pytest.mark.long)
         for name in ARCHITECTURES
     ],
 )
+
+
+@some_architectures
+@pytest.mark.parametrize(
+    "task",
+    [Multilabel(CLASSES), Regression(mean=0.0, deviation=1.0), Frames(CLASSES, fps=10.0)],
+    ids=lambda task: task.type,
+)
+def test_padding_changes_no_output_of_a_task(name, task):
+    """With random pixels in the padding, more padding, and other clips in the batch."""
+    model = build(ARCHITECTURES[name], task=task)
+    frames, mask = clips(name, [1, 3, N_FRAMES, 4], seed=0)
+    outputs = outputs_of(model, frames, mask)
+    other = with_random_padding(frames, mask, seed=1)
+    longer = outputs_of(model, padded(other, N_FRAMES), padded(mask, N_FRAMES))
+    alone = [outputs_of(model, frames[[n], :3], mask[[n], :3]) for n in (0, 1)]
+    if task.reads_steps:  # an output for each frame
+        assert (outputs[~mask] == 0).all()
+        assert (longer[:, N_FRAMES:] == 0).all()
+        longer = longer[:, :N_FRAMES]
+        alone = [padded(one, N_FRAMES - 3) for one in alone]
+    np.testing.assert_allclose(longer, outputs, atol=TOLERANCE)
+    np.testing.assert_allclose(np.concatenate(alone), outputs[:2], atol=TOLERANCE)
+    assert np.ptp(outputs[:, 0], axis=0).max() > 10 * TOLERANCE  # they depend on the clip
+
+
+@some_architectures
 def test_padding_changes_neither_words_nor_probabilities_nor_attention(name):
     """Of captions, with random pixels in the padding, more padding, and other clips."""
     model = build_captioner(ARCHITECTURES[name])
     lengths = [1, 3, N_FRAMES, 4]
     frames, mask = clips(name, lengths, seed=0)
-    captions = captions_of(model, frames, mask)
+    captions = outputs_of(model, frames, mask)
     other = with_random_padding(frames, mask, seed=1)
-    np.testing.assert_allclose(captions_of(model, other, mask), captions, atol=TOLERANCE)
-    longer = captions_of(model, padded(frames, N_FRAMES), padded(mask, N_FRAMES))
+    np.testing.assert_allclose(outputs_of(model, other, mask), captions, atol=TOLERANCE)
+    longer = outputs_of(model, padded(frames, N_FRAMES), padded(mask, N_FRAMES))
     np.testing.assert_allclose(longer[:, : captions.shape[1]], captions, atol=TOLERANCE)
     assert (longer[:, captions.shape[1] :] == 0).all()
-    alone = [captions_of(model, frames[[n], :3], mask[[n], :3]) for n in (0, 1)]
+    alone = [outputs_of(model, frames[[n], :3], mask[[n], :3]) for n in (0, 1)]
     np.testing.assert_allclose(np.concatenate(alone), captions[:2, : 2 + 3], atol=TOLERANCE)
     assert (captions[:, 2:][~mask] == 0).all()
     assert (captions[:, 0] > END).sum(axis=1).min() > 1  # words
     assert np.ptp(captions[:, 1, -1]) > 100 * TOLERANCE  # they depend on the clip
 
 
-def captions_of(model: keras.Model, frames, mask) -> np.ndarray:
+def outputs_of(model: keras.Model, frames, mask) -> np.ndarray:
     return np.array(model({"frames": frames, "mask": mask}, training=False))
 
 

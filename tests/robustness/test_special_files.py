@@ -40,7 +40,7 @@ REASONS = {
     "claims 10^9 frames of one byte": TOO_MANY_FRAMES,
     "claims 10^9 frames, avi stream": "truncated after 1.8 of 40000000.0 s",
     "claims 10^9 ticks, each frame": "longer than decode.max_seconds = 600",
-    "a directory": "not a regular file",
+    "a directory": "not a folder of numbered pictures (the folder has no picture)",
     "a FIFO": "not a regular file",
     "a link to a device": "not a regular file",
     "a dangling link": "cannot be read (No such file or directory)",

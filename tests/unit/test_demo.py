@@ -1,12 +1,14 @@
 import csv
+import re
 from collections import Counter
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.demo import frames, generate, multilabel, regression, side_inputs
+from data.demo import caption, frames, generate, multilabel, regression, side_inputs
 from data.demo.drawing import FPS, SIZE
 from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_videos
 from data.demo.scenes import MOTIONS, object_path, render_clip
@@ -196,6 +198,7 @@ def test_bad_params_are_named_and_the_videos_stay(params_file, content, message)
 @pytest.mark.parametrize(
     ("name", "columns", "videos"),
     [
+        ("caption", ["caption", "split", "combination"], 3),
         ("multilabel", ["labels"], 3),
         ("regression", ["value"], 3),
         ("frames", ["start_seconds", "end_seconds", "label"], 1),
@@ -280,7 +283,7 @@ def test_params_that_cannot_be_read_are_named(params_file):
         generate.main()
 
 
-DEMOS = ("regression", "multilabel", "frames", "side_inputs", "classification")
+DEMOS = ("regression", "multilabel", "frames", "caption", "side_inputs", "classification")
 
 
 @pytest.mark.parametrize("name", DEMOS)
@@ -299,14 +302,59 @@ def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     assert params.data.side_inputs == (side_inputs.SIDE_INPUTS if has_side_inputs else {})
     lines = zip(committed.splitlines(), changed.read_text().splitlines(), strict=True)
     different = [after.split(":")[0].strip() for before, after in lines if before != after]
-    recipe = {"frames", "bidirectional"} if name == "frames" else set()
-    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", *recipe}
-    assert (params.extract.frames, params.model.temporal.bidirectional) == (
-        (40, True) if name == "frames" else (20, False)
-    )
+    changes = {
+        "frames": {"frames": 40, "bidirectional": True},
+        "caption": {"frames": 14, "bidirectional": True, "motion": "both"},
+    }.get(name, {})
+    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", *changes}
+    assert params.extract.frames == changes.get("frames", 20)
+    assert params.model.temporal.bidirectional == changes.get("bidirectional", False)
+    assert params.model.motion == changes.get("motion", "difference")
     assert [line.partition("#")[2] for line in changed.read_text().splitlines()] == [
         line.partition("#")[2] for line in committed.splitlines()
     ]
+
+
+def test_half_of_the_captions_of_the_test_videos_are_not_in_training(tmp_path):
+    generate.write_labelled_videos(tmp_path / "a", generate.DRAWN["caption"], videos=60, seed=0)
+    rows = list(csv.DictReader((tmp_path / "a" / "labels.csv").open()))
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    captions = {
+        split: {row["caption"] for row in rows if row["split"] == split}
+        for split in ("train", "val", "test")
+    }
+    assert {row["combination"] for row in rows if row["split"] != "test"} == {"seen"}
+    unseen = {row["caption"] for row in rows if row["combination"] == "unseen"}
+    assert unseen < captions["test"]
+    assert not unseen & (captions["train"] | captions["val"])
+    for row in rows:
+        assert re.fullmatch(
+            r"a (red|green|blue|yellow) (circle|square|triangle) moves (left|right|up|down) and "
+            r"then (left|right|up|down)",
+            row["caption"],
+        )
+
+
+def test_training_holds_each_part_of_the_held_out_captions():
+    held_out = [each for each in caption.COMBINATIONS if caption.is_held_out(each)]
+    others = [each for each in caption.COMBINATIONS if not caption.is_held_out(each)]
+    assert len(held_out) * 6 == len(caption.COMBINATIONS) == 4 * 3 * 4 * 3
+    for parts in (itemgetter(0, 1), itemgetter(0, 2, 3), itemgetter(1, 2, 3)):
+        assert set(map(parts, held_out)) <= set(map(parts, others))
+
+
+@pytest.mark.parametrize("combination", caption.COMBINATIONS[::7])
+def test_the_object_moves_as_its_caption_says(combination):
+    colour, _, first, second = combination
+    rng = np.random.default_rng(3)
+    frames = caption.render_clip(combination, frames=20, rng=rng).astype(int)
+    distance_of_colour = np.abs(frames - caption.COLOURS[colour]).sum(axis=-1)
+    centres = np.array([np.argwhere(each < 90).mean(axis=0)[::-1] for each in distance_of_colour])
+    steps = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+    for name, (start, end) in {first: (0, 7), second: (-8, -1)}.items():
+        moved = centres[end] - centres[start]
+        assert np.dot(moved, steps[name]) > 8
+        assert np.abs(moved).min() < 3
 
 
 def test_a_task_without_a_demo_set_and_a_missing_key_are_named(tmp_path):

@@ -146,6 +146,18 @@ class TestDamage:
         assert cv2.imdecode(np.frombuffer(zeros, np.uint8), cv2.IMREAD_COLOR) is not None
         assert reason(zeros).startswith("damaged (")
 
+    def test_a_jpeg_that_claims_more_pixels_than_it_has_data_for(self):
+        content = encode(19, ".jpg")
+        size = content.index(b"\xff\xc0") + 5
+        assert reason(overwrite(content, size, b"\x10\0\x10\0")).startswith("damaged (")
+
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
+    @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+    def test_an_intact_jpeg_of_one_colour_within_the_limit_of_pixels(self, mode, options):
+        exact = DECODE.model_copy(update={"max_pixels": 1003 * 1001})
+        picture = Image.new(mode, (1003, 1001))
+        assert len(read_frames(saved(picture, "JPEG", **options), exact)) == 1
+
     @pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff text", b"BM text"])
     def test_another_file_with_the_name_of_a_picture(self, tmp_path, content):
         path = tmp_path / "a.jpg"

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.common.bootstrap import Resampling
 from pipeline.common.errors import PipelineError
 from pipeline.evaluation.predictions import Predictions, on_same_videos, pool, without
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.regression import Regression
 from tests.other_task import Brightness, register_brightness
 
 
@@ -31,6 +33,18 @@ def answers(is_correct, *, videos=None):
         outputs=np.stack([of_x, 1 - of_x], axis=1),
         task=Classification(("x", "y"), target_accuracy=0.9),
     )
+
+
+def test_a_table_about_single_videos_names_them():
+    numbers = predictions(
+        targets=("1", "2", "9"), outputs=np.array([[1.0], [5.0], [8.0]]), task=Regression(4.0, 2.0)
+    )
+    resampling = Resampling(numbers.resampling_groups, samples=1, confidence=0.5, seed=0)
+    (residuals,) = numbers.tables(resampling)
+    assert residuals.columns == ("video", "actual", "predicted", "error")
+    assert [row["video"] for row in residuals.rows] == ["b, two.mp4", "c.mp4", "a.mp4"]
+    (per_class, *_) = predictions().tables(resampling)
+    assert "video" not in per_class.columns
 
 
 def test_of_equally_probable_classes_the_first_is_predicted():

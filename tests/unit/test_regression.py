@@ -93,15 +93,14 @@ def test_the_interval_of_the_rank_correlation_repeats_the_videos():
 
 def test_nine_of_ten_new_values_are_in_the_prediction_interval():
     rng = np.random.default_rng(0)
+    once = EvaluateSection(bootstrap_samples=10).resampling([str(n) for n in range(30)])
     coverages = []
     for _ in range(200):
         values, noise = rng.normal(size=(2, 60))
         targets = [str(value) for value in values]
         outputs = (values + noise)[:, None]
         fitted = TASK.calibrate(None, outputs[:30], targets[:30], np.arange(30))
-        new = fitted.other_scores(
-            targets[30:], outputs[30:], EvaluateSection().resampling([str(n) for n in range(30)])
-        )
+        new = fitted.other_scores(targets[30:], outputs[30:], once)
         coverages.append(new["interval_coverage"].value)
     assert 0.89 < np.mean(coverages) < 0.94  # 28 of 31 is 0.903
 

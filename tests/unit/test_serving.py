@@ -39,7 +39,11 @@ from pipeline.serving.request import (
 from pipeline.serving.scorer import Scorer
 from pipeline.serving.server import serve_command, server_environment, serving_config
 from pipeline.serving.settings import ServeSection
+from pipeline.tasks.caption import Caption
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.frames import Frames
+from pipeline.tasks.intervals import ClipFrames
+from pipeline.tasks.targets import targets_of
 from pipeline.video.batch import decode_records
 from pipeline.video.opening import VideoError
 from pipeline.video.reading import Segment
@@ -427,6 +431,71 @@ def test_a_fault_of_the_machine_is_not_an_error_of_the_request(served, mp4, monk
     assert "/dev/null" not in answer["message"]
 
 
+def test_a_server_answers_for_every_frame_of_a_long_video_as_evaluate_does(tmp_path):
+    """Windows of at most four frames; 2, 5 and 9 frames are 1, 2 and 3 windows."""
+    extract = ExtractSection(frames=4, sampling="consecutive")
+    task = Frames(("left", "right"), fps=10)
+    target = "0 to 0.3 left|0.3 to end right"
+    generator = np.random.default_rng(0)
+    lengths = {"2.mp4": 2, "5.mp4": 5, "9.mp4": 9}
+    for name, length in lengths.items():
+        noise = generator.integers(0, 256, (length, 32, 32, 3), dtype=np.uint8)
+        (tmp_path / name).write_bytes(encode_mp4(noise, fps=10))
+    records = decode_records(
+        tmp_path / "frames",
+        [VideoRecord(name, target, "test", name, sha256=name) for name in lengths],
+        videos=tmp_path,
+        decode=DECODE,
+        workers=1,
+    )
+    write_clips(
+        tmp_path / "test",
+        records,
+        load=lambda record, indices: load_frames(
+            stored_path(tmp_path / "frames", record.facts.key), DECODE, indices
+        ),
+        extract=extract,
+        frame_size=(16, 16),
+        target_of=lambda record, window: targets_of("frames").of_clip(
+            record.target, ClipFrames(range(*window), 4, 10)
+        ),
+    )
+    clips = ClipArrays(tmp_path / "test")
+    assert len(clips) == 6
+    keras.utils.set_random_seed(0)
+    section = ModelSection.model_validate(
+        {"cnn": {"filters": [4]}, "frame_features": 8, "temporal": {"units": [8]}}
+    )
+    model = build_model(section, task, frame_shape=(16, 16, 3))
+    predictions = predict_videos(model, clips, task)
+    assert predictions.targets == (target,) * 3
+    scorer = Scorer(
+        model,
+        ModelMetadata(task, Preprocessing(DECODE, extract)),
+        Decoder(DECODE, timeout_seconds=60),
+    )
+    requests = [request_of(tmp_path / name) for name in predictions.videos]
+    answers = scorer.score(requests, RequestOptions(timeline=True))
+    for answer, name in zip(answers, predictions.videos, strict=True):
+        starts = [part["start_seconds"] for part in answer["timeline"]]
+        assert starts == pytest.approx(np.arange(lengths[name]) / 10)
+        assert answer["segments"][0]["start_seconds"] == 0
+        assert answer["segments"][-1]["end_seconds"] == pytest.approx(lengths[name] / 10)
+    learnt, outputs = Frames.outputs_from_answers(answers, predictions.targets)
+    assert learnt == task
+    np.testing.assert_allclose(outputs, predictions.outputs, atol=1e-6)
+    part = VideoRequest(tmp_path / "9.mp4", "it", Segment(0.5, 0.9))
+    (answer,) = scorer.score([part], RequestOptions(timeline=True))
+    assert answer["timeline"][0]["start_seconds"] == answer["segments"][0]["start_seconds"] == 0.5
+    assert answer["timeline"][-1]["end_seconds"] == pytest.approx(0.9)
+
+
+def test_the_signature_lists_the_fields_of_segments():
+    fields = signature_of(Frames(("left", "right"), fps=10)).outputs.input_dict()
+    assert "confidence: double" in str(fields["segments"])
+    assert "probabilities" in str(fields["timeline"])
+
+
 def test_the_signature_lists_the_fields_of_the_task():
     signature = signature_of(metadata().task)
     assert signature.inputs.input_names() == ["video", "path", "start_seconds", "end_seconds"]
@@ -439,6 +508,14 @@ def test_the_signature_lists_the_fields_of_the_task():
     (segment,) = [column for column in signature.outputs if column.name == "timeline"]
     properties = [part.name for part in segment.type.dtype.properties]
     assert properties == ["end_seconds", "probabilities", "start_seconds"]
+
+
+def test_the_signature_of_captions_describes_each_word():
+    signature = signature_of(Caption(("a", "dog")))
+    (words,) = [column for column in signature.outputs if column.name == "words"]
+    fields = {part.name: str(part.dtype) for part in words.type.dtype.properties}
+    assert fields.keys() == {"word", "log_probability", "attention"}
+    assert fields["attention"] == "Array(double)"
 
 
 def test_a_request_carries_the_side_inputs_of_the_model(tmp_path, mp4):
