@@ -19,7 +19,9 @@ _DEMOS: dict[str, dict[str, dict[str, str]]] = {
     "classification": {"data": {"videos": "data/demo/videos"}},
     "caption": {
         "data": {"videos": "data/demo/videos_caption"},
-        "model": {"motion": "both"},  # colours and shapes, and motions
+        "extract": {"frames": "14"},
+        # Frames show colour and shape, their differences show motion.
+        "model": {"motion": "both", "temporal.bidirectional": "true"},
     },
     "multilabel": {"data": {"videos": "data/demo/videos_multilabel"}},
     "regression": {

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.common.side_inputs import SideInput, side_arrays
-from pipeline.model.time_distributed import TimeDistributed
+from pipeline.model.layers import ZeroPaddedSteps
 from pipeline.tasks.task import ClipFeatures
 
 _UNKNOWN_SHARE = 0.05  # of the categories in training that are replaced by the unknown one
@@ -116,10 +116,10 @@ def join_side_inputs(
     clip = keras.layers.Dense(features.clip.shape[-1], activation="relu", name="join")(clip)
     steps = features.steps
     if steps is not None:
-        dense = keras.layers.Dense(steps.shape[-1], activation="relu", name="join_step")
+        dense = keras.layers.Dense(steps.shape[-1], activation="relu", name="join_steps")
         repeated = RepeatedOverTime(name="repeat_side_inputs")(side, steps)
-        steps = keras.layers.Concatenate(name="steps_and_side_inputs")([steps, repeated])
-        steps = TimeDistributed(dense, name="join_steps")(steps, mask=features.mask)
+        steps = dense(keras.layers.Concatenate(name="steps_and_side_inputs")([steps, repeated]))
+        steps = ZeroPaddedSteps(name="joined_steps")(steps, mask=features.mask)
     return features._replace(clip=clip, steps=steps)
 
 

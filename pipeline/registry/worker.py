@@ -73,15 +73,12 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _side_inputs(model: PyFuncModel, extra: dict[str, str]) -> dict[str, float | str]:
-    cells = {
-        column: extra[column.name]
-        for column in model.metadata.signature.inputs
-        if column.name not in _VIDEO_COLUMNS and extra.get(column.name)
-    }
-    return {
-        column.name: float(cell) if column.type == DataType.double else cell
-        for column, cell in cells.items()
-    }
+    values: dict[str, float | str] = {}
+    for column in model.metadata.signature.inputs:
+        cell = extra.get(column.name)
+        if cell and column.name not in _VIDEO_COLUMNS:
+            values[column.name] = float(cell) if column.type == DataType.double else cell
+    return values
 
 
 def _send(answers: IO[str], answer: dict[str, Any]) -> None:

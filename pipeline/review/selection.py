@@ -217,7 +217,7 @@ def draw_selections(
         target, clip = predictions.targets[row], clips[row]
         return ShownVideo(
             video=predictions.videos[row],
-            target=target,
+            target=predictions.task.target_text(target),
             is_right=bool(is_right[row]),
             guesses=predictions.task.guesses(target, predictions.outputs[row]),
             strip=film_strip(clip),

@@ -1,8 +1,9 @@
 """Captions: a description of the video in words.
 
-Outputs are float64 [N, 2 + T, L], L columns of the token id, the log-probability of the caption up
-to here, and the attention to each of T frames. T is 0 where outputs are read from text. ``END`` is
-the last token of a caption, except of one that fills all columns; after it, ids are 0.
+Outputs are float64 [N, 2 + T, max_words + 2]: columns of the token id, the log-probability of the
+caption up to here, and the attention to each of T frames. T is 0 where outputs are read from text.
+``END`` is the last token, except of a caption that is cut; after it, ids and attention are 0. The
+last column has only the log-probability of the caption.
 """
 
 import logging
@@ -173,7 +174,7 @@ class Caption(Task):
         return tf.gather(tf.constant(order, tf.int32), target)
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
-        """Return captions float32 [B, 2 + T, max_words + 1]; see ``CaptionDecoder``."""
+        """Return captions float32 [B, 2 + T, max_words + 2]; see ``CaptionDecoder``."""
         from pipeline.tasks.caption_decoder import CaptionDecoder
 
         decoder = CaptionDecoder(
@@ -295,7 +296,7 @@ class Caption(Task):
         from pipeline.tasks.caption_charts import caption_tables
 
         _, cider, _, rouge, _ = self.terms(targets, outputs).T[:5]
-        references = [split_references(target) for target in targets]
+        references = [self.target_text(target) for target in targets]
         return caption_tables(self._captions(outputs), references, rouge_l=rouge, cider_d=cider)
 
     def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
@@ -341,7 +342,7 @@ class Caption(Task):
         ids = np.array([*range(FIRST_WORD), *wanted.vocabulary.ids(self.words)])
         converted = outputs[:, :_ATTENTION].copy()
         converted[:, _TOKEN] = ids[outputs[:, _TOKEN].astype(np.int64)]
-        more = wanted.max_words + 1 - outputs.shape[2]
+        more = wanted.max_words + 2 - outputs.shape[2]
         padding = np.repeat(converted[..., -1:], more, axis=2)  # repeats the log-probability
         padding[:, _TOKEN] = PADDING
         return np.concatenate([converted, padding], axis=2)
@@ -394,9 +395,12 @@ class Caption(Task):
         return self.confidence(outputs)
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
-        """Return the index of the log-probability of the caption."""
-        length = outputs.shape[2]
-        return np.full(len(outputs), _TOTAL * length + length - 1, np.int64)
+        """Return the last column: the log-probability of the caption."""
+        return np.full(len(outputs), outputs.shape[2] - 1, np.int64)
+
+    def target_text(self, target: str) -> str:
+        """Return the references, separated by a bar."""
+        return " | ".join(split_references(target))
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the caption with its ROUGE-L."""
@@ -455,10 +459,10 @@ class Caption(Task):
     def _from_words(
         cls, captions: Sequence[Sequence[str]], log_probabilities: Sequence[Sequence[float]]
     ) -> tuple[Self, Outputs]:
-        """Return task and outputs [N, 2, L] of captions as words, with a value for each token."""
+        """Return task and outputs [N, 2, max_words + 2] of captions and a value for each token."""
         words = tuple(sorted({word for caption in captions for word in caption}))
         task = cls(words, max_words=max(map(len, log_probabilities)) - 1)
-        outputs = np.zeros((len(captions), _ATTENTION, task.max_words + 1))
+        outputs = np.zeros((len(captions), _ATTENTION, task.max_words + 2))
         for row, (caption, values) in enumerate(zip(captions, log_probabilities, strict=True)):
             ids = [*task.vocabulary.ids(caption), END][: len(values)]
             outputs[row, _TOKEN, : len(ids)] = ids
@@ -468,7 +472,7 @@ class Caption(Task):
 
     def _certain(self, captions: Sequence[str]) -> Outputs:
         """Return outputs of probability 1 for training captions, without unknown words."""
-        outputs = np.zeros((len(captions), _ATTENTION, self.max_words + 1))
+        outputs = np.zeros((len(captions), _ATTENTION, self.max_words + 2))
         for output, caption in zip(outputs, captions, strict=True):
             known = [number for number in self.vocabulary.ids(caption.split()) if number != UNKNOWN]
             ids = [*known, END][: self.max_words + 1]
@@ -496,5 +500,5 @@ def _n_tokens(outputs: Outputs) -> NDArray[np.int64]:
 
 
 def _steps(output: Outputs) -> NDArray[np.float64]:
-    """Return float64 [L]: the log-probability of each token."""
+    """Return float64 [max_words + 2]: the log-probability of each token."""
     return np.diff(output[_TOTAL], prepend=0.0)

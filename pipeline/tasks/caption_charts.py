@@ -15,7 +15,7 @@ _BINS = 20
 
 def caption_tables(
     captions: Sequence[str],
-    references: Sequence[Sequence[str]],
+    references: Sequence[str],
     *,
     rouge_l: NDArray[np.float64],
     cider_d: NDArray[np.float64],
@@ -27,7 +27,7 @@ def caption_tables(
         rows = [
             {
                 "predicted": captions[index],
-                "references": " | ".join(references[index]),
+                "references": references[index],
                 "rouge_l": f"{rouge_l[index]:.6f}",
                 "cider_d": f"{cider_d[index]:.6f}",
             }

@@ -38,9 +38,10 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
 
     Returns:
         With ``tokens``: logits [B, L, V] of the next word at each position. Otherwise the caption
-        with the highest log-probability per word, float32 [B, 2 + T, max_words + 1]: at each
+        with the highest log-probability per word, float32 [B, 2 + T, max_words + 2]: at each
         position the token id, the log-probability of the caption up to here, and the attention
-        to each step. ``END`` is the last token; after it, ids and attention are 0.
+        to each step. ``END`` is the last token, except of a caption that is cut; after it, ids
+        and attention are 0, so the last position has only the log-probability of the caption.
     """
 
     def __init__(self, n_tokens: int, *, max_words: int, beam_width: int, **kwargs: Any) -> None:
@@ -120,7 +121,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         # A caption has words and END. After END, padding is certain.
         allowed = ops.where((token_ids == END) | (token_ids >= FIRST_WORD), 0.0, _IMPOSSIBLE)
         only_padding = ops.where(token_ids == PADDING, 0.0, _IMPOSSIBLE)
-        positions = ops.arange(length)
+        positions = ops.arange(length + 1)
 
         def choose(values: keras.KerasTensor, beam: keras.KerasTensor) -> keras.KerasTensor:
             """Return values [B, K, ...] of the beams [B, K]."""
@@ -171,9 +172,9 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
                 ops.full(shape, START, "int32"),
                 ops.broadcast_to(ops.where(is_first, 0.0, _IMPOSSIBLE), shape),
                 *(ops.repeat(state[:, None], beams, axis=1) for state in first),
-                ops.full((*shape, length), PADDING, "int32"),
-                ops.zeros((*shape, length)),
-                ops.zeros((*shape, n_steps, length)),
+                ops.full((*shape, length + 1), PADDING, "int32"),
+                ops.zeros((*shape, length + 1)),
+                ops.zeros((*shape, n_steps, length + 1)),
             ),
         )
         n_written = ops.sum(ops.cast(tokens != PADDING, "float32"), axis=-1)
@@ -187,7 +188,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         if tokens_shape is not None:
             return (*tokens_shape, self.n_tokens)
         n_steps = steps_shape[1]
-        return (clip_shape[0], None if n_steps is None else 2 + n_steps, self.max_words + 1)
+        return (clip_shape[0], None if n_steps is None else 2 + n_steps, self.max_words + 2)
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
         return None

@@ -567,7 +567,12 @@ class Frames(Task):
         return {**answer, "segments": segments}
 
     def answer_line(self, answer: Mapping[str, Any], *, shown: int) -> list[str]:
-        """Return the segments of a video, or the most probable classes of a frame."""
+        """Return the segments of a video, or the most probable classes of a frame.
+
+        A single cell has all segments.
+        """
+        if "segments" in answer and shown == 1:
+            return [_intervals_text(answer["segments"])]
         if "segments" in answer:
             cells = [_segment_text(segment) for segment in answer["segments"]]
         else:

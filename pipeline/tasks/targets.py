@@ -332,6 +332,16 @@ class FrameTargets(Targets):
         """Return the labels of each video."""
         return [tuple(read_intervals(target).labels) for target in targets]
 
+    def check_splits(self, records: Sequence[VideoRecord]) -> None:
+        """Refuse fewer than two labels, or a split without a usable video of some label."""
+        labels = {label for record in records for label in read_intervals(record.target).labels}
+        if len(labels) < 2:
+            raise PipelineError(
+                "The labels have too few names. Expected at least two labels. Received: "
+                f"{', '.join(labels) or 'none'}. Label other intervals, or set task.background."
+            )
+        super().check_splits(records)
+
     def check_decoded(self, records: Sequence[VideoRecord], *, fps: float) -> None:
         """Refuse an interval beyond the end of its video, and a video without a labelled frame.
 

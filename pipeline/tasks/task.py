@@ -482,8 +482,15 @@ class Task(ABC):
         return None
 
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
-        """Return int64 [N]: index of the output that Grad-CAM explains for each video."""
+        """Return int64 [N]: what Grad-CAM explains for each video.
+
+        It is an index of the last axis of the outputs, which are summed over the axes before.
+        """
         return np.zeros(len(outputs), np.int64)
+
+    def target_text(self, target: str) -> str:
+        """Return a target as the review shows it."""
+        return target
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the lines under a film strip, the best answer first."""

@@ -5,16 +5,21 @@ import numpy as np
 import pytest
 
 from pipeline.clips.batches import evaluation_batches
-from pipeline.clips.sampling import Clip
+from pipeline.clips.sampling import Clip, make_clip
+from pipeline.clips.settings import ExtractSection
+from pipeline.dataset.layouts import read_labels
+from pipeline.dataset.settings import DataSection
 from pipeline.model.explanations import grad_cam
 from pipeline.model.fitting import fit
 from pipeline.model.network import build_model, cnn_layers
 from pipeline.model.prediction import predict_arrays, predict_clips
 from pipeline.model.saving import load_model, save_model
-from pipeline.model.settings import FineTuningSection, TrainSection
+from pipeline.model.settings import FineTuningSection, ModelSection, TrainSection
 from pipeline.tasks.caption import Caption
 from pipeline.tasks.settings import TaskSection
-from pipeline.tasks.targets import join_references
+from pipeline.tasks.targets import join_references, targets_of
+from pipeline.video.reading import read_frames
+from pipeline.video.settings import DecodeSection
 from tests.architectures import stored_clips, tiny
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 220, 60), "blue": (60, 80, 240)}
@@ -83,7 +88,7 @@ def test_captions_are_learnt_and_the_file_captions_a_clip_alone(clips, tmp_path)
     np.testing.assert_allclose(totals, outputs[0, 1], atol=1e-5)
 
     one_frame = [Clip(test.frames(0)[:1], np.array([True]))]  # an image
-    assert predict_clips(loaded, one_frame).shape == (1, 3, task.max_words + 1)
+    assert predict_clips(loaded, one_frame).shape == (1, 3, task.max_words + 2)
 
     chosen = [Clip(np.array(test.frames(n)), test.mask(n)) for n in range(2)]
     heat = grad_cam(loaded, chosen, task.explained_outputs(outputs[:2]).tolist())
@@ -136,3 +141,26 @@ def test_captions_are_float32_in_half_precision(clips, precision):
     outputs = predict_arrays(model, test)
     assert task.find_invalid(outputs) is None
     assert task.training_model(model).dtype_policy.name == precision
+
+
+@pytest.mark.long
+def test_eleven_spoken_sentences_are_fitted_by_heart(real_videos, tmp_path):
+    folder = real_videos / "grid"
+    data = DataSection(videos=str(folder), labels="captions.csv")
+    records = read_labels(data, targets_of("caption"))
+    decode, extract = DecodeSection(fit="letterbox"), ExtractSection(frames=12)
+    clips = [make_clip(read_frames(folder / record.video, decode), extract) for record in records]
+    every = stored_clips(
+        tmp_path / "all",
+        np.stack([clip.frames for clip in clips]),
+        np.stack([clip.mask for clip in clips]),
+        [record.target for record in records],
+    )
+    keras.utils.set_random_seed(0)
+    task = Caption.learn(every.targets, TaskSection(type="caption", max_words=8))
+    model = build_model(ModelSection(motion="both"), task, frame_shape=every.frames(0).shape[1:])
+    section = TRAIN.model_copy(update={"epochs": 80, "learning_rate": 0.003})
+    fit(model, task, every, every, section)
+    outputs = predict_arrays(model, every)
+    assert len(records) == 11
+    assert exact(task, every.targets, outputs) == 1

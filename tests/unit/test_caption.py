@@ -350,7 +350,7 @@ def test_the_explained_output_is_the_log_probability_of_the_caption():
     for attention in (None, [0.5, 0.5]):
         outputs = outputs_of(PREDICTED, attention=attention)
         index = TASK.explained_outputs(outputs)
-        values = np.take_along_axis(outputs.reshape(4, -1), index[:, None], axis=1)[:, 0]
+        values = np.take_along_axis(outputs.sum(axis=1), index[:, None], axis=1)[:, 0]
         expected = [np.log(0.5) * (len(text.split()) + 1) for text in PREDICTED]
         assert values == pytest.approx(expected)
 
@@ -363,5 +363,6 @@ def test_tables_show_the_worst_and_the_best_captions():
     (chart,) = TASK.charts(TARGETS, OUTPUTS)
     assert chart.name == TASK.headline_chart
     chart.draw()
+    assert TASK.target_text(TARGETS[0]) == "a man runs | the man is running"
     (guess,) = TASK.guesses(TARGETS[0], OUTPUTS[0])
     assert (guess.text, guess.is_target) == ("a man runs", True)

@@ -41,12 +41,12 @@ def log_probabilities(decoder: CaptionDecoder, inputs, tokens: np.ndarray) -> np
 
 
 def all_captions() -> np.ndarray:
-    """Every sequence of words and END that the decoder can write, padded: int [N, L]."""
+    """Every sequence of words and END that the decoder can write, padded."""
     captions = []
     for length in range(MAX_WORDS + 2):
         for words in product(range(FIRST_WORD, N_TOKENS), repeat=length):
             tokens = [*words, END][: MAX_WORDS + 1]
-            captions.append(tokens + [PADDING] * (MAX_WORDS + 1 - len(tokens)))
+            captions.append(tokens + [PADDING] * (MAX_WORDS + 2 - len(tokens)))
     return np.unique(captions, axis=0)
 
 
@@ -54,6 +54,7 @@ def all_captions() -> np.ndarray:
 def test_the_log_probabilities_are_those_of_teacher_forcing(beam_width):
     decoder, inputs = decoder_of(beam_width), inputs_of()
     tokens, totals = np.moveaxis(np.array(decoder(**inputs))[:, :2], 1, 0)
+    assert (tokens[:, -1] == PADDING).all()
     steps = np.where(tokens == PADDING, 0, log_probabilities(decoder, inputs, tokens))
     np.testing.assert_allclose(totals, np.cumsum(steps, axis=1), atol=1e-4)
 
@@ -92,7 +93,8 @@ def test_a_wider_beam_does_not_find_less_probable_captions_on_average():
 def test_a_caption_contains_words_only_and_padding_follows_its_end():
     for seed in range(5):
         tokens = np.array(decoder_of(2, seed=seed)(**inputs_of(n_clips=32)))[:, 0]
-        for row in tokens.astype(int).tolist():
+        assert (tokens[:, -1] == PADDING).all()
+        for row in tokens[:, :-1].astype(int).tolist():
             n_words = next((n for n, token in enumerate(row) if token < FIRST_WORD), len(row))
             rest = row[n_words:]
             assert rest == [END, *[PADDING] * (len(rest) - 1)][: len(rest)]

@@ -302,12 +302,14 @@ def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     assert params.data.side_inputs == (side_inputs.SIDE_INPUTS if has_side_inputs else {})
     lines = zip(committed.splitlines(), changed.read_text().splitlines(), strict=True)
     different = [after.split(":")[0].strip() for before, after in lines if before != after]
-    recipe = {"frames": {"frames", "bidirectional"}, "caption": {"motion"}}.get(name, set())
-    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", *recipe}
-    assert (params.extract.frames, params.model.temporal.bidirectional) == (
-        (40, True) if name == "frames" else (20, False)
-    )
-    assert params.model.motion == ("both" if name == "caption" else "difference")
+    changes = {
+        "frames": {"frames": 40, "bidirectional": True},
+        "caption": {"frames": 14, "bidirectional": True, "motion": "both"},
+    }.get(name, {})
+    assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", *changes}
+    assert params.extract.frames == changes.get("frames", 20)
+    assert params.model.temporal.bidirectional == changes.get("bidirectional", False)
+    assert params.model.motion == changes.get("motion", "difference")
     assert [line.partition("#")[2] for line in changed.read_text().splitlines()] == [
         line.partition("#")[2] for line in committed.splitlines()
     ]

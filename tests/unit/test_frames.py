@@ -130,6 +130,11 @@ class TestLabelsTable:
         with pytest.raises(PipelineError, match="label 'run' in train; label 'run' in val"):
             assign_splits(records, CatalogSection(), TARGETS)
 
+    def test_one_label_is_too_few(self):
+        records = [VideoRecord("a.mp4", "0 to 1 walk", split="train")]
+        with pytest.raises(PipelineError, match=r"at least two labels\. Received: walk\."):
+            TARGETS.check_splits(records)
+
     def test_computed_splits_have_every_label(self):
         targets = ["0 to 1 walk"] * 40 + ["0 to 1 walk|1 to 2 run"] * 3
         records = [
@@ -164,7 +169,7 @@ class TestDecodedVideos:
 
     def test_a_video_without_a_labelled_frame_is_refused(self):
         with pytest.raises(PipelineError, match="no frame is labelled"):
-            self.check("0.11 to 0.19 walk")
+            self.check("0.11 to 0.19 walk|0.31 to 0.39 run")
 
 
 class TestFrameLabels:
@@ -350,8 +355,8 @@ class TestVideos:
 
     def test_predictions_are_read_back_from_csv(self, tmp_path):
         rng = np.random.default_rng(0)
-        outputs = np.zeros((2, 300, 2))
-        for video, length in enumerate((300, 7)):
+        outputs = np.zeros((2, 15_000, 2))  # 25 minutes
+        for video, length in enumerate((15_000, 7)):
             run = rng.uniform(0.01, 0.99, length).astype(np.float32)
             outputs[video, :length] = np.stack([run, 1 - run], axis=1)
         targets = ("0 to 3 run|4 to end walk", "0.1 to 0.3 walk|else run")
@@ -437,8 +442,10 @@ class TestAnswers:
         assert read[:, :, 1:].tolist() == outputs.tolist()
 
     def test_answers_as_text(self):
+        line = TASK.answer_line(TASK.answer(output_of("rrrwwr"), top_k=0), shown=2)
+        assert line == ["0.0-0.3 s run 0.90", "0.3-0.5 s walk 0.90", "and 1 more"]
         answer = TASK.answer(output_of("rrrww"), top_k=0)
-        assert TASK.answer_line(answer, shown=1) == ["0.0-0.3 s run 0.90", "and 1 more"]
+        assert TASK.answer_line(answer, shown=1) == ["0 to 0.3 run|0.3 to 0.5 walk"]
         assert TASK.answer_cells(answer)["predicted"] == "0 to 0.3 run|0.3 to 0.5 walk"
         frame = {"probabilities": answer["probabilities"]}
         assert TASK.answer_line(frame, shown=2) == ["run 0.5800", "walk 0.4200"]
