@@ -9,7 +9,12 @@ from pipeline.common.side_inputs import SideInput
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.layers import FrameDifferences
 from pipeline.model.settings import FrameShape, ModelSection, Precision, log_config_warnings
-from pipeline.model.side_inputs import join_side_inputs, side_input_tensors
+from pipeline.model.side_inputs import (
+    SIDE_INPUTS_LAYER,
+    join_side_inputs,
+    side_input_tensors,
+    with_side_inputs,
+)
 from pipeline.model.temporal import FRAME_DENSE_LAYER, clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, inner_layers, over_frames
 from pipeline.tasks.task import ClipFeatures, Task
@@ -70,12 +75,19 @@ def clip_encoder(model: keras.Model) -> keras.Model:
 def step_encoder(model: keras.Model) -> keras.Model:
     """Return the model from the inputs of ``model`` to what its layers over time read.
 
-    Its outputs are [B, T, F], or [B, T, h, w, c] for convlstm2d. The layers are those of ``model``.
+    Its outputs are [B, T, F], or [B, T, h, w, c] for convlstm2d, zeros for padding. Features of the
+    side inputs, if any, follow those of each frame; feature maps are then averaged. The layers are
+    those of ``model``.
     """
     names = {layer.name for layer in model.layers}
     name = FRAME_DENSE_LAYER if FRAME_DENSE_LAYER in names else FEATURES_LAYER
-    inputs = {name: model.input[name] for name in ("frames", "mask")}
-    return keras.Model(inputs, model.get_layer(name).output, name="step_encoder")
+    steps = model.get_layer(name).output
+    if SIDE_INPUTS_LAYER in names:
+        if len(steps.shape) == 5:
+            steps = keras.ops.mean(steps, axis=(2, 3))
+        side = model.get_layer(SIDE_INPUTS_LAYER).output
+        steps = with_side_inputs(steps, side, model.input["mask"])
+    return keras.Model(model.input, steps, name="step_encoder")
 
 
 def clip_head(model: keras.Model) -> keras.Model:

@@ -11,6 +11,8 @@ from pipeline.common.side_inputs import SideInput, side_arrays
 from pipeline.model.layers import ZeroPaddedSteps
 from pipeline.tasks.task import ClipFeatures
 
+SIDE_INPUTS_LAYER = "side_inputs"  # name of the layer whose output is their features
+
 _UNKNOWN_SHARE = 0.05  # of the categories in training that are replaced by the unknown one
 
 
@@ -109,7 +111,7 @@ def join_side_inputs(
     A dense layer of the same width joins them, because the head of a task may be linear, and what
     a motion means may depend on a side input.
     """
-    side = SideInputFeatures([one.to_json() for one in side_inputs], name="side_inputs")(
+    side = SideInputFeatures([one.to_json() for one in side_inputs], name=SIDE_INPUTS_LAYER)(
         dict(tensors)
     )
     clip = keras.layers.Concatenate(name="clip_and_side_inputs")([features.clip, side])
@@ -117,10 +119,18 @@ def join_side_inputs(
     steps = features.steps
     if steps is not None:
         dense = keras.layers.Dense(steps.shape[-1], activation="relu", name="join_steps")
-        repeated = RepeatedOverTime(name="repeat_side_inputs")(side, steps)
-        steps = dense(keras.layers.Concatenate(name="steps_and_side_inputs")([steps, repeated]))
+        steps = dense(with_side_inputs(steps, side, features.mask))
         steps = ZeroPaddedSteps(name="joined_steps")(steps, mask=features.mask)
     return features._replace(clip=clip, steps=steps)
+
+
+def with_side_inputs(
+    steps: keras.KerasTensor, side: keras.KerasTensor, mask: keras.KerasTensor
+) -> keras.KerasTensor:
+    """Return [B, T, S + F]: ``side`` [B, F] after the features of each step, zeros for padding."""
+    repeated = RepeatedOverTime(name="repeat_side_inputs")(side, steps)
+    joined = keras.layers.Concatenate(name="steps_and_side_inputs")([steps, repeated])
+    return ZeroPaddedSteps(name="real_steps_and_side_inputs")(joined, mask=mask)
 
 
 @keras.saving.register_keras_serializable(package="pipeline")

@@ -162,7 +162,7 @@ def test_a_request_without_a_side_input_is_refused_with_its_name(project):
     assert [line.partition(".")[0] for line in refused] == expected
 
 
-def test_the_gate_gives_each_version_its_side_inputs(project):
+def test_the_gate_gets_an_answer_for_each_test_video(project):
     _, _, root, _ = project
     promotion = json.loads((root / "eval/promotion.json").read_text())
     assert promotion["left_out"]["1"]["unreadable"] == 0

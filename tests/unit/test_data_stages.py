@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, PREPROCESSING
 from pipeline.common.records import SPLITS, read_catalog, read_decoded
 from pipeline.stages import catalog, decode, extract
 from pipeline.video.writing import encode_mp4
-from tests.conftest import numbers_in
+from tests.conftest import numbered_frames, numbers_in
 
 
 @pytest.fixture
@@ -65,6 +66,40 @@ def test_three_stages_turn_a_folder_of_videos_into_clips(caplog):
     assert numbers_in(train.frames(1)) == [0, 1, 3, 4]
     preprocessing = Preprocessing.read(PREPROCESSING)
     assert (preprocessing.decode.width, preprocessing.extract.frames) == (8, 4)
+
+
+def test_pictures_and_folders_of_pictures_become_clips(project):
+    (project / "videos/labels.csv").unlink()
+    for video in (project / "videos").iterdir():
+        video.unlink()
+    for start, name in ((0, "cat"), (12, "dog")):
+        folder = project / "videos" / name / "clip"
+        folder.mkdir(parents=True)
+        frames = numbered_frames(start + 12)[start:]
+        cv2.imwrite(str(folder.parent / "1.jpg"), frames[2])
+        cv2.imwrite(str(folder.parent / "2.png"), frames[4])
+        for number, frame in enumerate(frames[:6]):
+            cv2.imwrite(str(folder / f"f{number}.png"), frame)
+    write_params(project, fps=10)
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["data"]["image_fps"] = 20
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    catalog.main()
+    decode.main()
+    frames = {record.video: record.facts.frames for record in read_decoded(CATALOG, DECODE_INDEX)}
+    singles = {f"{name}/{picture}": 1 for name in ("cat", "dog") for picture in ("1.jpg", "2.png")}
+    assert frames == {"cat/clip": 3, "dog/clip": 3} | singles  # every other picture
+    extract.main()
+    shown = {}
+    for split in SPLITS:
+        clips = ClipArrays(CLIPS / split)
+        for row, name in enumerate(clips.names):
+            shown[name] = numbers_in(clips.frames(row)[clips.masks()[row]])
+    assert shown == {
+        "cat/1.jpg": [2], "cat/2.png": [4], "cat/clip": [0, 2, 4],
+        "dog/1.jpg": [14], "dog/2.png": [16], "dog/clip": [12, 14, 16],
+    }  # fmt: skip
+    assert Preprocessing.read(PREPROCESSING).decode.image_fps == 20
 
 
 @pytest.mark.parametrize("numbers", [[4], [3, 4, 5]])

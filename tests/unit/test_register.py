@@ -16,7 +16,10 @@ import pytest
 from click.testing import CliRunner
 from mlflow.models.cli import commands as models_commands
 
+from pipeline.common.records import VideoRecord
+from pipeline.common.side_inputs import SideInput
 from pipeline.model.saving import load_model, model_digest, save_model
+from pipeline.registry.evidence import ModelProcess
 from pipeline.registry.register import (
     INFERENCE_MODULES,
     TEST_DATA,
@@ -29,7 +32,7 @@ from pipeline.serving.request import ServingConfig
 from pipeline.tracking.runs import ensure_run
 from pipeline.tracking.store import connect
 from pipeline.video.writing import encode_mp4
-from tests.brightness_model import CLASSES, brightness, brightness_model, metadata
+from tests.brightness_model import CLASSES, brightness, brightness_model, metadata, write_model
 from tests.conftest import numbered_frames
 
 NAME = "test-classifier"
@@ -266,3 +269,34 @@ def test_requirements_are_pinned():
     assert pinned["keras"] == keras.__version__
     assert pinned["numpy"] == np.__version__
     assert "opencv-python-headless" in pinned
+
+
+@pytest.mark.long
+def test_the_gate_gives_a_version_its_side_inputs_and_no_other_column(store, video):
+    """The answer is brightness x gain / 10."""
+    write_model(store, side_inputs=(SideInput("gain", "number", deviation=10.0),))
+    sha256 = model_digest(store / "model.keras", store / "model.json")
+    register_model(
+        ensure_run(sha256, params={"train": {"seed": 0}}, dataset="data", history=[]),
+        name="with-gain",
+        model_sha256=sha256,
+        model_path=store / "model.keras",
+        metadata_path=store / "model.json",
+        example_video=video,
+        tags={},
+        config=ServingConfig(),
+    )
+    (store / "a.mp4").write_bytes(video)
+
+    def record(**extra: str) -> VideoRecord:
+        return VideoRecord("a.mp4", "dark", extra={"path": "b.mp4", "note": "x", **extra})
+
+    with ModelProcess("models:/with-gain/1", folder=store, timeout_seconds=60) as process:
+        full, half, missing, text = map(
+            process.answer, (record(gain="10"), record(gain="5"), record(), record(gain="much"))
+        )
+    assert half.row["probabilities"]["light"] == pytest.approx(
+        full.row["probabilities"]["light"] / 2
+    )
+    assert "the side input gain is missing" in missing.error
+    assert "a number that is none in the catalog" in text.error

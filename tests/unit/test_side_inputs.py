@@ -15,7 +15,7 @@ from pipeline.common.side_inputs import SideInput, learn_side_inputs, side_array
 from pipeline.model.explanations import attention_weights, grad_cam
 from pipeline.model.features import cached_features
 from pipeline.model.fitting import fit
-from pipeline.model.network import build_model, clip_encoder, clip_head
+from pipeline.model.network import build_model, clip_encoder, clip_head, step_encoder
 from pipeline.model.prediction import predict_arrays, predict_clips, shuffled_order
 from pipeline.model.saving import export_saved_model, load_model, save_model
 from pipeline.model.settings import FineTuningSection, TrainSection
@@ -24,7 +24,7 @@ from pipeline.tasks.intervals import ClipFrames
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import join_references, targets_of
 from pipeline.tasks.task import task_class
-from tests.architectures import CLASSES, TASK, frame_shape, noise_clips, tiny
+from tests.architectures import CLASSES, TASK, frame_shape, noise_clips, tiny, tiny_convlstm2d
 
 KINDS = {"age": "number", "site": "category"}
 CELLS = [
@@ -222,6 +222,19 @@ def test_the_head_reads_cached_features_and_side_inputs(clips, tmp_path):
     batches = evaluation_batches(features, np.zeros(3), batch_size=3)
     outputs = clip_head(model).predict(batches, verbose=0)
     np.testing.assert_allclose(outputs, predict_arrays(model, clips), atol=1e-6)
+
+
+@pytest.mark.parametrize("section", [tiny(), tiny_convlstm2d()], ids=["lstm", "convlstm2d"])
+def test_baselines_read_the_side_inputs_after_the_frame_features(clips, section):
+    model = build(section)
+    features = predict_arrays(step_encoder(model), clips)
+    side = model.get_layer("side_inputs").output
+    expected = predict_arrays(keras.Model(model.input, side), clips)
+    width, mask = expected.shape[1], clips.masks()
+    for row in range(3):
+        assert (features[row, ~mask[row]] == 0).all()
+        for step in features[row, mask[row], -width:]:
+            np.testing.assert_allclose(step, expected[row], atol=1e-6)
 
 
 def test_explanations_use_the_side_inputs(clips):
