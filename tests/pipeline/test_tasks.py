@@ -177,7 +177,7 @@ def test_retraining_with_more_videos_makes_the_new_version_champion(project):
     printed = workspace.run("vidpipe", "retrain").stdout
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     version = client.get_model_version_by_alias("video-classifier", "champion")
-    assert version.version == "2", printed
+    assert str(version.version) == "2", printed
     assert version.tags["gate.outcome"] == "passed"
     report = (root / "eval/retrain.md").read_text()
     assert task.compared_metrics[0].replace("_", " ") in report.lower()
