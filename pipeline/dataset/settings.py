@@ -7,21 +7,21 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.common.settings import OpenFraction, Positive, Section, Text
 
+_Kind = Literal["number", "category"]
+
 # A request of a served model has a field of this name, and MLflow logs it as the name of a param.
 _NAME = re.compile(r"[\w -]+")
 _RESERVED = ("video", "path", "split", "group", "start_seconds", "end_seconds")
 
 
-def _check_column(name: str) -> str:
-    if not _NAME.fullmatch(name) or name != name.strip() or name in _RESERVED:
-        raise ValueError(
-            "Input should be a column of letters, digits, spaces, - and _ other than "
-            f"{', '.join(_RESERVED)}. Rename the column in the labels table"
-        )
-    return name
-
-
-_Column = Annotated[str, AfterValidator(_check_column)]
+def _check_names(columns: dict[str, _Kind]) -> dict[str, _Kind]:
+    for name in columns:
+        if not _NAME.fullmatch(name) or name != name.strip() or name in _RESERVED:
+            raise ValueError(
+                "Names of columns should have letters, digits, spaces, - and _, and differ from "
+                f"{', '.join(_RESERVED)}. Received: {name!r}. Rename the column in the labels table"
+            )
+    return columns
 
 
 class DataSection(Section):
@@ -38,7 +38,7 @@ class DataSection(Section):
     videos: Text
     labels: str = ""
     image_fps: Positive = 10.0
-    side_inputs: dict[_Column, Literal["number", "category"]] = Field(default={})
+    side_inputs: Annotated[dict[str, _Kind], AfterValidator(_check_names)] = Field(default={})
 
 
 class CatalogSection(Section):

@@ -85,6 +85,18 @@ def test_the_decoder_gets_the_rate_of_images(write):
         ("train.epoch", 3, "train.epoch: unknown key. Remove it or correct its spelling"),
         ("decode.image_fps", 5, "decode.image_fps: unknown key. Set data.image_fps instead"),
         ("data.image_fps", 0, "data.image_fps: Input should be greater than 0. Received: 0"),
+        (
+            "data.side_inputs",
+            {"age": "text"},
+            "data.side_inputs.age: Input should be 'number' or 'category'. Received: 'text'",
+        ),
+        (
+            "data.side_inputs",
+            {"group": "category"},
+            "data.side_inputs: Names of columns should have letters, digits, spaces, - and _, and "
+            "differ from video, path, split, group, start_seconds, end_seconds. Received: 'group'. "
+            "Rename the column in the labels table",
+        ),
         ("trian", {}, "trian: unknown key. Remove it or correct its spelling"),
         ("train.epochs", 0, "train.epochs: Input should be greater than 0. Received: 0"),
         (
