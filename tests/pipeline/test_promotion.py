@@ -80,7 +80,7 @@ def records() -> list[VideoRecord]:
         path = Path(f"videos/{number:02d}.mp4")
         if number == PICTURES:
             path = path.with_suffix("")
-            path.mkdir()
+            path.mkdir(exist_ok=True)
             for picture in range(8):
                 level = LEVELS[label] + picture
                 cv2.imwrite(f"{path}/{picture}.png", np.full((32, 32, 3), level, np.uint8))
