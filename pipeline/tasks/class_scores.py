@@ -230,9 +230,17 @@ def mean_average_precision(
     """Return the mean of ``average_precisions`` over the classes that occur."""
     resampled = resampled_average_precisions(is_positive, probabilities, resampling)
     return ResampledScore(
-        float(np.nanmean(average_precisions(is_positive, probabilities))),
-        np.nanmean(resampled, axis=1),
+        float(mean_of_defined(average_precisions(is_positive, probabilities))),
+        mean_of_defined(resampled),
     )
+
+
+def mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the last axis without NaN; NaN where all values are NaN."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(defined, values, 0).sum(axis=-1) / defined.sum(axis=-1)
+    return mean
 
 
 def resampled_average_precisions(

@@ -225,6 +225,8 @@ class Multilabel(Task):
         return np.concatenate([totals, actual, predicted, actual & predicted], axis=1)
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        from pipeline.tasks.class_scores import mean_of_defined
+
         videos, exact = sums[..., 0], sums[..., 1]
         actual, predicted, both = np.split(sums[..., 2:], 3, axis=-1)
         with np.errstate(invalid="ignore"):  # 0 / 0: neither actual nor predicted anywhere
@@ -232,7 +234,7 @@ class Multilabel(Task):
             micro = 2 * both.sum(axis=-1) / (actual.sum(axis=-1) + predicted.sum(axis=-1))
         return {
             "micro_f1": micro,
-            "macro_f1": _mean_of_defined(f1),
+            "macro_f1": mean_of_defined(f1),
             "subset_accuracy": exact / videos,
         }
 
@@ -476,11 +478,3 @@ class Multilabel(Task):
                 if value >= THRESHOLD
             ]
         )
-
-
-def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the last axis without NaN; NaN where all values are NaN."""
-    defined = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        mean: NDArray[np.float64] = np.where(defined, values, 0).sum(axis=-1) / defined.sum(axis=-1)
-    return mean

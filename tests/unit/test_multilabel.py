@@ -179,3 +179,13 @@ def test_tables_and_charts_have_the_names_of_their_files():
     assert [chart.name for chart in charts] == ["precision_recall", "co_occurrence"]
     for chart in charts:
         chart.draw()
+
+
+@pytest.mark.filterwarnings("error")
+def test_resamples_without_any_label_are_left_out_silently():
+    score = TASK.resampled_scores(["", "run", "", ""], OUTPUTS, RESAMPLING)[
+        "mean_average_precision"
+    ]
+    assert score.value == 1
+    is_defined = np.isfinite(score.resampled)
+    assert 0 < is_defined.sum() < len(score.resampled)
