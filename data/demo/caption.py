@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from data.demo.drawing import (
     SIZE,
+    Drawn,
     Points,
-    draw_object,
+    draw_along,
     drifting_background,
     noise,
     painted,
@@ -42,6 +43,18 @@ COMBINATIONS: tuple[Combination, ...] = tuple(
     (colour, shape, *directions)
     for colour, shape, directions in product(COLOURS, _CORNERS, permutations(_STEPS, 2))
 )
+
+
+def draw(frames: int, rng: np.random.Generator) -> Drawn:
+    """Draw a clip of this many frames, and return it with its rows of the labels table."""
+    split = str(rng.choice(["train", "val", "test"], p=[0.75, 0.1, 0.15]))
+    combination = draw_combination(split, rng)
+    cells = {
+        "caption": caption_of(combination),
+        "split": split,
+        "combination": "unseen" if is_held_out(combination) else "seen",
+    }
+    return render_clip(combination, frames=frames, rng=rng), [cells]
 
 
 def is_held_out(combination: Combination) -> bool:
@@ -83,11 +96,7 @@ def render_clip(
         angle=angle + rng.uniform(-_TILT, _TILT),
     )
     pictures = drifting_background(frames, rng)
-    drawn = [
-        draw_object(picture, look, cover, centre)
-        for picture, centre in zip(pictures, path, strict=True)
-    ]
-    return np.rint(np.stack(drawn)).astype(np.uint8)
+    return draw_along(pictures, look, cover, path)
 
 
 def _path(first: str, second: str, *, frames: int, rng: np.random.Generator) -> Points:

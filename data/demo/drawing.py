@@ -4,6 +4,8 @@ Textures are whole numbers and shifts are sixteenths of a pixel, so that process
 floats differently draw the same pixels.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ Image = NDArray[np.float32]  # [SIZE, SIZE, 3], RGB, 0..255
 Cover = NDArray[np.float32]  # [SIZE, SIZE], 255 where an object covers the whole pixel
 Texture = NDArray[np.float64]  # [SIZE, SIZE, 3], around 0
 Points = NDArray[np.float64]  # [N, 2], pixels (x, y), y downwards
+Drawn = tuple[NDArray[np.uint8], list[dict[str, str]]]  # a clip, and its rows of the labels table
 
 _DRIFT_SPEED = (0.5, 1.5)  # of the background, pixels a frame
 _FRACTION_BITS = 4  # of positions in pixels: OpenCV takes them as integers
@@ -51,6 +54,17 @@ def draw_object(picture: Image, look: Image, cover: Cover, centre: NDArray[np.fl
     share = _moved(cover, shift, border=cv2.BORDER_CONSTANT)[..., None] / 255
     moved = _moved(look, shift, border=cv2.BORDER_WRAP)
     return np.asarray(picture * (1 - share) + moved * share, np.float32)
+
+
+def draw_along(
+    pictures: Sequence[Image], look: Image, cover: Cover, path: Points
+) -> NDArray[np.uint8]:
+    """Draw an object along a path on a picture for each frame: uint8 [frames, SIZE, SIZE, 3]."""
+    drawn = [
+        draw_object(picture, look, cover, centre)
+        for picture, centre in zip(pictures, path, strict=True)
+    ]
+    return np.rint(np.stack(drawn)).astype(np.uint8)
 
 
 def painted(colour: NDArray[np.float64], texture: Texture) -> Image:

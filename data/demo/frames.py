@@ -10,7 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.demo.drawing import FPS, SIZE, draw_object, drifting_background, noise, painted, polygon
+from data.demo.drawing import (
+    FPS,
+    SIZE,
+    Drawn,
+    draw_along,
+    drifting_background,
+    noise,
+    painted,
+    polygon,
+)
 
 LABELS = ("clockwise", "counter_clockwise", "swing")
 SHORTEST, LONGEST = 24, 84  # frames of a video
@@ -31,6 +40,12 @@ class Stretch(NamedTuple):
     start: int
     stop: int
     label: str
+
+
+def draw(frames: int, rng: np.random.Generator) -> Drawn:
+    """Draw a clip of this many frames, and return it with its rows of the labels table."""
+    stretches = draw_stretches(frames, rng)
+    return render_clip(stretches, rng=rng), rows_of(stretches)
 
 
 def draw_stretches(frames: int, rng: np.random.Generator) -> list[Stretch]:
@@ -65,11 +80,7 @@ def render_clip(stretches: list[Stretch], *, rng: np.random.Generator) -> NDArra
         radius=rng.uniform(*_OBJECT_RADIUS),
         angle=rng.uniform(0, 2 * np.pi),
     )
-    drawn = [
-        draw_object(picture, look, cover, centre)
-        for picture, centre in zip(pictures, path, strict=True)
-    ]
-    return np.rint(np.stack(drawn)).astype(np.uint8)
+    return draw_along(pictures, look, cover, path)
 
 
 def rows_of(stretches: list[Stretch]) -> list[dict[str, str]]:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
 from data.demo import caption, frames, multilabel, regression, side_inputs
-from data.demo.drawing import FPS
+from data.demo.drawing import FPS, Drawn
 from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
 from pipeline.common.errors import PipelineError
@@ -31,9 +30,6 @@ SHORTEST, LONGEST = 6, 24
 # Frames per video of the other demo sets, in which a short clip does not show the answer.
 _SHORTEST_LABELLED = 12
 
-# Draws a clip of this many frames: the frames, and its cells in each row of the labels table.
-Draw = Callable[[int, np.random.Generator], tuple[NDArray[np.uint8], list[dict[str, str]]]]
-
 
 class DrawnSet(NamedTuple):
     """A demo data set with a table of labels.
@@ -42,7 +38,7 @@ class DrawnSet(NamedTuple):
     divisor: of the number of videos, because they are longer.
     """
 
-    draw: Draw
+    draw: Callable[[int, np.random.Generator], Drawn]
     lengths: range = range(_SHORTEST_LABELLED, LONGEST + 1)
     divisor: int = 1
 
@@ -121,55 +117,12 @@ def clip_lengths(count: int) -> list[int]:
     return [round(length) for length in np.linspace(SHORTEST, LONGEST, count)]
 
 
-def _draw_multilabel(
-    n_frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
-    labels = multilabel.draw_labels(rng)
-    clip = multilabel.render_clip(labels, frames=n_frames, rng=rng)
-    return clip, [{"labels": "|".join(sorted(labels))}]
-
-
-def _draw_regression(
-    n_frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
-    speed = rng.uniform(*regression.SPEED)
-    return regression.render_clip(speed, frames=n_frames, rng=rng), [{"value": f"{speed:.2f}"}]
-
-
-def _draw_frames(
-    n_frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
-    stretches = frames.draw_stretches(n_frames, rng)
-    return frames.render_clip(stretches, rng=rng), frames.rows_of(stretches)
-
-
-def _draw_side_inputs(
-    n_frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
-    cells = side_inputs.draw_cells(rng)
-    metres = float(cells["camera_metres"])
-    return side_inputs.render_clip(cells["label"], metres, frames=n_frames, rng=rng), [cells]
-
-
-def _draw_caption(
-    n_frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
-    split = str(rng.choice(["train", "val", "test"], p=[0.75, 0.1, 0.15]))
-    combination = caption.draw_combination(split, rng)
-    cells = {
-        "caption": caption.caption_of(combination),
-        "split": split,
-        "combination": "unseen" if caption.is_held_out(combination) else "seen",
-    }
-    return caption.render_clip(combination, frames=n_frames, rng=rng), [cells]
-
-
 DRAWN: Mapping[str, DrawnSet] = {
-    "caption": DrawnSet(_draw_caption),
-    "frames": DrawnSet(_draw_frames, range(frames.SHORTEST, frames.LONGEST + 1), divisor=3),
-    "multilabel": DrawnSet(_draw_multilabel),
-    "regression": DrawnSet(_draw_regression),
-    "side_inputs": DrawnSet(_draw_side_inputs),
+    "caption": DrawnSet(caption.draw),
+    "frames": DrawnSet(frames.draw, range(frames.SHORTEST, frames.LONGEST + 1), divisor=3),
+    "multilabel": DrawnSet(multilabel.draw),
+    "regression": DrawnSet(regression.draw),
+    "side_inputs": DrawnSet(side_inputs.draw),
 }
 
 

@@ -9,7 +9,15 @@ single frame or shuffled frames do not show the labels.
 import numpy as np
 from numpy.typing import NDArray
 
-from data.demo.drawing import Image, draw_object, drifting_background, noise, painted, polygon
+from data.demo.drawing import (
+    Drawn,
+    Image,
+    draw_object,
+    drifting_background,
+    noise,
+    painted,
+    polygon,
+)
 
 LABELS = ("circle moves", "triangle turns", "square blinks")
 
@@ -23,6 +31,13 @@ _HOME_OFFSET = 3.0
 _LINE = (18.0, 24.0)  # pixels, the length of the circle's line
 _TURN = (140.0, 220.0)  # degrees that the triangle turns in a clip
 _BLINK_PERIOD = 2  # frames: one visible, one hidden
+
+
+def draw(frames: int, rng: np.random.Generator) -> Drawn:
+    """Draw a clip of this many frames, and return it with its rows of the labels table."""
+    labels = draw_labels(rng)
+    clip = render_clip(labels, frames=frames, rng=rng)
+    return clip, [{"labels": "|".join(sorted(labels))}]
 
 
 def render_clip(

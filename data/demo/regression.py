@@ -10,18 +10,25 @@ from numpy.typing import NDArray
 from data.demo.drawing import (
     FPS,
     SIZE,
+    Drawn,
     Points,
-    draw_object,
+    draw_along,
     drifting_background,
     noise,
     painted,
     polygon,
 )
 
-SPEED = (5.0, 45.0)  # pixels a second
+_SPEED = (5.0, 45.0)  # pixels a second
 
 _RADIUS = (8.0, 10.0)
 _WALL = 10.0  # pixels between the centre of the object and the border, at least
+
+
+def draw(frames: int, rng: np.random.Generator) -> Drawn:
+    """Draw a clip of this many frames, and return it with its rows of the labels table."""
+    speed = rng.uniform(*_SPEED)
+    return render_clip(speed, frames=frames, rng=rng), [{"value": f"{speed:.2f}"}]
 
 
 def render_clip(speed: float, *, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -32,11 +39,7 @@ def render_clip(speed: float, *, frames: int, rng: np.random.Generator) -> NDArr
     cover = polygon(
         int(rng.integers(3, 8)), radius=rng.uniform(*_RADIUS), angle=rng.uniform(0, 2 * np.pi)
     )
-    drawn = [
-        draw_object(picture, look, cover, centre)
-        for picture, centre in zip(pictures, path, strict=True)
-    ]
-    return np.rint(np.stack(drawn)).astype(np.uint8)
+    return draw_along(pictures, look, cover, path)
 
 
 def bouncing_path(speed: float, *, frames: int, rng: np.random.Generator) -> Points:

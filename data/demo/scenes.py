@@ -20,7 +20,7 @@ from data.demo.drawing import (
     Cover,
     Image,
     Points,
-    draw_object,
+    draw_along,
     drifting_background,
     noise,
     painted,
@@ -44,11 +44,7 @@ def render_clip(motion: Motion, *, frames: int, rng: np.random.Generator) -> NDA
     path = object_path(motion, frames=frames, rng=rng)
     background = drifting_background(frames, rng)
     look, cover = _object(rng)
-    pictures = [
-        draw_object(picture, look, cover, centre)
-        for picture, centre in zip(background, path, strict=True)
-    ]
-    return np.rint(np.stack(pictures)).astype(np.uint8)
+    return draw_along(background, look, cover, path)
 
 
 def object_path(motion: Motion, *, frames: int, rng: np.random.Generator) -> Points:

@@ -9,7 +9,7 @@ frame or shuffled frames do not show the motion. ``site`` has nothing to do with
 import numpy as np
 from numpy.typing import NDArray
 
-from data.demo.drawing import SIZE, draw_object, drifting_background, noise, painted, polygon
+from data.demo.drawing import SIZE, Drawn, draw_along, drifting_background, noise, painted, polygon
 
 CLASSES = ("eastwards", "westwards")
 SIDE_INPUTS = {"camera_metres": "number", "site": "category"}
@@ -19,6 +19,13 @@ _SITES = ("bridge", "harbour", "station")
 _LENGTH = (26.0, 32.0)  # pixels, of the way of the object
 _RADIUS = (8.0, 11.0)
 _HOME_OFFSET = 6.0  # of the middle of the way from the centre of the picture, at most
+
+
+def draw(frames: int, rng: np.random.Generator) -> Drawn:
+    """Draw a clip of this many frames, and return it with its rows of the labels table."""
+    cells = draw_cells(rng)
+    metres = float(cells["camera_metres"])
+    return render_clip(cells["label"], metres, frames=frames, rng=rng), [cells]
 
 
 def draw_cells(rng: np.random.Generator) -> dict[str, str]:
@@ -44,8 +51,4 @@ def render_clip(
     cover = polygon(
         int(rng.integers(3, 8)), radius=rng.uniform(*_RADIUS), angle=rng.uniform(0, 2 * np.pi)
     )
-    drawn = [
-        draw_object(picture, look, cover, middle + position * step)
-        for picture, position in zip(drifting_background(frames, rng), walk, strict=True)
-    ]
-    return np.rint(np.stack(drawn)).astype(np.uint8)
+    return draw_along(drifting_background(frames, rng), look, cover, middle + walk[:, None] * step)
