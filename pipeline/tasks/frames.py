@@ -321,6 +321,8 @@ class Frames(Task):
         counts = np.bincount(labels[is_labelled], minlength=len(self.class_names))
         constant = np.zeros((*test.mask.shape, len(self.class_names)))
         constant[test.mask] = counts / counts.sum()
+        if np.count_nonzero(counts) == 1:  # such as in a fold of cross-validation
+            return {"most_frequent": constant, "cnn_alone": constant}
         chosen = np.flatnonzero(is_labelled)
         if len(chosen) > _MAX_BASELINE_FRAMES:
             chosen = chosen[np.linspace(0, len(chosen) - 1, _MAX_BASELINE_FRAMES).astype(int)]

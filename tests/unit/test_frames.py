@@ -171,6 +171,12 @@ class TestDecodedVideos:
         with pytest.raises(PipelineError, match="no frame is labelled"):
             self.check("0.11 to 0.19 walk|0.31 to 0.39 run")
 
+    def test_a_label_without_a_frame_in_a_split_is_refused(self):
+        with pytest.raises(
+            PipelineError, match=r"no frame of label 'run' in train; .* at 10 frames"
+        ):
+            self.check("0 to 1 walk|1.01 to 1.04 run")
+
 
 class TestFrameLabels:
     def test_a_frame_has_the_label_of_its_time_and_ends_are_exclusive(self):
@@ -489,6 +495,15 @@ class TestBaselines:
         texts = [TARGETS.of_video(target) for target in targets]
         assert TASK.video_scores(texts, outputs["cnn_alone"]).mean() > 0.95
         assert TASK.video_scores(texts, outputs["most_frequent"]).mean() < 0.7
+
+    def test_one_class_in_the_training_frames_makes_both_baselines_constant(self):
+        clips = BaselineClips(
+            [clip_target("0 to 0.2 run|0.21 to 0.24 walk", 0, 3)],
+            np.ones((1, 3), bool),
+            lambda: np.zeros((1, 3, 2), np.float32),
+        )
+        for output in TASK.baseline_outputs(clips, clips).values():
+            assert output.tolist() == [[[1, 0]] * 3]
 
     def test_the_constant_baseline_is_the_share_of_the_most_frequent_class(self):
         targets = [clip_target("0 to 0.3 run|0.3 to 0.4 walk", 0, 5)] * 3
