@@ -338,16 +338,27 @@ class Frames(Task):
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
     ) -> NDArray[np.float64]:
-        """Predict the most frequent class of each clip from its length, for all of its frames."""
+        """Predict the most frequent class of each clip from its length, for all of its frames.
+
+        Clips without a labelled frame are not fitted; their score is NaN.
+        """
         from pipeline.tasks.length_baseline import predict_from_lengths
 
         shares = self._class_shares(targets)
-        predicted = predict_from_lengths(frames, shares.argmax(axis=1), groups)
-        return np.asarray(shares[np.arange(len(shares)), predicted], np.float64)
+        chosen = np.flatnonzero(shares.any(axis=1))
+        predicted = predict_from_lengths(
+            frames[chosen],
+            shares[chosen].argmax(axis=1),
+            [groups[index] for index in chosen.tolist()],
+        )
+        scores = np.full(len(targets), np.nan)
+        scores[chosen] = shares[chosen, predicted]
+        return scores
 
     def constant_baseline(self, targets: Sequence[str]) -> float:
         """Return the mean proportion of labelled frames of the best single class."""
-        return float(self._class_shares(targets).mean(axis=0).max())
+        shares = self._class_shares(targets)
+        return float(shares[shares.any(axis=1)].mean(axis=0).max())
 
     # Two models, perhaps with different classes and frame rates.
 

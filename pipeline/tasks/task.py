@@ -415,7 +415,8 @@ class Task(ABC):
             frames: int64 [clips], number of real frames.
 
         Returns:
-            float64 [clips]; None when the task has no such baseline.
+            float64 [clips], NaN for a clip without a target; None when the task has no such
+            baseline.
         """
         return None
 

@@ -511,6 +511,15 @@ class TestBaselines:
         scores = TASK.length_baseline(np.array([5, 5, 5]), targets, ["a", "b", "c"])
         assert scores.tolist() == [0.75] * 3
 
+    def test_clips_without_a_label_are_neither_fitted_nor_scored_by_length(self):
+        targets = [
+            clip_target("0 to 0.5 walk", *frames, length=5) for frames in 3 * [(0, 5), (5, 8)]
+        ]
+        groups = [group for group in "abc" for _ in range(2)]
+        scores = TASK.length_baseline(np.array([5, 3] * 3), targets, groups)
+        assert [str(score) for score in scores] == ["1.0", "nan"] * 3
+        assert TASK.constant_baseline(targets) == 1
+
 
 @pytest.mark.parametrize("name", ["lstm", "none"])
 def test_a_model_is_calibrated_on_labelled_frames_and_keeps_its_segments(name):
