@@ -410,7 +410,7 @@ class Frames(Task):
             "actual": target,
             "predicted": _intervals_text(self.answer(output, top_k=0)["segments"]),
             "accuracy": f"{accuracy:.6f}",
-            "fps": f"{self.fps:.9g}",
+            "fps": repr(self.fps),
             **{
                 _PROBABILITY_PREFIX + name: column
                 for name, column in zip(self.class_names, columns, strict=True)
@@ -540,9 +540,9 @@ class Frames(Task):
     ) -> tuple[Self, Outputs]:
         """Return the probabilities of the timeline, by class name."""
         labels = {label for target in targets for label in read_intervals(target).labels}
-        frame = answers[0]["timeline"][0]
-        names = tuple(sorted(labels | frame["probabilities"].keys()))
-        fps = round(1 / (frame["end_seconds"] - frame["start_seconds"]), 6)
+        timeline = answers[0]["timeline"]
+        names = tuple(sorted(labels | timeline[0]["probabilities"].keys()))
+        fps = len(timeline) / (timeline[-1]["end_seconds"] - timeline[0]["start_seconds"])
         parts = [
             [[row["probabilities"].get(name, 0.0) for name in names] for row in answer["timeline"]]
             for answer in answers

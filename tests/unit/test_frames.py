@@ -1,5 +1,7 @@
 import csv
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -389,6 +391,22 @@ class TestVideos:
         assert np.allclose(read.outputs, outputs, rtol=0, atol=1e-9)
         row = next(csv.DictReader((tmp_path / "predictions.csv").open()))
         assert read_intervals(row["predicted"]).labels == ["run", "walk"]
+
+    @pytest.mark.parametrize("fps", [25 / 3, 30_000 / 1001])
+    def test_the_frame_rate_is_exact_in_csv_and_to_the_last_frame_in_answers(self, tmp_path, fps):
+        task = replace(TASK, fps=fps)
+        written = Predictions(("a",), ("",), ("0 to 1 run",), outputs_of_videos("rr"), task)
+        written.write_csv(tmp_path / "predictions.csv")
+        assert Predictions.read_csv(tmp_path / "predictions.csv", task_type="frames").task == task
+        n_frames = 100_000
+        seconds = [3.7 + frame / fps for frame in range(n_frames + 1)]  # of a segment
+        timeline = [
+            {"start_seconds": start, "end_seconds": end, "probabilities": {"run": 1.0}}
+            for start, end in pairwise(seconds)
+        ]
+        last = f"{(n_frames - 1) / fps!r} to end run"
+        task, outputs = Frames.outputs_from_answers([{"timeline": timeline}], [last])
+        assert task.frame_labels(last, outputs[0])[0][-2:] == ["", "run"]
 
     def test_predictions_without_probabilities_are_refused(self, tmp_path):
         path = tmp_path / "predictions.csv"
