@@ -346,7 +346,8 @@ class FrameTargets(Targets):
         """Refuse an interval beyond the end of its video, and a video without a labelled frame.
 
         An interval may end up to one kept frame after the video. Every split must have a frame of
-        each label. Videos that are kept in spite of damage may be shorter than their intervals.
+        each label. A video that is kept in spite of damage may end before its intervals, even
+        before the first one.
         """
         super().check_decoded(records, fps=fps)
         kept: set[tuple[str, Split | None]] = set()  # labels of frames, with their split
@@ -354,16 +355,18 @@ class FrameTargets(Targets):
             if record.facts is None or not record.is_usable:
                 continue
             labelled, seconds = read_intervals(record.target), record.seconds
+            own = set(labelled.frame_labels(fps, range(record.facts.frames))) - {""}
+            kept.update((label, record.split) for label in own)
+            if record.facts.status == "damaged":
+                continue
             for interval in labelled.intervals:
                 last = interval.start if math.isinf(interval.end) else interval.end - 1 / fps
-                if seconds is not None and last > seconds and record.facts.status == "ok":
+                if seconds is not None and last > seconds:
                     raise PipelineError(
                         f"Labels of {record.name}: the interval {interval.text!r} is beyond the "
                         f"end of the video. Expected seconds up to {seconds:.4g}, its duration. "
                         "Correct the labels table."
                     )
-            own = set(labelled.frame_labels(fps, range(record.facts.frames))) - {""}
-            kept.update((label, record.split) for label in own)
             if not own:
                 raise PipelineError(
                     f"Labels of {record.name}: no frame is labelled. Expected an interval with a "

@@ -149,13 +149,13 @@ class TestLabelsTable:
 
 
 class TestDecodedVideos:
-    def check(self, target, *, seconds=2.0, reason=""):
+    def check(self, target, *, seconds=2.0, reason="", more=()):
         facts = DecodeFacts("k", frames=20, source_seconds=seconds, reason=reason)
         records = [
             VideoRecord(f"{split}.mp4", target, split=split, facts=facts)
             for split in ("train", "val", "test")
         ]
-        TARGETS.check_decoded(records, fps=10)
+        TARGETS.check_decoded([*records, *more], fps=10)
 
     def test_an_interval_beyond_the_video_is_refused(self):
         with pytest.raises(PipelineError, match=r"train.mp4: the interval '1 to 3 run' is beyond"):
@@ -168,6 +168,12 @@ class TestDecodedVideos:
 
     def test_a_damaged_video_may_be_shorter_than_its_intervals(self):
         self.check("0 to 1 walk|1 to 3 run", reason="ends early")
+
+    def test_damage_before_the_labels_leaves_a_video_without_a_label(self):
+        cut = VideoRecord(
+            "cut.mp4", "2 to 3 run", split="train", facts=DecodeFacts("k", 5, "ends early")
+        )
+        self.check("0 to 1 walk|1 to 2 run", more=[cut])
 
     def test_a_video_without_a_labelled_frame_is_refused(self):
         with pytest.raises(PipelineError, match="no frame is labelled"):
@@ -325,6 +331,11 @@ class TestSegmentalScores:
         targets = ["0 to 0.3 run|0.5 to 0.8 walk"]
         one, other = (outputs_of_videos(labels) for labels in ("rrrrrwwr", "rrrwwwwr"))
         assert scores_of(targets, one) == scores_of(targets, other)
+
+    def test_a_video_without_a_labelled_frame_changes_no_score(self):
+        targets = ["0 to 0.4 run|0.4 to 0.8 walk", "0.01 to 0.04 run"]
+        outputs = outputs_of_videos("rrrrrrrr", "rrrr")
+        assert scores_of(targets, outputs) == scores_of(targets[:1], outputs[:1])
 
     def test_scores_have_intervals_and_perfect_answers_have_perfect_scores(self):
         targets = ["0 to 0.4 run|0.4 to 0.8 walk"] * 12
