@@ -301,7 +301,9 @@ class Frames(Task):
         scores = score_counts(*counts, resampling=resampling)
         return [scores_table(scores, counts[0].sum(axis=0), self.class_names)]
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self, targets: Sequence[str], outputs: Outputs, videos: Sequence[str]
+    ) -> "list[Chart]":
         from pipeline.tasks.frame_charts import timelines_chart
 
         pairs = [
@@ -309,7 +311,7 @@ class Frames(Task):
             for target, output in zip(targets, outputs, strict=True)
         ]
         scores = self.video_scores(targets, outputs)
-        return [timelines_chart(pairs, scores, self.class_names, fps=self.fps)]
+        return [timelines_chart(videos, pairs, scores, self.class_names, fps=self.fps)]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
         from sklearn.linear_model import LogisticRegression
@@ -459,7 +461,10 @@ class Frames(Task):
         return np.asarray(outputs.sum(axis=1).argmax(axis=1), np.int64)
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
-        """Return the first predicted segments; a target has at least half of its frames right."""
+        """Return the first predicted segments.
+
+        ``is_target``: at least half of the frames of the segment have its label.
+        """
         labels = self._classes(target, range(len(_real(output))))
         guesses = []
         for segment in self.answer(output, top_k=0)["segments"][:_MAX_GUESSES]:

@@ -255,7 +255,12 @@ class Regression(Task):
         columns = ("actual", "predicted", "error")
         return [Table("residuals", "Largest errors", columns, rows, videos=worst)]
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self,
+        targets: Sequence[str],
+        outputs: Outputs,
+        videos: Sequence[str],  # noqa: ARG002
+    ) -> "list[Chart]":
         from pipeline.tasks.regression_charts import residual_chart, scatter_chart
 
         actual, predicted = _values(targets), outputs[:, 0]

@@ -357,10 +357,12 @@ def test_tables_limits_and_charts_count_labelled_frames():
     lowest, highest = TASK.limited_values(targets, outputs, resampling)["class_recall"]
     assert (lowest.name, lowest.value, lowest.videos) == ("recall of run", 0.8, 2)
     assert (highest.name, highest.videos) == ("recall of walk", 1)
-    (chart,) = TASK.charts(targets, outputs)
+    (chart,) = TASK.charts(targets, outputs, ["a.mp4", "b.mp4"])
     assert "Accuracies range from 0.833 to 1.000" in chart.alt
     axes = chart.draw().axes[0]
     assert [len(bars.get_paths()) for bars in axes.collections] == [3, 2, 1, 1]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["a.mp4\naccuracy 0.83", "b.mp4\naccuracy 1.00"]
 
 
 class TestVideos:

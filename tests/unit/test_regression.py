@@ -166,7 +166,7 @@ def test_tables_and_charts_have_the_names_of_their_files():
     assert [table.name for table in TASK.tables(TARGETS, OUTPUTS, RESAMPLING)] == ["residuals"]
     worst = TASK.tables(TARGETS, OUTPUTS, RESAMPLING)[0].rows[0]
     assert worst == {"actual": "40", "predicted": "80", "error": "40"}
-    charts = TASK.charts(TARGETS, OUTPUTS)
+    charts = TASK.charts(TARGETS, OUTPUTS, ["a.mp4"] * len(TARGETS))
     assert [chart.name for chart in charts] == ["scatter", "residuals"]
     for chart in charts:
         chart.draw()
