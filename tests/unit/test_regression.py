@@ -53,9 +53,9 @@ def test_the_loss_does_not_depend_on_the_unit():
 
 
 def test_settings_of_classes_are_refused():
-    with pytest.raises(PipelineError, match=r"train.label_smoothing must be 0"):
+    with pytest.raises(PipelineError, match=r"train.label_smoothing: expected 0"):
         TASK.loss(label_smoothing=0.1)
-    with pytest.raises(PipelineError, match=r"train.class_weights must be none"):
+    with pytest.raises(PipelineError, match=r"train.class_weights: expected none"):
         TASK.loss(label_smoothing=0, balanced_on=TASK.encode(TARGETS))
 
 
@@ -131,10 +131,18 @@ def test_predictions_survive_a_csv_file():
     assert task.video_scores(targets, outputs) == pytest.approx(
         fitted.video_scores(TARGETS, OUTPUTS)
     )
-    with pytest.raises(PipelineError, match=r"predictions.csv, line 3: expected numbers"):
-        Regression.read_predictions(
-            [rows[0], {**rows[1], "predicted": "x"}], where="predictions.csv"
-        )
+    for row, column, cell in (
+        (1, "predicted", "x"),
+        (1, "value", "nan"),
+        (0, "value", "inf"),
+        (0, "high", "x"),
+        (0, "scale", "x"),
+        (1, "scale", ""),
+    ):
+        wrong = [dict(each) for each in rows]
+        wrong[row][column] = cell
+        with pytest.raises(PipelineError, match=rf"predictions.csv, line {row + 2}: expected .*"):
+            Regression.read_predictions(wrong, where="predictions.csv")
 
 
 def test_an_answer_has_the_value_and_the_prediction_interval():
