@@ -196,9 +196,7 @@ class _UnixLines:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a csv file with a header: one dict a row, by column."""
-    csv.field_size_limit(
-        _LONGEST_CELL
-    )  # by default 131,072: too few for the labels of a long video
+    csv.field_size_limit(_LONGEST_CELL)  # 131,072 is too few for a long video
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 

@@ -37,8 +37,8 @@ def make_folds(
 
     The folds are scikit-learn's ``StratifiedGroupKFold``: of similar size, with a similar
     fraction of each stratum, as far as the groups allow. Strata with fewer groups than folds
-    are joined to the largest one. The validation clips of a fold are drawn in the same way from the clips that it
-    does not test.
+    are joined to the largest one. The validation clips of a fold are drawn in the same way from
+    the clips that it does not test.
 
     Args:
         strata: stratum of each clip, length N; for classes, the class.
