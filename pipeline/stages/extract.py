@@ -27,6 +27,12 @@ def main() -> None:
     records = read_decoded(CATALOG, DECODE_INDEX)
     targets = targets_of(params.task.type)
     targets.check_decoded(records, fps=decode.fps)
+    usable = []
+    for record in records:
+        if record.is_usable and targets.has_target(record, fps=decode.fps):
+            usable.append(record)
+        elif record.is_usable:
+            logger.warning("%s: left out, no kept frame has a label", record.name)
     if targets.covers_videos:
         extract = extract.model_copy(update={"sampling": "consecutive"})
 
@@ -43,7 +49,7 @@ def main() -> None:
         for split in SPLITS:
             n_clips = write_clips(
                 folder / split,
-                [record for record in records if record.is_usable and record.split == split],
+                [record for record in usable if record.split == split],
                 load=load,
                 extract=extract,
                 frame_size=(decode.height, decode.width),

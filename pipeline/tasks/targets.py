@@ -155,6 +155,10 @@ class Targets(ABC):
         """
         self.check_splits(records)
 
+    def has_target(self, record: VideoRecord, *, fps: float) -> bool:  # noqa: ARG002
+        """Return whether the kept frames of a usable video have a target; as ``check_decoded``."""
+        return True
+
 
 def _reason(quarantined: Sequence[VideoRecord]) -> str:
     if not quarantined:
@@ -351,8 +355,8 @@ class FrameTargets(Targets):
         """Refuse an interval beyond the end of its video, and a video without a labelled frame.
 
         An interval may end up to one kept frame after the video. Every split must have a frame of
-        each label. A video that is kept in spite of damage may end before its intervals, even
-        before the first one.
+        each label. A video that is kept in spite of damage may end before its intervals; before
+        the first one, it has no target.
         """
         super().check_decoded(records, fps=fps)
         kept: set[tuple[str, Split | None]] = set()  # labels of frames, with their split
@@ -360,7 +364,7 @@ class FrameTargets(Targets):
             if record.facts is None or not record.is_usable:
                 continue
             labelled, seconds = read_intervals(record.target), record.seconds
-            own = set(labelled.frame_labels(fps, range(record.facts.frames))) - {""}
+            own = self._kept_labels(record, fps)
             kept.update((label, record.split) for label in own)
             if record.facts.status == "damaged":
                 continue
@@ -391,6 +395,14 @@ class FrameTargets(Targets):
                 f"{', '.join(SPLITS)} at {fps:g} frames per second. Add videos, correct the labels "
                 "table, or raise decode.fps."
             )
+
+    def has_target(self, record: VideoRecord, *, fps: float) -> bool:
+        return bool(self._kept_labels(record, fps))
+
+    def _kept_labels(self, record: VideoRecord, fps: float) -> set[str]:
+        assert record.facts is not None
+        labelled = read_intervals(record.target)
+        return set(labelled.frame_labels(fps, range(record.facts.frames))) - {""}
 
 
 def read_seconds(text: str, column: str, *, where: str) -> float | None:

@@ -68,6 +68,26 @@ def test_three_stages_turn_a_folder_of_videos_into_clips(caplog):
     assert (preprocessing.decode.width, preprocessing.extract.frames) == (8, 4)
 
 
+def test_a_video_that_is_cut_before_its_labels_is_left_out(project, caplog):
+    rows = ["video,start_seconds,end_seconds,label,split"]
+    for n, split in zip((3, 4, 5), SPLITS, strict=True):  # 5 frames or more at 10 fps
+        rows += [f"{n}.mp4,0,0.2,cat,{split}", f"{n}.mp4,0.2,,dog,{split}"]
+    (project / "videos/cut").mkdir()
+    for number in (1, 2, 4):
+        cv2.imwrite(str(project / f"videos/cut/{number}.png"), numbered_frames(1)[0])
+    rows.append("cut,0.3,0.4,dog,train")
+    (project / "videos/labels.csv").write_text("\n".join(rows))
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["task"] = {"type": "frames"}
+    content["data"]["image_fps"] = 10
+    content["decode"] |= {"fps": 10, "on_damage": "keep"}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    for stage in (catalog, decode, extract):
+        stage.main()
+    assert set(ClipArrays(CLIPS / "train").names) == {"3.mp4"}
+    assert "cut: left out, no kept frame has a label" in caplog.text
+
+
 def test_pictures_and_folders_of_pictures_become_clips(project):
     (project / "videos/labels.csv").unlink()
     for video in (project / "videos").iterdir():

@@ -176,11 +176,13 @@ class TestDecodedVideos:
     def test_a_damaged_video_may_be_shorter_than_its_intervals(self):
         self.check("0 to 1 walk|1 to 3 run", reason="ends early")
 
-    def test_damage_before_the_labels_leaves_a_video_without_a_label(self):
+    def test_damage_before_the_labels_leaves_a_video_without_a_target(self):
         cut = VideoRecord(
             "cut.mp4", "2 to 3 run", split="train", facts=DecodeFacts("k", 5, "ends early")
         )
         self.check("0 to 1 walk|1 to 2 run", more=[cut])
+        assert not TARGETS.has_target(cut, fps=10)
+        assert TARGETS.has_target(replace(cut, target="0 to 1 run"), fps=10)
 
     def test_a_video_without_a_labelled_frame_is_refused(self):
         with pytest.raises(PipelineError, match="no frame is labelled"):
