@@ -323,11 +323,11 @@ class Frames(Task):
         counts = np.bincount(labels[is_labelled], minlength=len(self.class_names))
         constant = np.zeros((*test.mask.shape, len(self.class_names)))
         constant[test.mask] = counts / counts.sum()
-        if np.count_nonzero(counts) == 1:  # such as in a fold of cross-validation
-            return {"most_frequent": constant, "cnn_alone": constant}
         chosen = np.flatnonzero(is_labelled)
         if len(chosen) > _MAX_BASELINE_FRAMES:
             chosen = chosen[np.linspace(0, len(chosen) - 1, _MAX_BASELINE_FRAMES).astype(int)]
+        if len(np.unique(labels.ravel()[chosen])) == 1:  # such as in a fold of cross-validation
+            return {"most_frequent": constant, "cnn_alone": constant}
         features = train.features()
         linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         linear.fit(features.reshape(-1, features.shape[-1])[chosen], labels.ravel()[chosen])
