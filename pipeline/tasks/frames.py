@@ -424,9 +424,8 @@ class Frames(Task):
         cls, rows: Sequence[Mapping[str, str]], *, where: str
     ) -> tuple[Self, list[str], Outputs]:
         """Read actual, fps and ``p_<class>``; the other columns follow from them."""
-        columns = [column for column in rows[0] if column not in _COLUMNS]
-        missing = [column for column in _COLUMNS if column not in rows[0]]
-        if missing or not columns or not all(map(_is_probability, columns)):
+        columns = [column for column in rows[0] if column.startswith(_PROBABILITY_PREFIX)]
+        if not columns or rows[0].keys() != {*_COLUMNS, *columns}:
             raise PipelineError(
                 f"{where}: expected the columns {', '.join(_COLUMNS)} and "
                 f"{_PROBABILITY_PREFIX}<class> for every class. Received: "
@@ -439,12 +438,16 @@ class Frames(Task):
                 read_intervals(row["actual"])
                 by_class = [[float(text) for text in row[column].split()] for column in columns]
                 parts.append(np.array(by_class, np.float64).T[None])
+                fps = float(row["fps"])
+                if not 0 < fps < math.inf:
+                    raise ValueError(f"fps={row['fps']!r}")
             except ValueError as error:
                 raise PipelineError(
-                    f"{where}, line {line}: expected intervals, and a number for each frame in "
-                    f"every column {_PROBABILITY_PREFIX}<class>. Received: {error}."
+                    f"{where}, line {line}: expected intervals, a positive number in fps, and a "
+                    f"number for each frame in every column {_PROBABILITY_PREFIX}<class>. "
+                    f"Received: {error}. Run: dvc repro evaluate"
                 ) from None
-        task = cls(names, float(rows[0]["fps"]))
+        task = cls(names, fps)
         return task, [row["actual"] for row in rows], join_outputs(parts)
 
     def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
@@ -589,10 +592,6 @@ def _labelled_seconds(target: str) -> float:
     if content.background:
         return math.inf
     return sum(interval.end - interval.start for interval in content.intervals)
-
-
-def _is_probability(column: str) -> bool:
-    return column.startswith(_PROBABILITY_PREFIX)
 
 
 def _intervals_text(segments: Sequence[Mapping[str, Any]]) -> str:

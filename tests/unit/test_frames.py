@@ -6,6 +6,7 @@ from itertools import pairwise
 import keras
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pipeline.clips.sampling import clip_windows
 from pipeline.clips.settings import ExtractSection
@@ -85,6 +86,12 @@ class TestLabelsTable:
         assert records == [("a.mp4", "1 to 2 run|else stand"), ("b.mp4", "else stand")]
         labels = read_intervals(records[0][1]).frame_labels(2, range(5))
         assert labels == ["stand", "stand", "run", "run", "stand"]
+
+    def test_the_background_is_a_label(self):
+        assert TaskSection(background=" mu\u0308de ").background == "m\u00fcde"
+        for text in ("sit|stand", "sit\nstand", "sit\u2028stand"):
+            with pytest.raises(ValidationError, match=r"without \|, line breaks"):
+                TaskSection(background=text)
 
     @pytest.mark.parametrize(
         ("rows", "place", "problem"),
@@ -431,6 +438,12 @@ class TestVideos:
         path.write_text("video,group,actual,predicted,accuracy,fps,p_run\na,,1 run,,1,10,1\n")
         with pytest.raises(PipelineError, match="line 2: expected intervals"):
             Predictions.read_csv(path, task_type="frames")
+        for fps in ("x", "0", "nan"):
+            path.write_text(
+                f"video,group,actual,predicted,accuracy,fps,p_run\na,,0 to 1 run,,1,{fps},1\n"
+            )
+            with pytest.raises(PipelineError, match=r"line 2: expected .* fps"):
+                Predictions.read_csv(path, task_type="frames")
 
     def test_models_of_other_classes_and_frame_rates_are_compared(self):
         names = ("a.mp4",)
