@@ -21,7 +21,7 @@ from pipeline.common.tables import printable
 # are left out: yellow is hard to see on white, black is the colour of text.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NEUTRAL = "#767676"
-PALE = "#D9D9D9"  # of what does not count
+PALE = "#D9D9D9"  # of parts without a label
 
 _DPI = 120
 _LONGEST_NAME = 24  # characters

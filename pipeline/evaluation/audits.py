@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
 from pipeline.common.errors import PipelineError
@@ -92,10 +94,15 @@ def run_audits(
     lengths = clips.masks().sum(axis=1)
     length_scores = task.length_baseline(lengths, clips.targets, clips.groups)
     if length_scores is not None:
-        baseline = section.resampling(clips.groups).mean_score(length_scores)
+        is_scored = ~np.isnan(length_scores)
+        baseline = section.resampling(clips.groups).mean_score(
+            np.nan_to_num(length_scores), where=is_scored
+        )
         scores[f"{score}_length_only"] = baseline
         constant = task.constant_baseline(clips.targets)
-        findings.append(length_audit(predictions, baseline, constant=constant, clips=len(clips)))
+        findings.append(
+            length_audit(predictions, baseline, constant=constant, clips=int(is_scored.sum()))
+        )
 
     hashed = hash_stored_videos(FRAMES, records)
     pairs = find_near_duplicates(hashed)

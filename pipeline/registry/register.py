@@ -182,5 +182,6 @@ def _log_model(
             signature=pyfunc.signature_of(metadata.task, metadata.side_inputs),
             input_example=pd.DataFrame([{"video": example_video, **example}]),
             pip_requirements=inference_requirements(),
+            metadata={"answers_frames": metadata.task.answers_frames},  # for worker.py
         )
     return str(model.model_id)

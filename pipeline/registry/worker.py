@@ -57,10 +57,10 @@ def _answer(model: PyFuncModel, request: dict[str, Any]) -> dict[str, Any]:
     try:
         side_inputs = _side_inputs(model, extra)
     except ValueError as error:
-        return {"error": f"this version reads a number that is none in the catalog: {error}"}
-    # An answer with segments has all probabilities in its timeline only.
-    has_segments = "segments" in model.metadata.signature.outputs.input_names()
-    params = {"timeline": True} if has_segments else None
+        return {"error": str(error)}
+    # The answers for single frames are in the timeline only. The oldest versions have no metadata.
+    answers_frames = (model.metadata.metadata or {}).get("answers_frames", False)
+    params = {"timeline": True} if answers_frames else None
     row = pd.DataFrame([{**video, **segment, **side_inputs}])
     started = time.perf_counter()
     try:
@@ -76,8 +76,17 @@ def _side_inputs(model: PyFuncModel, extra: dict[str, str]) -> dict[str, float |
     values: dict[str, float | str] = {}
     for column in model.metadata.signature.inputs:
         cell = extra.get(column.name)
-        if cell and column.name not in _VIDEO_COLUMNS:
-            values[column.name] = float(cell) if column.type == DataType.double else cell
+        if not cell or column.name in _VIDEO_COLUMNS:
+            continue
+        values[column.name] = cell
+        if column.type == DataType.double:
+            try:
+                values[column.name] = float(cell)
+            except ValueError:
+                raise ValueError(
+                    f"catalog, column {column.name}: this version expects a number. Received: "
+                    f"{cell!r}. Correct the labels table."
+                ) from None
     return values
 
 

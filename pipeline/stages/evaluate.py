@@ -63,7 +63,10 @@ def main() -> None:
         metric=task.training_metric,
     )
     with replacing_folder(paths.PLOTS) as folder:
-        for chart in (training, *task.charts(predictions.targets, predictions.outputs)):
+        for chart in (
+            training,
+            *task.charts(predictions.targets, predictions.outputs, predictions.videos),
+        ):
             save_png(chart.draw(), folder / f"{chart.name}.png")
 
     shown = [name for name in task.headline_metrics if name in scores]

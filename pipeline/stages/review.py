@@ -49,7 +49,7 @@ def main() -> None:
         scores=scores,
         confidence=params.evaluate.confidence,
         tables=inputs.read_tables(paths.TABLES, predictions),
-        charts=task.charts(predictions.targets, predictions.outputs),
+        charts=task.charts(predictions.targets, predictions.outputs, predictions.videos),
         slices=slices,
         slices_chart=slices_chart(
             slices, overall=scores[task.video_score], score_name=task.video_score

@@ -299,7 +299,12 @@ class Caption(Task):
         references = [self.target_text(target) for target in targets]
         return caption_tables(self._captions(outputs), references, rouge_l=rouge, cider_d=cider)
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self,
+        targets: Sequence[str],
+        outputs: Outputs,
+        videos: Sequence[str],  # noqa: ARG002
+    ) -> "list[Chart]":
         from pipeline.tasks.caption_charts import score_chart
 
         return [score_chart(self.video_scores(targets, outputs), self.confidence(outputs))]

@@ -329,7 +329,12 @@ class Classification(Task):
             confusion_table(labels, outputs, self.class_names),
         ]
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self,
+        targets: Sequence[str],
+        outputs: Outputs,
+        videos: Sequence[str],  # noqa: ARG002
+    ) -> "list[Chart]":
         from pipeline.tasks.class_charts import (
             confusion_chart,
             precision_recall_chart,

@@ -13,9 +13,11 @@ from pipeline.tasks.intervals import runs
 
 _EACH = 4  # videos of the lowest and of the highest accuracy
 _MAX_LEGEND = 24  # classes
+_LONGEST_NAME = 32  # characters of the name of a video
 
 
 def timelines_chart(
+    videos: Sequence[str],
     pairs: Sequence[tuple[Sequence[str], Sequence[str]]],
     accuracies: NDArray[np.float64],
     class_names: Sequence[str],
@@ -25,6 +27,7 @@ def timelines_chart(
     """Chart the segments of the videos with the lowest and the highest accuracy.
 
     Args:
+        videos: name of each video.
         pairs: actual and predicted label of each frame of each video; empty: unlabelled.
         accuracies: float64 [N], of the frames of each video.
         fps: frames per second.
@@ -41,7 +44,10 @@ def timelines_chart(
         for row, video in enumerate(shown):
             for place, labels in zip((-0.2, 0.2), pairs[video], strict=True):
                 _draw_segments(axes, labels, row + place, colours, fps=fps)
-        names = [f"accuracy {accuracies[video]:.2f}" for video in shown]
+        names = [
+            f"{shorten_name(videos[video], _LONGEST_NAME)}\naccuracy {accuracies[video]:.2f}"
+            for video in shown
+        ]
         axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, max(len(pairs[video][0]) for video in shown) / fps)

@@ -44,7 +44,7 @@ class ScoredVideo(NamedTuple):
 
 
 def score_terms(videos: Iterable[ScoredVideo]) -> NDArray[np.float64]:
-    """Return the terms of each video, float64 [N, 15 + 3 C].
+    """Return the terms of each video, float64 [N, 15 + 3 C]; zeros without a labelled frame.
 
     1, its labelled frames, its correct frames, the sum of its log losses, edit score, frame
     accuracy; matched, wrong and missed segments at each overlap; for each class, the frames that
@@ -53,6 +53,9 @@ def score_terms(videos: Iterable[ScoredVideo]) -> NDArray[np.float64]:
     rows = []
     for video in videos:
         is_labelled, predicted = video.labels >= 0, video.probabilities.argmax(axis=1)
+        if not is_labelled.any():
+            rows.append([0.0] * (_TOTALS + 3 * video.probabilities.shape[1]))
+            continue
         labels, labelled_predicted = video.labels[is_labelled], predicted[is_labelled]
         own = np.take_along_axis(video.probabilities[is_labelled], labels[:, None], axis=1)
         losses = np.abs(np.log(np.clip(own, _SMALLEST_PROBABILITY, 1)))
@@ -69,7 +72,7 @@ def score_terms(videos: Iterable[ScoredVideo]) -> NDArray[np.float64]:
         ]
         rows.append(
             [
-                1,
+                1.0,
                 len(labels),
                 is_correct.sum(),
                 losses.sum(),

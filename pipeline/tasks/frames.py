@@ -301,7 +301,9 @@ class Frames(Task):
         scores = score_counts(*counts, resampling=resampling)
         return [scores_table(scores, counts[0].sum(axis=0), self.class_names)]
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self, targets: Sequence[str], outputs: Outputs, videos: Sequence[str]
+    ) -> "list[Chart]":
         from pipeline.tasks.frame_charts import timelines_chart
 
         pairs = [
@@ -309,7 +311,7 @@ class Frames(Task):
             for target, output in zip(targets, outputs, strict=True)
         ]
         scores = self.video_scores(targets, outputs)
-        return [timelines_chart(pairs, scores, self.class_names, fps=self.fps)]
+        return [timelines_chart(videos, pairs, scores, self.class_names, fps=self.fps)]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
         from sklearn.linear_model import LogisticRegression
@@ -321,6 +323,8 @@ class Frames(Task):
         counts = np.bincount(labels[is_labelled], minlength=len(self.class_names))
         constant = np.zeros((*test.mask.shape, len(self.class_names)))
         constant[test.mask] = counts / counts.sum()
+        if np.count_nonzero(counts) == 1:  # such as in a fold of cross-validation
+            return {"most_frequent": constant, "cnn_alone": constant}
         chosen = np.flatnonzero(is_labelled)
         if len(chosen) > _MAX_BASELINE_FRAMES:
             chosen = chosen[np.linspace(0, len(chosen) - 1, _MAX_BASELINE_FRAMES).astype(int)]
@@ -336,16 +340,27 @@ class Frames(Task):
     def length_baseline(
         self, frames: NDArray[np.int64], targets: Sequence[str], groups: Sequence[str]
     ) -> NDArray[np.float64]:
-        """Predict the most frequent class of each clip from its length, for all of its frames."""
+        """Predict the most frequent class of each clip from its length, for all of its frames.
+
+        Clips without a labelled frame are not fitted; their score is NaN.
+        """
         from pipeline.tasks.length_baseline import predict_from_lengths
 
         shares = self._class_shares(targets)
-        predicted = predict_from_lengths(frames, shares.argmax(axis=1), groups)
-        return np.asarray(shares[np.arange(len(shares)), predicted], np.float64)
+        chosen = np.flatnonzero(shares.any(axis=1))
+        predicted = predict_from_lengths(
+            frames[chosen],
+            shares[chosen].argmax(axis=1),
+            [groups[index] for index in chosen.tolist()],
+        )
+        scores = np.full(len(targets), np.nan)
+        scores[chosen] = shares[chosen, predicted]
+        return scores
 
     def constant_baseline(self, targets: Sequence[str]) -> float:
         """Return the mean proportion of labelled frames of the best single class."""
-        return float(self._class_shares(targets).mean(axis=0).max())
+        shares = self._class_shares(targets)
+        return float(shares[shares.any(axis=1)].mean(axis=0).max())
 
     # Two models, perhaps with different classes and frame rates.
 
@@ -397,7 +412,7 @@ class Frames(Task):
             "actual": target,
             "predicted": _intervals_text(self.answer(output, top_k=0)["segments"]),
             "accuracy": f"{accuracy:.6f}",
-            "fps": f"{self.fps:.9g}",
+            "fps": repr(self.fps),
             **{
                 _PROBABILITY_PREFIX + name: column
                 for name, column in zip(self.class_names, columns, strict=True)
@@ -409,9 +424,8 @@ class Frames(Task):
         cls, rows: Sequence[Mapping[str, str]], *, where: str
     ) -> tuple[Self, list[str], Outputs]:
         """Read actual, fps and ``p_<class>``; the other columns follow from them."""
-        columns = [column for column in rows[0] if column not in _COLUMNS]
-        missing = [column for column in _COLUMNS if column not in rows[0]]
-        if missing or not columns or not all(map(_is_probability, columns)):
+        columns = [column for column in rows[0] if column.startswith(_PROBABILITY_PREFIX)]
+        if not columns or rows[0].keys() != {*_COLUMNS, *columns}:
             raise PipelineError(
                 f"{where}: expected the columns {', '.join(_COLUMNS)} and "
                 f"{_PROBABILITY_PREFIX}<class> for every class. Received: "
@@ -424,12 +438,16 @@ class Frames(Task):
                 read_intervals(row["actual"])
                 by_class = [[float(text) for text in row[column].split()] for column in columns]
                 parts.append(np.array(by_class, np.float64).T[None])
+                fps = float(row["fps"])
+                if not 0 < fps < math.inf:
+                    raise ValueError(f"fps={row['fps']!r}")
             except ValueError as error:
                 raise PipelineError(
-                    f"{where}, line {line}: expected intervals, and a number for each frame in "
-                    f"every column {_PROBABILITY_PREFIX}<class>. Received: {error}."
+                    f"{where}, line {line}: expected intervals, a positive number in fps, and a "
+                    f"number for each frame in every column {_PROBABILITY_PREFIX}<class>. "
+                    f"Received: {error}. Run: dvc repro evaluate"
                 ) from None
-        task = cls(names, float(rows[0]["fps"]))
+        task = cls(names, fps)
         return task, [row["actual"] for row in rows], join_outputs(parts)
 
     def confidence(self, outputs: Outputs) -> NDArray[np.float64]:
@@ -446,7 +464,10 @@ class Frames(Task):
         return np.asarray(outputs.sum(axis=1).argmax(axis=1), np.int64)
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
-        """Return the first predicted segments; a target has at least half of its frames right."""
+        """Return the first predicted segments.
+
+        ``is_target``: at least half of the frames of the segment have its label.
+        """
         labels = self._classes(target, range(len(_real(output))))
         guesses = []
         for segment in self.answer(output, top_k=0)["segments"][:_MAX_GUESSES]:
@@ -527,9 +548,9 @@ class Frames(Task):
     ) -> tuple[Self, Outputs]:
         """Return the probabilities of the timeline, by class name."""
         labels = {label for target in targets for label in read_intervals(target).labels}
-        frame = answers[0]["timeline"][0]
-        names = tuple(sorted(labels | frame["probabilities"].keys()))
-        fps = round(1 / (frame["end_seconds"] - frame["start_seconds"]), 6)
+        timeline = answers[0]["timeline"]
+        names = tuple(sorted(labels | timeline[0]["probabilities"].keys()))
+        fps = len(timeline) / (timeline[-1]["end_seconds"] - timeline[0]["start_seconds"])
         parts = [
             [[row["probabilities"].get(name, 0.0) for name in names] for row in answer["timeline"]]
             for answer in answers
@@ -571,10 +592,6 @@ def _labelled_seconds(target: str) -> float:
     if content.background:
         return math.inf
     return sum(interval.end - interval.start for interval in content.intervals)
-
-
-def _is_probability(column: str) -> bool:
-    return column.startswith(_PROBABILITY_PREFIX)
 
 
 def _intervals_text(segments: Sequence[Mapping[str, Any]]) -> str:

@@ -284,7 +284,12 @@ class Multilabel(Task):
             co_occurrence_table(actual, predicted, self.label_names),
         ]
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self,
+        targets: Sequence[str],
+        outputs: Outputs,
+        videos: Sequence[str],  # noqa: ARG002
+    ) -> "list[Chart]":
         from pipeline.tasks.class_charts import precision_recall_chart
         from pipeline.tasks.co_occurrence import co_occurrence_chart
 

@@ -130,14 +130,16 @@ class Regression(Task):
         """Return the Huber loss of standardised numbers."""
         from pipeline.tasks.heads import StandardisedHuber
 
-        for key, wanted, is_set in (
-            ("label_smoothing", "0", label_smoothing > 0),
-            ("class_weights", "none", balanced_on is not None),
-        ):
-            if is_set:
-                raise PipelineError(
-                    f"params.yaml: train.{key} must be {wanted}, because task.type is regression."
-                )
+        if label_smoothing:
+            raise PipelineError(
+                "params.yaml: train.label_smoothing: expected 0, because task.type is regression. "
+                f"Received: {label_smoothing:g}. Set it to 0."
+            )
+        if balanced_on is not None:
+            raise PipelineError(
+                "params.yaml: train.class_weights: expected none, because task.type is regression. "
+                "Received: balanced. Set it to none."
+            )
         return StandardisedHuber(self.deviation)
 
     def metrics(self) -> "list[keras.metrics.Metric]":
@@ -255,7 +257,12 @@ class Regression(Task):
         columns = ("actual", "predicted", "error")
         return [Table("residuals", "Largest errors", columns, rows, videos=worst)]
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
+    def charts(
+        self,
+        targets: Sequence[str],
+        outputs: Outputs,
+        videos: Sequence[str],  # noqa: ARG002
+    ) -> "list[Chart]":
         from pipeline.tasks.regression_charts import residual_chart, scatter_chart
 
         actual, predicted = _values(targets), outputs[:, 0]
@@ -317,10 +324,16 @@ class Regression(Task):
         predicted = []
         for line, row in enumerate(rows, start=2):
             try:
-                float(row["value"])
                 predicted.append([float(row["predicted"])])
-            except ValueError as error:
-                raise PipelineError(f"{where}, line {line}: expected numbers: {error}.") from None
+                known = [float(cell) for cell in (row["value"], row["scale"], row["high"] or "0")]
+            except ValueError:
+                known = [math.nan]
+            if not np.isfinite(known).all():
+                received = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS)
+                raise PipelineError(
+                    f"{where}, line {line}: expected numbers in value, predicted and scale, and in "
+                    f"high or nothing. Received: {received}. Run: dvc repro evaluate"
+                )
         targets = [row["value"] for row in rows]
         margin = None
         if rows[0]["high"]:

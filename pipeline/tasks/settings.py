@@ -1,9 +1,13 @@
 """The section ``task`` of params.yaml."""
 
+import unicodedata
+
 from pydantic import PositiveInt, field_validator
 
 from pipeline.common.settings import OpenFraction, Section, Text
 from pipeline.tasks.targets import target_types
+
+_FORBIDDEN = ("Cc", "Zl", "Zp")  # Unicode categories of control characters and line breaks
 
 
 class TaskSection(Section):
@@ -41,6 +45,7 @@ class TaskSection(Section):
     @field_validator("background")
     @classmethod
     def _is_label(cls, value: str) -> str:
-        if "|" in value:
-            raise ValueError("Input should be a name without |")
-        return value.strip()
+        cleaned = unicodedata.normalize("NFC", value.strip())  # as labels in the table
+        if "|" in cleaned or any(unicodedata.category(one) in _FORBIDDEN for one in cleaned):
+            raise ValueError("Input should be a name without |, line breaks and control characters")
+        return cleaned

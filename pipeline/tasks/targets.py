@@ -352,28 +352,47 @@ class FrameTargets(Targets):
     def check_decoded(self, records: Sequence[VideoRecord], *, fps: float) -> None:
         """Refuse an interval beyond the end of its video, and a video without a labelled frame.
 
-        An interval may end up to one kept frame after the video. Videos that are kept in spite of
-        damage may be shorter than their intervals.
+        An interval may end up to one kept frame after the video. Every split must have a frame of
+        each label. A video that is kept in spite of damage may end before its intervals, even
+        before the first one.
         """
         super().check_decoded(records, fps=fps)
+        kept: set[tuple[str, Split | None]] = set()  # labels of frames, with their split
         for record in records:
             if record.facts is None or not record.is_usable:
                 continue
             labelled, seconds = read_intervals(record.target), record.seconds
+            own = set(labelled.frame_labels(fps, range(record.facts.frames))) - {""}
+            kept.update((label, record.split) for label in own)
+            if record.facts.status == "damaged":
+                continue
             for interval in labelled.intervals:
                 last = interval.start if math.isinf(interval.end) else interval.end - 1 / fps
-                if seconds is not None and last > seconds and record.facts.status == "ok":
+                if seconds is not None and last > seconds:
                     raise PipelineError(
                         f"Labels of {record.name}: the interval {interval.text!r} is beyond the "
                         f"end of the video. Expected seconds up to {seconds:.4g}, its duration. "
                         "Correct the labels table."
                     )
-            if not any(labelled.frame_labels(fps, range(record.facts.frames))):
+            if not own:
                 raise PipelineError(
                     f"Labels of {record.name}: no frame is labelled. Expected an interval with a "
                     f"frame at {fps:g} frames per second. Received: {record.target or 'none'}. "
                     "Correct the labels table, or raise decode.fps."
                 )
+        labels = {label for record in records for label in read_intervals(record.target).labels}
+        missing = [
+            f"{label!r} in {split}"
+            for label in sorted(labels)
+            for split in SPLITS
+            if (label, split) not in kept
+        ]
+        if missing:
+            raise PipelineError(
+                f"Splits: no frame of label {'; '.join(missing)}. Expected frames of each label in "
+                f"{', '.join(SPLITS)} at {fps:g} frames per second. Add videos, correct the labels "
+                "table, or raise decode.fps."
+            )
 
     def _seconds(
         self, cells: Mapping[str, str], column: str, default: float, *, where: str

@@ -398,8 +398,14 @@ class Task(ABC):
         """Return the tables of an evaluation."""
         return []
 
-    def charts(self, targets: Sequence[str], outputs: Outputs) -> "list[Chart]":
-        """Return the charts of an evaluation; each becomes ``eval/plots/<name>.png``."""
+    def charts(
+        self, targets: Sequence[str], outputs: Outputs, videos: Sequence[str]
+    ) -> "list[Chart]":
+        """Return the charts of an evaluation; each becomes ``eval/plots/<name>.png``.
+
+        Args:
+            videos: name of each video.
+        """
         return []
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
@@ -415,7 +421,8 @@ class Task(ABC):
             frames: int64 [clips], number of real frames.
 
         Returns:
-            float64 [clips]; None when the task has no such baseline.
+            float64 [clips], NaN for a clip without a target; None when the task has no such
+            baseline.
         """
         return None
 

@@ -360,7 +360,7 @@ def test_tables_show_the_worst_and_the_best_captions():
     assert worst.rows[0]["predicted"] == "the cat is running"
     assert best.rows[0]["predicted"] == "a man runs"
     assert best.rows[0]["references"] == "a man runs | the man is running"
-    (chart,) = TASK.charts(TARGETS, OUTPUTS)
+    (chart,) = TASK.charts(TARGETS, OUTPUTS, ["a.mp4"] * len(TARGETS))
     assert chart.name == TASK.headline_chart
     chart.draw()
     assert TASK.target_text(TARGETS[0]) == "a man runs | the man is running"

@@ -1,9 +1,12 @@
 import csv
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import keras
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pipeline.clips.sampling import clip_windows
 from pipeline.clips.settings import ExtractSection
@@ -84,6 +87,12 @@ class TestLabelsTable:
         labels = read_intervals(records[0][1]).frame_labels(2, range(5))
         assert labels == ["stand", "stand", "run", "run", "stand"]
 
+    def test_the_background_is_a_label(self):
+        assert TaskSection(background=" mu\u0308de ").background == "m\u00fcde"
+        for text in ("sit|stand", "sit\nstand", "sit\u2028stand"):
+            with pytest.raises(ValidationError, match=r"without \|, line breaks"):
+                TaskSection(background=text)
+
     @pytest.mark.parametrize(
         ("rows", "place", "problem"),
         [
@@ -147,13 +156,13 @@ class TestLabelsTable:
 
 
 class TestDecodedVideos:
-    def check(self, target, *, seconds=2.0, reason=""):
+    def check(self, target, *, seconds=2.0, reason="", more=()):
         facts = DecodeFacts("k", frames=20, source_seconds=seconds, reason=reason)
         records = [
             VideoRecord(f"{split}.mp4", target, split=split, facts=facts)
             for split in ("train", "val", "test")
         ]
-        TARGETS.check_decoded(records, fps=10)
+        TARGETS.check_decoded([*records, *more], fps=10)
 
     def test_an_interval_beyond_the_video_is_refused(self):
         with pytest.raises(PipelineError, match=r"train.mp4: the interval '1 to 3 run' is beyond"):
@@ -167,9 +176,21 @@ class TestDecodedVideos:
     def test_a_damaged_video_may_be_shorter_than_its_intervals(self):
         self.check("0 to 1 walk|1 to 3 run", reason="ends early")
 
+    def test_damage_before_the_labels_leaves_a_video_without_a_label(self):
+        cut = VideoRecord(
+            "cut.mp4", "2 to 3 run", split="train", facts=DecodeFacts("k", 5, "ends early")
+        )
+        self.check("0 to 1 walk|1 to 2 run", more=[cut])
+
     def test_a_video_without_a_labelled_frame_is_refused(self):
         with pytest.raises(PipelineError, match="no frame is labelled"):
             self.check("0.11 to 0.19 walk|0.31 to 0.39 run")
+
+    def test_a_label_without_a_frame_in_a_split_is_refused(self):
+        with pytest.raises(
+            PipelineError, match=r"no frame of label 'run' in train; .* at 10 frames"
+        ):
+            self.check("0 to 1 walk|1.01 to 1.04 run")
 
 
 class TestFrameLabels:
@@ -318,6 +339,11 @@ class TestSegmentalScores:
         one, other = (outputs_of_videos(labels) for labels in ("rrrrrwwr", "rrrwwwwr"))
         assert scores_of(targets, one) == scores_of(targets, other)
 
+    def test_a_video_without_a_labelled_frame_changes_no_score(self):
+        targets = ["0 to 0.4 run|0.4 to 0.8 walk", "0.01 to 0.04 run"]
+        outputs = outputs_of_videos("rrrrrrrr", "rrrr")
+        assert scores_of(targets, outputs) == scores_of(targets[:1], outputs[:1])
+
     def test_scores_have_intervals_and_perfect_answers_have_perfect_scores(self):
         targets = ["0 to 0.4 run|0.4 to 0.8 walk"] * 12
         outputs = outputs_of_videos(*["rrrrwwww"] * 12)
@@ -338,10 +364,12 @@ def test_tables_limits_and_charts_count_labelled_frames():
     lowest, highest = TASK.limited_values(targets, outputs, resampling)["class_recall"]
     assert (lowest.name, lowest.value, lowest.videos) == ("recall of run", 0.8, 2)
     assert (highest.name, highest.videos) == ("recall of walk", 1)
-    (chart,) = TASK.charts(targets, outputs)
+    (chart,) = TASK.charts(targets, outputs, ["a.mp4", "b.mp4"])
     assert "Accuracies range from 0.833 to 1.000" in chart.alt
     axes = chart.draw().axes[0]
     assert [len(bars.get_paths()) for bars in axes.collections] == [3, 2, 1, 1]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["a.mp4\naccuracy 0.83", "b.mp4\naccuracy 1.00"]
 
 
 class TestVideos:
@@ -384,6 +412,22 @@ class TestVideos:
         row = next(csv.DictReader((tmp_path / "predictions.csv").open()))
         assert read_intervals(row["predicted"]).labels == ["run", "walk"]
 
+    @pytest.mark.parametrize("fps", [25 / 3, 30_000 / 1001])
+    def test_the_frame_rate_is_exact_in_csv_and_to_the_last_frame_in_answers(self, tmp_path, fps):
+        task = replace(TASK, fps=fps)
+        written = Predictions(("a",), ("",), ("0 to 1 run",), outputs_of_videos("rr"), task)
+        written.write_csv(tmp_path / "predictions.csv")
+        assert Predictions.read_csv(tmp_path / "predictions.csv", task_type="frames").task == task
+        n_frames = 100_000
+        seconds = [3.7 + frame / fps for frame in range(n_frames + 1)]  # of a segment
+        timeline = [
+            {"start_seconds": start, "end_seconds": end, "probabilities": {"run": 1.0}}
+            for start, end in pairwise(seconds)
+        ]
+        last = f"{(n_frames - 1) / fps!r} to end run"
+        task, outputs = Frames.outputs_from_answers([{"timeline": timeline}], [last])
+        assert task.frame_labels(last, outputs[0])[0][-2:] == ["", "run"]
+
     def test_predictions_without_probabilities_are_refused(self, tmp_path):
         path = tmp_path / "predictions.csv"
         path.write_text(
@@ -394,6 +438,12 @@ class TestVideos:
         path.write_text("video,group,actual,predicted,accuracy,fps,p_run\na,,1 run,,1,10,1\n")
         with pytest.raises(PipelineError, match="line 2: expected intervals"):
             Predictions.read_csv(path, task_type="frames")
+        for fps in ("x", "0", "nan"):
+            path.write_text(
+                f"video,group,actual,predicted,accuracy,fps,p_run\na,,0 to 1 run,,1,{fps},1\n"
+            )
+            with pytest.raises(PipelineError, match=r"line 2: expected .* fps"):
+                Predictions.read_csv(path, task_type="frames")
 
     def test_models_of_other_classes_and_frame_rates_are_compared(self):
         names = ("a.mp4",)
@@ -490,11 +540,29 @@ class TestBaselines:
         assert TASK.video_scores(texts, outputs["cnn_alone"]).mean() > 0.95
         assert TASK.video_scores(texts, outputs["most_frequent"]).mean() < 0.7
 
+    def test_one_class_in_the_training_frames_makes_both_baselines_constant(self):
+        clips = BaselineClips(
+            [clip_target("0 to 0.2 run|0.21 to 0.24 walk", 0, 3)],
+            np.ones((1, 3), bool),
+            lambda: np.zeros((1, 3, 2), np.float32),
+        )
+        for output in TASK.baseline_outputs(clips, clips).values():
+            assert output.tolist() == [[[1, 0]] * 3]
+
     def test_the_constant_baseline_is_the_share_of_the_most_frequent_class(self):
         targets = [clip_target("0 to 0.3 run|0.3 to 0.4 walk", 0, 5)] * 3
         assert TASK.constant_baseline(targets) == pytest.approx(0.75)
         scores = TASK.length_baseline(np.array([5, 5, 5]), targets, ["a", "b", "c"])
         assert scores.tolist() == [0.75] * 3
+
+    def test_clips_without_a_label_are_neither_fitted_nor_scored_by_length(self):
+        targets = [
+            clip_target("0 to 0.5 walk", *frames, length=5) for frames in 3 * [(0, 5), (5, 8)]
+        ]
+        groups = [group for group in "abc" for _ in range(2)]
+        scores = TASK.length_baseline(np.array([5, 3] * 3), targets, groups)
+        assert [str(score) for score in scores] == ["1.0", "nan"] * 3
+        assert TASK.constant_baseline(targets) == 1
 
 
 @pytest.mark.parametrize("name", ["lstm", "none"])

@@ -182,7 +182,7 @@ def test_tables_and_charts_have_the_names_of_their_files():
     tables = TASK.tables(TARGETS, OUTPUTS, RESAMPLING)
     assert [table.name for table in tables] == ["per_class", "co_occurrence"]
     assert tables[1].rows == [{"label": "jump", "other": "run", "videos": "1", "predicted": "1"}]
-    charts = TASK.charts(TARGETS, OUTPUTS)
+    charts = TASK.charts(TARGETS, OUTPUTS, ["a.mp4"] * len(TARGETS))
     assert [chart.name for chart in charts] == ["precision_recall", "co_occurrence"]
     for chart in charts:
         chart.draw()

@@ -132,6 +132,7 @@ def test_signature_example_and_requirements(version, video):
         "clips": 0,
         "keep_going": False,
     }
+    assert model.metadata == {"answers_frames": False}
     requirements = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{version}/requirements.txt")
     assert Path(requirements).read_text().splitlines() == inference_requirements()
     example = next(Path(requirements).parent.glob("*input_example*.json"))
@@ -299,4 +300,4 @@ def test_the_gate_gives_a_version_its_side_inputs_and_no_other_column(store, vid
         full.row["probabilities"]["light"] / 2
     )
     assert "the side input gain is missing" in missing.error
-    assert "a number that is none in the catalog" in text.error
+    assert text.error.startswith("catalog, column gain: this version expects a number")

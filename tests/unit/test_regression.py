@@ -131,10 +131,18 @@ def test_predictions_survive_a_csv_file():
     assert task.video_scores(targets, outputs) == pytest.approx(
         fitted.video_scores(TARGETS, OUTPUTS)
     )
-    with pytest.raises(PipelineError, match=r"predictions.csv, line 3: expected numbers"):
-        Regression.read_predictions(
-            [rows[0], {**rows[1], "predicted": "x"}], where="predictions.csv"
-        )
+    for row, column, cell in (
+        (1, "predicted", "x"),
+        (1, "value", "nan"),
+        (0, "value", "inf"),
+        (0, "high", "x"),
+        (0, "scale", "x"),
+        (1, "scale", ""),
+    ):
+        wrong = [dict(each) for each in rows]
+        wrong[row][column] = cell
+        with pytest.raises(PipelineError, match=rf"predictions.csv, line {row + 2}: expected .*"):
+            Regression.read_predictions(wrong, where="predictions.csv")
 
 
 def test_an_answer_has_the_value_and_the_prediction_interval():
@@ -166,7 +174,7 @@ def test_tables_and_charts_have_the_names_of_their_files():
     assert [table.name for table in TASK.tables(TARGETS, OUTPUTS, RESAMPLING)] == ["residuals"]
     worst = TASK.tables(TARGETS, OUTPUTS, RESAMPLING)[0].rows[0]
     assert worst == {"actual": "40", "predicted": "80", "error": "40"}
-    charts = TASK.charts(TARGETS, OUTPUTS)
+    charts = TASK.charts(TARGETS, OUTPUTS, ["a.mp4"] * len(TARGETS))
     assert [chart.name for chart in charts] == ["scatter", "residuals"]
     for chart in charts:
         chart.draw()

@@ -80,7 +80,7 @@ def review() -> Review:
             ),
             ShownTable("Confusions", ["actual"], [], n_rows=0, path=Path("confusions.csv")),
         ],
-        charts=TASK.charts(tested.targets, tested.outputs),
+        charts=TASK.charts(tested.targets, tested.outputs, tested.videos),
         slices=slices,
         slices_chart=slices_chart(slices, overall=Score(0.6), score_name="accuracy"),
         audits=[

@@ -212,7 +212,7 @@ def test_limits_are_the_recalls_and_the_calibration_error():
 
 def test_the_charts_and_tables_have_the_names_of_their_files():
     targets, resampling = ["jump", "walk"], EvaluateSection().resampling(["a", "b"])
-    charts = [chart.name for chart in TASK.charts(targets, OUTPUTS)]
+    charts = [chart.name for chart in TASK.charts(targets, OUTPUTS, ["a", "b"])]
     assert charts == ["precision_recall", "confusion", "reliability"]
     tables = [table.name for table in TASK.tables(targets, OUTPUTS, resampling)]
     assert tables == ["per_class", "confusions"]
