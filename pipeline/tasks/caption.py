@@ -2,8 +2,8 @@
 
 Outputs are float64 [N, 2 + T, max_words + 2]: columns of the token id, the log-probability of the
 caption up to here, and the attention to each of T frames. T is 0 where outputs are read from text.
-``END`` is the last token, except of a caption that is cut; after it, ids and attention are 0. The
-last column has only the log-probability of the caption.
+``END`` is the last token; after it, ids and attention are 0. The last column has only the
+log-probability of the caption.
 """
 
 import logging
@@ -143,7 +143,8 @@ class Caption(Task):
     def encode(self, targets: Sequence[str]) -> NDArray[np.int32]:
         """Return token ids int32 [N, R, max_words + 1] of up to R references a video.
 
-        ``END`` follows the last word, unless the reference is cut; ``PADDING`` fills the rest.
+        ``END`` follows the last word; ``PADDING`` fills the rest. A reference of more words is
+        cut, and has no ``END``.
         """
         references = [split_references(target) for target in targets]
         encoded = np.full(
@@ -151,7 +152,8 @@ class Caption(Task):
         )
         for row, captions in enumerate(references):
             for number, caption in enumerate(captions):
-                ids = [*self.vocabulary.ids(caption_words(caption)), END][: self.max_words + 1]
+                ids = self.vocabulary.ids(caption_words(caption))
+                ids = [*ids, END] if len(ids) <= self.max_words else ids[: self.max_words]
                 encoded[row, number, : len(ids)] = ids
         return encoded
 
@@ -464,7 +466,7 @@ class Caption(Task):
         task = cls(words, max_words=max(map(len, log_probabilities)) - 1)
         outputs = np.zeros((len(captions), _ATTENTION, task.max_words + 2))
         for row, (caption, values) in enumerate(zip(captions, log_probabilities, strict=True)):
-            ids = [*task.vocabulary.ids(caption), END][: len(values)]
+            ids = [*task.vocabulary.ids(caption), END]
             outputs[row, _TOKEN, : len(ids)] = ids
             outputs[row, _TOTAL, : len(ids)] = np.cumsum(values)
             outputs[row, _TOTAL, len(ids) :] = np.sum(values)
@@ -475,7 +477,7 @@ class Caption(Task):
         outputs = np.zeros((len(captions), _ATTENTION, self.max_words + 2))
         for output, caption in zip(outputs, captions, strict=True):
             known = [number for number in self.vocabulary.ids(caption.split()) if number != UNKNOWN]
-            ids = [*known, END][: self.max_words + 1]
+            ids = [*known[: self.max_words], END]
             output[_TOKEN, : len(ids)] = ids
         return outputs
 

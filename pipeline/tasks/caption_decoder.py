@@ -40,8 +40,9 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         With ``tokens``: logits [B, L, V] of the next word at each position. Otherwise the caption
         with the highest log-probability per word, float32 [B, 2 + T, max_words + 2]: at each
         position the token id, the log-probability of the caption up to here, and the attention
-        to each step. ``END`` is the last token, except of a caption that is cut; after it, ids
-        and attention are 0, so the last position has only the log-probability of the caption.
+        to each step. ``END`` follows at most ``max_words`` words, whatever its probability;
+        after it, ids and attention are 0, so the last position has only the log-probability of
+        the caption.
     """
 
     def __init__(self, n_tokens: int, *, max_words: int, beam_width: int, **kwargs: Any) -> None:
@@ -118,8 +119,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         beams, length, n_tokens = self.beam_width, self.max_words + 1, self.n_tokens
         n_clips, n_steps = ops.shape(steps)[0], ops.shape(steps)[1]
         token_ids = ops.arange(n_tokens)
-        # A caption has words and END. After END, padding is certain.
-        allowed = ops.where((token_ids == END) | (token_ids >= FIRST_WORD), 0.0, _IMPOSSIBLE)
+        # After END, padding is certain.
         only_padding = ops.where(token_ids == PADDING, 0.0, _IMPOSSIBLE)
         positions = ops.arange(length + 1)
 
@@ -142,6 +142,8 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
             hidden, memory = (ops.reshape(state, (-1, beams, _UNITS)) for state in states)
             logits, attention = self._next_words(hidden, keys, steps, mask)
             is_done = (last == END) | (last == PADDING)
+            may_be_word = (token_ids >= FIRST_WORD) & (position < self.max_words)
+            allowed = ops.where((token_ids == END) | may_be_word, 0.0, _IMPOSSIBLE)
             gains = ops.where(
                 is_done[..., None], only_padding, ops.log_softmax(logits, axis=-1) + allowed
             )

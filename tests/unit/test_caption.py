@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,10 +102,11 @@ def test_rare_words_are_unknown():
         Caption.learn(TARGETS, TaskSection(type="caption", min_word_count=9))
 
 
-def test_a_longer_caption_is_cut_without_an_end():
+def test_a_caption_of_max_words_is_whole_and_a_longer_one_is_cut_without_an_end():
     task = Caption.learn(TARGETS, TaskSection(type="caption", max_words=2))
-    ids = task.encode([join_references(["a man runs"])])[0, 0].tolist()
-    assert ids == task.vocabulary.ids(["a", "man", "runs"])
+    whole, cut = task.encode([join_references(["A man", "a man runs"])])[0].tolist()
+    assert whole == [*task.vocabulary.ids(["a", "man"]), END]
+    assert cut == [*task.vocabulary.ids(["a", "man"]), PADDING]
 
 
 def test_a_mirror_swaps_words_in_every_reference():
@@ -319,6 +321,8 @@ def test_baselines_write_training_captions_of_known_words():
         "most_frequent": ["a dog jumps", "a dog jumps"],
         "nearest": ["a", "a dog jumps"],  # man and runs are rare
     }
+    short = replace(task, max_words=2).baseline_outputs(train, test)["most_frequent"]
+    assert task.prediction_cells(TARGETS[0], short[0])["predicted"] == "a dog"
 
 
 # Review and serving.

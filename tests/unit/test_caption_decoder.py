@@ -42,12 +42,13 @@ def log_probabilities(decoder: CaptionDecoder, inputs, tokens: np.ndarray) -> np
 
 def all_captions() -> np.ndarray:
     """Every sequence of words and END that the decoder can write, padded."""
-    captions = []
-    for length in range(MAX_WORDS + 2):
-        for words in product(range(FIRST_WORD, N_TOKENS), repeat=length):
-            tokens = [*words, END][: MAX_WORDS + 1]
-            captions.append(tokens + [PADDING] * (MAX_WORDS + 2 - len(tokens)))
-    return np.unique(captions, axis=0)
+    return np.array(
+        [
+            [*words, END, *[PADDING] * (MAX_WORDS + 1 - length)]
+            for length in range(MAX_WORDS + 1)
+            for words in product(range(FIRST_WORD, N_TOKENS), repeat=length)
+        ]
+    )
 
 
 @pytest.mark.parametrize("beam_width", [1, 3])
@@ -65,6 +66,7 @@ def test_greedy_search_takes_the_most_probable_word():
     before = np.concatenate([np.full((len(tokens), 1), START), tokens[:, :-1]], axis=1)
     logits = np.array(decoder(**inputs, tokens=before.astype(np.int32)))
     logits[..., [token for token in range(FIRST_WORD) if token != END]] = -np.inf
+    logits[:, MAX_WORDS:, FIRST_WORD:] = -np.inf
     is_word = tokens != PADDING
     assert (logits.argmax(axis=-1)[is_word] == tokens[is_word]).all()
 
@@ -96,8 +98,17 @@ def test_a_caption_contains_words_only_and_padding_follows_its_end():
         assert (tokens[:, -1] == PADDING).all()
         for row in tokens[:, :-1].astype(int).tolist():
             n_words = next((n for n, token in enumerate(row) if token < FIRST_WORD), len(row))
-            rest = row[n_words:]
-            assert rest == [END, *[PADDING] * (len(rest) - 1)][: len(rest)]
+            assert row[n_words:] == [END, *[PADDING] * (MAX_WORDS - n_words)]
+
+
+def test_a_caption_has_at_most_max_words_words():
+    decoder = decoder_of(2)
+    bias = np.zeros(N_TOKENS)
+    bias[END] = -100
+    decoder.logits.bias.assign(bias)
+    tokens = np.array(decoder(**inputs_of()))[:, 0]
+    assert (tokens[:, :MAX_WORDS] >= FIRST_WORD).all()
+    assert (tokens[:, MAX_WORDS] == END).all()
 
 
 def test_each_word_attends_to_real_frames_only():
