@@ -233,9 +233,9 @@ class Caption(Task):
 
     def combine_clips(self, outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
         """Return for each video the caption of a clip: the one of the highest confidence."""
-        best_last = np.lexsort((self.confidence(outputs), videos))
-        is_last = np.append(np.diff(videos[best_last]) > 0, True)
-        return np.asarray(outputs[best_last[is_last]], np.float64)
+        best_first = np.lexsort((-self.confidence(outputs), videos))
+        is_first = np.append(True, np.diff(videos[best_first]) > 0)
+        return np.asarray(outputs[best_first[is_first]], np.float64)
 
     # Scores.
 
@@ -399,6 +399,10 @@ class Caption(Task):
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
         """Return the last column: the log-probability of the caption."""
         return np.full(len(outputs), outputs.shape[2] - 1, np.int64)
+
+    def shown_clip(self, outputs: Outputs, explained: int) -> int:  # noqa: ARG002
+        """Return the clip whose caption ``combine_clips`` takes."""
+        return int(self.confidence(outputs).argmax())
 
     def target_text(self, target: str) -> str:
         """Return the references, separated by a bar."""

@@ -488,6 +488,17 @@ class Task(ABC):
         """
         return np.zeros(len(outputs), np.int64)
 
+    def shown_clip(self, outputs: Outputs, explained: int) -> int:
+        """Return the index of the clip that the review shows of a video with several clips.
+
+        Args:
+            outputs: [clips, ...], of the clips of the video.
+            explained: ``explained_outputs`` of the video; by default, the clip with the largest
+                value of this output is shown.
+        """
+        by_output = outputs.reshape(len(outputs), -1, outputs.shape[-1]).sum(axis=1)
+        return int(by_output[:, explained].argmax())
+
     def target_text(self, target: str) -> str:
         """Return a target as the review shows it."""
         return target

@@ -266,8 +266,11 @@ def test_the_most_certain_clip_of_a_video_is_its_caption():
     combined = TASK.combine_clips(outputs, np.array([0, 0, 1, 1, 1]))
     np.testing.assert_allclose(TASK.confidence(combined), [0.9, 0.6])
     long, short = outputs_of(["a man is running"]), outputs_of(["a dog"], probability=0.4)
-    both = TASK.combine_clips(np.concatenate([short, long]), np.array([0, 0]))
-    assert both.tolist() == long.tolist()  # though its sum of log-probabilities is lower
+    both = np.concatenate([short, long, long])
+    combined = TASK.combine_clips(both, np.array([0, 0, 0]))
+    assert combined.tolist() == long.tolist()  # though its sum of log-probabilities is lower
+    # The review shows that clip.
+    assert TASK.shown_clip(both, TASK.explained_outputs(combined)[0]) == 1
 
 
 def test_predictions_survive_a_csv_file(tmp_path):
