@@ -13,7 +13,6 @@ from pipeline.common.files import read_csv, replacing_file
 _FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
 # Control characters, line and paragraph separators, and overrides of the direction of text.
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_LONGEST_CELL = 1 << 30  # characters
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -37,7 +36,6 @@ def write_table_csv(
 
 def read_table_csv(path: Path) -> list[dict[str, str]]:
     """Read a file of ``write_table_csv``: one dict a row, by column."""
-    csv.field_size_limit(_LONGEST_CELL)  # the default is less than the predictions of an hour
     return [
         {_unescape_formula(column): _unescape_formula(cell) for column, cell in row.items()}
         for row in read_csv(path)

@@ -60,7 +60,7 @@ def check_data(
     targets: Targets,
     side_inputs: Mapping[str, SideInputKind] | None = None,
 ) -> list[Finding]:
-    """Return the results of all checks. The strata of the targets are the classes.
+    """Return the results of all checks. What every split must have of the targets is a class.
 
     Args:
         now: decoded records, at least one.
@@ -69,15 +69,23 @@ def check_data(
         side_inputs: ``data.side_inputs``.
     """
     kinds = side_inputs or {}
-    classes_now = targets.strata([record.target for record in now])
+    quantities = [
+        *_QUANTITIES,
+        *(_side_number(column) for column in kinds if kinds[column] == "number"),
+    ]
+    if targets.number(now[0].target) is not None:
+        quantities.append(
+            _Quantity(targets.columns[0], "target", lambda one, _: targets.number(one.target))
+        )
+    classes_now = _classes(now, targets)
     findings = [_check_spelling(classes_now), _check_duplicates(now)]
     if before is not None:
-        classes_before = targets.strata([record.target for record in before])
+        classes_before = _classes(before, targets)
         findings += [
             *_check_classes(classes_now, classes_before),
             _check_balance(classes_now, classes_before),
             _check_relabelled(now, before),
-            *_check_drift(now, before, [one for one in kinds if kinds[one] == "number"]),
+            *_check_drift(now, before, quantities),
             *(
                 _check_categories(column, now, before)
                 for column, kind in kinds.items()
@@ -85,6 +93,12 @@ def check_data(
             ),
         ]
     return findings
+
+
+def _classes(records: Sequence[VideoRecord], targets: Targets) -> list[str]:
+    """Return the classes of all records, several of a record with several labels."""
+    own = targets.required_strata([record.target for record in records])
+    return [name for names in own for name in names]
 
 
 def _check_spelling(classes: Sequence[str]) -> Finding:
@@ -124,7 +138,8 @@ def _check_classes(now: Sequence[str], before: Sequence[str]) -> Iterator[Findin
 def _check_balance(now: Sequence[str], before: Sequence[str]) -> Finding:
     """Measure the total variation distance of the class distributions.
 
-    It is the fraction of videos that must change class to restore the old distribution.
+    With one class a video, it is the fraction of videos that must change class to restore the old
+    distribution.
     """
     new, old = Counter(now), Counter(before)
     shifts = {
@@ -218,7 +233,7 @@ def _side_number(column: str) -> _Quantity:
 
 
 def _check_drift(
-    now: Sequence[VideoRecord], before: Sequence[VideoRecord], side_numbers: Sequence[str]
+    now: Sequence[VideoRecord], before: Sequence[VideoRecord], quantities: Sequence[_Quantity]
 ) -> Iterator[Finding]:
     """Compare all videos with the earlier ones, and then the new videos alone.
 
@@ -227,7 +242,7 @@ def _check_drift(
     """
     earlier = {record.content for record in before}
     arrived = [record for record in now if record.content not in earlier]
-    for quantity in (*_QUANTITIES, *map(_side_number, side_numbers)):
+    for quantity in quantities:
         yield _drift(quantity, now, before, DRIFT)
         if arrived and len(arrived) < len(now):
             finding = _drift(quantity, arrived, before, replace(DRIFT, fail=None))

@@ -94,9 +94,10 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
     Raises:
         PipelineError: there are too few groups, or the process of a fold died.
     """
-    clips = _all_clips()
+    clips, targets = _all_clips(), targets_of(params.task.type)
     folds = make_folds(
-        targets_of(params.task.type).strata(clips.targets),
+        targets.strata(clips.targets),
+        targets.required_strata(clips.targets),
         clips.groups,
         n_folds=n_folds,
         val_share=params.catalog.val_share,

@@ -1,5 +1,6 @@
 """Train, validation and test clips of each fold of a cross-validation."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,43 +25,58 @@ class Fold:
 
 
 def make_folds(
-    strata: Sequence[str], groups: Sequence[str], *, n_folds: int, val_share: float, seed: int
+    strata: Sequence[str],
+    required: Sequence[tuple[str, ...]],
+    groups: Sequence[str],
+    *,
+    n_folds: int,
+    val_share: float,
+    seed: int,
 ) -> list[Fold]:
     """Draw the folds: every clip is tested once, and groups are never split.
 
     The folds are scikit-learn's ``StratifiedGroupKFold``: of similar size, with a similar
-    fraction of each stratum, as far as the groups allow. The validation clips of a fold are
-    drawn in the same way from the clips that it does not test.
+    fraction of each stratum, as far as the groups allow. Strata with fewer groups than folds
+    are joined to the largest one. The validation clips of a fold are drawn in the same way from
+    the clips that it does not test.
 
     Args:
         strata: stratum of each clip, length N; for classes, the class.
+        required: what every part must contain, of each clip, such as its labels; length N.
         groups: group of each clip, length N.
         n_folds: at least 2.
         val_share: fraction of all clips for validation, above 0.
         seed: equal clips and seeds give equal folds.
 
     Raises:
-        PipelineError: there are too few groups, or a part lacks a stratum.
+        PipelineError: there are too few groups, or a part lacks a required stratum.
     """
     needed = max(n_folds, _PARTS)
-    for stratum, own_groups in _groups_by_stratum(strata, groups).items():
+    for stratum, own_groups in _groups_by_stratum(required, groups).items():
         if len(own_groups) < needed:
             raise PipelineError(
                 f"{stratum!r}: expected clips of at least {needed} groups for {n_folds} folds, "
                 f"because clips of one group stay together. Received: {len(own_groups)} groups. "
                 "Add videos of other groups, or use fewer --folds."
             )
+    n_groups = {
+        stratum: len(own_groups)
+        for stratum, own_groups in _groups_by_stratum([(one,) for one in strata], groups).items()
+    }
+    most = max(n_groups, key=lambda stratum: n_groups[stratum])
+    strata = [stratum if n_groups[stratum] >= needed else most for stratum in strata]
+    names = {name for own in required for name in own}
     everything = np.arange(len(strata))
     folds = []
     for test in _split(everything, strata, groups, n_parts=n_folds, seed=seed):
         rest = np.setdiff1d(everything, test)
         share = val_share * len(strata) / len(rest)
-        val = _validation_part(rest, strata, groups, share=share, seed=seed)
+        val = _validation_part(rest, strata, required, groups, share=share, seed=seed)
         train = np.setdiff1d(rest, val)
         folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
     for number, fold in enumerate(folds, start=1):
         for name in ("train", "val", "test"):
-            missing = set(strata) - {strata[index] for index in getattr(fold, name)}
+            missing = names - {own for index in getattr(fold, name) for own in required[index]}
             if missing:
                 raise PipelineError(
                     f"Fold {number} of {n_folds}: no {name} clip of "
@@ -82,20 +98,23 @@ def _split(
     splitter = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
     own_strata = [strata[index] for index in indices]
     own_groups = [groups[index] for index in indices]
-    return [indices[part] for _, part in splitter.split(indices, own_strata, own_groups)]
+    with warnings.catch_warnings():  # make_folds checks what every part must have
+        warnings.filterwarnings("ignore", "The least populated class")
+        return [indices[part] for _, part in splitter.split(indices, own_strata, own_groups)]
 
 
 def _validation_part(
     indices: NDArray[np.int64],
     strata: Sequence[str],
+    required: Sequence[tuple[str, ...]],
     groups: Sequence[str],
     *,
     share: float,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Return the part with most strata, and of these the one nearest to ``share`` in size."""
+    """Return the part with most required strata, and of these the nearest to ``share`` in size."""
     groups_by_stratum = _groups_by_stratum(
-        [strata[index] for index in indices], [groups[index] for index in indices]
+        [required[index] for index in indices], [groups[index] for index in indices]
     )
     stratum, own_groups = min(groups_by_stratum.items(), key=lambda item: len(item[1]))
     if len(own_groups) < 2:
@@ -107,14 +126,17 @@ def _validation_part(
     parts = _split(indices, strata, groups, n_parts=n_parts, seed=seed)
 
     def fitness(part: NDArray[np.int64]) -> tuple[int, float]:
-        n_strata = len({strata[index] for index in part})
+        n_strata = len({name for index in part for name in required[index]})
         return n_strata, -abs(len(part) - share * len(indices))
 
     return max(parts, key=fitness)
 
 
-def _groups_by_stratum(strata: Sequence[str], groups: Sequence[str]) -> dict[str, set[str]]:
+def _groups_by_stratum(
+    strata: Sequence[tuple[str, ...]], groups: Sequence[str]
+) -> dict[str, set[str]]:
     by_stratum: dict[str, set[str]] = defaultdict(set)
-    for stratum, group in zip(strata, groups, strict=True):
-        by_stratum[stratum].add(group)
+    for own, group in zip(strata, groups, strict=True):
+        for stratum in own:
+            by_stratum[stratum].add(group)
     return dict(sorted(by_stratum.items()))

@@ -56,8 +56,12 @@ def data_changes(
         if parts:
             changed[name] = ", ".join(parts)
 
+    # Of both data sets together: the ranges of numbers depend on all of them.
+    everything = [record.target for record in (*before, *now)]
+    stratum_of = dict(zip(everything, targets.strata(everything), strict=True))
+
     def count(records: Sequence[VideoRecord]) -> Counter[str]:
-        return Counter(targets.strata([record.target for record in records]))
+        return Counter(stratum_of[record.target] for record in records)
 
     counts = [
         count([new[name] for name in added]),

@@ -155,14 +155,16 @@ class Multilabel(Task):
         """Return the binary cross-entropy.
 
         Balanced: the positives of a label have the weight (number of negatives) / (number of
-        positives), so that both count the same.
+        positives), so that both count the same. It is 1 for a label that all videos have, or none.
         """
         from pipeline.tasks.heads import WeightedBinaryCrossentropy
 
         weights = np.ones(len(self.label_names))
         if balanced_on is not None:
             positives = balanced_on.sum(axis=0)
-            weights = (len(balanced_on) - positives) / np.maximum(positives, 1)
+            negatives = len(balanced_on) - positives
+            is_varied = (positives > 0) & (negatives > 0)
+            weights[is_varied] = negatives[is_varied] / positives[is_varied]
         return WeightedBinaryCrossentropy(weights.tolist(), label_smoothing)
 
     def metrics(self) -> "list[keras.metrics.Metric]":

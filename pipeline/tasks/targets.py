@@ -87,6 +87,10 @@ class Targets(ABC):
         """Return the target of a video from that of one of its clips."""
         return target
 
+    def number(self, target: str) -> float | None:  # noqa: ARG002
+        """Return the target as a number; None if it is none."""
+        return None
+
     def strata(self, targets: Sequence[str]) -> list[str]:
         """Return the stratum of each target, by which videos are counted and shown."""
         return ["all"] * len(targets)
@@ -240,6 +244,9 @@ class NumberTargets(Targets):
                 f"Received: {cells['value']!r}. Correct the cell or delete the row."
             )
         return cells["value"]
+
+    def number(self, target: str) -> float:
+        return float(target)
 
     def strata(self, targets: Sequence[str]) -> list[str]:
         """Return the range of each value: up to five ranges with equal numbers of videos."""

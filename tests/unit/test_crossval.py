@@ -13,6 +13,7 @@ from pipeline.evaluation.settings import EvaluateSection
 from pipeline.retraining.crossval import FoldResult, summarise
 from pipeline.retraining.folds import make_folds
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.targets import targets_of
 
 EVALUATE = EvaluateSection(bootstrap_samples=200, confidence=0.9)
 
@@ -27,7 +28,8 @@ LABELS = [
 
 
 def folds_of(labels=LABELS, groups=GROUPS, *, n_folds=3, val_share=0.2, seed=0):
-    return make_folds(labels, groups, n_folds=n_folds, val_share=val_share, seed=seed)
+    required = [(label,) for label in labels]
+    return make_folds(labels, required, groups, n_folds=n_folds, val_share=val_share, seed=seed)
 
 
 @pytest.mark.parametrize("n_folds", [2, 3, 5])
@@ -110,6 +112,22 @@ def test_a_fold_without_a_class_is_refused():
             r"few or uneven\. Try another --seed or fewer --folds\.",
             refusal,
         )
+
+
+def test_a_rare_combination_of_labels_does_not_limit_the_folds():
+    """Every label is in every part, although one video alone has all three."""
+    targets = ["a|b|c", *(["a", "b|c", "b", "a|c", "c"] * 8)]
+    text = targets_of("multilabel")
+    folds = make_folds(
+        text.strata(targets),
+        text.required_strata(targets),
+        [str(number) for number in range(len(targets))],
+        n_folds=5,
+        val_share=0.1,
+        seed=0,
+    )
+    for part in (part for fold in folds for part in (fold.train, fold.val, fold.test)):
+        assert {label for index in part for label in targets[index].split("|")} == {"a", "b", "c"}
 
 
 def predictions(videos, groups, targets, of_dog) -> Predictions:

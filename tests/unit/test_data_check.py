@@ -44,6 +44,40 @@ def of_durations(*seconds, first=0):
 CLASSES = targets_of("classification")
 
 
+def statuses(now, before, task_type):
+    findings = check_data(rows(*now), rows(*before, first=1000), targets_of(task_type))
+    return {finding.name: (finding.status, finding.sentence) for finding in findings}
+
+
+def test_more_numbers_move_ranges_and_lose_no_class():
+    numbers = np.random.default_rng(0).uniform(size=220).astype(str)
+    checks = statuses(numbers, numbers[:200], "regression")
+    assert checks["vanished classes"][0] == checks["new classes"][0] == "ok"
+    assert checks["class balance"][0] == "ok"
+
+
+def test_drift_of_numbers_is_measured_by_value():
+    checks = [
+        {
+            finding.name: finding.status
+            for finding in check_data(
+                decoded(rows(*map(str, now))),
+                decoded(rows(*map(str, range(100)), first=1000)),
+                targets_of("regression"),
+            )
+        }
+        for now in (range(0, 100, 2), range(90, 190))
+    ]
+    assert [check["value"] for check in checks] == ["ok", "fail"]
+
+
+def test_the_classes_of_several_labels_are_the_labels():
+    before = ["a", "b", "a|b|c", ""] * 5
+    checks = statuses([*before[:2], "a|b", "b|c", "a|z"] * 4, before, "multilabel")
+    assert checks["vanished classes"] == ("ok", "No class has vanished.")
+    assert checks["new classes"] == ("warn", "New: z.")
+
+
 def test_targets_that_are_not_classes_have_no_class_checks_to_fail():
     class Numbers(Targets):
         columns = ("value",)

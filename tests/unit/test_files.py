@@ -97,6 +97,11 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept", "sub"]
 
 
+def test_a_cell_of_a_megabyte_reads_back_from_csv(tmp_path):
+    write_csv(tmp_path / "long.csv", ["target"], [{"target": "0 to 1 walk|" * 100_000}])
+    assert len(read_csv(tmp_path / "long.csv")[0]["target"]) == 1_200_000
+
+
 def test_json_and_csv_are_byte_stable_and_read_back(tmp_path):
     write_json(tmp_path / "a.json", {"b": 1, "a": [0.5]})
     assert (tmp_path / "a.json").read_text() == '{\n  "a": [\n    0.5\n  ],\n  "b": 1\n}\n'

@@ -57,6 +57,13 @@ def test_balanced_weights_make_both_sides_of_a_label_count_the_same():
     assert positive / negative == pytest.approx((3 + 1) / 2)
 
 
+def test_balanced_weights_keep_the_loss_of_a_label_that_every_video_has():
+    targets = TASK.encode(["jump", "jump"])
+    loss = TASK.loss(label_smoothing=0, balanced_on=targets)
+    uncertain = np.array([[0.2, 0.999]], np.float32)
+    assert float(loss(TASK.encode(["jump"]), uncertain)) > 0.5
+
+
 def test_a_threshold_has_the_highest_f1_and_is_near_one_half():
     is_actual = np.array([False, True, True, True])
     assert fit_threshold(np.array([0.1, 0.2, 0.3, 0.4]), is_actual) == pytest.approx(1 / 7)
