@@ -311,7 +311,7 @@ class Caption(Task):
         from sklearn.neighbors import NearestNeighbors
 
         references = _normalised(train.targets)
-        counts = Counter(caption for row in references for caption in row)
+        counts = Counter(caption for row in _normalised(train.video_targets) for caption in row)
         (frequent, _), *_ = counts.most_common(1)
         means = [
             clips.features().sum(axis=1) / clips.mask.sum(axis=1, keepdims=True)

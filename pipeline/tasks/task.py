@@ -119,11 +119,13 @@ class BaselineClips(NamedTuple):
     mask: bool [N, T], True for a real frame, right-padded.
     features: returns float32 [N, T, F], the features of each frame that the layers over time of
         the trained model read, zeros for padding.
+    video_targets: target of each video, once, whatever the number of its clips.
     """
 
     targets: Sequence[str]
     mask: NDArray[np.bool_]
     features: Callable[[], NDArray[np.float32]]
+    video_targets: Sequence[str]
 
 
 class Guess(NamedTuple):
@@ -193,7 +195,11 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:
-        """Learn about the targets of the training clips, such as the class names."""
+        """Learn about the targets of the training videos, such as the class names.
+
+        Args:
+            targets: ``ClipArrays.video_targets`` of the training split.
+        """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

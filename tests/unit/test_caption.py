@@ -311,8 +311,8 @@ def test_baselines_write_training_captions_of_known_words():
     features = np.array([[[0.0], [2.0]], [[5.0], [0.0]], [[9.0], [9.0]]], np.float32)
     mask = np.array([[True, True], [True, False], [True, True]])
     targets = [join_references([text]) for text in ("a man runs", "a dog jumps", "a dog jumps")]
-    train = BaselineClips(targets, mask, lambda: features)
-    test = BaselineClips(TARGETS[:2], mask[:2], lambda: features[:2] + 0.1)
+    train = BaselineClips(targets, mask, lambda: features, targets)
+    test = BaselineClips(TARGETS[:2], mask[:2], lambda: features[:2] + 0.1, TARGETS[:2])
     task = Caption.learn(targets, TaskSection(type="caption", min_word_count=2))
     outputs = task.baseline_outputs(train, test)
     assert outputs.keys() == task.baselines.keys()

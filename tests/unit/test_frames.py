@@ -480,7 +480,7 @@ class TestBaselines:
         mask = np.arange(10) < np.full((20, 1), 8)
         features = np.zeros((20, 10, 3), np.float32)
         features[:, :8] = rng.normal(size=(20, 8, 3)) * 0.1 + labels[:, :, None]
-        clips = BaselineClips(targets, mask, lambda: features)
+        clips = BaselineClips(targets, mask, lambda: features, targets)
         outputs = TASK.baseline_outputs(clips, clips)
         assert outputs.keys() == set(TASK.baselines)
         for output in outputs.values():
