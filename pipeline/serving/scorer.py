@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Windows of one video: those whose outputs are averaged, and those of its timeline."""
+    """Windows of one video: those whose outputs are combined, and those of its timeline."""
 
     clips: Sequence[Window]
     timeline: Sequence[Window]
@@ -110,8 +110,8 @@ class Scorer:
             for plan, request in zip(plans, requests, strict=True)
         ]
 
-    def averaged_clips(self, request: VideoRequest, options: RequestOptions) -> list[Clip]:
-        """Return the clips whose outputs an answer averages; [] for an unusable video."""
+    def combined_clips(self, request: VideoRequest, options: RequestOptions) -> list[Clip]:
+        """Return the clips whose outputs an answer combines; [] for an unusable video."""
         extract = self._extract(options)
         (frames,) = self._decoder.frames([request], partial(used_frames, extract=extract))
         return [] if isinstance(frames, VideoError) else make_clips(frames, extract)
