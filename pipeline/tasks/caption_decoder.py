@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START
+from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
 _EMBEDDING = 64
 _UNITS = 128
 _ATTENTION_UNITS = 64
 _IMPOSSIBLE = -1e9  # a score whose probability is exactly 0
+_LEAST_SCORE = -60.0  # of a real frame, below the best; a lower one would have the weight 0
 
 _Shape = tuple[int | None, ...]
 
@@ -96,11 +97,15 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         steps: keras.KerasTensor,
         mask: keras.KerasTensor,
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units]."""
+        """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units].
+
+        Attention is positive for real frames only.
+        """
         scores = ops.matmul(self.query(states), ops.transpose(keys, (0, 2, 1)))
         scores = ops.where(mask[:, None], scores / _ATTENTION_UNITS**0.5, _IMPOSSIBLE)
         # A softmax by hand: that of Keras warns of clips of one frame.
-        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        scores = ops.maximum(scores - ops.max(scores, axis=-1, keepdims=True), _LEAST_SCORE)
+        weights = ops.where(mask[:, None], ops.exp(scores), 0.0)
         attention = weights / ops.sum(weights, axis=-1, keepdims=True)
         attended = ops.concatenate([states, ops.matmul(attention, steps)], axis=-1)
         return self.logits(self.readout(attended)), attention
@@ -241,12 +246,15 @@ class WordCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no
 
 
 class WordAccuracy(keras.metrics.Mean):  # type: ignore[misc]
-    """Proportion of words that are predicted from the right words before them."""
+    """Proportion of words that are predicted from the right words before them.
+
+    An unknown word counts as wrong, because no caption can have it.
+    """
 
     def update_state(
         self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor, sample_weight: Any = None
     ) -> None:
-        is_right = ops.argmax(y_pred, axis=-1) == ops.cast(y_true, "int32")
+        is_right = (ops.argmax(y_pred, axis=-1) == ops.cast(y_true, "int32")) & (y_true != UNKNOWN)
         is_word = ops.cast(y_true != PADDING, "float32")
         if sample_weight is not None:
             is_word = is_word * sample_weight[:, None]

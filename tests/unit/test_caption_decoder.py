@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.tasks.caption_decoder import CaptionDecoder, WordAccuracy, WordCrossentropy
-from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START
+from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
 N_TOKENS = FIRST_WORD + 3
 MAX_WORDS = 3
@@ -111,11 +111,13 @@ def test_a_caption_has_at_most_max_words_words():
     assert (tokens[:, MAX_WORDS] == END).all()
 
 
-def test_each_word_attends_to_real_frames_only():
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_each_word_attends_to_every_real_frame_and_to_no_other(scale):
     inputs = inputs_of()
+    inputs["steps"] *= scale
     packed = np.array(decoder_of(3)(**inputs))
     tokens, attention = packed[:, 0], np.moveaxis(packed[:, 2:], 1, 2)
-    assert (attention[np.broadcast_to(~inputs["mask"][:, None], attention.shape)] == 0).all()
+    assert ((attention > 0) == (inputs["mask"][:, None] & (tokens != PADDING)[..., None])).all()
     np.testing.assert_allclose(attention.sum(axis=-1), tokens != PADDING, atol=1e-5)
 
 
@@ -135,3 +137,10 @@ def test_padding_of_a_caption_changes_neither_loss_nor_accuracy():
     accuracy = WordAccuracy(name="word_accuracy")
     accuracy.update_state(words, keras.ops.one_hot([[4, 5, 4, 4], [4, END, 0, 0]], N_TOKENS))
     assert float(accuracy.result()) == pytest.approx(3 / 5)
+
+
+def test_an_unknown_word_is_never_right():
+    accuracy = WordAccuracy(name="word_accuracy")
+    words = np.array([[4, UNKNOWN, END]])
+    accuracy.update_state(words, keras.ops.one_hot(words, N_TOKENS))
+    assert float(accuracy.result()) == pytest.approx(2 / 3)
