@@ -220,7 +220,8 @@ class Caption(Task):
 
         if balanced_on is not None:
             raise PipelineError(
-                "params.yaml: train.class_weights must be none, because task.type is caption."
+                "params.yaml: train.class_weights must be none, because task.type is caption. "
+                "Received: balanced. Set it to none."
             )
         return WordCrossentropy(label_smoothing)
 
@@ -242,10 +243,11 @@ class Caption(Task):
     def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
         if invalid := super().find_invalid(outputs):
             return invalid
-        is_valid = (outputs[:, _TOKEN] < len(self.vocabulary)).all(axis=1)
-        if is_valid.all():
+        largest, n_ids = outputs[:, _TOKEN].max(axis=1), len(self.vocabulary)
+        if (largest < n_ids).all():
             return None
-        return int(np.argmin(is_valid)), "expected words of the vocabulary. Received: another token"
+        index = int(np.argmax(largest >= n_ids))
+        return index, f"expected token ids up to {n_ids - 1}. Received: {largest[index]:g}"
 
     def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
         """Return for each video 1, CIDEr-D, chrF, ROUGE-L, is_exact, and ``bleu_terms``."""
@@ -373,18 +375,25 @@ class Caption(Task):
             )
         captions, log_probabilities = [], []
         for line, row in enumerate(rows, start=2):
+            column, expected = "captions", "a JSON list of references"
             try:
-                split_references(row["captions"])
-                values = [float(value) for value in row["log_probabilities"].split()]
-            except ValueError as error:
-                raise PipelineError(f"{where}, line {line}: {error}.") from None
-            captions.append(row["predicted"].split())
-            log_probabilities.append(values)
-            if len(values) - len(captions[-1]) not in (0, 1):
+                split_references(row[column])
+                column, expected = "log_probabilities", "numbers separated by spaces"
+                values = [float(value) for value in row[column].split()]
+            except ValueError:
                 raise PipelineError(
-                    f"{where}, line {line}: expected a log-probability for each word and for the "
-                    f"end. Received: {len(values)} for {len(captions[-1])} words."
+                    f"{where}, line {line}: {column}: expected {expected}. Received: "
+                    f"{row[column]!r}. Evaluate the model again."
+                ) from None
+            words = row["predicted"].split()
+            if len(values) != len(words) + 1:
+                raise PipelineError(
+                    f"{where}, line {line}: {column}: expected "
+                    f"{count_of(len(words) + 1, 'number')}, for {count_of(len(words), 'word')} "
+                    f"and the end. Received: {len(values)}. Evaluate the model again."
                 )
+            captions.append(words)
+            log_probabilities.append(values)
         task, outputs = cls._from_words(captions, log_probabilities)
         return task, [row["captions"] for row in rows], outputs
 
@@ -419,12 +428,12 @@ class Caption(Task):
     def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the caption, its log-probability, and log-probability and attention by word.
 
-        The attention of a word is a number for each real frame of the clip; they sum to 1. The
-        log-probability of the caption includes that of its end.
+        The attention of a word is a number for each real frame of the clip, with four digits;
+        they sum to 1. The log-probability of the caption includes that of its end.
         """
         words = self._words(output)
         attention = output[_ATTENTION:, : len(words)].T
-        n_frames = int(np.flatnonzero(attention.any(axis=0)).max(initial=-1)) + 1
+        n_frames = np.count_nonzero(attention.any(axis=0))
         return {
             "caption": " ".join(words),
             "log_probability": float(output[_TOTAL, -1]),

@@ -284,11 +284,40 @@ def test_predictions_survive_a_csv_file(tmp_path):
     assert read.video_scores.tolist() == written.video_scores.tolist()
     # With the vocabulary of the model, the outputs are those of the model, without attention.
     np.testing.assert_allclose(read.task.convert(read.outputs, TASK), outputs[:, :2], atol=1e-8)
-    text = (tmp_path / "predictions.csv").read_text().replace("-0.693147181 ", "", 1)
-    text = text.replace("-0.693147181 ", "x ", 1)
-    (tmp_path / "predictions.csv").write_text(text)
-    with pytest.raises(PipelineError, match=r"predictions.csv, line 2"):
-        Predictions.read_csv(tmp_path / "predictions.csv", task_type="caption")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("captions", "a dog", "expected a JSON list of references. Received: 'a dog'"),
+        ("log_probabilities", "-1 x", "expected numbers separated by spaces. Received: '-1 x'"),
+        ("log_probabilities", "-1", "expected 2 numbers, for 1 word and the end. Received: 1"),
+        ("log_probabilities", "", "expected 2 numbers, for 1 word and the end. Received: 0"),
+    ],
+)
+def test_a_prediction_that_is_not_valid_names_its_line(column, cell, reason):
+    rows = [
+        {**TASK.prediction_cells(TARGETS[0], output), "video": "a"}
+        for output in outputs_of(["a man runs", "dog"])
+    ]
+    rows[1][column] = cell
+    with pytest.raises(PipelineError, match=rf"^predictions.csv, line 3: {column}: {reason}"):
+        Caption.read_predictions(rows, where="predictions.csv")
+
+
+def test_an_empty_caption_needs_a_log_probability():
+    row = TASK.prediction_cells(TARGETS[0], outputs_of([""])[0])
+    _, _, outputs = Caption.read_predictions([row], where="predictions.csv")
+    assert TASK.confidence(outputs) == pytest.approx([0.5])
+    with pytest.raises(PipelineError, match=r"line 2: .*expected 1 number, for 0 words and"):
+        Caption.read_predictions([{**row, "log_probabilities": ""}], where="predictions.csv")
+
+
+def test_an_output_with_an_unknown_token_id_is_invalid():
+    outputs = OUTPUTS.copy()
+    outputs[2, 0, 0] = len(TASK.vocabulary)
+    assert TASK.find_invalid(OUTPUTS) is None
+    assert TASK.find_invalid(outputs) == (2, "expected token ids up to 12. Received: 13")
 
 
 def test_models_with_other_vocabularies_are_compared_by_their_words():
