@@ -166,7 +166,7 @@ class Scorer:
         one_video = np.zeros(len(clip_outputs), np.int64)
         output = self.task.combine_clips(clip_outputs, one_video)[0]
         first = request.segment.start_seconds or 0.0
-        answer = self.task.moved(self.task.answer(output, top_k=options.top_k), first)
+        answer = self.task.shift_seconds(self.task.answer(output, top_k=options.top_k), first)
         clips_in_training = self._preprocessing.extract.clips_per_video
         if options.clips in (0, clips_in_training):
             confident = self.task.is_confident(output)

@@ -531,8 +531,8 @@ class Task(ABC):
             top_k: number of classes to name; 0 for all.
         """
 
-    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Return the answer for a part of a video that begins after ``seconds``."""
+    def shift_seconds(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Return the answer with ``seconds`` added to its times."""
         return answer
 
     def is_confident(self, output: Outputs) -> bool | None:
