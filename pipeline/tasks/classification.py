@@ -352,7 +352,7 @@ class Classification(Task):
         ]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
-        counts = np.bincount(self.encode(train.targets), minlength=len(self.class_names))
+        counts = np.bincount(self.encode(train.video_targets), minlength=len(self.class_names))
         return {"most_frequent": np.tile(counts / counts.sum(), (len(test.targets), 1))}
 
     def length_baseline(

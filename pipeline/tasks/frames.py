@@ -512,7 +512,7 @@ class Frames(Task):
             "probabilities": {self.class_names[index]: float(means[index]) for index in named},
         }
 
-    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def shift_seconds(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
         segments = [
             {**segment, **{key: segment[key] + seconds for key in ("start_seconds", "end_seconds")}}
             for segment in answer["segments"]

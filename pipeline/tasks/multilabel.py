@@ -66,7 +66,7 @@ class Multilabel(Task):
     limits: ClassVar[Mapping[str, Limit]] = {"label_recall": Limit("min", 0.5)}
     video_score: ClassVar[str] = "subset_accuracy"
     baselines: ClassVar[Mapping[str, str]] = {
-        "prevalence": "the proportion of training clips with each label, for every video"
+        "prevalence": "the proportion of training videos with each label, for every video"
     }
     headline_chart: ClassVar[str] = "co_occurrence"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
@@ -300,7 +300,7 @@ class Multilabel(Task):
         ]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
-        prevalence = self.encode(train.targets).mean(axis=0, dtype=np.float64)
+        prevalence = self.encode(train.video_targets).mean(axis=0, dtype=np.float64)
         return {"prevalence": np.tile(prevalence, (len(test.targets), 1))}
 
     def length_baseline(

@@ -119,11 +119,13 @@ class BaselineClips(NamedTuple):
     mask: bool [N, T], True for a real frame, right-padded.
     features: returns float32 [N, T, F], the features of each frame that the layers over time of
         the trained model read, zeros for padding.
+    video_targets: target of each video, once, whatever the number of its clips.
     """
 
     targets: Sequence[str]
     mask: NDArray[np.bool_]
     features: Callable[[], NDArray[np.float32]]
+    video_targets: Sequence[str]
 
 
 class Guess(NamedTuple):
@@ -193,7 +195,11 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:
-        """Learn about the targets of the training clips, such as the class names."""
+        """Learn about the targets of the training videos, such as the class names.
+
+        Args:
+            targets: ``ClipArrays.video_targets`` of the training split.
+        """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -495,6 +501,17 @@ class Task(ABC):
         """
         return np.zeros(len(outputs), np.int64)
 
+    def shown_clip(self, outputs: Outputs, explained: int) -> int:
+        """Return the index of the clip that the review shows of a video with several clips.
+
+        Args:
+            outputs: [clips, ...], of the clips of the video.
+            explained: ``explained_outputs`` of the video; by default, the clip with the largest
+                value of this output is shown.
+        """
+        by_output = outputs.reshape(len(outputs), -1, outputs.shape[-1]).sum(axis=1)
+        return int(by_output[:, explained].argmax())
+
     def target_text(self, target: str) -> str:
         """Return a target as the review shows it."""
         return target
@@ -521,8 +538,8 @@ class Task(ABC):
             top_k: number of classes to name; 0 for all.
         """
 
-    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Return the answer for a part of a video that begins after ``seconds``."""
+    def shift_seconds(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Return the answer with ``seconds`` added to its times."""
         return answer
 
     def is_confident(self, output: Outputs) -> bool | None:

@@ -482,9 +482,9 @@ class TestAnswers:
         assert list(TASK.answer(output_of("rww"), top_k=1)["probabilities"]) == ["walk"]
 
     def test_the_answer_for_a_part_of_a_video_has_the_seconds_of_the_video(self):
-        moved = TASK.moved(TASK.answer(output_of("rw"), top_k=0), 2.0)
-        assert [segment["start_seconds"] for segment in moved["segments"]] == [2.0, 2.1]
-        assert moved["segments"][-1]["end_seconds"] == pytest.approx(2.2)
+        shifted = TASK.shift_seconds(TASK.answer(output_of("rw"), top_k=0), 2.0)
+        assert [segment["start_seconds"] for segment in shifted["segments"]] == [2.0, 2.1]
+        assert shifted["segments"][-1]["end_seconds"] == pytest.approx(2.2)
 
     def test_outputs_are_read_back_from_the_timeline(self):
         outputs = outputs_of_videos("rrrww", "wr")
@@ -530,7 +530,7 @@ class TestBaselines:
         mask = np.arange(10) < np.full((20, 1), 8)
         features = np.zeros((20, 10, 3), np.float32)
         features[:, :8] = rng.normal(size=(20, 8, 3)) * 0.1 + labels[:, :, None]
-        clips = BaselineClips(targets, mask, lambda: features)
+        clips = BaselineClips(targets, mask, lambda: features, targets)
         outputs = TASK.baseline_outputs(clips, clips)
         assert outputs.keys() == set(TASK.baselines)
         for output in outputs.values():
