@@ -53,9 +53,9 @@ def test_the_loss_does_not_depend_on_the_unit():
 
 
 def test_settings_of_classes_are_refused():
-    with pytest.raises(PipelineError, match=r"train.label_smoothing must be 0"):
+    with pytest.raises(PipelineError, match=r"train.label_smoothing: expected 0"):
         TASK.loss(label_smoothing=0.1)
-    with pytest.raises(PipelineError, match=r"train.class_weights must be none"):
+    with pytest.raises(PipelineError, match=r"train.class_weights: expected none"):
         TASK.loss(label_smoothing=0, balanced_on=TASK.encode(TARGETS))
 
 
