@@ -157,23 +157,16 @@ class Caption(Task):
                 encoded[row, number, : len(ids)] = ids
         return encoded
 
-    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
-        unknown = [word for pair in swaps for word in pair if word not in self.words]
-        if unknown:
-            raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected words of the training "
-                f"captions. Received: {unknown[0]}"
-            )
+    @property
+    def mirror_names(self) -> tuple[str, ...]:
+        return self.words
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         """Exchange the words of each pair, such as left and right."""
         import tensorflow as tf
 
-        order = list(range(len(self.vocabulary)))
-        for one, other in swaps:
-            a, b = self.vocabulary.ids([one, other])
-            order[a], order[b] = b, a
-        return tf.gather(tf.constant(order, tf.int32), target)
+        words = [FIRST_WORD + index for index in self.mirrored_order(swaps)]
+        return tf.gather(tf.constant([*range(FIRST_WORD), *words], tf.int32), target)
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return captions float32 [B, 2 + T, max_words + 2]; see ``CaptionDecoder``."""

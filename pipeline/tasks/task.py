@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.bootstrap import Interval, ResampledScore, Resampling, Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, shorten_list
 from pipeline.tasks.settings import TaskSection
 
 if TYPE_CHECKING:  # the command line imports this module and must start fast
@@ -232,21 +232,37 @@ class Task(ABC):
             PipelineError: a target is unknown.
         """
 
+    @property
+    def mirror_names(self) -> Sequence[str]:
+        """Return the names that ``flip_swaps`` may swap, in the order of their indices."""
+        return ()
+
     def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
         """Refuse ``train.augmentation.flip_swaps`` that the targets do not have.
 
         Raises:
-            PipelineError: a name is unknown, or the task has no swaps.
+            PipelineError: a name is unknown, or the task has no names.
         """
-        if swaps:
+        unknown = [name for pair in swaps for name in pair if name not in self.mirror_names]
+        if unknown:
+            names = shorten_list(list(self.mirror_names))
+            expected = f"pairs of {names}" if names else f"[], because task.type is {self.type}"
             raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected [], because task.type is "
-                f"{self.type}. Received: {swaps}"
+                f"params.yaml: train.augmentation.flip_swaps: expected {expected}. "
+                f"Received: {unknown[0]}. Correct the names."
             )
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         """Return the target of a clip mirrored left to right."""
         return target
+
+    def mirrored_order(self, swaps: Sequence[Sequence[str]]) -> list[int]:
+        """Return the index of each of ``mirror_names`` after the swaps."""
+        order = list(range(len(self.mirror_names)))
+        for pair in swaps:
+            one, other = (list(self.mirror_names).index(name) for name in pair)
+            order[one], order[other] = other, one
+        return order
 
     @abstractmethod
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":

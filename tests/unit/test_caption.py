@@ -116,7 +116,7 @@ def test_a_mirror_swaps_words_in_every_reference():
     mirrored = task.mirrored(tf.constant(encoded), [["left", "right"]]).numpy()
     expected = task.encode([join_references(["turn right", "left turn"])])[0]
     assert mirrored.tolist() == expected.tolist()
-    with pytest.raises(PipelineError, match=r"flip_swaps: expected words .* Received: down"):
+    with pytest.raises(PipelineError, match=r"flip_swaps: expected pairs of .* Received: down"):
         task.check_mirror([["left", "down"]])
 
 

@@ -541,11 +541,9 @@ class TestBaselines:
         assert TASK.video_scores(texts, outputs["most_frequent"]).mean() < 0.7
 
     def test_one_class_in_the_training_frames_makes_both_baselines_constant(self):
-        clips = BaselineClips(
-            [clip_target("0 to 0.2 run|0.21 to 0.24 walk", 0, 3)],
-            np.ones((1, 3), bool),
-            lambda: np.zeros((1, 3, 2), np.float32),
-        )
+        targets = [clip_target("0 to 0.2 run|0.21 to 0.24 walk", 0, 3)]
+        features = np.zeros((1, 3, 2), np.float32)
+        clips = BaselineClips(targets, np.ones((1, 3), bool), lambda: features, targets)
         for output in TASK.baseline_outputs(clips, clips).values():
             assert output.tolist() == [[[1, 0]] * 3]
 
