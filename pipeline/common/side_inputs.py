@@ -9,7 +9,6 @@ take them as they are, and ``model/side_inputs.py`` standardises and embeds them
 Columns are in alphabetical order. An input exists only if there is a column of its kind.
 """
 
-import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.numbers import finite_number
 
 SideInputKind = Literal["number", "category"]
 SIDE_INPUT_KINDS: tuple[SideInputKind, ...] = get_args(SideInputKind)
@@ -144,13 +144,8 @@ def clean_side_input(
         raise PipelineError(
             f"{where}: the side input {column} is missing. Expected {expected}. {remedy}"
         )
-    if kind == "number":
-        try:
-            is_finite = math.isfinite(float(cleaned))
-        except ValueError:
-            is_finite = False
-        if not is_finite:
-            raise PipelineError(
-                f"{where}: the side input {column} must be {expected}. Received: {text!r}. {remedy}"
-            )
+    if kind == "number" and finite_number(cleaned) is None:
+        raise PipelineError(
+            f"{where}: the side input {column} must be {expected}. Received: {text!r}. {remedy}"
+        )
     return cleaned

@@ -14,7 +14,7 @@ from pipeline.common.records import SPLITS, Split, VideoRecord
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.settings import DataSection
-from pipeline.tasks.targets import Targets
+from pipeline.tasks.targets import Targets, read_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +290,9 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
     if not row["video"]:
         raise PipelineError(f"{where}: the column video is empty. Name the file.")
     start, end = (
-        None if column in targets.columns else _seconds(where, row, column)
+        None
+        if column in targets.columns
+        else read_seconds(row.get(column, ""), column, where=where)
         for column in ("start_seconds", "end_seconds")
     )
     if end is not None and end <= (start or 0):
@@ -324,19 +326,6 @@ def _split(where: str, text: str) -> Split | None:
     if text and split is None:
         raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
     return split
-
-
-def _seconds(where: str, row: Mapping[str, str], column: str) -> float | None:
-    text = row.get(column, "")
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise PipelineError(f"{where}: {column} must be a number, 0 or more. Received: {text}")
-    return seconds
 
 
 def _relative_video(where: str, video: str, videos: Path) -> str:

@@ -16,7 +16,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.paths import DECODE_INDEX
+from pipeline.common.numbers import finite_number
+from pipeline.common.paths import CATALOG, DECODE_INDEX
 from pipeline.common.records import SPLITS, Split, VideoRecord
 from pipeline.tasks.intervals import (
     ClipFrames,
@@ -234,11 +235,7 @@ class NumberTargets(Targets):
     stratum_name = "range"
 
     def read(self, cells: Mapping[str, str], *, where: str) -> str:
-        try:
-            is_finite = math.isfinite(float(cells["value"]))
-        except ValueError:
-            is_finite = False
-        if not is_finite:
+        if finite_number(cells["value"]) is None:
             raise PipelineError(
                 f"{where}: value must be a finite number such as 12.5. "
                 f"Received: {cells['value']!r}. Correct the cell or delete the row."
@@ -299,8 +296,9 @@ class FrameTargets(Targets):
             raise PipelineError(
                 f"{where}: label must be a name without |. Received: {label!r}. Rename the label."
             )
-        start = self._seconds(cells, "start_seconds", 0.0, where=where)
-        end = self._seconds(cells, "end_seconds", math.inf, where=where)
+        start = read_seconds(cells["start_seconds"], "start_seconds", where=where) or 0.0
+        end = read_seconds(cells["end_seconds"], "end_seconds", where=where)
+        end = math.inf if end is None else end
         if end <= start:
             raise PipelineError(
                 f"{where}: end_seconds must be greater than start_seconds. "
@@ -370,13 +368,13 @@ class FrameTargets(Targets):
                 last = interval.start if math.isinf(interval.end) else interval.end - 1 / fps
                 if seconds is not None and last > seconds:
                     raise PipelineError(
-                        f"Labels of {record.name}: the interval {interval.text!r} is beyond the "
+                        f"{CATALOG}, {record.name}: the interval {interval.text!r} is beyond the "
                         f"end of the video. Expected seconds up to {seconds:.4g}, its duration. "
                         "Correct the labels table."
                     )
             if not own:
                 raise PipelineError(
-                    f"Labels of {record.name}: no frame is labelled. Expected an interval with a "
+                    f"{CATALOG}, {record.name}: no frame is labelled. Expected an interval with a "
                     f"frame at {fps:g} frames per second. Received: {record.target or 'none'}. "
                     "Correct the labels table, or raise decode.fps."
                 )
@@ -394,19 +392,19 @@ class FrameTargets(Targets):
                 "table, or raise decode.fps."
             )
 
-    def _seconds(
-        self, cells: Mapping[str, str], column: str, default: float, *, where: str
-    ) -> float:
-        try:
-            seconds = float(cells[column]) if cells[column] else default
-        except ValueError:
-            seconds = -1.0
-        if not seconds >= 0 or (cells[column] and math.isinf(seconds)):
-            raise PipelineError(
-                f"{where}: {column} must be a number, 0 or more. Received: {cells[column]!r}. "
-                "Correct the cell."
-            )
-        return seconds
+
+def read_seconds(text: str, column: str, *, where: str) -> float | None:
+    """Return the seconds in a cell, 0 or more; None if it is empty.
+
+    Raises:
+        PipelineError: the cell has no such number.
+    """
+    seconds = finite_number(text)
+    if text and (seconds is None or seconds < 0):
+        raise PipelineError(
+            f"{where}: {column} must be a number, 0 or more. Received: {text!r}. Correct the cell."
+        )
+    return seconds
 
 
 def _stratum(labels: Sequence[str]) -> str:

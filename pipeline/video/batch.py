@@ -142,7 +142,10 @@ def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
 def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:
     """Group small files into chunks, largest files first, so that no core waits at the end."""
     paths = [videos / record.video for record in records]
-    sizes = [_size_bytes(path) for path in paths]
+    sizes = [
+        sum(file.stat().st_size for file in files if file.is_file())
+        for files in (path.iterdir() if path.is_dir() else [path] for path in paths)
+    ]
     chunks: list[list[VideoRecord]] = []
     free_bytes = -1
     by_size = sorted(zip(sizes, records, strict=True), key=lambda pair: pair[0], reverse=True)
@@ -153,12 +156,6 @@ def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[Vi
         chunks[-1].append(record)
         free_bytes -= size
     return chunks
-
-
-def _size_bytes(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    return path.stat().st_size if path.exists() else 0
 
 
 @dataclass(frozen=True)

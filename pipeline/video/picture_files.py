@@ -37,7 +37,13 @@ _MULTI_PICTURE_JPEG = "MPO"
 
 _BORDER_PIXELS = 1 << 20
 
-# Pillow raises these for invalid headers, and a bomb error above its own limit of 179 megapixels.
+# Bytes of a picture file, at most: four channels of 32 bits, and metadata.
+_BYTES_PER_PIXEL = 16
+_METADATA_BYTES = 1 << 24
+
+_PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow raises a bomb error above it
+
+# Pillow raises these for invalid headers.
 _HEADER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError,
     Image.DecompressionBombError,
@@ -161,20 +167,24 @@ def read_picture(source: Path | bytes, decode: DecodeSection) -> DecodedPicture:
 
     Raises:
         VideoError: not a regular file, not a picture, several pictures, more than
-            ``decode.max_pixels``, or damaged.
+            ``decode.max_pixels`` or the pixels that Pillow opens, or damaged.
     """
     name = source_name(source)
-    content = source if isinstance(source, bytes) else _read(source)
+    content = source if isinstance(source, bytes) else _read(source, decode)
     try:
         header = Image.open(io.BytesIO(content), formats=_FORMATS)
         is_animated = getattr(header, "is_animated", False)
     except Image.DecompressionBombError:
-        raise VideoError(name, _too_large("more pixels", decode)) from None
+        limit = f"Pillow's limit of {_PILLOW_LIMIT}"
+        if decode.max_pixels < _PILLOW_LIMIT:
+            limit = f"decode.max_pixels = {decode.max_pixels}"
+        raise VideoError(name, f"more pixels than {limit}") from None
     except _HEADER_ERRORS:
         raise VideoError(name, "not a picture that can be opened") from None
     width, height = header.size
     if width * height > decode.max_pixels:
-        raise VideoError(name, _too_large(f"{width} x {height} pixels", decode))
+        reason = f"{width} x {height} pixels are more than decode.max_pixels = {decode.max_pixels}"
+        raise VideoError(name, reason)
     if is_animated and header.format != _MULTI_PICTURE_JPEG:
         raise VideoError(name, "several pictures in one file. Convert it to a video")
     try:
@@ -189,18 +199,21 @@ def read_picture(source: Path | bytes, decode: DecodeSection) -> DecodedPicture:
     return DecodedPicture(np.asarray(pixels, np.uint8), codec)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, decode: DecodeSection) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO or a device can block forever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO or a device can block forever
             raise VideoError(str(path), "not a regular file")
+        if status.st_size > _BYTES_PER_PIXEL * decode.max_pixels + _METADATA_BYTES:
+            reason = (
+                f"{status.st_size} bytes are too many for a picture of at most "
+                f"decode.max_pixels = {decode.max_pixels}"
+            )
+            raise VideoError(str(path), reason)
         return path.read_bytes()
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
         raise VideoError(str(path), reason, is_lasting=False) from None
-
-
-def _too_large(size: str, decode: DecodeSection) -> str:
-    return f"{size} are more than decode.max_pixels = {decode.max_pixels}"
 
 
 def _hidden_damage(header: Image.Image, content: bytes, decode: DecodeSection) -> str:

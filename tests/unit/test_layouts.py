@@ -378,7 +378,11 @@ class TestTable:
             ),
             (
                 "video,label,start_seconds\ncat/one.mp4,cat,soon\n",
-                "line 2: start_seconds must be a number, 0 or more. Received: soon",
+                "line 2: start_seconds must be a number, 0 or more. Received: 'soon'. Correct",
+            ),
+            (
+                "video,label,end_seconds\ncat/one.mp4,cat,1_0\n",
+                "line 2: end_seconds must be a number, 0 or more. Received: '1_0'. Correct",
             ),
             (
                 "video,label,start_seconds,end_seconds\ncat/one.mp4,cat,5,2\n",
@@ -479,6 +483,8 @@ class TestSideInputs:
             ("cat/one.mp4,cat,,Rom", "line 2: the side input age is missing. Expected a finite"),
             ("cat/one.mp4,cat,old,Rom", "line 2: the side input age must be a finite number"),
             ("cat/one.mp4,cat,nan,Rom", "line 2: the side input age must be a finite number"),
+            ("cat/one.mp4,cat,3_4,Rom", "line 2: the side input age must be a finite number"),
+            ("cat/one.mp4,cat,٣,Rom", "line 2: the side input age must be a finite number"),
             ("cat/one.mp4,cat,34,", "line 2: the side input site is missing. Expected a name"),
         ],
     )

@@ -188,6 +188,18 @@ class TestBombs:
         assert "more" in text
         assert text.endswith("than decode.max_pixels = 35000000")
 
+    def test_the_limit_of_pillow_is_named_below_a_larger_one_of_the_settings(self):
+        large = DECODE.model_copy(update={"max_pixels": 250_000_000})
+        text = reason(saved(Image.new("1", (14_000, 14_000)), "PNG"), large)
+        assert text == "more pixels than Pillow's limit of 178956970"
+
+    def test_a_file_with_more_bytes_than_its_picture_can_have_is_not_read(self, tmp_path):
+        path = tmp_path / "a.bmp"
+        path.write_bytes(encode(suffix=".bmp"))
+        with path.open("r+b") as file:
+            file.truncate(1 << 40)  # a sparse file
+        assert "bytes are too many for a picture" in reason(path)
+
 
 class TestFolder:
     def test_pictures_are_shown_by_number_at_the_rate_of_images(self, folder):

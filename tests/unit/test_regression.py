@@ -29,7 +29,7 @@ def test_equal_training_targets_are_refused():
         Regression.learn(["3", "3"], TaskSection(type="regression"))
 
 
-@pytest.mark.parametrize("cell", ["", "fast", "nan", "inf", "1,5"])
+@pytest.mark.parametrize("cell", ["", "fast", "nan", "inf", "1,5", "1_000"])
 def test_a_value_that_is_not_a_finite_number_names_its_row(cell):
     with pytest.raises(PipelineError, match=r"labels.csv, line 2: value must be a finite number"):
         targets_of("regression").read({"value": cell}, where="labels.csv, line 2")
