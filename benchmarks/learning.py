@@ -113,7 +113,7 @@ def _train_and_score(head: str, seed: int) -> Result:
     params = _params_of(head)
     make_deterministic(seed, params.train.threads)
     train, val, test = (ClipArrays(CLIPS / split) for split in ("train", "val", "test"))
-    task = task_class("classification").learn(train.targets, params.task)
+    task = task_class("classification").learn(train.video_targets(), params.task)
     model = build_model(
         params.model,
         task,

@@ -120,13 +120,18 @@ class ClipArrays:
         """Return bool [N, T], True for a real frame, right-padded."""
         return np.stack([self.mask(index) for index in range(len(self))])
 
+    def video_targets(self) -> list[str]:
+        """Return the target of the first clip of each video, in order of appearance."""
+        return [self.targets[index] for index in self.first_of_videos()]
+
     def learn_side_inputs(self) -> tuple[SideInput, ...]:
-        """Learn the side inputs of these clips, those of the training split.
+        """Learn the side inputs of these videos, those of the training split.
 
         Raises:
-            PipelineError: all clips have the same number.
+            PipelineError: all videos have the same number.
         """
-        return learn_side_inputs(self._side_kinds, self.side_cells)
+        cells = [self.side_cells[index] for index in self.first_of_videos()]
+        return learn_side_inputs(self._side_kinds, cells)
 
     def side_arrays(self) -> SideArrays:
         """Return the side inputs [N, columns] by name of the model input; {} without any."""

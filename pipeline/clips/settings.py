@@ -16,8 +16,8 @@ class ExtractSection(Section):
             ``stride``-th, or the first T (``head``). With ``consecutive``, windows of at most T
             frames follow each other and cover the video, whatever ``clips_per_video``.
         stride: step between kept frames, only for sampling ``stride``.
-        clips_per_video: maximum number of clips of a video. The outputs of its clips are
-            averaged.
+        clips_per_video: maximum number of clips of a video. ``Task.combine_clips`` combines the
+            outputs of its clips, to their mean by default.
     """
 
     frames: PositiveInt = 20

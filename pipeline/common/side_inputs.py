@@ -30,7 +30,7 @@ _INPUTS: tuple[tuple[str, SideInputKind], ...] = (("numbers", "number"), ("categ
 
 @dataclass(frozen=True)
 class SideInput:
-    """A column, and what was learnt about it from the training clips.
+    """A column, and what was learnt about it from the training videos.
 
     Attributes:
         mean, deviation: of a number; a model reads (number - mean) / deviation.
@@ -60,10 +60,10 @@ def learn_side_inputs(
 
     Args:
         kinds: column -> kind.
-        cells: column -> cell, of each training clip.
+        cells: column -> cell, of each training video.
 
     Raises:
-        PipelineError: all clips have the same number.
+        PipelineError: all videos have the same number.
     """
     learnt = []
     for column, kind in sorted(kinds.items()):

@@ -60,4 +60,4 @@ def _baseline_clips(model: "keras.Model", clips: ClipArrays) -> BaselineClips:
             steps = steps.mean(axis=(2, 3))
         return steps.astype(np.float32)
 
-    return BaselineClips(clips.targets, clips.masks(), features)
+    return BaselineClips(clips.targets, clips.masks(), features, clips.video_targets())

@@ -122,8 +122,7 @@ def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
     """
     with task.uncalibrated(model):
         outputs = predict_arrays(model, val)
-    targets = val.chosen(val.first_of_videos()).targets
-    return task.calibrate(model, outputs, targets, val.video_numbers())
+    return task.calibrate(model, outputs, val.video_targets(), val.video_numbers())
 
 
 def _check_differences(train: ClipArrays) -> None:

@@ -36,7 +36,7 @@ def build_model(
 
     Args:
         precision: dtype of the computation; weights are float32.
-        side_inputs: learnt from the training clips.
+        side_inputs: learnt from the training videos.
 
     Raises:
         PipelineError: as ``frame_encoder``.

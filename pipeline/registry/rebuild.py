@@ -36,7 +36,7 @@ from pipeline.tracking.provenance import UNKNOWN, git_output
 from pipeline.tracking.store import connect, mlflow_errors
 
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6  # tolerance of metrics: another processor rounds differently
-_SIDE_INPUTS = "data.side_inputs"  # the only setting whose keys are free
+_SIDE_INPUTS = "data.side_inputs"  # its keys are the columns of a run
 # Variables that belong to another store, or to the repository that this runs in.
 _NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT")
 

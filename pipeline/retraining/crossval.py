@@ -221,7 +221,7 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
     )
     with run as run_id:
         train, val, test = (clips.chosen(part) for part in (fold.train, fold.val, fold.test))
-        task = task_class(params.task.type).learn(train.targets, params.task)
+        task = task_class(params.task.type).learn(train.video_targets(), params.task)
         task.check_mirror(params.train.augmentation.flip_swaps)
         model = build_model(
             params.model,

@@ -136,7 +136,7 @@ def see_clips(
 ) -> list[SeenClip]:
     """Return one clip with its explanations for each of ``rows``, at least one.
 
-    Of a video with several clips, it is the clip with the largest value of the explained output.
+    ``Task.shown_clip`` chooses the clip of a video with several.
 
     Args:
         model: of the predictions.
@@ -158,9 +158,7 @@ def see_clips(
         ]
         best = 0
         if len(candidates) > 1:
-            outputs = predict_clips(model, candidates)
-            by_unit = outputs.reshape(len(candidates), -1, outputs.shape[-1]).sum(axis=1)
-            best = int(by_unit[:, unit].argmax())
+            best = predictions.task.shown_clip(predict_clips(model, candidates), unit)
         chosen.append(candidates[best])
         first_frames.append(sum(int(clip.mask.sum()) for clip in candidates[:best]))
     cells = dict(zip(clips.names, clips.side_cells, strict=True))

@@ -88,9 +88,9 @@ class LocalModel:
                 yield answer
 
     def seen_clips(self, video: Path, options: RequestOptions | None = None) -> "list[Clip]":
-        """Return the clips whose outputs the answer averages; [] for an unusable video."""
+        """Return the clips whose outputs the answer combines; [] for an unusable video."""
         request = VideoRequest(video, str(video))
-        return self._scorer.averaged_clips(request, options or RequestOptions())
+        return self._scorer.combined_clips(request, options or RequestOptions())
 
     def _request(self, video: Path, given: Mapping[str, str]) -> VideoRequest:
         side_inputs = side_values(

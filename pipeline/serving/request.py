@@ -47,8 +47,8 @@ class RequestOptions:
     Attributes:
         top_k: number of classes to name, the most probable first; 0 for all.
         timeline: also answer for consecutive segments of each video.
-        clips: clips of a long video, at most, whose outputs are averaged; 0: as in training
-            (``extract.clips_per_video``).
+        clips: clips of a long video, at most, whose outputs are combined; 0: as in training
+            (``extract.clips_per_video``). Sampling ``consecutive`` ignores it.
         keep_going: answer an unusable video with ``error`` instead of refusing the request.
     """
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Windows of one video: those whose outputs are averaged, and those of its timeline."""
+    """Windows of one video: those whose outputs are combined, and those of its timeline."""
 
     clips: Sequence[Window]
     timeline: Sequence[Window]
@@ -110,8 +110,8 @@ class Scorer:
             for plan, request in zip(plans, requests, strict=True)
         ]
 
-    def averaged_clips(self, request: VideoRequest, options: RequestOptions) -> list[Clip]:
-        """Return the clips whose outputs an answer averages; [] for an unusable video."""
+    def combined_clips(self, request: VideoRequest, options: RequestOptions) -> list[Clip]:
+        """Return the clips whose outputs an answer combines; [] for an unusable video."""
         extract = self._extract(options)
         (frames,) = self._decoder.frames([request], partial(used_frames, extract=extract))
         return [] if isinstance(frames, VideoError) else make_clips(frames, extract)
@@ -166,7 +166,7 @@ class Scorer:
         one_video = np.zeros(len(clip_outputs), np.int64)
         output = self.task.combine_clips(clip_outputs, one_video)[0]
         first = request.segment.start_seconds or 0.0
-        answer = self.task.moved(self.task.answer(output, top_k=options.top_k), first)
+        answer = self.task.shift_seconds(self.task.answer(output, top_k=options.top_k), first)
         clips_in_training = self._preprocessing.extract.clips_per_video
         if options.clips in (0, clips_in_training):
             confident = self.task.is_confident(output)

@@ -25,7 +25,7 @@ def main() -> None:
     make_deterministic(params.train.seed, params.train.threads)
     preprocessing = Preprocessing.read(paths.PREPROCESSING)
     train, val = ClipArrays(paths.CLIPS / "train"), ClipArrays(paths.CLIPS / "val")
-    task = task_class(params.task.type).learn(train.targets, params.task)
+    task = task_class(params.task.type).learn(train.video_targets(), params.task)
     task.check_mirror(params.train.augmentation.flip_swaps)
     side_inputs = train.learn_side_inputs()
     model = build_model(

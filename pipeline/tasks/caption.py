@@ -2,8 +2,8 @@
 
 Outputs are float64 [N, 2 + T, max_words + 2]: columns of the token id, the log-probability of the
 caption up to here, and the attention to each of T frames. T is 0 where outputs are read from text.
-``END`` is the last token, except of a caption that is cut; after it, ids and attention are 0. The
-last column has only the log-probability of the caption.
+``END`` is the last token; after it, ids and attention are 0. The last column has only the
+log-probability of the caption.
 """
 
 import logging
@@ -143,7 +143,8 @@ class Caption(Task):
     def encode(self, targets: Sequence[str]) -> NDArray[np.int32]:
         """Return token ids int32 [N, R, max_words + 1] of up to R references a video.
 
-        ``END`` follows the last word, unless the reference is cut; ``PADDING`` fills the rest.
+        ``END`` follows the last word; ``PADDING`` fills the rest. A reference of more words is
+        cut, and has no ``END``.
         """
         references = [split_references(target) for target in targets]
         encoded = np.full(
@@ -151,27 +152,21 @@ class Caption(Task):
         )
         for row, captions in enumerate(references):
             for number, caption in enumerate(captions):
-                ids = [*self.vocabulary.ids(caption_words(caption)), END][: self.max_words + 1]
+                ids = self.vocabulary.ids(caption_words(caption))
+                ids = [*ids, END] if len(ids) <= self.max_words else ids[: self.max_words]
                 encoded[row, number, : len(ids)] = ids
         return encoded
 
-    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
-        unknown = [word for pair in swaps for word in pair if word not in self.words]
-        if unknown:
-            raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected words of the training "
-                f"captions. Received: {unknown[0]}"
-            )
+    @property
+    def mirror_names(self) -> tuple[str, ...]:
+        return self.words
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         """Exchange the words of each pair, such as left and right."""
         import tensorflow as tf
 
-        order = list(range(len(self.vocabulary)))
-        for one, other in swaps:
-            a, b = self.vocabulary.ids([one, other])
-            order[a], order[b] = b, a
-        return tf.gather(tf.constant(order, tf.int32), target)
+        words = [FIRST_WORD + index for index in self.mirrored_order(swaps)]
+        return tf.gather(tf.constant([*range(FIRST_WORD), *words], tf.int32), target)
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return captions float32 [B, 2 + T, max_words + 2]; see ``CaptionDecoder``."""
@@ -218,7 +213,8 @@ class Caption(Task):
 
         if balanced_on is not None:
             raise PipelineError(
-                "params.yaml: train.class_weights must be none, because task.type is caption."
+                "params.yaml: train.class_weights must be none, because task.type is caption. "
+                "Received: balanced. Set it to none."
             )
         return WordCrossentropy(label_smoothing)
 
@@ -231,19 +227,20 @@ class Caption(Task):
 
     def combine_clips(self, outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
         """Return for each video the caption of a clip: the one of the highest confidence."""
-        best_last = np.lexsort((self.confidence(outputs), videos))
-        is_last = np.append(np.diff(videos[best_last]) > 0, True)
-        return np.asarray(outputs[best_last[is_last]], np.float64)
+        best_first = np.lexsort((-self.confidence(outputs), videos))
+        is_first = np.append(True, np.diff(videos[best_first]) > 0)
+        return np.asarray(outputs[best_first[is_first]], np.float64)
 
     # Scores.
 
     def find_invalid(self, outputs: Outputs) -> tuple[int, str] | None:
         if invalid := super().find_invalid(outputs):
             return invalid
-        is_valid = (outputs[:, _TOKEN] < len(self.vocabulary)).all(axis=1)
-        if is_valid.all():
+        largest, n_ids = outputs[:, _TOKEN].max(axis=1), len(self.vocabulary)
+        if (largest < n_ids).all():
             return None
-        return int(np.argmin(is_valid)), "expected words of the vocabulary. Received: another token"
+        index = int(np.argmax(largest >= n_ids))
+        return index, f"expected token ids up to {n_ids - 1}. Received: {largest[index]:g}"
 
     def terms(self, targets: Sequence[str], outputs: Outputs) -> NDArray[np.float64]:
         """Return for each video 1, CIDEr-D, chrF, ROUGE-L, is_exact, and ``bleu_terms``."""
@@ -314,7 +311,7 @@ class Caption(Task):
         from sklearn.neighbors import NearestNeighbors
 
         references = _normalised(train.targets)
-        counts = Counter(caption for row in references for caption in row)
+        counts = Counter(caption for row in _normalised(train.video_targets) for caption in row)
         (frequent, _), *_ = counts.most_common(1)
         means = [
             clips.features().sum(axis=1) / clips.mask.sum(axis=1, keepdims=True)
@@ -376,18 +373,25 @@ class Caption(Task):
             )
         captions, log_probabilities = [], []
         for line, row in enumerate(rows, start=2):
+            column, expected = "captions", "a JSON list of references"
             try:
-                split_references(row["captions"])
-                values = [float(value) for value in row["log_probabilities"].split()]
-            except ValueError as error:
-                raise PipelineError(f"{where}, line {line}: {error}.") from None
-            captions.append(row["predicted"].split())
-            log_probabilities.append(values)
-            if len(values) - len(captions[-1]) not in (0, 1):
+                split_references(row[column])
+                column, expected = "log_probabilities", "numbers separated by spaces"
+                values = [float(value) for value in row[column].split()]
+            except ValueError:
                 raise PipelineError(
-                    f"{where}, line {line}: expected a log-probability for each word and for the "
-                    f"end. Received: {len(values)} for {len(captions[-1])} words."
+                    f"{where}, line {line}: {column}: expected {expected}. Received: "
+                    f"{row[column]!r}. Evaluate the model again."
+                ) from None
+            words = row["predicted"].split()
+            if len(values) != len(words) + 1:
+                raise PipelineError(
+                    f"{where}, line {line}: {column}: expected "
+                    f"{count_of(len(words) + 1, 'number')}, for {count_of(len(words), 'word')} "
+                    f"and the end. Received: {len(values)}. Evaluate the model again."
                 )
+            captions.append(words)
+            log_probabilities.append(values)
         task, outputs = cls._from_words(captions, log_probabilities)
         return task, [row["captions"] for row in rows], outputs
 
@@ -402,6 +406,10 @@ class Caption(Task):
     def explained_outputs(self, outputs: Outputs) -> NDArray[np.int64]:
         """Return the last column: the log-probability of the caption."""
         return np.full(len(outputs), outputs.shape[2] - 1, np.int64)
+
+    def shown_clip(self, outputs: Outputs, explained: int) -> int:  # noqa: ARG002
+        """Return the clip whose caption ``combine_clips`` takes."""
+        return int(self.confidence(outputs).argmax())
 
     def target_text(self, target: str) -> str:
         """Return the references, separated by a bar."""
@@ -418,12 +426,12 @@ class Caption(Task):
     def answer(self, output: Outputs, *, top_k: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the caption, its log-probability, and log-probability and attention by word.
 
-        The attention of a word is a number for each real frame of the clip; they sum to 1. The
-        log-probability of the caption includes that of its end.
+        The attention of a word is a number for each real frame of the clip, with four digits;
+        they sum to 1. The log-probability of the caption includes that of its end.
         """
         words = self._words(output)
         attention = output[_ATTENTION:, : len(words)].T
-        n_frames = int(np.flatnonzero(attention.any(axis=0)).max(initial=-1)) + 1
+        n_frames = np.count_nonzero(attention.any(axis=0))
         return {
             "caption": " ".join(words),
             "log_probability": float(output[_TOTAL, -1]),
@@ -469,7 +477,7 @@ class Caption(Task):
         task = cls(words, max_words=max(map(len, log_probabilities)) - 1)
         outputs = np.zeros((len(captions), _ATTENTION, task.max_words + 2))
         for row, (caption, values) in enumerate(zip(captions, log_probabilities, strict=True)):
-            ids = [*task.vocabulary.ids(caption), END][: len(values)]
+            ids = [*task.vocabulary.ids(caption), END]
             outputs[row, _TOKEN, : len(ids)] = ids
             outputs[row, _TOTAL, : len(ids)] = np.cumsum(values)
             outputs[row, _TOTAL, len(ids) :] = np.sum(values)
@@ -480,7 +488,7 @@ class Caption(Task):
         outputs = np.zeros((len(captions), _ATTENTION, self.max_words + 2))
         for output, caption in zip(outputs, captions, strict=True):
             known = [number for number in self.vocabulary.ids(caption.split()) if number != UNKNOWN]
-            ids = [*known, END][: self.max_words + 1]
+            ids = [*known[: self.max_words], END]
             output[_TOKEN, : len(ids)] = ids
         return outputs
 

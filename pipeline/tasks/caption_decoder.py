@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START
+from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
 _EMBEDDING = 64
 _UNITS = 128
 _ATTENTION_UNITS = 64
 _IMPOSSIBLE = -1e9  # a score whose probability is exactly 0
+_LEAST_SCORE = -60.0  # of a real frame, below the best; a lower one would have the weight 0
 
 _Shape = tuple[int | None, ...]
 
@@ -40,8 +41,9 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         With ``tokens``: logits [B, L, V] of the next word at each position. Otherwise the caption
         with the highest log-probability per word, float32 [B, 2 + T, max_words + 2]: at each
         position the token id, the log-probability of the caption up to here, and the attention
-        to each step. ``END`` is the last token, except of a caption that is cut; after it, ids
-        and attention are 0, so the last position has only the log-probability of the caption.
+        to each step. ``END`` follows at most ``max_words`` words, whatever its probability;
+        after it, ids and attention are 0, so the last position has only the log-probability of
+        the caption.
     """
 
     def __init__(self, n_tokens: int, *, max_words: int, beam_width: int, **kwargs: Any) -> None:
@@ -95,11 +97,15 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         steps: keras.KerasTensor,
         mask: keras.KerasTensor,
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units]."""
+        """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units].
+
+        Attention is positive for real frames only.
+        """
         scores = ops.matmul(self.query(states), ops.transpose(keys, (0, 2, 1)))
         scores = ops.where(mask[:, None], scores / _ATTENTION_UNITS**0.5, _IMPOSSIBLE)
         # A softmax by hand: that of Keras warns of clips of one frame.
-        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        scores = ops.maximum(scores - ops.max(scores, axis=-1, keepdims=True), _LEAST_SCORE)
+        weights = ops.where(mask[:, None], ops.exp(scores), 0.0)
         attention = weights / ops.sum(weights, axis=-1, keepdims=True)
         attended = ops.concatenate([states, ops.matmul(attention, steps)], axis=-1)
         return self.logits(self.readout(attended)), attention
@@ -118,8 +124,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         beams, length, n_tokens = self.beam_width, self.max_words + 1, self.n_tokens
         n_clips, n_steps = ops.shape(steps)[0], ops.shape(steps)[1]
         token_ids = ops.arange(n_tokens)
-        # A caption has words and END. After END, padding is certain.
-        allowed = ops.where((token_ids == END) | (token_ids >= FIRST_WORD), 0.0, _IMPOSSIBLE)
+        # After END, padding is certain.
         only_padding = ops.where(token_ids == PADDING, 0.0, _IMPOSSIBLE)
         positions = ops.arange(length + 1)
 
@@ -142,6 +147,8 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
             hidden, memory = (ops.reshape(state, (-1, beams, _UNITS)) for state in states)
             logits, attention = self._next_words(hidden, keys, steps, mask)
             is_done = (last == END) | (last == PADDING)
+            may_be_word = (token_ids >= FIRST_WORD) & (position < self.max_words)
+            allowed = ops.where((token_ids == END) | may_be_word, 0.0, _IMPOSSIBLE)
             gains = ops.where(
                 is_done[..., None], only_padding, ops.log_softmax(logits, axis=-1) + allowed
             )
@@ -239,12 +246,15 @@ class WordCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no
 
 
 class WordAccuracy(keras.metrics.Mean):  # type: ignore[misc]
-    """Proportion of words that are predicted from the right words before them."""
+    """Proportion of words that are predicted from the right words before them.
+
+    An unknown word counts as wrong, because no caption can have it.
+    """
 
     def update_state(
         self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor, sample_weight: Any = None
     ) -> None:
-        is_right = ops.argmax(y_pred, axis=-1) == ops.cast(y_true, "int32")
+        is_right = (ops.argmax(y_pred, axis=-1) == ops.cast(y_true, "int32")) & (y_true != UNKNOWN)
         is_word = ops.cast(y_true != PADDING, "float32")
         if sample_weight is not None:
             is_word = is_word * sample_weight[:, None]

@@ -151,22 +151,14 @@ class Classification(Task):
             )
         return np.array([indices[target] for target in targets], np.int64)
 
-    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
-        unknown = [name for pair in swaps for name in pair if name not in self.class_names]
-        if unknown:
-            raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected names of classes "
-                f"({shorten_list(self.class_names)}). Received: {unknown[0]}"
-            )
+    @property
+    def mirror_names(self) -> tuple[str, ...]:
+        return self.class_names
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         import tensorflow as tf
 
-        mirrored = list(self.class_names)
-        for one, other in swaps:
-            indices = self.class_names.index(one), self.class_names.index(other)
-            mirrored[indices[0]], mirrored[indices[1]] = other, one
-        return tf.gather(tf.constant(self.encode(mirrored)), target)
+        return tf.gather(tf.constant(self.mirrored_order(swaps), tf.int64), target)
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return class probabilities float32 [B, C]."""
@@ -352,7 +344,7 @@ class Classification(Task):
         ]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
-        counts = np.bincount(self.encode(train.targets), minlength=len(self.class_names))
+        counts = np.bincount(self.encode(train.video_targets), minlength=len(self.class_names))
         return {"most_frequent": np.tile(counts / counts.sum(), (len(test.targets), 1))}
 
     def length_baseline(

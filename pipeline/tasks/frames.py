@@ -163,22 +163,15 @@ class Frames(Task):
             rows.append(row)
         return np.stack(rows)
 
-    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
-        unknown = [name for pair in swaps for name in pair if name not in self.class_names]
-        if unknown:
-            raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected names of classes "
-                f"({shorten_list(self.class_names)}). Received: {unknown[0]}"
-            )
+    @property
+    def mirror_names(self) -> tuple[str, ...]:
+        return self.class_names
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         import tensorflow as tf
 
-        classes = np.append(np.arange(len(self.class_names)), UNLABELLED)  # -1 is the last index
-        for pair in swaps:
-            one, other = (self.class_names.index(name) for name in pair)
-            classes[[one, other]] = other, one
-        return tf.gather(tf.constant(classes), target % len(classes))
+        classes = [*self.mirrored_order(swaps), UNLABELLED]  # -1 is the last index
+        return tf.gather(tf.constant(classes, tf.int64), target % len(classes))
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return class probabilities float32 [B, T, C], zeros for padding."""
@@ -512,7 +505,7 @@ class Frames(Task):
             "probabilities": {self.class_names[index]: float(means[index]) for index in named},
         }
 
-    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def shift_seconds(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
         segments = [
             {**segment, **{key: segment[key] + seconds for key in ("start_seconds", "end_seconds")}}
             for segment in answer["segments"]

@@ -66,7 +66,7 @@ class Multilabel(Task):
     limits: ClassVar[Mapping[str, Limit]] = {"label_recall": Limit("min", 0.5)}
     video_score: ClassVar[str] = "subset_accuracy"
     baselines: ClassVar[Mapping[str, str]] = {
-        "prevalence": "the proportion of training clips with each label, for every video"
+        "prevalence": "the proportion of training videos with each label, for every video"
     }
     headline_chart: ClassVar[str] = "co_occurrence"
     metric_descriptions: ClassVar[Mapping[str, str]] = {
@@ -126,22 +126,14 @@ class Multilabel(Task):
                 encoded[row, indices[label]] = 1
         return encoded
 
-    def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
-        unknown = [name for pair in swaps for name in pair if name not in self.label_names]
-        if unknown:
-            raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected names of labels "
-                f"({', '.join(self.label_names)}). Received: {unknown[0]}"
-            )
+    @property
+    def mirror_names(self) -> tuple[str, ...]:
+        return self.label_names
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         import tensorflow as tf
 
-        order = list(range(len(self.label_names)))
-        for one, other in swaps:
-            a, b = self.label_names.index(one), self.label_names.index(other)
-            order[a], order[b] = b, a
-        return tf.gather(target, order, axis=-1)
+        return tf.gather(target, self.mirrored_order(swaps), axis=-1)
 
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return label probabilities float32 [B, L]."""
@@ -300,7 +292,7 @@ class Multilabel(Task):
         ]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
-        prevalence = self.encode(train.targets).mean(axis=0, dtype=np.float64)
+        prevalence = self.encode(train.video_targets).mean(axis=0, dtype=np.float64)
         return {"prevalence": np.tile(prevalence, (len(test.targets), 1))}
 
     def length_baseline(

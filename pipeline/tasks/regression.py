@@ -89,7 +89,7 @@ class Regression(Task):
         if values.min() == values.max():
             raise PipelineError(
                 "The training targets have no variance. Expected different values. Received: "
-                f"{targets[0]} for all {len(targets)} clips. Correct the labels table."
+                f"{targets[0]} for all {len(targets)} videos. Correct the labels table."
             )
         return cls(float(values.mean()), float(values.std()), section.unit)
 
@@ -272,7 +272,7 @@ class Regression(Task):
         ]
 
     def baseline_outputs(self, train: BaselineClips, test: BaselineClips) -> dict[str, Outputs]:
-        values = _values(train.targets)
+        values = _values(train.video_targets)
         return {
             name: np.full((len(test.targets), 1), value)
             for name, value in (("mean", values.mean()), ("median", np.median(values)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.bootstrap import Interval, ResampledScore, Resampling, Score
 from pipeline.common.errors import PipelineError
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, shorten_list
 from pipeline.tasks.settings import TaskSection
 
 if TYPE_CHECKING:  # the command line imports this module and must start fast
@@ -119,11 +119,13 @@ class BaselineClips(NamedTuple):
     mask: bool [N, T], True for a real frame, right-padded.
     features: returns float32 [N, T, F], the features of each frame that the layers over time of
         the trained model read, zeros for padding.
+    video_targets: target of each video, once, whatever the number of its clips.
     """
 
     targets: Sequence[str]
     mask: NDArray[np.bool_]
     features: Callable[[], NDArray[np.float32]]
+    video_targets: Sequence[str]
 
 
 class Guess(NamedTuple):
@@ -193,7 +195,11 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def learn(cls, targets: Sequence[str], section: TaskSection) -> Self:
-        """Learn about the targets of the training clips, such as the class names."""
+        """Learn about the targets of the training videos, such as the class names.
+
+        Args:
+            targets: ``ClipArrays.video_targets`` of the training split.
+        """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -226,21 +232,37 @@ class Task(ABC):
             PipelineError: a target is unknown.
         """
 
+    @property
+    def mirror_names(self) -> Sequence[str]:
+        """Return the names that ``flip_swaps`` may swap, in the order of their indices."""
+        return ()
+
     def check_mirror(self, swaps: Sequence[Sequence[str]]) -> None:
         """Refuse ``train.augmentation.flip_swaps`` that the targets do not have.
 
         Raises:
-            PipelineError: a name is unknown, or the task has no swaps.
+            PipelineError: a name is unknown, or the task has no names.
         """
-        if swaps:
+        unknown = [name for pair in swaps for name in pair if name not in self.mirror_names]
+        if unknown:
+            names = shorten_list(list(self.mirror_names))
+            expected = f"pairs of {names}" if names else f"[], because task.type is {self.type}"
             raise PipelineError(
-                "params.yaml: train.augmentation.flip_swaps: expected [], because task.type is "
-                f"{self.type}. Received: {swaps}"
+                f"params.yaml: train.augmentation.flip_swaps: expected {expected}. "
+                f"Received: {unknown[0]}. Correct the names."
             )
 
     def mirrored(self, target: "tf.Tensor", swaps: Sequence[Sequence[str]]) -> "tf.Tensor":
         """Return the target of a clip mirrored left to right."""
         return target
+
+    def mirrored_order(self, swaps: Sequence[Sequence[str]]) -> list[int]:
+        """Return the index of each of ``mirror_names`` after the swaps."""
+        order = list(range(len(self.mirror_names)))
+        for pair in swaps:
+            one, other = (list(self.mirror_names).index(name) for name in pair)
+            order[one], order[other] = other, one
+        return order
 
     @abstractmethod
     def head(self, features: ClipFeatures) -> "keras.KerasTensor":
@@ -495,6 +517,17 @@ class Task(ABC):
         """
         return np.zeros(len(outputs), np.int64)
 
+    def shown_clip(self, outputs: Outputs, explained: int) -> int:
+        """Return the index of the clip that the review shows of a video with several clips.
+
+        Args:
+            outputs: [clips, ...], of the clips of the video.
+            explained: ``explained_outputs`` of the video; by default, the clip with the largest
+                value of this output is shown.
+        """
+        by_output = outputs.reshape(len(outputs), -1, outputs.shape[-1]).sum(axis=1)
+        return int(by_output[:, explained].argmax())
+
     def target_text(self, target: str) -> str:
         """Return a target as the review shows it."""
         return target
@@ -521,8 +554,8 @@ class Task(ABC):
             top_k: number of classes to name; 0 for all.
         """
 
-    def moved(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Return the answer for a part of a video that begins after ``seconds``."""
+    def shift_seconds(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Return the answer with ``seconds`` added to its times."""
         return answer
 
     def is_confident(self, output: Outputs) -> bool | None:

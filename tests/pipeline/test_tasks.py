@@ -178,6 +178,6 @@ def test_retraining_with_more_videos_makes_the_new_version_champion(project):
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     version = client.get_model_version_by_alias("video-classifier", "champion")
     assert str(version.version) == "2", printed
-    assert version.tags["gate.outcome"] == "passed"
+    assert version.tags["gate.outcome"] == "promoted"
     report = (root / "eval/retrain.md").read_text()
     assert task.compared_metrics[0].replace("_", " ") in report.lower()

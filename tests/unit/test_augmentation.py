@@ -98,5 +98,5 @@ def test_a_mirror_swaps_the_classes_that_it_turns_into_each_other(frames):
 
 def test_an_unknown_class_is_named():
     section = AugmentationSection(flip=True, flip_swaps=[["left", "up"]])
-    with pytest.raises(PipelineError, match=r"flip_swaps: expected names of classes .* up$"):
+    with pytest.raises(PipelineError, match=r"flip_swaps: expected pairs of .* Received: up"):
         clip_augmenter(section, TASK)

@@ -14,27 +14,32 @@ def baseline_outputs(task_type: str, train: list[str], test: list[str]):
     task = task_class(task_type).learn(train, TaskSection(type=task_type))
 
     def clips(targets):
-        return BaselineClips(targets, np.ones((len(targets), 2), bool), lambda: np.zeros((0,)))
+        two_of_first = [*targets[:1], *targets]
+        mask = np.ones((len(two_of_first), 2), bool)
+        return BaselineClips(two_of_first, mask, lambda: np.zeros((0,)), targets)
 
     outputs = task.baseline_outputs(clips(train), clips(test))
     assert list(outputs) == list(task.baselines)
     return outputs
 
 
-def test_the_most_frequent_class_of_the_training_clips_is_predicted():
+# The first video of both sides has two clips, and counts once in training.
+
+
+def test_the_most_frequent_class_of_the_training_videos_is_predicted():
     outputs = baseline_outputs("classification", ["a", "b", "b", "b"], ["a", "a"])
-    assert outputs["most_frequent"].tolist() == [[0.25, 0.75]] * 2
+    assert outputs["most_frequent"].tolist() == [[0.25, 0.75]] * 3
 
 
 def test_the_prevalence_of_the_labels_in_training_is_predicted():
     outputs = baseline_outputs("multilabel", ["a", "a|b", "", "a"], ["b"])
-    assert outputs["prevalence"].tolist() == [[0.75, 0.25]]
+    assert outputs["prevalence"].tolist() == [[0.75, 0.25]] * 2
 
 
 def test_mean_and_median_of_the_training_values_are_predicted():
     outputs = baseline_outputs("regression", ["1", "2", "6"], ["9", "9"])
-    assert outputs["mean"].tolist() == [[3], [3]]
-    assert outputs["median"].tolist() == [[2], [2]]
+    assert outputs["mean"].tolist() == [[3]] * 3
+    assert outputs["median"].tolist() == [[2]] * 3
 
 
 class ReadsFeatures(type(TASK)):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,10 +102,11 @@ def test_rare_words_are_unknown():
         Caption.learn(TARGETS, TaskSection(type="caption", min_word_count=9))
 
 
-def test_a_longer_caption_is_cut_without_an_end():
+def test_a_caption_of_max_words_is_whole_and_a_longer_one_is_cut_without_an_end():
     task = Caption.learn(TARGETS, TaskSection(type="caption", max_words=2))
-    ids = task.encode([join_references(["a man runs"])])[0, 0].tolist()
-    assert ids == task.vocabulary.ids(["a", "man", "runs"])
+    whole, cut = task.encode([join_references(["A man", "a man runs"])])[0].tolist()
+    assert whole == [*task.vocabulary.ids(["a", "man"]), END]
+    assert cut == [*task.vocabulary.ids(["a", "man"]), PADDING]
 
 
 def test_a_mirror_swaps_words_in_every_reference():
@@ -114,7 +116,7 @@ def test_a_mirror_swaps_words_in_every_reference():
     mirrored = task.mirrored(tf.constant(encoded), [["left", "right"]]).numpy()
     expected = task.encode([join_references(["turn right", "left turn"])])[0]
     assert mirrored.tolist() == expected.tolist()
-    with pytest.raises(PipelineError, match=r"flip_swaps: expected words .* Received: down"):
+    with pytest.raises(PipelineError, match=r"flip_swaps: expected pairs of .* Received: down"):
         task.check_mirror([["left", "down"]])
 
 
@@ -264,8 +266,11 @@ def test_the_most_certain_clip_of_a_video_is_its_caption():
     combined = TASK.combine_clips(outputs, np.array([0, 0, 1, 1, 1]))
     np.testing.assert_allclose(TASK.confidence(combined), [0.9, 0.6])
     long, short = outputs_of(["a man is running"]), outputs_of(["a dog"], probability=0.4)
-    both = TASK.combine_clips(np.concatenate([short, long]), np.array([0, 0]))
-    assert both.tolist() == long.tolist()  # though its sum of log-probabilities is lower
+    both = np.concatenate([short, long, long])
+    combined = TASK.combine_clips(both, np.array([0, 0, 0]))
+    assert combined.tolist() == long.tolist()  # though its sum of log-probabilities is lower
+    # The review shows that clip.
+    assert TASK.shown_clip(both, TASK.explained_outputs(combined)[0]) == 1
 
 
 def test_predictions_survive_a_csv_file(tmp_path):
@@ -279,11 +284,40 @@ def test_predictions_survive_a_csv_file(tmp_path):
     assert read.video_scores.tolist() == written.video_scores.tolist()
     # With the vocabulary of the model, the outputs are those of the model, without attention.
     np.testing.assert_allclose(read.task.convert(read.outputs, TASK), outputs[:, :2], atol=1e-8)
-    text = (tmp_path / "predictions.csv").read_text().replace("-0.693147181 ", "", 1)
-    text = text.replace("-0.693147181 ", "x ", 1)
-    (tmp_path / "predictions.csv").write_text(text)
-    with pytest.raises(PipelineError, match=r"predictions.csv, line 2"):
-        Predictions.read_csv(tmp_path / "predictions.csv", task_type="caption")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("captions", "a dog", "expected a JSON list of references. Received: 'a dog'"),
+        ("log_probabilities", "-1 x", "expected numbers separated by spaces. Received: '-1 x'"),
+        ("log_probabilities", "-1", "expected 2 numbers, for 1 word and the end. Received: 1"),
+        ("log_probabilities", "", "expected 2 numbers, for 1 word and the end. Received: 0"),
+    ],
+)
+def test_a_prediction_that_is_not_valid_names_its_line(column, cell, reason):
+    rows = [
+        {**TASK.prediction_cells(TARGETS[0], output), "video": "a"}
+        for output in outputs_of(["a man runs", "dog"])
+    ]
+    rows[1][column] = cell
+    with pytest.raises(PipelineError, match=rf"^predictions.csv, line 3: {column}: {reason}"):
+        Caption.read_predictions(rows, where="predictions.csv")
+
+
+def test_an_empty_caption_needs_a_log_probability():
+    row = TASK.prediction_cells(TARGETS[0], outputs_of([""])[0])
+    _, _, outputs = Caption.read_predictions([row], where="predictions.csv")
+    assert TASK.confidence(outputs) == pytest.approx([0.5])
+    with pytest.raises(PipelineError, match=r"line 2: .*expected 1 number, for 0 words and"):
+        Caption.read_predictions([{**row, "log_probabilities": ""}], where="predictions.csv")
+
+
+def test_an_output_with_an_unknown_token_id_is_invalid():
+    outputs = OUTPUTS.copy()
+    outputs[2, 0, 0] = len(TASK.vocabulary)
+    assert TASK.find_invalid(OUTPUTS) is None
+    assert TASK.find_invalid(outputs) == (2, "expected token ids up to 12. Received: 13")
 
 
 def test_models_with_other_vocabularies_are_compared_by_their_words():
@@ -306,8 +340,8 @@ def test_baselines_write_training_captions_of_known_words():
     features = np.array([[[0.0], [2.0]], [[5.0], [0.0]], [[9.0], [9.0]]], np.float32)
     mask = np.array([[True, True], [True, False], [True, True]])
     targets = [join_references([text]) for text in ("a man runs", "a dog jumps", "a dog jumps")]
-    train = BaselineClips(targets, mask, lambda: features)
-    test = BaselineClips(TARGETS[:2], mask[:2], lambda: features[:2] + 0.1)
+    train = BaselineClips(targets, mask, lambda: features, targets)
+    test = BaselineClips(TARGETS[:2], mask[:2], lambda: features[:2] + 0.1, TARGETS[:2])
     task = Caption.learn(targets, TaskSection(type="caption", min_word_count=2))
     outputs = task.baseline_outputs(train, test)
     assert outputs.keys() == task.baselines.keys()
@@ -319,6 +353,8 @@ def test_baselines_write_training_captions_of_known_words():
         "most_frequent": ["a dog jumps", "a dog jumps"],
         "nearest": ["a", "a dog jumps"],  # man and runs are rare
     }
+    short = replace(task, max_words=2).baseline_outputs(train, test)["most_frequent"]
+    assert task.prediction_cells(TARGETS[0], short[0])["predicted"] == "a dog"
 
 
 # Review and serving.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.tasks.caption_decoder import CaptionDecoder, WordAccuracy, WordCrossentropy
-from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START
+from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
 N_TOKENS = FIRST_WORD + 3
 MAX_WORDS = 3
@@ -42,12 +42,13 @@ def log_probabilities(decoder: CaptionDecoder, inputs, tokens: np.ndarray) -> np
 
 def all_captions() -> np.ndarray:
     """Every sequence of words and END that the decoder can write, padded."""
-    captions = []
-    for length in range(MAX_WORDS + 2):
-        for words in product(range(FIRST_WORD, N_TOKENS), repeat=length):
-            tokens = [*words, END][: MAX_WORDS + 1]
-            captions.append(tokens + [PADDING] * (MAX_WORDS + 2 - len(tokens)))
-    return np.unique(captions, axis=0)
+    return np.array(
+        [
+            [*words, END, *[PADDING] * (MAX_WORDS + 1 - length)]
+            for length in range(MAX_WORDS + 1)
+            for words in product(range(FIRST_WORD, N_TOKENS), repeat=length)
+        ]
+    )
 
 
 @pytest.mark.parametrize("beam_width", [1, 3])
@@ -65,6 +66,7 @@ def test_greedy_search_takes_the_most_probable_word():
     before = np.concatenate([np.full((len(tokens), 1), START), tokens[:, :-1]], axis=1)
     logits = np.array(decoder(**inputs, tokens=before.astype(np.int32)))
     logits[..., [token for token in range(FIRST_WORD) if token != END]] = -np.inf
+    logits[:, MAX_WORDS:, FIRST_WORD:] = -np.inf
     is_word = tokens != PADDING
     assert (logits.argmax(axis=-1)[is_word] == tokens[is_word]).all()
 
@@ -96,15 +98,26 @@ def test_a_caption_contains_words_only_and_padding_follows_its_end():
         assert (tokens[:, -1] == PADDING).all()
         for row in tokens[:, :-1].astype(int).tolist():
             n_words = next((n for n, token in enumerate(row) if token < FIRST_WORD), len(row))
-            rest = row[n_words:]
-            assert rest == [END, *[PADDING] * (len(rest) - 1)][: len(rest)]
+            assert row[n_words:] == [END, *[PADDING] * (MAX_WORDS - n_words)]
 
 
-def test_each_word_attends_to_real_frames_only():
+def test_a_caption_has_at_most_max_words_words():
+    decoder = decoder_of(2)
+    bias = np.zeros(N_TOKENS)
+    bias[END] = -100
+    decoder.logits.bias.assign(bias)
+    tokens = np.array(decoder(**inputs_of()))[:, 0]
+    assert (tokens[:, :MAX_WORDS] >= FIRST_WORD).all()
+    assert (tokens[:, MAX_WORDS] == END).all()
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_each_word_attends_to_every_real_frame_and_to_no_other(scale):
     inputs = inputs_of()
+    inputs["steps"] *= scale
     packed = np.array(decoder_of(3)(**inputs))
     tokens, attention = packed[:, 0], np.moveaxis(packed[:, 2:], 1, 2)
-    assert (attention[np.broadcast_to(~inputs["mask"][:, None], attention.shape)] == 0).all()
+    assert ((attention > 0) == (inputs["mask"][:, None] & (tokens != PADDING)[..., None])).all()
     np.testing.assert_allclose(attention.sum(axis=-1), tokens != PADDING, atol=1e-5)
 
 
@@ -124,3 +137,10 @@ def test_padding_of_a_caption_changes_neither_loss_nor_accuracy():
     accuracy = WordAccuracy(name="word_accuracy")
     accuracy.update_state(words, keras.ops.one_hot([[4, 5, 4, 4], [4, END, 0, 0]], N_TOKENS))
     assert float(accuracy.result()) == pytest.approx(3 / 5)
+
+
+def test_an_unknown_word_is_never_right():
+    accuracy = WordAccuracy(name="word_accuracy")
+    words = np.array([[4, UNKNOWN, END]])
+    accuracy.update_state(words, keras.ops.one_hot(words, N_TOKENS))
+    assert float(accuracy.result()) == pytest.approx(2 / 3)

@@ -484,9 +484,9 @@ class TestAnswers:
         assert list(TASK.answer(output_of("rww"), top_k=1)["probabilities"]) == ["walk"]
 
     def test_the_answer_for_a_part_of_a_video_has_the_seconds_of_the_video(self):
-        moved = TASK.moved(TASK.answer(output_of("rw"), top_k=0), 2.0)
-        assert [segment["start_seconds"] for segment in moved["segments"]] == [2.0, 2.1]
-        assert moved["segments"][-1]["end_seconds"] == pytest.approx(2.2)
+        shifted = TASK.shift_seconds(TASK.answer(output_of("rw"), top_k=0), 2.0)
+        assert [segment["start_seconds"] for segment in shifted["segments"]] == [2.0, 2.1]
+        assert shifted["segments"][-1]["end_seconds"] == pytest.approx(2.2)
 
     def test_outputs_are_read_back_from_the_timeline(self):
         outputs = outputs_of_videos("rrrww", "wr")
@@ -532,7 +532,7 @@ class TestBaselines:
         mask = np.arange(10) < np.full((20, 1), 8)
         features = np.zeros((20, 10, 3), np.float32)
         features[:, :8] = rng.normal(size=(20, 8, 3)) * 0.1 + labels[:, :, None]
-        clips = BaselineClips(targets, mask, lambda: features)
+        clips = BaselineClips(targets, mask, lambda: features, targets)
         outputs = TASK.baseline_outputs(clips, clips)
         assert outputs.keys() == set(TASK.baselines)
         for output in outputs.values():
@@ -543,11 +543,9 @@ class TestBaselines:
         assert TASK.video_scores(texts, outputs["most_frequent"]).mean() < 0.7
 
     def test_one_class_in_the_training_frames_makes_both_baselines_constant(self):
-        clips = BaselineClips(
-            [clip_target("0 to 0.2 run|0.21 to 0.24 walk", 0, 3)],
-            np.ones((1, 3), bool),
-            lambda: np.zeros((1, 3, 2), np.float32),
-        )
+        targets = [clip_target("0 to 0.2 run|0.21 to 0.24 walk", 0, 3)]
+        features = np.zeros((1, 3, 2), np.float32)
+        clips = BaselineClips(targets, np.ones((1, 3), bool), lambda: features, targets)
         for output in TASK.baseline_outputs(clips, clips).values():
             assert output.tolist() == [[[1, 0]] * 3]
 

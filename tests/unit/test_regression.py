@@ -25,7 +25,7 @@ def test_mean_and_deviation_are_learnt_from_the_training_targets():
 
 
 def test_equal_training_targets_are_refused():
-    with pytest.raises(PipelineError, match=r"no variance.* Received: 3 for all 2 clips"):
+    with pytest.raises(PipelineError, match=r"no variance.* Received: 3 for all 2 videos"):
         Regression.learn(["3", "3"], TaskSection(type="regression"))
 
 

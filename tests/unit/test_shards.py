@@ -135,6 +135,7 @@ def test_several_clips_of_a_longer_video_are_neighbours(tmp_path):
     assert clips.video_numbers().tolist() == [0, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert clips.first_of_videos() == [0, 1, 2, 4, 6, 8]
     assert clips.targets[2:4] == ["odd", "odd"]
+    assert clips.video_targets() == ["odd", "even"] * 3
     assert clips.groups[2:4] == ["g3", "g3"]
 
 

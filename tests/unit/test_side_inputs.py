@@ -88,8 +88,8 @@ def stored(folder: Path, task_type: str) -> ClipArrays:
     return ClipArrays(folder)
 
 
-def test_numbers_have_the_mean_and_deviation_of_the_given_clips_only(clips):
-    age, site = clips.chosen([0, 1]).learn_side_inputs()
+def test_numbers_have_the_mean_and_deviation_of_the_given_videos_only(clips):
+    age, site = clips.chosen([0, 0, 1]).learn_side_inputs()  # two clips of the first video
     assert age == SideInput("age", "number", mean=30.0, deviation=10.0)
     assert site.categories == ("Köln", "Rom")
     assert clips.chosen([0, 2]).learn_side_inputs()[1].categories == ("Rom",)

@@ -241,6 +241,10 @@ def test_confidence_margin_and_explained_output_are_those_of_the_best_class():
     assert TASK.explained_outputs(OUTPUTS).tolist() == [0, 2]
 
 
+def test_the_clip_with_the_largest_explained_output_is_shown():
+    assert [TASK.shown_clip(OUTPUTS, explained) for explained in range(3)] == [0, 1, 1]
+
+
 def test_an_answer_names_the_classes_in_the_order_of_the_model_or_the_best_first():
     assert TASK.answer(OUTPUTS[1], top_k=0) == {
         "label": "walk",
