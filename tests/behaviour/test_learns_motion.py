@@ -35,7 +35,9 @@ def demo_clips(folder, targets, *, seed: int) -> ClipArrays:
         )
         for number in range(len(targets))
     ]
-    frames, mask = (np.stack(part) for part in zip(*clips, strict=True))
+    frames, mask = (
+        np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "mask")
+    )
     return stored_clips(folder, frames, mask, targets)
 
 
