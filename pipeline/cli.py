@@ -76,8 +76,8 @@ def demo(
 ) -> None:
     """Set params.yaml to a demo data set.
 
-    `vidpipe repro` then builds it. Only data, task and what the demo needs of extract and model
-    change.
+    `vidpipe repro` then builds it. Only data, task, register.name and what the demo needs of
+    extract and model change.
 
     \b
     Example:    vidpipe demo regression

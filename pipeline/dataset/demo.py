@@ -44,7 +44,7 @@ _DEMOS: dict[str, dict[str, dict[str, str]]] = {
 
 
 def use_demo(name: str, params: Path) -> None:
-    """Set ``data``, ``task`` and what its recipe needs in params.yaml, and keep all else.
+    """Set ``data``, ``task``, ``register.name`` and what its recipe needs, and keep all else.
 
     Raises:
         PipelineError: there is no such demo data set, or the file lacks a key.
@@ -57,6 +57,9 @@ def use_demo(name: str, params: Path) -> None:
     for section, defaults in _DEFAULTS.items():
         for key, value in {**defaults, **demo.get(section, {})}.items():
             text = _set(text, section, key, value, where=params)
+    # Versions of one registered model have one task.
+    model = "video-classifier" if name == "classification" else f"demo-{name.replace('_', '-')}"
+    text = _set(text, "register", "name", model, where=params)
     with replacing_file(params) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -46,8 +46,8 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
         if path.is_absolute():
             # DVC watches <data.videos>/<data.labels>.
             raise PipelineError(
-                f"data.labels: expected a path relative to data.videos, such as ../{path.name}. "
-                f"Received: {data.labels}"
+                "data.labels: expected a path relative to data.videos, such as "
+                f"{os.path.relpath(path, videos)}. Received: {data.labels}"
             )
         table = videos / path
     else:

@@ -146,7 +146,8 @@ def time_audit(
     if not is_ok:
         sentence = (
             f"Frame order hardly matters: {numbers} "
-            "A model without a recurrent layer (model.temporal.recurrent: none) may do as well."
+            "Unless this model has no recurrent layer, one without it (model.temporal.recurrent: "
+            "none) may do as well."
         )
     elif loss.low <= 0:
         sentence = (

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
 from pipeline.evaluation.predictions import Predictions, predictions_of_clips
-from pipeline.evaluation.scores import score_predictions
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.tasks.task import BaselineClips, Task
 
@@ -43,8 +42,11 @@ def score_baselines(
     for baseline, predictions in baselines.items():
         task = predictions.task
         metrics = {*task.headline_metrics, *task.compared_metrics}
-        for name, score in score_predictions(predictions, section).items():
-            if name in metrics:
+        resampling = section.resampling(predictions.resampling_groups)
+        for name, score in task.scores_with_intervals(
+            predictions.targets, predictions.outputs, resampling
+        ).items():
+            if name in metrics and not np.isnan(score.value):
                 scores[f"{name}_{baseline}"] = score
     return scores
 

@@ -37,6 +37,7 @@ from pipeline.registry.versions import (
     CHAMPION,
     existing_version,
     lookup_version,
+    refuse_other_task,
     version_number,
     version_uri,
     version_with_alias,
@@ -105,6 +106,8 @@ def promote(
             champion=version_with_alias(name, CHAMPION),
             decision=Decision("already champion"),
         )
+        for one in filter(None, (challenger, report.champion)):
+            refuse_other_task(one, task.type)
         if report.champion is None or report.champion.version != challenger.version:
             report = _decide(report, judge or judge_test_videos, again=again)
             report = _apply(report, dry_run=dry_run)

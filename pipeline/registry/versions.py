@@ -162,6 +162,23 @@ def recorded_records(version: ModelVersion) -> list[VideoRecord] | None:
         return read_catalog(catalog) if index is None else read_decoded(catalog, index)
 
 
+def refuse_other_task(version: ModelVersion, task_type: str) -> None:
+    """Refuse a version whose run recorded another ``task.type``.
+
+    Raises:
+        PipelineError: it did. A run that is gone, or recorded none, is accepted.
+    """
+    run_id = version.run_id
+    run = if_exists(lambda client: client.get_run(run_id)) if run_id else None
+    recorded = None if run is None else run.data.params.get("task.type")
+    if recorded not in (None, task_type):
+        raise PipelineError(
+            f"{version_title(version)}: expected a model for {task_type} (task.type), as all "
+            f"versions of one registered model have one task. Received: a model for {recorded}. "
+            "Set register.name in params.yaml to another name, and run: vidpipe repro"
+        )
+
+
 def trained_on(version: ModelVersion) -> TrainingVideos | None:
     """Return the videos that a version was trained on; None without their catalog.
 

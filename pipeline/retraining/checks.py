@@ -1,5 +1,6 @@
 """Checks before a run: of params.yaml, and of the data against that of the champion."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ def check_settings() -> None:
 
     params = load_params()
     videos, labels, cnn = Path(params.data.videos), params.data.labels, params.model.cnn
+    if Path(labels).is_absolute():  # DVC would look for it below data.videos
+        raise PipelineError(
+            "params.yaml: data.labels: expected a path relative to data.videos, such as "
+            f"{os.path.relpath(labels, videos)}. Received: {labels}"
+        )
     if not videos.is_relative_to(_DEMO):
         if not videos.exists():
             raise PipelineError(
@@ -83,14 +89,22 @@ def check_data_set(params: Params) -> DataCheck:
     """Check catalog and decode index against those of the champion; write eval/data_check.json.
 
     Raises:
-        PipelineError: catalog or decode index are missing, or the registry cannot be read.
+        PipelineError: catalog or decode index are missing, the champion has another task, or
+            the registry cannot be read.
     """
     from pipeline.dataset.checks import check_data
-    from pipeline.registry.versions import CHAMPION, recorded_records, version_with_alias
+    from pipeline.registry.versions import (
+        CHAMPION,
+        recorded_records,
+        refuse_other_task,
+        version_with_alias,
+    )
     from pipeline.tasks.targets import targets_of
 
     now = read_decoded(CATALOG, DECODE_INDEX)
     champion = version_with_alias(params.register_.name, CHAMPION)
+    if champion is not None:
+        refuse_other_task(champion, params.task.type)
     before = None if champion is None else recorded_records(champion)
     findings = check_data(now, before, targets_of(params.task.type), params.data.side_inputs)
     if champion is None:

@@ -24,6 +24,7 @@ from pipeline.common.paths import (
 )
 from pipeline.common.records import SPLITS, read_catalog
 from pipeline.common.tables import align_columns, shorten_list
+from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
 from pipeline.retraining.checks import check_settings
 
@@ -165,12 +166,14 @@ def summary_lines(params: Params) -> list[str]:
     video = Path(params.data.videos) / next(
         record.video for record in records if record.split == "test"
     )
+    table = Path(params.data.videos) / (params.data.labels or LABELS_TABLE)
+    side_table = f" --side-table {shlex.quote(str(table))}" if params.data.side_inputs else ""
     return [
         *align_columns(rows, "<<"),
         "",
         "Next:",
         "  make ui                # runs, charts and models in the browser",
-        f"  vidpipe predict {shlex.quote(str(video))}",
+        f"  vidpipe predict {shlex.quote(str(video))}{side_table}",
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
-from pipeline.common.side_inputs import side_values
+from pipeline.common.side_inputs import SideArrays, side_values
 from pipeline.common.tables import printable, table_csv, valid_unicode
 from pipeline.common.video_files import join_numbered_pictures
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
@@ -93,12 +93,14 @@ class LocalModel:
         return self._scorer.combined_clips(request, options or RequestOptions())
 
     def _request(self, video: Path, given: Mapping[str, str]) -> VideoRequest:
-        side_inputs = side_values(
-            self._scorer.side_inputs,
-            given,
-            where=str(video),
-            remedy="Give it with --side COLUMN=VALUE, or in the table of --side-table.",
-        )
+        side_inputs: SideArrays = {}
+        if video.exists():  # otherwise, decoding says so
+            side_inputs = side_values(
+                self._scorer.side_inputs,
+                given,
+                where=str(video),
+                remedy="Give it with --side COLUMN=VALUE, or in a row of --side-table.",
+            )
         return VideoRequest(video, str(video), side_inputs=side_inputs)
 
 

@@ -124,8 +124,10 @@ class Targets(ABC):
                 else:
                     quarantined[stratum, record.split].append(record)
         names = sorted({stratum for own in strata for stratum in own})
+        is_any = len(names) == 1  # a video, of whatever kind
         missing = [
-            f"{self.stratum_name} {name!r} in {split}{_reason(quarantined[name, split])}"
+            f"{'any kind' if is_any else f'{self.stratum_name} {name!r}'} in {split}"
+            f"{_reason(quarantined[name, split])}"
             for name in names
             for split in SPLITS
             if not usable[name, split]
@@ -139,8 +141,8 @@ class Targets(ABC):
             else "Add videos, or correct the column split of the labels table."
         )
         raise PipelineError(
-            f"Splits: no usable video of {'; '.join(missing)}. Expected each {self.stratum_name} "
-            f"in {', '.join(SPLITS)}. {remedy}"
+            f"Splits: no usable video of {'; '.join(missing)}. Expected "
+            f"{'one' if is_any else f'each {self.stratum_name}'} in {', '.join(SPLITS)}. {remedy}"
         )
 
     def check_decoded(self, records: Sequence[VideoRecord], *, fps: float) -> None:  # noqa: ARG002

@@ -291,12 +291,14 @@ def test_side_inputs_that_cannot_be_read_are_named(folder, values, content, mess
         given_side_inputs([folder / "a.mp4"], values, table)
 
 
-def test_a_model_that_reads_side_inputs_names_the_missing_one(tmp_path):
+def test_a_model_that_reads_side_inputs_names_the_missing_one(folder, tmp_path):
     write_model(tmp_path, side_inputs=(SideInput("age", "number"),))
     model = LocalModel(tmp_path, ServingConfig())
     with pytest.raises(
         PipelineError, match=r"a\.mp4: the side input age is missing.*--side COLUMN"
     ):
-        list(model.predict([Path("a.mp4")], given=[{}]))
+        list(model.predict([folder / "a.mp4"], given=[{}]))
+    (answer,) = model.predict([Path("none.mp4")], given=[{}])
+    assert "No such file" in answer["error"]
     (answer,) = model.predict([Path("a.mp4")], given=[{"age": "3"}])
     assert "no such file" in answer["error"].lower()

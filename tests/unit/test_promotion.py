@@ -394,3 +394,14 @@ def test_a_long_list_of_videos_is_shortened():
     text = try_to_promote(2, all_wrong).markdown()
     assert "## Became right: 40" in text
     assert "- `19.mp4` and 20 more" in text
+
+
+def test_a_version_of_another_task_is_refused():
+    client = connect()
+    run_id = client.create_run("0").info.run_id
+    client.log_param(run_id, "task.type", "frames")
+    source = client.get_model_version(NAME, "1").source
+    client.create_model_version(NAME, source, run_id=run_id)
+    expected = r"version 5: expected a model for classification.*a model for frames.*register\.name"
+    with pytest.raises(PipelineError, match=expected):
+        try_to_promote(5)
