@@ -252,6 +252,9 @@ def _read_header(
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
+    others = [name for name in columns if name and name not in known.values()]
+    if others:
+        logger.info("%s: kept as properties of the videos: %s", where, ", ".join(others))
     if missing := [column for column in side_inputs if column not in columns]:
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected a column for each of "

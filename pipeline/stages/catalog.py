@@ -27,11 +27,18 @@ def main() -> None:
 def _log_counts(records: Sequence[VideoRecord], targets: Targets) -> None:
     groups = {record.group for record in records}
     logger.info("%d videos in %d groups:", len(records), len(groups))
-    strata = targets.strata([record.target for record in records])
+    texts = [record.target for record in records]
+    # A video with several labels counts for each; one without counts by its stratum.
+    strata = [
+        own or (stratum,)
+        for own, stratum in zip(targets.split_strata(texts), targets.strata(texts), strict=True)
+    ]
     counts = Counter(
-        (stratum, record.split) for stratum, record in zip(strata, records, strict=True)
+        (stratum, record.split)
+        for own, record in zip(strata, records, strict=True)
+        for stratum in own
     )
-    names = sorted(set(strata))
+    names = sorted({stratum for own in strata for stratum in own})
     for stratum in names[:_SHOWN]:
         by_split = ", ".join(f"{counts[stratum, split]} {split}" for split in SPLITS)
         logger.info("  %s: %s", stratum, by_split)
