@@ -63,7 +63,7 @@ def test_the_list_of_runs_has_the_run_by_its_name(store, page):
 def test_the_note_and_the_data_set_are_on_the_first_page_of_the_run(store, page):
     page.goto(store.run)
     expect(page.get_by_text(re.compile(r"on \d+ test videos"))).to_be_visible()
-    expect(page.get_by_role("cell", name="balanced accuracy")).to_be_visible()
+    expect(page.get_by_role("cell", name="balanced accuracy", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
     expect(page.get_by_text(re.compile(r"^videos \([0-9a-f]{32}"))).to_be_visible()
 
