@@ -11,7 +11,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "data": {"labels": "", "side_inputs": "{}"},
     "task": {"unit": "", "background": ""},
     "extract": {"frames": "20"},
-    "model": {"motion": "difference", "temporal.bidirectional": "false"},
+    "model": {"temporal.bidirectional": "false"},
 }
 
 # Name of the demo data set -> values of params.yaml by section and key.
@@ -20,8 +20,7 @@ _DEMOS: dict[str, dict[str, dict[str, str]]] = {
     "caption": {
         "data": {"videos": "data/demo/videos_caption"},
         "extract": {"frames": "14"},
-        # Frames show colour and shape, their differences show motion.
-        "model": {"motion": "both", "temporal.bidirectional": "true"},
+        "model": {"temporal.bidirectional": "true"},
     },
     "multilabel": {"data": {"videos": "data/demo/videos_multilabel"}},
     "regression": {

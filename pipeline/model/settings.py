@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 Trainable = Literal["all", "none"] | int
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+Stream = Literal["frames", "differences"]
 FrameShape = tuple[int, int, int]  # height, width, channels
 
 
@@ -20,6 +21,12 @@ def _check_trainable(value: Any) -> Any:
     if is_number or value in ("all", "none"):
         return value
     raise ValueError("Input should be all, none or a number of layers greater than 0")
+
+
+def _check_streams(streams: list[Stream]) -> list[Stream]:
+    if len(set(streams)) < len(streams):
+        raise ValueError("Input should name every stream at most once")
+    return streams
 
 
 def _check_swaps(pairs: list[list[str]]) -> list[list[str]]:
@@ -73,12 +80,15 @@ class ModelSection(Section):
     """A CNN-LSTM model or one of its variants.
 
     Attributes:
-        motion: input of the CNN: frames (``none``), their differences, or both as channels.
+        streams: input of the CNN of each stream: frames, or their differences. Each stream has a
+            CNN and layers over time of its own; several streams are fused at the output.
         frame_features: units of the dense layer on frame features; 0 for no such layer.
         dropout: dropout rate of the clip features.
     """
 
-    motion: Literal["none", "difference", "both"] = "difference"
+    streams: Annotated[list[Stream], Field(min_length=1), AfterValidator(_check_streams)] = Field(
+        default=["frames", "differences"]
+    )
     cnn: CnnSection = CnnSection()
     frame_features: NonNegativeInt = 48
     temporal: TemporalSection = TemporalSection()
@@ -153,10 +163,10 @@ def find_contradictions(
     """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
     messages = []
-    if extract.frames == 1 and model.motion != "none":
+    if extract.frames == 1 and "differences" in model.streams:
         messages.append(
-            f"extract.frames: expected 2 or more, because model.motion is {model.motion} and one "
-            "frame has no difference. Received: 1. Raise it, or set model.motion to none"
+            "extract.frames: expected 2 or more, because model.streams has differences and one "
+            "frame has no difference. Received: 1. Raise it, or set model.streams to [frames]"
         )
     if temporal.recurrent == "convlstm2d" and cnn.pooling != "none":
         messages.append(
@@ -172,11 +182,6 @@ def find_contradictions(
         messages.append(
             "model.cnn.weights: expected none or the path of a file, because small_cnn has no "
             "imagenet weights. Received: imagenet"
-        )
-    if model.motion == "both" and cnn.backbone != "small_cnn":
-        messages.append(
-            f"model.motion: expected none or difference, because model.cnn.backbone is "
-            f"{cnn.backbone}, which takes three channels. Received: both"
         )
     if temporal.recurrent == "none" and temporal.summary == "last":
         messages.append(
@@ -232,9 +237,10 @@ def log_config_warnings(model: ModelSection) -> None:
             "CNN keep their random weights.",
             cnn.trainable,
         )
-    if cnn.weights == "imagenet" and model.motion != "none":
+    if cnn.weights == "imagenet" and cnn.trainable != "all" and "differences" in model.streams:
         logger.warning(
-            "model.cnn.weights is imagenet and model.motion is %s: these weights were trained on "
-            "photographs, not on frame differences. To use frames, set model.motion to none.",
-            model.motion,
+            "model.cnn.weights is imagenet and model.cnn.trainable is %s: the frozen layers of "
+            "the stream of differences were trained on photographs. To use frames only, set "
+            "model.streams to [frames].",
+            cnn.trainable,
         )

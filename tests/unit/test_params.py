@@ -218,23 +218,16 @@ def test_a_long_value_is_cut(write):
                 "is none. Received: true",
             ],
         ),
-        (
-            {"model.motion": "both", "model.cnn.backbone": "MobileNetV2"},
-            [
-                "model.motion: expected none or difference, because model.cnn.backbone is "
-                "MobileNetV2, which takes three channels. Received: both"
-            ],
-        ),
         *(
             (
-                {"model.motion": motion, "extract.frames": 1},
+                {"model.streams": streams, "extract.frames": 1},
                 [
-                    f"extract.frames: expected 2 or more, because model.motion is {motion} and "
-                    "one frame has no difference. Received: 1. Raise it, or set model.motion to "
-                    "none"
+                    "extract.frames: expected 2 or more, because model.streams has differences and "
+                    "one frame has no difference. Received: 1. Raise it, or set model.streams to "
+                    "[frames]"
                 ],
             )
-            for motion in ("difference", "both")
+            for streams in (["differences"], ["frames", "differences"])
         ),
         (
             {"train.schedule": "reduce_on_plateau", "train.warmup_epochs": 2},
