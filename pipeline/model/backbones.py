@@ -175,8 +175,7 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
     try:
         if path.suffix == ".keras":
             saved = load_model(path)
-            streams = streams_of(saved)
-            source = streams.get(stream, saved) if len(streams) > 1 else saved
+            source = streams_of(saved).get(stream, saved)  # its only stream may have another name
             _copy_weights(inner_layers(source), inner_layers(backbone))
         else:
             backbone.load_weights(path)
@@ -184,7 +183,8 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
         reason = str(error).splitlines()[0]
         raise PipelineError(
             f"model.cnn.weights: the weights do not fit ({reason}). Expected weights of the same "
-            f"layers as model.cnn.backbone {encoder.name}. Received: {path}"
+            f"layers as model.cnn.backbone {encoder.name}. Received: {path}. Set backbone and "
+            "filters as in the training that wrote the file, or name another file"
         ) from None
 
 
