@@ -90,6 +90,8 @@ def fit(
     augment = None
     if section.augmentation.changes_clips:
         augment = clip_augmenter(section.augmentation, task)
+    epochs = section.n_epochs(len(train))
+    logger.info("%d epochs of %d steps", epochs, math.ceil(len(train) / section.batch_size))
     whole = task.training_model(model)
     phases = _Phases(whole, task, section, callbacks)
 
@@ -113,11 +115,11 @@ def fit(
     if tuning.head_epochs > 0:
         with _frozen(cnn_layers(model)):
             run_frozen(tuning.head_epochs)
-        phases.run(whole, train, val, tuning.learning_rate, section.epochs, augment)
+        phases.run(whole, train, val, tuning.learning_rate, epochs, augment)
     elif is_frozen(model):
-        run_frozen(section.epochs)
+        run_frozen(epochs)
     else:
-        phases.run(whole, train, val, section.learning_rate, section.epochs, augment)
+        phases.run(whole, train, val, section.learning_rate, epochs, augment)
     return FitResult(history=phases.history, best_epoch=phases.best.best_epoch + 1)
 
 
@@ -174,7 +176,7 @@ class _Phases:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         self.history: list[dict[str, float]] = []
-        self.best = BestEpoch(patience=section.patience)
+        self.best = BestEpoch(patience=section.patience or sys.maxsize)
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
 

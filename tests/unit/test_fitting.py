@@ -237,6 +237,13 @@ def test_clips_of_one_frame_have_no_differences_to_learn_from(tmp_path, caplog, 
     assert "model.streams: 2 of 6 training clips have one real frame" in caplog.text
 
 
+def test_few_clips_get_more_epochs_and_many_clips_at_least_twelve():
+    section = TrainSection(batch_size=16)
+    assert section.epochs == "auto"
+    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [700, 140, 22, 12]
+    assert training(epochs=5).n_epochs(70) == 5
+
+
 def test_calibration_is_fitted_on_uncalibrated_outputs(clips):
     model = model_without_recurrence()
     first = calibrate(model, TASK, clips).calibration(model)
