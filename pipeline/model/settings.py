@@ -1,6 +1,7 @@
 """Sections ``model`` and ``train`` of params.yaml, their contradictions and warnings."""
 
 import logging
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PlainValidator, PositiveInt
@@ -11,9 +12,13 @@ from pipeline.common.settings import BelowOne, NonNegative, Positive, Section, S
 logger = logging.getLogger(__name__)
 
 Trainable = Literal["all", "none"] | int
+Epochs = Literal["auto"] | int
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Stream = Literal["frames", "differences"]
 FrameShape = tuple[int, int, int]  # height, width, channels
+
+_AUTO_STEPS = 800  # of the optimizer, whatever the number of clips
+_LEAST_AUTO_EPOCHS = 12
 
 
 def _check_trainable(value: Any) -> Any:
@@ -21,6 +26,12 @@ def _check_trainable(value: Any) -> Any:
     if is_number or value in ("all", "none"):
         return value
     raise ValueError("Input should be all, none or a number of layers greater than 0")
+
+
+def _check_epochs(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value > 0):
+        return value
+    raise ValueError("Input should be auto or a number greater than 0")
 
 
 def _check_streams(streams: list[Stream]) -> list[Stream]:
@@ -57,7 +68,7 @@ class CnnSection(Section):
     weights: Text = "none"
     trainable: Annotated[Trainable, PlainValidator(_check_trainable)] = "all"
     filters: _Sizes = Field(default=[16, 32, 32, 32])
-    pooling: Literal["flatten", "average", "none"] = "flatten"
+    pooling: Literal["flatten", "average", "none"] = "average"
     wrap: Literal["whole", "per_layer"] = "whole"
 
 
@@ -106,9 +117,9 @@ class AugmentationSection(Section):
         flip_swaps: pairs of classes that a mirror exchanges.
     """
 
-    shift: BelowOne = 0.1
-    brightness: BelowOne = 0.1
-    contrast: BelowOne = 0.1
+    shift: BelowOne = 0.2
+    brightness: BelowOne = 0.2
+    contrast: BelowOne = 0.2
     flip: bool = False
     flip_swaps: Annotated[list[_Pair], AfterValidator(_check_swaps)] = Field(default=[])
 
@@ -134,21 +145,23 @@ class TrainSection(Section):
 
     Attributes:
         weight_decay: weight decay of AdamW; 0 selects Adam.
+        epochs: passes over the training clips; ``auto`` for as many as ``n_epochs`` returns.
         warmup_epochs: epochs at the start of each phase in which the learning rate rises from 0.
-        patience: epochs without a lower validation loss before training stops.
+        patience: epochs without a lower validation loss before training stops, and the weights of
+            the best epoch are kept; 0 trains to the end and keeps the last weights.
         cache_features: compute the features of a frozen CNN once, without augmentation.
         threads: threads of TensorFlow; another number changes the weights slightly.
     """
 
     seed: Seed = 0
-    epochs: PositiveInt = 24
+    epochs: Annotated[Epochs, PlainValidator(_check_epochs)] = "auto"
     batch_size: PositiveInt = 16
     learning_rate: Positive = 0.002
     schedule: Literal["constant", "cosine", "reduce_on_plateau"] = "cosine"
     warmup_epochs: NonNegativeInt = 0
     weight_decay: NonNegative = 0.01
     fine_tuning: FineTuningSection = FineTuningSection()
-    patience: PositiveInt = 24
+    patience: NonNegativeInt = 0
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: BelowOne = 0.0
     precision: Precision = "float32"
@@ -156,12 +169,28 @@ class TrainSection(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     augmentation: AugmentationSection = AugmentationSection()
 
+    def n_epochs(self, n_clips: int) -> int:
+        """Return the number of epochs for a training split of ``n_clips``.
+
+        ``auto``: enough for 800 steps, but at least 12.
+
+        >>> [TrainSection(batch_size=16).n_epochs(n_clips) for n_clips in (70, 500, 5000)]
+        [160, 25, 12]
+        """
+        if self.epochs != "auto":
+            return self.epochs
+        return max(
+            _LEAST_AUTO_EPOCHS, math.ceil(_AUTO_STEPS / math.ceil(n_clips / self.batch_size))
+        )
+
 
 def find_contradictions(
     extract: ExtractSection, model: ModelSection, train: TrainSection
 ) -> list[str]:
     """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
+    epochs = _LEAST_AUTO_EPOCHS if train.epochs == "auto" else train.epochs
+    of_epochs = f"{epochs}, the fewest of auto" if train.epochs == "auto" else str(epochs)
     messages = []
     if extract.frames == 1 and "differences" in model.streams:
         messages.append(
@@ -203,22 +232,27 @@ def find_contradictions(
             "train.warmup_epochs: expected 0, because train.schedule is reduce_on_plateau. "
             f"Received: {train.warmup_epochs}"
         )
-    if train.warmup_epochs >= train.epochs:
+    if train.schedule == "reduce_on_plateau" and train.patience < 2:
         messages.append(
-            f"train.warmup_epochs: expected fewer than train.epochs, {train.epochs}. "
+            "train.patience: expected 2 or more, because train.schedule is reduce_on_plateau, "
+            f"which waits for half of it. Received: {train.patience}"
+        )
+    if train.warmup_epochs >= epochs:
+        messages.append(
+            f"train.warmup_epochs: expected fewer than train.epochs, {of_epochs}. "
             f"Received: {train.warmup_epochs}"
         )
-    shorter_phase = min(head_epochs, train.epochs - head_epochs)
-    if 0 < shorter_phase <= train.warmup_epochs < train.epochs:
+    shorter_phase = min(head_epochs, epochs - head_epochs)
+    if 0 < shorter_phase <= train.warmup_epochs < epochs:
         messages.append(
             f"train.warmup_epochs: expected fewer than {shorter_phase}, the epochs of the shorter "
-            f"phase (train.fine_tuning.head_epochs is {head_epochs} of {train.epochs}), because "
+            f"phase (train.fine_tuning.head_epochs is {head_epochs} of {of_epochs}), because "
             f"the learning rate rises in each phase. Received: {train.warmup_epochs}"
         )
-    if head_epochs >= train.epochs:
+    if head_epochs >= epochs:
         messages.append(
             "train.fine_tuning.head_epochs: expected fewer than train.epochs, "
-            f"{train.epochs}. Received: {head_epochs}"
+            f"{of_epochs}. Received: {head_epochs}"
         )
     if head_epochs > 0 and cnn.trainable == "none":
         messages.append(
