@@ -60,6 +60,9 @@ Each seed draws other clips. The accuracy is that of about 620 test clips. The m
 the stage `train` on two cores. The features are the files that the stage added to `data/features/`:
 one for each stream and shard of clips. `fine-tuned` uses those of `pretrained CNN, frozen`.
 
+Three clips of a class decide much: compare the sides within a seed. All have the same number of
+steps, about 300; `train.epochs: auto` is 800.
+
 | side | `weights` | `trainable` | seeds | accuracy | median | minutes | features |
 |---|---|---|---|---|---|---|---|
 """
