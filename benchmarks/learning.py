@@ -4,9 +4,9 @@ Run ``vidpipe repro`` on the demo data set first, then::
 
     python -m benchmarks.learning [--heads NAME ...] [--seeds 0 1 2]
 
-The head ``recipe`` is params.yaml as it is. The input of the others is frames, not differences
-(``model.streams: [frames]``), so they can learn motion from the order of the frames only. The
-section ``train`` of params.yaml applies to all. The results are written to docs/learning_demo.md;
+The head ``recipe`` is params.yaml as it is. The others have one stream, frames, and flattened
+feature maps, so they can learn motion from the order of the frames only. The section ``train`` of
+params.yaml applies to all. The results are written to docs/learning_demo.md;
 rows of other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and
 ``shuffled`` (with the frames of each test clip in random order), lists by seed.
 
@@ -36,23 +36,24 @@ from pipeline.params import Params, parse_params
 from pipeline.tasks.task import task_class
 
 _ONE_LSTM = {"recurrent": "lstm", "units": [64], "bidirectional": False, "summary": "last"}
+_FRAMES = {"streams": ["frames"], "cnn": {"pooling": "flatten"}}  # positions show motion
 _MAPS = {"cnn": {"pooling": "none"}, "frame_features": 0}
 
 # Changes of the section model of params.yaml.
 HEADS: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "lstm": {"streams": ["frames"], "temporal": _ONE_LSTM},
-    "gru": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "recurrent": "gru"}},
-    "bilstm": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "bidirectional": True}},
-    "attention": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "summary": "attention"}},
-    "lstm_conv1d": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
+    "lstm": {**_FRAMES, "temporal": _ONE_LSTM},
+    "gru": {**_FRAMES, "temporal": {**_ONE_LSTM, "recurrent": "gru"}},
+    "bilstm": {**_FRAMES, "temporal": {**_ONE_LSTM, "bidirectional": True}},
+    "attention": {**_FRAMES, "temporal": {**_ONE_LSTM, "summary": "attention"}},
+    "lstm_conv1d": {**_FRAMES, "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
     "convlstm2d": {
-        "streams": ["frames"],
+        **_FRAMES,
         "temporal": {**_ONE_LSTM, "recurrent": "convlstm2d", "units": [32]},
         **_MAPS,
     },
     "mean": {
-        "streams": ["frames"],
+        **_FRAMES,
         "temporal": {**_ONE_LSTM, "recurrent": "none", "summary": "mean"},
     },
 }
