@@ -5,10 +5,10 @@ Run ``vidpipe repro`` on the demo data set first, then::
     python -m benchmarks.learning [--heads NAME ...] [--seeds 0 1 2]
 
 The head ``recipe`` is params.yaml as it is. The input of the others is frames, not differences
-(``model.motion: none``), so they can learn motion from the order of the frames only. The section
-``train`` of params.yaml applies to all. The results are written to docs/learning_demo.md; rows of
-other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and ``shuffled``
-(with the frames of each test clip in random order), lists by seed.
+(``model.streams: [frames]``), so they can learn motion from the order of the frames only. The
+section ``train`` of params.yaml applies to all. The results are written to docs/learning_demo.md;
+rows of other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and
+``shuffled`` (with the frames of each test clip in random order), lists by seed.
 
 With ``--task all``, or the name of a demo data set, it measures params.yaml on the demo data set of
 each task instead (``benchmarks.learning_tasks``); that needs no earlier run of the pipeline.
@@ -41,17 +41,20 @@ _MAPS = {"cnn": {"pooling": "none"}, "frame_features": 0}
 # Changes of the section model of params.yaml.
 HEADS: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "lstm": {"motion": "none", "temporal": _ONE_LSTM},
-    "gru": {"motion": "none", "temporal": {**_ONE_LSTM, "recurrent": "gru"}},
-    "bilstm": {"motion": "none", "temporal": {**_ONE_LSTM, "bidirectional": True}},
-    "attention": {"motion": "none", "temporal": {**_ONE_LSTM, "summary": "attention"}},
-    "lstm_conv1d": {"motion": "none", "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
+    "lstm": {"streams": ["frames"], "temporal": _ONE_LSTM},
+    "gru": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "recurrent": "gru"}},
+    "bilstm": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "bidirectional": True}},
+    "attention": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "summary": "attention"}},
+    "lstm_conv1d": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
     "convlstm2d": {
-        "motion": "none",
+        "streams": ["frames"],
         "temporal": {**_ONE_LSTM, "recurrent": "convlstm2d", "units": [32]},
         **_MAPS,
     },
-    "mean": {"motion": "none", "temporal": {**_ONE_LSTM, "recurrent": "none", "summary": "mean"}},
+    "mean": {
+        "streams": ["frames"],
+        "temporal": {**_ONE_LSTM, "recurrent": "none", "summary": "mean"},
+    },
 }
 
 _RESULTS = Path("docs/learning_demo.json")  # head -> one result a seed

@@ -11,10 +11,12 @@ import pytest
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.sampling import Clip
 from pipeline.common.files import write_csv
-from pipeline.model.network import build_model, cnn_layers
+from pipeline.model.network import build_model, clip_encoders, cnn_layers, features_input
 from pipeline.model.settings import CnnSection, ModelSection, TemporalSection
+from pipeline.model.streams import streams_of
 from pipeline.tasks.caption import Caption
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.heads import FUSION_LAYER
 from pipeline.tasks.task import ClipFeatures, Task
 from pipeline.tasks.vocabulary import END
 
@@ -27,10 +29,10 @@ def small(**changes) -> CnnSection:
     return CnnSection(**{"filters": [4, 6], **changes})
 
 
-def tiny(cnn: CnnSection | None = None, *, frame_features=6, motion="none", **temporal):
+def tiny(cnn: CnnSection | None = None, *, frame_features=6, streams=("frames",), **temporal):
     """Without dropout, so that training does not depend on the shape of the batch."""
     return ModelSection(
-        motion=motion,
+        streams=list(streams),
         cnn=cnn or small(),
         frame_features=frame_features,
         temporal=TemporalSection(**{"units": [5], **temporal}),
@@ -60,8 +62,9 @@ ARCHITECTURES = {
     "stacked_bidirectional_convlstm2d_attention": tiny_convlstm2d(
         units=[3, 4], bidirectional=True, summary="attention"
     ),
-    "differences": tiny(motion="difference"),
-    "frames_and_differences_per_layer": tiny(small(wrap="per_layer"), motion="both"),
+    "differences": tiny(streams=["differences"]),
+    "two_streams": tiny(streams=["frames", "differences"]),
+    "two_streams_per_layer": tiny(small(wrap="per_layer"), streams=["frames", "differences"]),
     "per_layer": tiny(small(wrap="per_layer")),
     "average": tiny(small(pooling="average"), frame_features=0),
     "mobilenet": tiny(MOBILENET, frame_features=0),
@@ -74,7 +77,7 @@ EVERY_PART = (
     "mean",
     "conv1d",
     "stacked_bidirectional_convlstm2d_attention",
-    "frames_and_differences_per_layer",
+    "two_streams_per_layer",
 )
 
 every_architecture = pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def build(section: ModelSection, *, seed: int = 0, task: Task = TASK, **options)
 def build_captioner(section: ModelSection) -> keras.Model:
     """Return a model of captions of several words; its decoder has large weights."""
     model = build(section, task=Caption(tuple("abcdefgh"), max_words=4, beam_width=2))
-    decoder = model.get_layer("caption")
+    decoder = model.get_layer(FUSION_LAYER)
     rng = np.random.default_rng(0)
     decoder.set_weights([rng.normal(0, 0.3, weight.shape) for weight in decoder.weights])
     *_, bias = decoder.weights
@@ -184,4 +187,27 @@ def outputs_of(model: keras.Model, inputs) -> np.ndarray:
 def head_model(task: Task) -> keras.Model:
     """The head of a task as a model of one clip feature vector of width 4."""
     clip = keras.Input((4,), name="clip")
-    return keras.Model(clip, task.head(ClipFeatures(clip=clip, steps=None, mask=None)))
+    output = task.stream_head(ClipFeatures(clip=clip, steps=None, mask=None))
+    return keras.Model(clip, task.head({"frames": output}, None))
+
+
+def layer_of(model: keras.Model, name: str) -> keras.Layer:
+    """The layer of this name of a model with one stream."""
+    (stream,) = streams_of(model).values()
+    return stream.get_layer(name)
+
+
+def only_encoder(model: keras.Model) -> keras.Model:
+    """The clip encoder of a model with one stream."""
+    (encoder,) = clip_encoders(model).values()
+    return encoder
+
+
+def head_inputs(model: keras.Model, inputs) -> dict:
+    """The inputs of ``clip_head`` for the clips of ``inputs``."""
+    clips = {name: inputs[name] for name in ("frames", "mask")}
+    features = {
+        features_input(stream): outputs_of(encoder, clips)
+        for stream, encoder in clip_encoders(model).items()
+    }
+    return {**features, **{name: inputs[name] for name in inputs if name != "frames"}}

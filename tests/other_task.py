@@ -64,10 +64,15 @@ class Brightness(Task):
     def encode(self, targets: Sequence[str]) -> NDArray[np.float32]:
         return np.array([[float(target) - self.mean] for target in targets], np.float32)
 
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
+    def stream_head(self, features: ClipFeatures) -> "keras.KerasTensor":
         import keras
 
         return keras.layers.Dense(1, dtype="float32", name="value")(features.clip)
+
+    def head(self, streams, mask) -> "keras.KerasTensor":  # noqa: ARG002
+        from pipeline.tasks.heads import fuse
+
+        return fuse(streams)
 
     def loss(self, *, label_smoothing, balanced_on=None) -> "keras.losses.Loss":  # noqa: ARG002
         import keras

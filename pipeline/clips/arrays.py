@@ -48,14 +48,11 @@ class ClipArrays:
     """The clips of one or more splits, memory-mapped.
 
     Attributes:
-        input_name: name of the model input that takes the frames.
         names: name of the video of each clip.
         targets: target of each clip, as text.
         groups: group of each clip.
         side_cells: cells of the side inputs of each clip, by column.
     """
-
-    input_name = "frames"
 
     def __init__(self, *folders: Path) -> None:
         """Open folders that ``write_clips`` wrote with the same settings.
@@ -109,6 +106,10 @@ class ClipArrays:
         shard, row = self._positions[index]
         clip: NDArray[np.uint8] = self._shards[shard].frames[row]
         return clip
+
+    def frame_inputs(self, index: int) -> dict[str, NDArray[np.uint8]]:
+        """Return the frames of one clip by name of the model input."""
+        return {"frames": self.frames(index)}
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return bool [T], True for a real frame, right-padded."""

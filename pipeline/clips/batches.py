@@ -24,17 +24,13 @@ _PREFETCHED_BATCHES = 2
 class ClipSource(Protocol):
     """Clips in memory or on disk: ``ClipArrays``, or the stored features of their frames."""
 
-    @property
-    def input_name(self) -> str:
-        """Return the name of the model input for the frames."""
-
     def side_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the side inputs [N, columns] by name of the model input."""
 
     def __len__(self) -> int: ...
 
-    def frames(self, index: int) -> NDArray[Any]:
-        """Return [T, ...] of one clip."""
+    def frame_inputs(self, index: int) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays [T, ...] of one clip by name of the model input."""
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return bool [T], True for a real frame, right-padded."""
@@ -52,12 +48,12 @@ def training_batches(
     """Return batches in a new random order in every epoch; a seed determines the orders.
 
     Each batch is ``({"frames": uint8 [B, T, H, W, C], "mask": bool [B, T]}, encoded [B, ...])``;
-    the first key is ``clips.input_name``, and ``clips.side_arrays`` are further inputs. Indices
-    are shuffled, not clips, so the shuffle covers all clips without loading them.
+    the inputs are ``clips.frame_inputs``, the mask and ``clips.side_arrays``. Indices are shuffled,
+    not clips, so the shuffle covers all clips without loading them.
 
     Args:
         encoded: [N, ...], ``task.encode`` of the targets.
-        augment: changes each clip.
+        augment: changes the input ``frames`` of each clip.
         prepare: changes each example, after ``augment``.
     """
     order = tf.data.Dataset.range(len(clips)).shuffle(
@@ -67,12 +63,12 @@ def training_batches(
     read, side_inputs = _reader(clips), clips.side_arrays()
 
     def example(index: tf.Tensor, draw: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
-        frames, mask = read(index)
+        inputs = {**read(index), **_rows(side_inputs, index)}
         target = tf.gather(encoded, index)
         clip_seed = tf.cast(tf.stack([seed, draw]), tf.int32)
         if augment is not None:
-            frames, target = augment(frames, mask, target, clip_seed)
-        inputs = {clips.input_name: frames, "mask": mask, **_rows(side_inputs, index)}
+            frames, target = augment(inputs["frames"], inputs["mask"], target, clip_seed)
+            inputs["frames"] = frames
         return (inputs, target) if prepare is None else prepare(inputs, target, clip_seed)
 
     return _batched(tf.data.Dataset.zip((order, draws)), example, batch_size)
@@ -97,8 +93,7 @@ def evaluation_batches(
     read, side_inputs = _reader(clips, frame_order), clips.side_arrays()
 
     def example(index: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
-        frames, mask = read(index)
-        inputs = {clips.input_name: frames, "mask": mask, **_rows(side_inputs, index)}
+        inputs = {**read(index), **_rows(side_inputs, index)}
         target = tf.gather(encoded, index)
         if prepare is None:
             return inputs, target
@@ -120,19 +115,23 @@ def _batched(
 
 def _reader(
     clips: ClipSource, frame_order: FrameOrder | None = None
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    first, mask_shape = clips.frames(0), clips.mask(0).shape
+) -> Callable[[tf.Tensor], Inputs]:
+    first = {**clips.frame_inputs(0), "mask": clips.mask(0)}
 
-    def load(index: np.int64) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        frames, mask = clips.frames(int(index)), clips.mask(int(index))
+    def load(index: np.int64) -> list[NDArray[Any]]:
+        arrays, mask = clips.frame_inputs(int(index)).values(), clips.mask(int(index))
         if frame_order is None:
-            return frames, mask
+            return [*arrays, mask]
         n_real = int(mask.sum())
         order = np.concatenate([frame_order(int(index), n_real), np.arange(n_real, len(mask))])
-        return frames[order], mask
+        return [*(array[order] for array in arrays), mask]
 
-    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        frames, mask = tf.numpy_function(load, [index], (first.dtype, tf.bool), stateful=False)
-        return tf.ensure_shape(frames, first.shape), tf.ensure_shape(mask, mask_shape)
+    def read(index: tf.Tensor) -> Inputs:
+        dtypes = [array.dtype for array in first.values()]
+        arrays = tf.numpy_function(load, [index], dtypes, stateful=False)
+        return {
+            name: tf.ensure_shape(array, first[name].shape)
+            for name, array in zip(first, arrays, strict=True)
+        }
 
     return read

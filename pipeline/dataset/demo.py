@@ -13,7 +13,6 @@ _DEFAULTS: dict[str, Any] = {
     "task.unit": "",
     "task.background": "",
     "extract.frames": 20,
-    "model.motion": "difference",
     "model.temporal.bidirectional": False,
 }
 
@@ -23,8 +22,6 @@ _DEMOS: dict[str, dict[str, Any]] = {
     "caption": {
         "data.videos": "data/demo/videos_caption",
         "extract.frames": 14,
-        # Frames show colour and shape, their differences show motion.
-        "model.motion": "both",
         "model.temporal.bidirectional": True,
     },
     "multilabel": {"data.videos": "data/demo/videos_multilabel"},

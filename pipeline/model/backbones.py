@@ -14,7 +14,8 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.model.layers import ApplicationPixels, FusedBatchNormalization
 from pipeline.model.saving import load_model
-from pipeline.model.settings import CnnSection, FrameShape, Trainable
+from pipeline.model.settings import CnnSection, FrameShape, Stream, Trainable
+from pipeline.model.streams import streams_of
 from pipeline.model.time_distributed import inner_layers
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,17 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)  # of red, green and blue
 
 
 def frame_encoder(
-    cnn: CnnSection, *, frame_shape: FrameShape, dtype: str = "uint8"
+    cnn: CnnSection, *, frame_shape: FrameShape, dtype: str = "uint8", stream: Stream = "frames"
 ) -> keras.Sequential:
     """Return the CNN that computes the features of one frame.
 
     Input: [B, H, W, C], pixels 0 to 255 of type ``dtype``. Output: frame features [B, F], or the
     last feature map [B, h, w, c] when ``cnn.pooling`` is ``none``. The encoder contains all
     frozen layers of a frozen CNN and no others, so its outputs can be cached.
+
+    Args:
+        stream: of the CNN. From a saved model with several streams, its weights are those of the
+            stream of this name.
 
     Raises:
         PipelineError: the backbone is unknown, its weights cannot be loaded or do not fit, it
@@ -64,7 +69,7 @@ def frame_encoder(
     encoder = keras.Sequential([pixels, *layers], name=cnn.backbone.lower())
     encoder.autocast = False  # half precision would round pixels before they are scaled
     if cnn.weights not in ("none", "imagenet"):
-        _load_weights(encoder, Path(cnn.weights))
+        _load_weights(encoder, Path(cnn.weights), stream)
     if cnn.trainable != "all":
         set_trainable(inner_layers(encoder), cnn.trainable)
     return encoder
@@ -157,7 +162,7 @@ def _scale_again(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, call_function=call)
 
 
-def _load_weights(encoder: keras.Sequential, path: Path) -> None:
+def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None:
     """Load a file of weights, or the weights of the CNN of a saved model."""
     if not path.is_file():
         raise PipelineError(
@@ -169,7 +174,10 @@ def _load_weights(encoder: keras.Sequential, path: Path) -> None:
     backbone = models[0] if models else encoder
     try:
         if path.suffix == ".keras":
-            _copy_weights(inner_layers(load_model(path)), inner_layers(backbone))
+            saved = load_model(path)
+            streams = streams_of(saved)
+            source = streams.get(stream, saved) if len(streams) > 1 else saved
+            _copy_weights(inner_layers(source), inner_layers(backbone))
         else:
             backbone.load_weights(path)
     except (KeyError, OSError, ValueError) as error:

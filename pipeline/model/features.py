@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pipeline.clips.arrays import ClipArrays, Shard, ShardKey
 from pipeline.common.files import create_array, replacing_file, sha256_of_file, sha256_of_json
 from pipeline.common.side_inputs import SideArrays
-from pipeline.model.network import clip_encoder
+from pipeline.model.network import clip_encoders, features_input
 from pipeline.model.prediction import clips_per_batch
 from pipeline.model.saving import renumber_shared_objects
 
@@ -37,24 +37,23 @@ class FeatureArrays:
     """Frame features of the clips of one split, with the interface of their frames.
 
     Attributes:
-        input_name: name of the input of ``clip_head`` for the features.
         names, targets: names and targets of the clips.
     """
 
-    input_name = "features"
-
-    def __init__(self, clips: ClipArrays, by_shard: dict[ShardKey, NDArray[np.floating]]) -> None:
+    def __init__(
+        self, clips: ClipArrays, features: dict[str, dict[ShardKey, NDArray[np.floating]]]
+    ) -> None:
+        """Join clips with their features: name of the input of ``clip_head`` -> shard -> array."""
         self.names, self.targets = clips.names, clips.targets
-        self._clips, self._by_shard = clips, by_shard
+        self._clips, self._features = clips, features
 
     def __len__(self) -> int:
         return len(self._clips)
 
-    def frames(self, index: int) -> NDArray[np.floating]:
-        """Return the frame features float [T, ...] of one clip, zeros for padding."""
+    def frame_inputs(self, index: int) -> dict[str, NDArray[np.floating]]:
+        """Return the frame features float [T, ...] of one clip by input, zeros for padding."""
         shard, row = self._clips.position(index)
-        features: NDArray[np.floating] = self._by_shard[shard][row]
-        return features
+        return {name: by_shard[shard][row] for name, by_shard in self._features.items()}
 
     def side_arrays(self) -> SideArrays:
         """Return the side inputs, as ``ClipArrays.side_arrays``."""
@@ -69,18 +68,28 @@ def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> Feat
     """Return the frame features of ``clips``; compute those that are not in the cache.
 
     Args:
-        model: a model with a frozen CNN.
+        model: a model whose CNNs are frozen.
         folder: folder of the cache, such as data/features.
     """
-    encoder = clip_encoder(model)
-    encoder_folder = folder / encoder_digest(encoder)
     shards = clips.shards()
-    paths = {key: encoder_folder / f"{shard.digest()}.npy" for key, shard in shards.items()}
-    missing = [key for key, path in paths.items() if not _is_intact(path)]
-    logger.info("Features of the frozen CNN: computing %d of %d shards", len(missing), len(paths))
-    for key in tqdm(missing, desc="features", unit="shard", disable=None):
-        _write(paths[key], encoder, shards[key])
-    return FeatureArrays(clips, {key: np.load(path, mmap_mode="r") for key, path in paths.items()})
+    digests = {key: shard.digest() for key, shard in shards.items()}
+    features = {}
+    for stream, encoder in clip_encoders(model).items():
+        encoder_folder = folder / encoder_digest(encoder)
+        paths = {key: encoder_folder / f"{digest}.npy" for key, digest in digests.items()}
+        missing = [key for key, path in paths.items() if not _is_intact(path)]
+        logger.info(
+            "Features of the frozen CNN of %s: computing %d of %d shards",
+            stream,
+            len(missing),
+            len(paths),
+        )
+        for key in tqdm(missing, desc="features", unit="shard", disable=None):
+            _write(paths[key], encoder, shards[key])
+        features[features_input(stream)] = {
+            key: np.load(path, mmap_mode="r") for key, path in paths.items()
+        }
+    return FeatureArrays(clips, features)
 
 
 def encoder_digest(encoder: keras.Model) -> str:

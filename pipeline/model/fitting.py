@@ -13,16 +13,23 @@ import keras
 import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
-from pipeline.clips.batches import Augment, evaluation_batches, training_batches
+from pipeline.clips.batches import (
+    Augment,
+    Inputs,
+    Prepare,
+    evaluation_batches,
+    training_batches,
+)
 from pipeline.common.errors import PipelineError
 from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.backbones import set_trainable
 from pipeline.model.features import FeatureArrays, cached_features
-from pipeline.model.layers import FrameDifferences
 from pipeline.model.network import clip_head, cnn_layers, is_frozen
 from pipeline.model.optimization import build_optimizer, rate_callbacks
 from pipeline.model.prediction import predict_arrays, refuse_empty_clips
 from pipeline.model.settings import TrainSection
+from pipeline.model.streams import fit_stream_weights, streams_of
+from pipeline.tasks.heads import FUSED
 from pipeline.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -73,16 +80,18 @@ def fit(
             ``section.cache_features`` False, runs the CNN in every epoch.
 
     Raises:
-        PipelineError: a clip has no real frame, the model sees frame differences only and no
+        PipelineError: a clip has no real frame, the model has a stream of differences and no
             training clip has two frames, or the loss is not finite in the first epoch.
     """
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
-    if any(isinstance(layer, FrameDifferences) for layer in model.layers):
+    if "differences" in streams_of(model):
         _check_differences(train)
     augment = None
     if section.augmentation.changes_clips:
         augment = clip_augmenter(section.augmentation, task)
+    epochs = section.n_epochs(len(train))
+    logger.info("%d epochs of %d steps", epochs, math.ceil(len(train) / section.batch_size))
     whole = task.training_model(model)
     phases = _Phases(whole, task, section, callbacks)
 
@@ -106,20 +115,24 @@ def fit(
     if tuning.head_epochs > 0:
         with _frozen(cnn_layers(model)):
             run_frozen(tuning.head_epochs)
-        phases.run(whole, train, val, tuning.learning_rate, section.epochs, augment)
+        phases.run(whole, train, val, tuning.learning_rate, epochs, augment)
     elif is_frozen(model):
-        run_frozen(section.epochs)
+        run_frozen(epochs)
     else:
-        phases.run(whole, train, val, section.learning_rate, section.epochs, augment)
+        phases.run(whole, train, val, section.learning_rate, epochs, augment)
     return FitResult(history=phases.history, best_epoch=phases.best.best_epoch + 1)
 
 
 def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
-    """Calibrate ``model`` in place on the validation clips, and return the calibrated task.
+    """Fit the weights of its streams and calibrate ``model`` in place on the validation clips.
+
+    Returns:
+        The calibrated task.
 
     Raises:
         PipelineError: a clip has no real frame.
     """
+    fit_stream_weights(model, task, val)
     with task.uncalibrated(model):
         outputs = predict_arrays(model, val)
     return task.calibrate(model, outputs, val.video_targets(), val.video_numbers())
@@ -131,8 +144,8 @@ def _check_differences(train: ClipArrays) -> None:
     if not single:
         return
     message = (
-        f"model.motion: {single} of {len(train)} training clips have one real frame, so the frame "
-        "difference is grey. Expected clips of 2 or more. Set model.motion to none, raise "
+        f"model.streams: {single} of {len(train)} training clips have one real frame, so the frame "
+        "difference is grey. Expected clips of 2 or more. Set model.streams to [frames], raise "
         "decode.fps, or lower extract.stride."
     )
     if single == len(train):
@@ -163,7 +176,7 @@ class _Phases:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         self.history: list[dict[str, float]] = []
-        self.best = BestEpoch(patience=section.patience)
+        self.best = BestEpoch(patience=section.patience or sys.maxsize)
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
 
@@ -180,6 +193,16 @@ class _Phases:
         section, task = self._section, self._task
         first_epoch = len(self.history)  # from 0
         targets = task.encode(train.targets)
+        loss: Any = task.loss(
+            label_smoothing=section.label_smoothing,
+            balanced_on=targets if section.class_weights == "balanced" else None,
+        )
+        metrics: Any = task.metrics()
+        prepare: Prepare = task.training_example
+        if isinstance(model.output, dict):  # several streams
+            loss = {name: loss for name in model.output if name != FUSED}
+            metrics = {FUSED: metrics}
+            prepare = _example_of_streams(task, list(model.output))
         model.compile(
             optimizer=build_optimizer(
                 section,
@@ -187,39 +210,57 @@ class _Phases:
                 epochs=until_epoch - first_epoch,
                 steps_per_epoch=math.ceil(len(targets) / section.batch_size),
             ),
-            loss=task.loss(
-                label_smoothing=section.label_smoothing,
-                balanced_on=targets if section.class_weights == "balanced" else None,
-            ),
-            metrics=task.metrics(),
+            loss=loss,
+            metrics=metrics,
         )
-        metrics = model.fit(
+        history = model.fit(
             training_batches(
                 train,
                 targets,
                 batch_size=section.batch_size,
                 seed=section.seed + first_epoch,  # another order in each phase
                 augment=augment,
-                prepare=task.training_example,
+                prepare=prepare,
             ),
             validation_data=evaluation_batches(
                 val,
                 task.encode(val.targets),
                 batch_size=section.batch_size,
-                prepare=task.training_example,
+                prepare=prepare,
             ),
             initial_epoch=first_epoch,
             epochs=until_epoch,
-            callbacks=[self.best, *rate_callbacks(section), *self._callbacks],
+            callbacks=[_FusedMetrics(), self.best, *rate_callbacks(section), *self._callbacks],
             shuffle=False,  # training_batches shuffles
             verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or one line for each epoch
         ).history
         # The next phase may fit other layers, so keep the weights of all layers.
         self.best.best_weights = self._model.get_weights()
         self.history += [
-            {"epoch": first_epoch + number, **dict(zip(metrics, map(float, values), strict=True))}
-            for number, values in enumerate(zip(*metrics.values(), strict=True), start=1)
+            {"epoch": first_epoch + number, **dict(zip(history, map(float, values), strict=True))}
+            for number, values in enumerate(zip(*history.values(), strict=True), start=1)
         ]
+
+
+def _example_of_streams(task: Task, outputs: Sequence[str]) -> Prepare:
+    """Return ``task.training_example`` with the target for each of ``outputs``."""
+
+    def prepare(
+        inputs: Inputs, target: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[Inputs, dict[str, tf.Tensor]]:
+        inputs, target = task.training_example(inputs, target, seed)
+        return inputs, dict.fromkeys(outputs, target)
+
+    return prepare
+
+
+class _FusedMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Name the metrics of the fused output as those of a model with one stream."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        for name in list(logs or {}):
+            if logs is not None and f"{FUSED}_" in name:
+                logs[name.replace(f"{FUSED}_", "")] = logs.pop(name)
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types

@@ -37,34 +37,23 @@ class FrameDifferences(keras.layers.Layer):  # type: ignore[misc]
     where nothing moves, and everywhere in the first frame. It needs no mask: clips are padded on
     the right only, so the frame before a real frame is real.
 
-    Args:
-        keep_frames: also return the frames, as channels before their differences.
-
     Call arguments:
         inputs: [B, T, H, W, C], 0 to 255, of any dtype.
 
     Returns:
-        float32 [B, T, H, W, C], 0 to 255; [B, T, H, W, 2 C] with ``keep_frames``.
+        float32 [B, T, H, W, C], 0 to 255.
     """
 
-    def __init__(self, *, keep_frames: bool, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})  # half precision rounds pixels
-        self.keep_frames = keep_frames
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         frames = keras.ops.cast(inputs, "float32")
         previous = keras.ops.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
-        differences = _MIDDLE_GREY + (frames - previous) / 2
-        if not self.keep_frames:
-            return differences
-        return keras.ops.concatenate([frames, differences], axis=-1)
+        return _MIDDLE_GREY + (frames - previous) / 2
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
-        *shape, channels = input_shape
-        return (*shape, 2 * channels if self.keep_frames and channels else channels)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "keep_frames": self.keep_frames}
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="pipeline")

@@ -50,9 +50,7 @@ def rate_callbacks(train: TrainSection) -> list[keras.callbacks.Callback]:
     """
     if train.schedule == "reduce_on_plateau":
         return [
-            keras.callbacks.ReduceLROnPlateau(
-                factor=_PLATEAU_FACTOR, patience=max(1, train.patience // 2)
-            )
+            keras.callbacks.ReduceLROnPlateau(factor=_PLATEAU_FACTOR, patience=train.patience // 2)
         ]
     is_constant = train.schedule == "constant" and train.warmup_epochs == 0
     return [] if is_constant and train.fine_tuning.head_epochs == 0 else [_LogRate()]

@@ -1,6 +1,7 @@
 """Sections ``model`` and ``train`` of params.yaml, their contradictions and warnings."""
 
 import logging
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PlainValidator, PositiveInt
@@ -11,8 +12,13 @@ from pipeline.common.settings import BelowOne, NonNegative, Positive, Section, S
 logger = logging.getLogger(__name__)
 
 Trainable = Literal["all", "none"] | int
+Epochs = Literal["auto"] | int
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+Stream = Literal["frames", "differences"]
 FrameShape = tuple[int, int, int]  # height, width, channels
+
+_AUTO_STEPS = 700  # of the optimizer, whatever the number of clips
+_LEAST_AUTO_EPOCHS = 12
 
 
 def _check_trainable(value: Any) -> Any:
@@ -20,6 +26,18 @@ def _check_trainable(value: Any) -> Any:
     if is_number or value in ("all", "none"):
         return value
     raise ValueError("Input should be all, none or a number of layers greater than 0")
+
+
+def _check_epochs(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value > 0):
+        return value
+    raise ValueError("Input should be auto or a number greater than 0")
+
+
+def _check_streams(streams: list[Stream]) -> list[Stream]:
+    if len(set(streams)) < len(streams):
+        raise ValueError("Input should name every stream at most once")
+    return streams
 
 
 def _check_swaps(pairs: list[list[str]]) -> list[list[str]]:
@@ -73,12 +91,15 @@ class ModelSection(Section):
     """A CNN-LSTM model or one of its variants.
 
     Attributes:
-        motion: input of the CNN: frames (``none``), their differences, or both as channels.
+        streams: input of the CNN of each stream: frames, or their differences. Each stream has a
+            CNN and layers over time of its own; several streams are fused at the output.
         frame_features: units of the dense layer on frame features; 0 for no such layer.
         dropout: dropout rate of the clip features.
     """
 
-    motion: Literal["none", "difference", "both"] = "difference"
+    streams: Annotated[list[Stream], Field(min_length=1), AfterValidator(_check_streams)] = Field(
+        default=["frames", "differences"]
+    )
     cnn: CnnSection = CnnSection()
     frame_features: NonNegativeInt = 48
     temporal: TemporalSection = TemporalSection()
@@ -124,21 +145,23 @@ class TrainSection(Section):
 
     Attributes:
         weight_decay: weight decay of AdamW; 0 selects Adam.
+        epochs: passes over the training clips; ``auto`` for as many as ``n_epochs`` returns.
         warmup_epochs: epochs at the start of each phase in which the learning rate rises from 0.
-        patience: epochs without a lower validation loss before training stops.
+        patience: epochs without a lower validation loss before training stops; 0 for no early
+            stopping.
         cache_features: compute the features of a frozen CNN once, without augmentation.
         threads: threads of TensorFlow; another number changes the weights slightly.
     """
 
     seed: Seed = 0
-    epochs: PositiveInt = 24
+    epochs: Annotated[Epochs, PlainValidator(_check_epochs)] = "auto"
     batch_size: PositiveInt = 16
     learning_rate: Positive = 0.002
     schedule: Literal["constant", "cosine", "reduce_on_plateau"] = "cosine"
     warmup_epochs: NonNegativeInt = 0
     weight_decay: NonNegative = 0.01
     fine_tuning: FineTuningSection = FineTuningSection()
-    patience: PositiveInt = 24
+    patience: NonNegativeInt = 0
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: BelowOne = 0.0
     precision: Precision = "float32"
@@ -146,17 +169,33 @@ class TrainSection(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     augmentation: AugmentationSection = AugmentationSection()
 
+    def n_epochs(self, n_clips: int) -> int:
+        """Return the number of epochs for a training split of ``n_clips``.
+
+        ``auto``: enough for 700 steps, but at least 12.
+
+        >>> [TrainSection(batch_size=16).n_epochs(n_clips) for n_clips in (70, 500, 5000)]
+        [140, 22, 12]
+        """
+        if self.epochs != "auto":
+            return self.epochs
+        return max(
+            _LEAST_AUTO_EPOCHS, math.ceil(_AUTO_STEPS / math.ceil(n_clips / self.batch_size))
+        )
+
 
 def find_contradictions(
     extract: ExtractSection, model: ModelSection, train: TrainSection
 ) -> list[str]:
     """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
+    epochs = _LEAST_AUTO_EPOCHS if train.epochs == "auto" else train.epochs
+    of_epochs = f"{epochs}, the fewest of auto" if train.epochs == "auto" else str(epochs)
     messages = []
-    if extract.frames == 1 and model.motion != "none":
+    if extract.frames == 1 and "differences" in model.streams:
         messages.append(
-            f"extract.frames: expected 2 or more, because model.motion is {model.motion} and one "
-            "frame has no difference. Received: 1. Raise it, or set model.motion to none"
+            "extract.frames: expected 2 or more, because model.streams has differences and one "
+            "frame has no difference. Received: 1. Raise it, or set model.streams to [frames]"
         )
     if temporal.recurrent == "convlstm2d" and cnn.pooling != "none":
         messages.append(
@@ -172,11 +211,6 @@ def find_contradictions(
         messages.append(
             "model.cnn.weights: expected none or the path of a file, because small_cnn has no "
             "imagenet weights. Received: imagenet"
-        )
-    if model.motion == "both" and cnn.backbone != "small_cnn":
-        messages.append(
-            f"model.motion: expected none or difference, because model.cnn.backbone is "
-            f"{cnn.backbone}, which takes three channels. Received: both"
         )
     if temporal.recurrent == "none" and temporal.summary == "last":
         messages.append(
@@ -198,22 +232,27 @@ def find_contradictions(
             "train.warmup_epochs: expected 0, because train.schedule is reduce_on_plateau. "
             f"Received: {train.warmup_epochs}"
         )
-    if train.warmup_epochs >= train.epochs:
+    if train.schedule == "reduce_on_plateau" and train.patience < 2:
         messages.append(
-            f"train.warmup_epochs: expected fewer than train.epochs, {train.epochs}. "
+            "train.patience: expected 2 or more, because train.schedule is reduce_on_plateau, "
+            f"which waits for half of it. Received: {train.patience}"
+        )
+    if train.warmup_epochs >= epochs:
+        messages.append(
+            f"train.warmup_epochs: expected fewer than train.epochs, {of_epochs}. "
             f"Received: {train.warmup_epochs}"
         )
-    shorter_phase = min(head_epochs, train.epochs - head_epochs)
-    if 0 < shorter_phase <= train.warmup_epochs < train.epochs:
+    shorter_phase = min(head_epochs, epochs - head_epochs)
+    if 0 < shorter_phase <= train.warmup_epochs < epochs:
         messages.append(
             f"train.warmup_epochs: expected fewer than {shorter_phase}, the epochs of the shorter "
-            f"phase (train.fine_tuning.head_epochs is {head_epochs} of {train.epochs}), because "
+            f"phase (train.fine_tuning.head_epochs is {head_epochs} of {of_epochs}), because "
             f"the learning rate rises in each phase. Received: {train.warmup_epochs}"
         )
-    if head_epochs >= train.epochs:
+    if head_epochs >= epochs:
         messages.append(
             "train.fine_tuning.head_epochs: expected fewer than train.epochs, "
-            f"{train.epochs}. Received: {head_epochs}"
+            f"{of_epochs}. Received: {head_epochs}"
         )
     if head_epochs > 0 and cnn.trainable == "none":
         messages.append(
@@ -232,9 +271,10 @@ def log_config_warnings(model: ModelSection) -> None:
             "CNN keep their random weights.",
             cnn.trainable,
         )
-    if cnn.weights == "imagenet" and model.motion != "none":
+    if cnn.weights == "imagenet" and cnn.trainable != "all" and "differences" in model.streams:
         logger.warning(
-            "model.cnn.weights is imagenet and model.motion is %s: these weights were trained on "
-            "photographs, not on frame differences. To use frames, set model.motion to none.",
-            model.motion,
+            "model.cnn.weights is imagenet and model.cnn.trainable is %s: the frozen layers of "
+            "the stream of differences were trained on photographs. To use frames only, set "
+            "model.streams to [frames].",
+            cnn.trainable,
         )

@@ -101,19 +101,15 @@ def side_input_tensors(side_inputs: Sequence[SideInput]) -> dict[str, keras.Kera
     }
 
 
-def join_side_inputs(
-    features: ClipFeatures,
-    tensors: Mapping[str, keras.KerasTensor],
-    side_inputs: Sequence[SideInput],
-) -> ClipFeatures:
+def join_side_inputs(features: ClipFeatures, side: keras.KerasTensor) -> ClipFeatures:
     """Return the features with the side inputs: of the clip, and of each step if there are any.
 
     A dense layer of the same width joins them, because the head of a task may be linear, and what
     a motion means may depend on a side input.
+
+    Args:
+        side: [B, F], the output of ``SideInputFeatures``.
     """
-    side = SideInputFeatures([one.to_json() for one in side_inputs], name=SIDE_INPUTS_LAYER)(
-        dict(tensors)
-    )
     clip = keras.layers.Concatenate(name="clip_and_side_inputs")([features.clip, side])
     clip = keras.layers.Dense(features.clip.shape[-1], activation="relu", name="join")(clip)
     steps = features.steps

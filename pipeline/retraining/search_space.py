@@ -66,7 +66,7 @@ def _temporal(recurrent: str, summary: str, *, bidirectional: bool = False) -> S
 _AUGMENTED = ("shift", "brightness", "contrast")
 
 _DIMENSIONS: tuple[Dimension, ...] = (
-    _one_key("motion", "model.motion", ["difference", "none", "both"]),
+    _one_key("streams", "model.streams", [["frames", "differences"], ["differences"], ["frames"]]),
     _one_key(
         "filters",
         "model.cnn.filters",
@@ -79,7 +79,7 @@ _DIMENSIONS: tuple[Dimension, ...] = (
         {
             "lstm": _temporal("lstm", "last"),
             "bidirectional lstm": _temporal("lstm", "last", bidirectional=True),
-            "lstm, attention": _temporal("lstm", "attention"),
+            "lstm + attention": _temporal("lstm", "attention"),
             "gru": _temporal("gru", "last"),
             "mean": _temporal("none", "mean"),
         },
@@ -96,8 +96,13 @@ _DIMENSIONS: tuple[Dimension, ...] = (
         },
         is_ordered=True,
     ),
-    _one_key("epochs", "train.epochs", [12, 24, 48], is_ordered=True),
 )
+
+
+def _epochs(train: TrainSection, n_clips: int) -> Dimension:
+    """Return the dimension of the epochs: half of auto, auto, and twice."""
+    auto = train.model_copy(update={"epochs": "auto"}).n_epochs(n_clips)
+    return _one_key("epochs", "train.epochs", [auto // 2, "auto", 2 * auto], is_ordered=True)
 
 
 @dataclass(frozen=True)
@@ -149,15 +154,18 @@ class SearchSpace:
         return {key: flat[key] for key in self.keys}
 
 
-def search_space(params: Params) -> SearchSpace:
+def search_space(params: Params, n_clips: int) -> SearchSpace:
     """Return the space without choices that contradict the settings that stay as they are.
 
     A dimension with one choice left is dropped: its keys stay as they are, too.
 
+    Args:
+        n_clips: of the training split.
+
     Raises:
         PipelineError: no combination is valid.
     """
-    dimensions = _DIMENSIONS
+    dimensions = (*_DIMENSIONS, _epochs(params.train, n_clips))
     if params.model.cnn.backbone != "small_cnn":  # it alone reads model.cnn.filters
         dimensions = tuple(one for one in dimensions if "model.cnn.filters" not in one.keys)
     combinations = itertools.product(*(one.choices.values() for one in reversed(dimensions)))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
@@ -53,7 +54,7 @@ logger = logging.getLogger(__name__)
 SEARCHED = (CLIPS / "train", CLIPS / "val")  # the clips of the search; never the test split
 _STUDIES = TUNE / "studies.db"
 _PREDICTIONS = TUNE / "predictions"
-_LOCK = TUNE / "lock"
+_LOCK = Path(".dvc/tmp/tune.lock")
 _ERROR = "error"  # user attribute of a trial: why its settings cannot be trained
 _RANDOM_TRIALS = 8  # before TPE; most calls have time for 10 to 30
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -236,7 +237,8 @@ def tune_settings(
         PipelineError: there are no clips or too few groups, params.yaml cannot be edited, or no
             settings can be trained.
     """
-    space, clips = search_space(params), ClipArrays(*SEARCHED)
+    clips = ClipArrays(*SEARCHED)
+    space = search_space(params, n_clips=len(ClipArrays(SEARCHED[0])))
     present = space.settings_of(params)
     if apply:
         with_values(PARAMS.read_text(encoding="utf-8"), present, where=PARAMS)
@@ -327,7 +329,7 @@ def _only_one() -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise PipelineError(
-            f"{_LOCK}: another vidpipe tune is running in this folder. Wait until it ends."
+            "Another vidpipe tune is running in this folder. Wait until it ends."
         ) from None
     try:
         yield

@@ -51,8 +51,9 @@ class SeenClip:
     Attributes:
         frames: uint8 [T, H, W, 3], RGB.
         mask: bool [T], True for a real frame, right-padded.
-        heat: float32 [T, h, w], 0 to 1, Grad-CAM; None where the CNN does not allow it.
-        attention: float64 [T], sum 1; None where the model has no attention.
+        heat: Grad-CAM of each stream, float32 [T, h, w], 0 to 1; empty where the CNN does not
+            allow it.
+        attention: of each stream, float64 [T], sum 1; empty where the model has no attention.
         side_inputs: cells by column.
         labels: the actual and the predicted label of each frame, as many as are real; an empty
             label is none. None where the model has one answer for the clip.
@@ -61,8 +62,8 @@ class SeenClip:
 
     frames: NDArray[np.uint8]
     mask: NDArray[np.bool_]
-    heat: NDArray[np.float32] | None = None
-    attention: NDArray[np.float64] | None = None
+    heat: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    attention: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     side_inputs: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[Sequence[str], Sequence[str]] | None = None
     colours: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class Preview:
 def film_strip(clip: SeenClip) -> Image.Image:
     """Draw the frames in lines of ten, with Grad-CAM and attention below each line.
 
+    Each stream of the model has its own Grad-CAM and attention, below those of the one before.
     Grad-CAM is scaled within each frame; the blue bar below is the maximum of the frame, relative
     to the clip. A frame with a maximum below 0.01 stays grey. Orange bars are attention weights.
     The two lowest bars are the actual and the predicted label of each frame. Padding is a crossed
@@ -122,11 +124,13 @@ def strip_alt(clip: SeenClip) -> str:
     padding = len(clip.mask) - real
     alt = f"Film strip of {count_of(real, 'real frame')}"
     alt += f" and {count_of(padding, 'frame')} of padding." if padding else "."
-    if clip.heat is not None:
-        alt += f" Grad-CAM is strongest in frame {int(clip.heat.max(axis=(1, 2)).argmax()) + 1}."
-    if clip.attention is not None:
-        largest = int(clip.attention.argmax())
-        alt += f" Attention is largest at frame {largest + 1}: {clip.attention[largest]:.2f}."
+    for stream, heat in clip.heat.items():
+        strongest = int(heat.max(axis=(1, 2)).argmax()) + 1
+        alt += f" Grad-CAM of {stream} is strongest in frame {strongest}."
+    for stream, attention in clip.attention.items():
+        largest = int(attention.argmax())
+        alt += f" Attention of {stream} is largest at frame {largest + 1}: "
+        alt += f"{attention[largest]:.2f}."
     if clip.labels is not None:
         wrong = sum(bool(one) and one != other for one, other in zip(*clip.labels, strict=True))
         alt += f" {count_of(wrong, 'labelled frame')} predicted wrong."
@@ -235,15 +239,15 @@ def _draw_frame(
     frame = Image.fromarray(clip.frames[index]).resize(size, Image.Resampling.BICUBIC)
     strip.paste(frame, corner)
     top += size[1] + _GAP
-    if clip.heat is not None:
-        strength = float(clip.heat[index].max())
-        heat = clip.heat[index] / strength if strength >= _LEAST_STRENGTH else None
-        strip.paste(_heat_overlay(frame, heat), (left, top))
+    for heat in clip.heat.values():
+        strength = float(heat[index].max())
+        scaled = heat[index] / strength if strength >= _LEAST_STRENGTH else None
+        strip.paste(_heat_overlay(frame, scaled), (left, top))
         top += size[1] + _GAP
         _draw_bar(strip, strength, (left, top), (size[0], _STRENGTH_HEIGHT), PALETTE[0])
         top += _STRENGTH_HEIGHT + _GAP
-    if clip.attention is not None:
-        share = float(clip.attention[index] / clip.attention.max())
+    for attention in clip.attention.values():
+        share = float(attention[index] / attention.max())
         _draw_bar(strip, share, (left, top), (size[0], _ATTENTION_HEIGHT), PALETTE[1])
         top += _ATTENTION_HEIGHT + _GAP
     for labels in clip.labels or ():
@@ -296,10 +300,8 @@ def _line_height(clip: SeenClip, line: Sequence[int], frame_height: int) -> int:
     height = frame_height
     if not clip.mask[line[0]]:  # the line is padding
         return height
-    if clip.heat is not None:
-        height += frame_height + _STRENGTH_HEIGHT + 2 * _GAP
-    if clip.attention is not None:
-        height += _ATTENTION_HEIGHT + _GAP
+    height += len(clip.heat) * (frame_height + _STRENGTH_HEIGHT + 2 * _GAP)
+    height += len(clip.attention) * (_ATTENTION_HEIGHT + _GAP)
     if clip.labels is not None:
         height += 2 * _LABEL_HEIGHT + _GAP
     return height

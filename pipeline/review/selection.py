@@ -163,7 +163,7 @@ def see_clips(
         first_frames.append(sum(int(clip.mask.sum()) for clip in candidates[:best]))
     cells = dict(zip(clips.names, clips.side_cells, strict=True))
     heat = grad_cam(model, chosen, explained)
-    attention = attention_weights(model, chosen) if has_attention(model) else None
+    attention = attention_weights(model, chosen) if has_attention(model) else {}
     labels = [
         predictions.task.frame_labels(predictions.targets[row], predictions.outputs[row])
         for row in rows
@@ -182,8 +182,8 @@ def see_clips(
         SeenClip(
             frames=clip.frames,
             mask=clip.mask,
-            heat=None if heat is None else heat[index],
-            attention=None if attention is None else attention[index],
+            heat={stream: maps[index] for stream, maps in heat.items()},
+            attention={stream: weights[index] for stream, weights in attention.items()},
             side_inputs=cells[predictions.videos[row]],
             labels=labels_of_clip(index),
             colours=colours,

@@ -11,6 +11,7 @@ from pipeline.common.files import write_csv, write_json
 from pipeline.model.fitting import calibrate, fit, make_deterministic
 from pipeline.model.network import build_model
 from pipeline.model.saving import ModelMetadata, model_digest, save_model
+from pipeline.model.streams import stream_weights
 from pipeline.params import load_params
 from pipeline.tasks.task import task_class
 from pipeline.tracking import results
@@ -68,6 +69,7 @@ def main() -> None:
                 "epochs": len(result.history),
                 val_metric: best[val_metric],
                 "val_loss": best["val_loss"],
+                **{f"weight_{name}": value for name, value in stream_weights(model).items()},
                 **task.calibration(model),
             },
         )

@@ -27,6 +27,7 @@ from pipeline.tasks.task import (
     ClipFeatures,
     Guess,
     Outputs,
+    StreamOutput,
     Table,
     Task,
 )
@@ -168,17 +169,26 @@ class Caption(Task):
         words = [FIRST_WORD + index for index in self.mirrored_order(swaps)]
         return tf.gather(tf.constant([*range(FIRST_WORD), *words], tf.int32), target)
 
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
+    def stream_head(self, features: ClipFeatures) -> "list[keras.KerasTensor]":
+        """Return the features of the clip [B, G] and of its steps [B, T, S]."""
+        return [features.clip, features.steps]
+
+    def head(
+        self, streams: Mapping[str, StreamOutput], mask: "keras.KerasTensor"
+    ) -> "keras.KerasTensor":
         """Return captions float32 [B, 2 + T, max_words + 2]; see ``CaptionDecoder``."""
         from pipeline.tasks.caption_decoder import CaptionDecoder
+        from pipeline.tasks.heads import FUSION_LAYER
 
         decoder = CaptionDecoder(
-            len(self.vocabulary),
+            list(streams),
+            n_tokens=len(self.vocabulary),
             max_words=self.max_words,
             beam_width=self.beam_width,
-            name="caption",
+            name=FUSION_LAYER,
         )
-        return decoder(features.steps, features.clip, mask=features.mask)
+        clips, steps = (list(part) for part in zip(*streams.values(), strict=True))
+        return decoder(clips, steps, mask=mask)
 
     def training_model(self, model: "keras.Model") -> "keras.Model":
         """Return the model with teacher forcing; see ``caption_decoder.training_model``."""

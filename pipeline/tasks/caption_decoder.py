@@ -1,10 +1,12 @@
-"""Keras layer, loss and metric of captions: an LSTM decoder with attention over the frames."""
+"""Keras layers, loss and metric of captions: an LSTM decoder with attention over the frames."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from pipeline.tasks.heads import FUSED, fusion_of, stream_weights_of
 from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
 _EMBEDDING = 64
@@ -17,8 +19,8 @@ _Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
-class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Write a caption of a clip, one word at a time.
+class StreamDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Predict the next word of a caption from one stream, given the words so far.
 
     An LSTM reads the words so far; its first state comes from the clip features. Each of its
     states is a query for dot-product attention over the steps, and state and attended steps give
@@ -28,29 +30,21 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
 
     Args:
         n_tokens: V, the number of token ids.
-        max_words: of a caption.
-        beam_width: captions that beam search keeps at each word; 1 is greedy search.
 
     Call arguments:
-        steps: [B, T, S].
         clip: [B, G].
+        steps: [B, T, S].
         mask: bool [B, T], True for a real step, at least one a row.
-        tokens: int32 [B, L], the words so far, ``START`` first, for training. None: search.
+        tokens: int32 [B, L], the words so far, ``START`` first.
 
     Returns:
-        With ``tokens``: logits [B, L, V] of the next word at each position. Otherwise the caption
-        with the highest log-probability per word, float32 [B, 2 + T, max_words + 2]: at each
-        position the token id, the log-probability of the caption up to here, and the attention
-        to each step. ``END`` follows at most ``max_words`` words, whatever its probability;
-        after it, ids and attention are 0, so the last position has only the log-probability of
-        the caption.
+        Logits [B, L, V] of the next word at each position.
     """
 
-    def __init__(self, n_tokens: int, *, max_words: int, beam_width: int, **kwargs: Any) -> None:
+    def __init__(self, n_tokens: int, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.supports_masking = True  # the mask is an argument
-        self.supports_jit = False
-        self.n_tokens, self.max_words, self.beam_width = n_tokens, max_words, beam_width
+        self.n_tokens = n_tokens
 
         def dense(units: int, name: str, activation: str | None = None) -> keras.layers.Dense:
             return keras.layers.Dense(units, activation=activation, dtype="float32", name=name)
@@ -66,7 +60,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         self.readout = dense(_UNITS, "readout", "tanh")
         self.logits = dense(n_tokens, "logits")
 
-    def build(self, steps_shape: _Shape, clip_shape: _Shape) -> None:
+    def build(self, clip_shape: _Shape, steps_shape: _Shape) -> None:
         self.embedding.build((None, None))
         self.first_hidden.build(clip_shape)
         self.first_memory.build(clip_shape)
@@ -78,30 +72,47 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
 
     def call(
         self,
-        steps: keras.KerasTensor,
         clip: keras.KerasTensor,
-        mask: keras.KerasTensor,
-        tokens: keras.KerasTensor | None = None,
-    ) -> keras.KerasTensor:
-        first = [self.first_hidden(clip), self.first_memory(clip)]
-        keys = self.key(steps)
-        if tokens is None:
-            return self._search(first, keys, steps, mask)
-        states = self.lstm(self.embedding(tokens), initial_state=first)
-        return self._next_words(states, keys, steps, mask)[0]
-
-    def _next_words(
-        self,
-        states: keras.KerasTensor,
-        keys: keras.KerasTensor,
         steps: keras.KerasTensor,
         mask: keras.KerasTensor,
+        tokens: keras.KerasTensor,
+    ) -> keras.KerasTensor:
+        states = self.lstm(self.embedding(tokens), initial_state=self.first_states(clip))
+        return self.next_words(states, steps, mask)[0]
+
+    def first_states(self, clip: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Return hidden and memory state [B, units] before the first word."""
+        return [self.first_hidden(clip), self.first_memory(clip)]
+
+    def add_words(
+        self,
+        words: keras.KerasTensor,
+        states: Sequence[keras.KerasTensor],
+        steps: keras.KerasTensor,
+        mask: keras.KerasTensor,
+    ) -> tuple[list[keras.KerasTensor], keras.KerasTensor, keras.KerasTensor]:
+        """Read one more word of each of K captions of a clip.
+
+        Args:
+            words: int32 [B, K].
+            states: hidden and memory state, [B, K, units].
+
+        Returns:
+            The new states, and logits [B, K, V] and attention [B, K, T] of the next word.
+        """
+        inputs = self.embedding(ops.reshape(words, (-1,)))
+        _, after = self.lstm.cell(inputs, [ops.reshape(state, (-1, _UNITS)) for state in states])
+        after = [ops.reshape(state, (-1, words.shape[1], _UNITS)) for state in after]
+        return after, *self.next_words(after[0], steps, mask)
+
+    def next_words(
+        self, states: keras.KerasTensor, steps: keras.KerasTensor, mask: keras.KerasTensor
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Return logits [B, L, V] and attention [B, L, T] of LSTM states [B, L, units].
 
         Attention is positive for real frames only.
         """
-        scores = ops.matmul(self.query(states), ops.transpose(keys, (0, 2, 1)))
+        scores = ops.matmul(self.query(states), ops.transpose(self.key(steps), (0, 2, 1)))
         scores = ops.where(mask[:, None], scores / _ATTENTION_UNITS**0.5, _IMPOSSIBLE)
         # A softmax by hand: that of Keras warns of clips of one frame.
         scores = ops.maximum(scores - ops.max(scores, axis=-1, keepdims=True), _LEAST_SCORE)
@@ -110,19 +121,99 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         attended = ops.concatenate([states, ops.matmul(attention, steps)], axis=-1)
         return self.logits(self.readout(attended)), attention
 
+    def compute_output_shape(
+        self,
+        clip_shape: _Shape,  # noqa: ARG002
+        steps_shape: _Shape,  # noqa: ARG002
+        tokens_shape: _Shape,
+    ) -> _Shape:
+        return (*tokens_shape, self.n_tokens)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n_tokens": self.n_tokens}
+
+
+@keras.saving.register_keras_serializable(package="pipeline")
+class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]
+    """Write a caption of a clip, one word at a time.
+
+    Each stream predicts the next word, and the weighted mean of their logits decides. Source of
+    this fusion: Venugopalan et al., Sequence to Sequence - Video to Text, 2015, arXiv 1505.00487,
+    section 3.3.
+
+    Args:
+        streams: names of the S streams.
+        n_tokens: V, the number of token ids.
+        max_words: of a caption.
+        beam_width: captions that beam search keeps at each word; 1 is greedy search.
+
+    Call arguments:
+        clips: clip features [B, G] of each stream.
+        steps: [B, T, S] of each stream.
+        mask: bool [B, T], True for a real step, at least one a row.
+        tokens: int32 [B, L], the words so far, ``START`` first, for training. None: search.
+
+    Returns:
+        With ``tokens``: logits [B, S + 1, L, V] of the next word at each position, of each stream
+        and then of their fusion. Otherwise the caption with the highest log-probability per word,
+        float32 [B, 2 + T, max_words + 2]: at each position the token id, the log-probability of
+        the caption up to here, and the attention to each step, the weighted mean over the streams.
+        ``END`` follows at most ``max_words`` words, whatever its probability; after it, ids and
+        attention are 0, so the last position has only the log-probability of the caption.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[str],
+        *,
+        n_tokens: int,
+        max_words: int,
+        beam_width: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.supports_masking = True  # the mask is an argument
+        self.supports_jit = False
+        self.streams = list(streams)
+        self.n_tokens, self.max_words, self.beam_width = n_tokens, max_words, beam_width
+        self.decoders = [StreamDecoder(n_tokens, name=name) for name in streams]
+
+    def build(self, clips_shape: Sequence[_Shape], steps_shape: Sequence[_Shape]) -> None:
+        self.stream_weights = stream_weights_of(self, len(self.streams))
+        for decoder, clip, steps in zip(self.decoders, clips_shape, steps_shape, strict=True):
+            decoder.build(clip, steps)
+
+    def call(
+        self,
+        clips: Sequence[keras.KerasTensor],
+        steps: Sequence[keras.KerasTensor],
+        mask: keras.KerasTensor,
+        tokens: keras.KerasTensor | None = None,
+    ) -> keras.KerasTensor:
+        if tokens is None:
+            return self._search(clips, steps, mask)
+        logits = [
+            decoder(clip, own_steps, mask, tokens)
+            for decoder, clip, own_steps in zip(self.decoders, clips, steps, strict=True)
+        ]
+        return ops.stack([*logits, self._fuse(logits)], axis=1)
+
+    def _fuse(self, parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+        return sum(self.stream_weights[number] * part for number, part in enumerate(parts))
+
     def _search(
         self,
-        first: list[keras.KerasTensor],
-        keys: keras.KerasTensor,
-        steps: keras.KerasTensor,
+        clips: Sequence[keras.KerasTensor],
+        steps: Sequence[keras.KerasTensor],
         mask: keras.KerasTensor,
     ) -> keras.KerasTensor:
         """Return the best caption that beam search finds, as ``call``.
 
-        Shapes in the loop: B clips, K beams, L positions.
+        Shapes in the loop: B clips, K beams, L positions. States are the hidden and the memory
+        state of each stream, one after the other.
         """
         beams, length, n_tokens = self.beam_width, self.max_words + 1, self.n_tokens
-        n_clips, n_steps = ops.shape(steps)[0], ops.shape(steps)[1]
+        n_clips, n_steps = ops.shape(mask)[0], ops.shape(mask)[1]
         token_ids = ops.arange(n_tokens)
         # After END, padding is certain.
         only_padding = ops.where(token_ids == PADDING, 0.0, _IMPOSSIBLE)
@@ -138,21 +229,24 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
             return (position < length) & ops.any(is_open)
 
         def add_word(
-            position: Any, last: Any, total: Any, hidden: Any, memory: Any, *written: Any
-        ) -> tuple[Any, ...]:
-            tokens, totals, attentions = written
-            inputs = self.embedding(ops.reshape(last, (-1,)))
-            states = [ops.reshape(state, (-1, _UNITS)) for state in (hidden, memory)]
-            _, states = self.lstm.cell(inputs, states)
-            hidden, memory = (ops.reshape(state, (-1, beams, _UNITS)) for state in states)
-            logits, attention = self._next_words(hidden, keys, steps, mask)
+            position: Any, last: Any, total: Any, tokens: Any, totals: Any, attentions: Any,
+            *states: Any,
+        ) -> tuple[Any, ...]:  # fmt: skip
+            after, logits, attention = [], [], []
+            for number, decoder in enumerate(self.decoders):
+                own = states[2 * number : 2 * number + 2]
+                own_after, own_logits, own_attention = decoder.add_words(
+                    last, own, steps[number], mask
+                )
+                after += own_after
+                logits.append(own_logits)
+                attention.append(own_attention)
             is_done = (last == END) | (last == PADDING)
             may_be_word = (token_ids >= FIRST_WORD) & (position < self.max_words)
             allowed = ops.where((token_ids == END) | may_be_word, 0.0, _IMPOSSIBLE)
-            gains = ops.where(
-                is_done[..., None], only_padding, ops.log_softmax(logits, axis=-1) + allowed
-            )
-            attention = ops.where(is_done[..., None], 0.0, attention)
+            gains = ops.log_softmax(self._fuse(logits), axis=-1) + allowed
+            gains = ops.where(is_done[..., None], only_padding, gains)
+            attended = ops.where(is_done[..., None], 0.0, self._fuse(attention))
             candidates = ops.reshape(total[..., None] + gains, (-1, beams * n_tokens))
             total, best = ops.top_k(candidates, beams)
             beam, last = best // n_tokens, best % n_tokens
@@ -162,26 +256,30 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
                 position + 1,
                 last,
                 total,
-                choose(hidden, beam),
-                choose(memory, beam),
                 ops.where(is_here, last[..., None], choose(tokens, beam)),
                 ops.where(positions >= position, total[..., None], choose(totals, beam)),
-                ops.where(is_here, choose(attention, beam)[..., None], choose(attentions, beam)),
+                ops.where(is_here, choose(attended, beam)[..., None], choose(attentions, beam)),
+                *(choose(state, beam) for state in after),
             )
 
         shape = (n_clips, beams)
         is_first = ops.arange(beams) == 0  # all beams are equal at first, so one is enough
-        _, _, total, _, _, tokens, totals, attentions = ops.while_loop(
+        first = [
+            ops.repeat(state[:, None], beams, axis=1)
+            for decoder, clip in zip(self.decoders, clips, strict=True)
+            for state in decoder.first_states(clip)
+        ]
+        _, _, total, tokens, totals, attentions, *_ = ops.while_loop(
             is_running,
             add_word,
             (
                 0,
                 ops.full(shape, START, "int32"),
                 ops.broadcast_to(ops.where(is_first, 0.0, _IMPOSSIBLE), shape),
-                *(ops.repeat(state[:, None], beams, axis=1) for state in first),
                 ops.full((*shape, length + 1), PADDING, "int32"),
                 ops.zeros((*shape, length + 1)),
                 ops.zeros((*shape, n_steps, length + 1)),
+                *first,
             ),
         )
         n_written = ops.sum(ops.cast(tokens != PADDING, "float32"), axis=-1)
@@ -190,12 +288,16 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         return choose(ops.concatenate(rows, axis=2), best)[:, 0]
 
     def compute_output_shape(
-        self, steps_shape: _Shape, clip_shape: _Shape, tokens_shape: _Shape | None = None
+        self,
+        clips_shape: Sequence[_Shape],  # noqa: ARG002
+        steps_shape: Sequence[_Shape],
+        tokens_shape: _Shape | None = None,
     ) -> _Shape:
         if tokens_shape is not None:
-            return (*tokens_shape, self.n_tokens)
-        n_steps = steps_shape[1]
-        return (clip_shape[0], None if n_steps is None else 2 + n_steps, self.max_words + 2)
+            n_clips, length = tokens_shape
+            return (n_clips, len(self.streams) + 1, length, self.n_tokens)
+        (n_clips, n_steps, *_), *_ = steps_shape
+        return (n_clips, None if n_steps is None else 2 + n_steps, self.max_words + 2)
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
         return None
@@ -203,6 +305,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
+            "streams": self.streams,
             "n_tokens": self.n_tokens,
             "max_words": self.max_words,
             "beam_width": self.beam_width,
@@ -213,13 +316,18 @@ def training_model(model: keras.Model) -> keras.Model:
     """Return the model that reads the words so far, and predicts the logits of the next ones.
 
     It has the layers of ``model``, whose output is a ``CaptionDecoder``, and the further input
-    ``tokens`` int32 [B, L].
+    ``tokens`` int32 [B, L]. Its outputs are those of ``heads.training_model``.
     """
-    decoder, node, _ = model.output._keras_history
-    steps, clip, mask = decoder._inbound_nodes[node].input_tensors
+    decoder, node = fusion_of(model)
+    *features, mask = node.input_tensors
+    n_streams = len(decoder.streams)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    logits = decoder(steps, clip, mask=mask, tokens=tokens)
-    training = keras.Model({**model.input, "tokens": tokens}, logits, name="teacher_forcing")
+    logits = decoder(features[:n_streams], features[n_streams:], mask=mask, tokens=tokens)
+    outputs = logits[:, -1]
+    if n_streams > 1:
+        by_stream = {name: logits[:, number] for number, name in enumerate(decoder.streams)}
+        outputs = {**by_stream, FUSED: outputs}
+    training = keras.Model({**model.input, "tokens": tokens}, outputs, name=model.name)
     training.dtype_policy = model.dtype_policy  # Keras scales the loss if it is mixed_float16
     return training
 

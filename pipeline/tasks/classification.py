@@ -26,6 +26,7 @@ from pipeline.tasks.task import (
     LimitedValue,
     Outputs,
     ScalarType,
+    StreamOutput,
     Table,
     Task,
 )
@@ -160,11 +161,21 @@ class Classification(Task):
 
         return tf.gather(tf.constant(self.mirrored_order(swaps), tf.int64), target)
 
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
-        """Return class probabilities float32 [B, C]."""
-        from pipeline.tasks.heads import class_probabilities
+    def stream_head(self, features: ClipFeatures) -> "keras.KerasTensor":
+        """Return logits float32 [B, C]."""
+        from pipeline.tasks.heads import class_logits
 
-        return class_probabilities(features.clip, len(self.class_names))
+        return class_logits(features.clip, len(self.class_names))
+
+    def head(
+        self,
+        streams: Mapping[str, StreamOutput],
+        mask: "keras.KerasTensor",  # noqa: ARG002
+    ) -> "keras.KerasTensor":
+        """Return class probabilities float32 [B, C]."""
+        from pipeline.tasks.heads import class_probabilities, fuse
+
+        return class_probabilities(fuse(streams))
 
     def loss(
         self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
@@ -179,7 +190,7 @@ class Classification(Task):
         from pipeline.tasks.heads import WeightedCrossentropy
 
         if label_smoothing == 0 and balanced_on is None:
-            return keras.losses.SparseCategoricalCrossentropy()
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         weights = np.ones(len(self.class_names))
         if balanced_on is not None:
             counts = np.bincount(balanced_on, minlength=len(weights))

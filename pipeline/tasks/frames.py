@@ -33,6 +33,7 @@ from pipeline.tasks.task import (
     Limit,
     LimitedValue,
     Outputs,
+    StreamOutput,
     Table,
     Task,
     join_outputs,
@@ -173,11 +174,19 @@ class Frames(Task):
         classes = [*self.mirrored_order(swaps), UNLABELLED]  # -1 is the last index
         return tf.gather(tf.constant(classes, tf.int64), target % len(classes))
 
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
-        """Return class probabilities float32 [B, T, C], zeros for padding."""
-        from pipeline.tasks.heads import frame_probabilities
+    def stream_head(self, features: ClipFeatures) -> "keras.KerasTensor":
+        """Return logits of each frame, float32 [B, T, C]."""
+        from pipeline.tasks.heads import class_logits
 
-        return frame_probabilities(features.steps, features.mask, len(self.class_names))
+        return class_logits(features.steps, len(self.class_names))
+
+    def head(
+        self, streams: Mapping[str, StreamOutput], mask: "keras.KerasTensor"
+    ) -> "keras.KerasTensor":
+        """Return class probabilities float32 [B, T, C], zeros for padding."""
+        from pipeline.tasks.heads import frame_probabilities, fuse
+
+        return frame_probabilities(fuse(streams), mask)
 
     def loss(
         self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None

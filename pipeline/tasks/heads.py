@@ -1,12 +1,14 @@
 """Keras layers and losses at the end of a model, after the clip features."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 
+FUSED = "fused"  # output of ``training_model`` for all streams together
+FUSION_LAYER = "fusion"
 TEMPERATURE_LAYER = "temperature"
 THRESHOLDS_LAYER = "thresholds"
 
@@ -33,9 +35,94 @@ class Temperature(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
         return input_shape
 
 
-def class_probabilities(clip: keras.KerasTensor, n_classes: int) -> keras.KerasTensor:
-    """Return class probabilities float32 [B, n_classes] from clip features [B, G]."""
-    logits = keras.layers.Dense(n_classes, dtype="float32", name="classes")(clip)
+@keras.saving.register_keras_serializable(package="pipeline")
+class StreamFusion(keras.layers.Layer):  # type: ignore[misc]
+    """Weighted mean of the outputs of the streams of a model.
+
+    The mean of logits is late fusion by the mean of log-probabilities, up to a constant that
+    softmax ignores. The weights are a non-trainable weight [S] with the sum 1, equal before they
+    are fitted after training. Source: Simonyan and Zisserman, Two-Stream Convolutional Networks
+    for Action Recognition in Videos, 2014, arXiv 1406.2199.
+
+    Args:
+        streams: names of the S streams.
+
+    Call arguments:
+        inputs: list of S tensors of one shape.
+    """
+
+    def __init__(self, streams: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.streams = list(streams)
+
+    def build(self, input_shape: Sequence[Any]) -> None:  # noqa: ARG002
+        self.stream_weights = stream_weights_of(self, len(self.streams))
+
+    def call(self, inputs: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+        return sum(self.stream_weights[number] * part for number, part in enumerate(inputs))
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+        return input_shape[0]
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:  # noqa: ARG002
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "streams": self.streams}
+
+
+def stream_weights_of(layer: keras.layers.Layer, n_streams: int) -> keras.Variable:
+    """Add the weights of a fusion to ``layer``: float32 [n_streams], equal."""
+    return layer.add_weight(
+        shape=(n_streams,),
+        initializer=keras.initializers.Constant(1 / n_streams),
+        trainable=False,
+        dtype="float32",
+        name="stream_weights",
+    )
+
+
+def fuse(outputs: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
+    """Return the weighted mean of the outputs of the streams, by name."""
+    fusion = StreamFusion(list(outputs), dtype="float32", name=FUSION_LAYER)
+    return fusion(list(outputs.values()))
+
+
+def training_model(model: keras.Model) -> keras.Model:
+    """Return the model from the inputs of ``model`` to the outputs of its streams.
+
+    Of several streams, its outputs are by name of the stream, and ``FUSED`` is their fusion.
+    """
+    fusion, node = fusion_of(model)
+    (outputs,) = node.output_tensors
+    if len(fusion.streams) > 1:
+        outputs = {**dict(zip(fusion.streams, node.input_tensors, strict=True)), FUSED: outputs}
+    training = keras.Model(model.input, outputs, name=model.name)
+    training.dtype_policy = model.dtype_policy  # Keras scales the loss if it is mixed_float16
+    return training
+
+
+def fusion_of(model: keras.Model) -> tuple[keras.layers.Layer, Any]:
+    """Return the layer that fuses the streams, and the node of its call in ``model``.
+
+    Models that share the layer have other nodes.
+    """
+    tensor = model.output
+    while True:
+        layer, number, _ = tensor._keras_history
+        node = layer._inbound_nodes[number]
+        if layer.name == FUSION_LAYER:
+            return layer, node
+        tensor = node.input_tensors[0]
+
+
+def class_logits(clip: keras.KerasTensor, n_classes: int) -> keras.KerasTensor:
+    """Return logits float32 [B, n_classes], or of each frame [B, T, n_classes], of features."""
+    return keras.layers.Dense(n_classes, dtype="float32", name="classes")(clip)
+
+
+def class_probabilities(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Return class probabilities float32 [B, C], from logits."""
     tempered = Temperature(dtype="float32", name=TEMPERATURE_LAYER)(logits)
     return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(tempered)
 
@@ -59,16 +146,13 @@ class FrameSoftmax(keras.layers.Activation):  # type: ignore[misc]  # Keras has 
         return None
 
 
-def frame_probabilities(
-    steps: keras.KerasTensor, mask: keras.KerasTensor, n_classes: int
-) -> keras.KerasTensor:
-    """Return class probabilities of each frame, float32 [B, T, n_classes], zeros for padding.
+def frame_probabilities(logits: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Return class probabilities of each frame, float32 [B, T, C], zeros for padding.
 
     Args:
-        steps: features of each frame, [B, T, S].
+        logits: of each frame, float32 [B, T, C].
         mask: bool [B, T], True for a real frame.
     """
-    logits = keras.layers.Dense(n_classes, dtype="float32", name="classes")(steps)
     tempered = Temperature(dtype="float32", name=TEMPERATURE_LAYER)(logits)
     return FrameSoftmax(dtype="float32", name="probabilities")(tempered, mask=mask)
 
@@ -98,9 +182,8 @@ class Thresholds(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         return input_shape
 
 
-def label_probabilities(clip: keras.KerasTensor, n_labels: int) -> keras.KerasTensor:
-    """Return independent label probabilities float32 [B, n_labels] from clip features [B, G]."""
-    logits = keras.layers.Dense(n_labels, dtype="float32", name="labels")(clip)
+def label_probabilities(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Return independent label probabilities float32 [B, L] from logits."""
     shifted = Thresholds(dtype="float32", name=THRESHOLDS_LAYER)(logits)
     return keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(shifted)
 
@@ -145,10 +228,10 @@ def without_temperature(model: keras.Model) -> Iterator[None]:
 
 
 class WeightedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """Cross-entropy of integer labels with a weight for each class, and label smoothing.
+    """Cross-entropy of integer labels and logits [B, C].
 
     Args:
-        class_weights: length C; 1 for the plain cross-entropy.
+        class_weights: weight of each class, length C; 1 for the plain cross-entropy.
         label_smoothing: 0 to 1. Keras smooths one-hot labels only.
     """
 
@@ -161,15 +244,16 @@ class WeightedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras ha
         one_hot = keras.ops.one_hot(keras.ops.reshape(y_true, (-1,)), y_pred.shape[-1])
         weights = keras.ops.convert_to_tensor(self._class_weights, dtype=y_pred.dtype)
         return keras.ops.sum(one_hot * weights, axis=-1) * keras.losses.categorical_crossentropy(
-            one_hot, y_pred, label_smoothing=self._label_smoothing
+            one_hot, y_pred, from_logits=True, label_smoothing=self._label_smoothing
         )
 
 
 class WeightedBinaryCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """Mean binary cross-entropy of L labels, with a weight for the positives of each label.
+    """Mean binary cross-entropy of L labels and logits [B, L].
 
     Args:
-        positive_weights: length L; 1 for the plain cross-entropy.
+        positive_weights: weight of the positives of each label, length L; 1 for the plain
+            cross-entropy.
         label_smoothing: 0 to 1.
     """
 
@@ -183,7 +267,7 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Ke
         weights = keras.ops.convert_to_tensor(self._positive_weights, dtype=y_pred.dtype)
         weights = y_true * weights + (1 - y_true)
         smoothed = y_true * (1 - self._label_smoothing) + self._label_smoothing / 2
-        losses = keras.ops.binary_crossentropy(smoothed, y_pred)
+        losses = keras.ops.binary_crossentropy(smoothed, y_pred, from_logits=True)
         return keras.ops.mean(weights * losses, axis=-1)
 
 
@@ -199,7 +283,7 @@ class StandardisedHuber(keras.losses.Loss):  # type: ignore[misc]  # Keras has n
 
 
 class FrameCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """Cross-entropy of labels int [B, T] and probabilities [B, T, C], as a scalar.
+    """Cross-entropy of labels int [B, T] and logits [B, T, C], as a scalar.
 
     It is the mean over the labelled frames of the batch, 0 without one. The label -1 is an
     unlabelled or a padded frame.
@@ -219,7 +303,7 @@ class FrameCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has n
         is_labelled = ops.cast(y_true >= 0, y_pred.dtype)
         one_hot = ops.one_hot(ops.maximum(y_true, 0), n_classes, dtype=y_pred.dtype)
         smoothed = one_hot * (1 - self._label_smoothing) + self._label_smoothing / n_classes
-        losses = -ops.sum(smoothed * ops.log(ops.maximum(y_pred, keras.config.epsilon())), axis=-1)
+        losses = -ops.sum(smoothed * ops.log_softmax(y_pred, axis=-1), axis=-1)
         class_weights = ops.convert_to_tensor(self._class_weights, dtype=y_pred.dtype)
         weights = ops.sum(one_hot * class_weights, axis=-1) * is_labelled
         return ops.sum(losses * weights) / ops.maximum(ops.sum(is_labelled), 1)

@@ -27,6 +27,7 @@ from pipeline.tasks.task import (
     LimitedValue,
     Outputs,
     ScalarType,
+    StreamOutput,
     Table,
     Task,
 )
@@ -135,11 +136,23 @@ class Multilabel(Task):
 
         return tf.gather(target, self.mirrored_order(swaps), axis=-1)
 
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
-        """Return label probabilities float32 [B, L]."""
-        from pipeline.tasks.heads import label_probabilities
+    def stream_head(self, features: ClipFeatures) -> "keras.KerasTensor":
+        """Return logits float32 [B, L]."""
+        import keras
 
-        return label_probabilities(features.clip, len(self.label_names))
+        return keras.layers.Dense(len(self.label_names), dtype="float32", name="labels")(
+            features.clip
+        )
+
+    def head(
+        self,
+        streams: Mapping[str, StreamOutput],
+        mask: "keras.KerasTensor",  # noqa: ARG002
+    ) -> "keras.KerasTensor":
+        """Return label probabilities float32 [B, L]."""
+        from pipeline.tasks.heads import fuse, label_probabilities
+
+        return label_probabilities(fuse(streams))
 
     def loss(
         self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
@@ -162,7 +175,12 @@ class Multilabel(Task):
     def metrics(self) -> "list[keras.metrics.Metric]":
         import keras
 
-        return [keras.metrics.BinaryAccuracy(name=self.training_metric)]
+        def is_correct(
+            y_true: "keras.KerasTensor", logits: "keras.KerasTensor"
+        ) -> "keras.KerasTensor":
+            return keras.ops.equal(y_true > 0, logits > 0)
+
+        return [keras.metrics.MeanMetricWrapper(is_correct, name=self.training_metric)]
 
     # After training.
 

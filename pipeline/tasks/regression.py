@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 from pipeline.common.bootstrap import Resampling, Score
 from pipeline.common.errors import PipelineError
 from pipeline.tasks.settings import TaskSection
-from pipeline.tasks.task import BaselineClips, ClipFeatures, Guess, Outputs, ScalarType, Table, Task
+from pipeline.tasks.task import (
+    BaselineClips,
+    ClipFeatures,
+    Guess,
+    Outputs,
+    ScalarType,
+    StreamOutput,
+    Table,
+    Task,
+)
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from pipeline.common.charts import Chart
 
@@ -115,7 +125,7 @@ class Regression(Task):
         """Return float32 [N, 1], in the unit of the targets."""
         return _values(targets)[:, None].astype(np.float32)
 
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
+    def stream_head(self, features: ClipFeatures) -> "keras.KerasTensor":
         """Return numbers float32 [B, 1], in the unit of the targets."""
         import keras
 
@@ -123,6 +133,16 @@ class Regression(Task):
         return keras.layers.Rescaling(self.deviation, self.mean, dtype="float32", name="value")(
             standardised
         )
+
+    def head(
+        self,
+        streams: Mapping[str, StreamOutput],
+        mask: "keras.KerasTensor",  # noqa: ARG002
+    ) -> "keras.KerasTensor":
+        """Return numbers float32 [B, 1], in the unit of the targets."""
+        from pipeline.tasks.heads import fuse
+
+        return fuse(streams)
 
     def loss(
         self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
@@ -148,6 +168,11 @@ class Regression(Task):
         return [keras.metrics.MeanAbsoluteError(name=self.training_metric)]
 
     # After training.
+
+    def fusion_loss(self, encoded: NDArray[Any], outputs: "tf.Tensor") -> float:
+        """Return the negative log-likelihood of normal errors with the fitted deviation."""
+        squared = np.square(np.asarray(outputs) - encoded).mean()
+        return float(np.log(max(squared, np.finfo(np.float64).tiny)) / 2)
 
     def calibrate(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
 
     from pipeline.common.charts import Chart
 
+_TEMPERATURES = np.geomspace(0.2, 20.0, 24)
+
+StreamOutput: TypeAlias = "keras.KerasTensor | Sequence[keras.KerasTensor]"  # one stream
 Outputs = NDArray[np.float64]  # [N, ...], outputs of the model for N clips or N videos
 ScalarType = Literal["string", "double", "boolean", "strings", "doubles", "string to double"]
 AnswerType = ScalarType | Mapping[str, ScalarType]  # a mapping: a list of objects with these fields
@@ -265,16 +268,32 @@ class Task(ABC):
         return order
 
     @abstractmethod
-    def head(self, features: ClipFeatures) -> "keras.KerasTensor":
-        """Return the outputs [B, ...] of the model, float32 in every precision."""
+    def stream_head(self, features: ClipFeatures) -> StreamOutput:
+        """Return what one stream contributes to the outputs, such as logits [B, C], float32."""
+
+    @abstractmethod
+    def head(
+        self, streams: Mapping[str, StreamOutput], mask: "keras.KerasTensor"
+    ) -> "keras.KerasTensor":
+        """Fuse the streams; return the outputs [B, ...] of the model, float32 in every precision.
+
+        Args:
+            streams: ``stream_head`` of each stream, by name.
+            mask: bool [B, T], True for a real frame, right-padded.
+        """
 
     def training_model(self, model: "keras.Model") -> "keras.Model":
         """Return the model that is fitted, with the layers of ``model`` and perhaps more inputs.
 
+        Its output, before activations, is what ``loss`` reads. With several streams it is a dict:
+        the output of each stream by name, which has a loss of its own, and ``fused``.
+
         Args:
-            model: ends with ``head``; its first input is ``frames`` or ``features``.
+            model: ends with ``head``; reads frames or frame features.
         """
-        return model
+        from pipeline.tasks.heads import training_model
+
+        return training_model(model)
 
     def training_example(
         self, inputs: "dict[str, tf.Tensor]", target: "tf.Tensor", seed: "tf.Tensor"
@@ -292,7 +311,7 @@ class Task(ABC):
     def loss(
         self, *, label_smoothing: float, balanced_on: NDArray[Any] | None = None
     ) -> "keras.losses.Loss":
-        """Return the loss of encoded targets and outputs.
+        """Return the loss of encoded targets and outputs of ``training_model``.
 
         Args:
             label_smoothing: ``train.label_smoothing``.
@@ -305,9 +324,24 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> "list[keras.metrics.Metric]":
-        """Return the metrics of training, ``training_metric`` among them."""
+        """Return the metrics of training, ``training_metric`` among them.
+
+        They read the outputs of ``training_model``, as the loss does.
+        """
 
     # After training.
+
+    def fusion_loss(self, encoded: NDArray[Any], outputs: "tf.Tensor") -> float:
+        """Return the mean negative log-likelihood, by which the weights of streams are fitted.
+
+        A temperature is fitted first, because the outputs are calibrated after the fusion.
+
+        Args:
+            encoded: targets of clips for the loss; see ``training_example``.
+            outputs: fused outputs of ``training_model`` for the clips.
+        """
+        loss = self.loss(label_smoothing=0.0)
+        return min(float(loss(encoded, outputs / value)) for value in _TEMPERATURES)
 
     def calibrate(
         self,

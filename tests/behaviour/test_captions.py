@@ -158,7 +158,7 @@ def test_eleven_spoken_sentences_are_fitted_by_heart(real_videos, tmp_path):
     )
     keras.utils.set_random_seed(0)
     task = Caption.learn(every.targets, TaskSection(type="caption", max_words=8))
-    model = build_model(ModelSection(motion="both"), task, frame_shape=every.frames(0).shape[1:])
+    model = build_model(ModelSection(), task, frame_shape=every.frames(0).shape[1:])
     section = TRAIN.model_copy(update={"epochs": 80, "learning_rate": 0.003})
     fit(model, task, every, every, section)
     outputs = predict_arrays(model, every)

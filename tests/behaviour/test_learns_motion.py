@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
     test = demo_clips(folder / "test", CLASSES * 30, seed=2)
     keras.utils.set_random_seed(0)
     section = ModelSection(
-        motion="none",  # only the layers over time see how frames follow each other
+        streams=["frames"],  # only the layers over time see how frames follow each other
         cnn=CnnSection(filters=[8, 16, 16]),
         frame_features=24,
         temporal=TemporalSection(units=[24]),

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.tasks.frames import Frames
+from pipeline.tasks.heads import FUSION_LAYER
 from pipeline.tasks.multilabel import Multilabel
 from pipeline.tasks.regression import Regression
 from pipeline.tasks.vocabulary import END
@@ -40,12 +41,10 @@ seeds = st.integers(0, 1000)
 
 def logits_of(model: keras.Model) -> Callable:
     """Return a function from frames and mask to the inputs of the softmax."""
-    classes = model.get_layer("classes")
-    features = keras.Model(model.input, classes.input)
+    fused = keras.Model(model.input, model.get_layer(FUSION_LAYER).output)
 
     def logits(frames, mask):
-        clip = features({"frames": frames, "mask": mask}, training=False)
-        return tf.matmul(clip, classes.kernel) + classes.bias
+        return fused({"frames": frames, "mask": mask}, training=False)
 
     return logits
 

@@ -19,7 +19,11 @@ def fails(workspace, *command: str) -> str:
     ("section", "values", "message"),
     [
         ("train", {"epoch": 3}, "params.yaml: train.epoch: unknown key"),
-        ("train", {"epochs": -1}, "train.epochs: Input should be greater than 0. Received: -1"),
+        (
+            "train",
+            {"epochs": -1},
+            "train.epochs: Input should be auto or a number greater than 0. Received: -1",
+        ),
         ("evaluate", {"confidence": 95}, "evaluate.confidence: Input should be less than 1"),
         ("extract", {"sampling": "random"}, "extract.sampling: Input should be 'uniform', "),
     ],

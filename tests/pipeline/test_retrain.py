@@ -35,7 +35,7 @@ LEVELS = {"bright": 180, "dark": 70}
 TWO_NEW_VIDEOS = re.compile(r"^\| dark \| 2 \| 0 \| [0-4] \| 18 \|$", re.MULTILINE)
 SETTINGS = {
     "data": {"videos": "videos", "labels": "../labels.csv"},
-    "model": {"motion": "none", "temporal": {"recurrent": "none", "summary": "mean"}},
+    "model": {"streams": ["frames"], "temporal": {"recurrent": "none", "summary": "mean"}},
     "train": {"epochs": 12, "learning_rate": 0.02, "batch_size": 8, "threads": 1},
     "extract": {"frames": 4},
     "promote": {

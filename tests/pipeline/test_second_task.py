@@ -60,7 +60,7 @@ def project(tmp_path_factory):
     merge(params, TINY)
     merge(params, {"data": {"labels": ""}, "task": {"type": "brightness"}})
     merge(params, {"train": {"epochs": 3, "augmentation": {"brightness": 0, "contrast": 0}}})
-    merge(params, {"model": {"motion": "none"}})
+    merge(params, {"model": {"streams": ["frames"]}})
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     (root / "videos").mkdir()
     rng = np.random.default_rng(0)

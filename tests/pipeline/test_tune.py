@@ -59,7 +59,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 def name_of_study(*, seed: int = 0) -> str:
     params, clips = load_params(), ClipArrays(*SEARCHED)
-    return study_name(params, search_space(params), clips, n_folds=2, seed=seed)
+    return study_name(params, search_space(params, 44), clips, n_folds=2, seed=seed)
 
 
 def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_clips(root):
@@ -80,7 +80,7 @@ def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_c
 @pytest.mark.long
 def test_wrong_settings_are_replaced_without_the_test_clips(root):
     path = root / "params.yaml"
-    set_values(path, {"model.motion": "none", "train.learning_rate": 0.000001})
+    set_values(path, {"model.streams": ["frames"], "train.learning_rate": 0.000001})
     before = path.read_text()
     lines = tune_settings(load_params(), Budget(10, 3), n_folds=2, seed=0, apply=True)
     (decision,) = [line for line in lines if line.startswith("Chosen: ")]

@@ -128,11 +128,12 @@ IMAGENET = CnnSection(backbone="MobileNetV2", weights="imagenet")
         ),
         (tiny(small(trainable=2)), ["model.cnn.weights is none and model.cnn.trainable is 2"]),
         (
-            tiny(IMAGENET, motion="difference"),
-            ["model.cnn.weights is imagenet and model.motion is difference"],
+            tiny(IMAGENET.model_copy(update={"trainable": 2}), streams=["differences"]),
+            ["model.cnn.weights is imagenet and model.cnn.trainable is 2"],
         ),
-        (tiny(IMAGENET), []),
-        (tiny(motion="difference"), []),
+        (tiny(IMAGENET.model_copy(update={"trainable": 2})), []),
+        (tiny(IMAGENET, streams=["differences"]), []),
+        (tiny(streams=["differences"]), []),
     ],
 )
 def test_unusual_settings_give_a_warning(caplog, section, warnings):

@@ -9,8 +9,6 @@ TARGETS = np.arange(10)
 class NumberedClips:
     """Step t of clip n is n + t / 10."""
 
-    input_name = "features"
-
     def __len__(self):
         return len(LENGTHS)
 
@@ -20,13 +18,14 @@ class NumberedClips:
     def mask(self, index):
         return np.arange(8) < LENGTHS[index]
 
-    def frames(self, index):
-        return (self.mask(index) * (index + np.arange(8) / 10))[:, None].astype(np.float32)
+    def frame_inputs(self, index):
+        steps = self.mask(index) * (index + np.arange(8) / 10)
+        return {"frames": steps[:, None].astype(np.float32)}
 
 
 def batches_of(dataset):
     return [
-        (inputs["features"], inputs["mask"], targets)
+        (inputs["frames"], inputs["mask"], targets)
         for inputs, targets in dataset.as_numpy_iterator()
     ]
 
@@ -45,7 +44,7 @@ def test_every_clip_comes_once_an_epoch_with_its_mask_and_target():
     assert sorted(order_of(batches)) == list(range(10))
     for features, mask, targets in batches:
         for row, target in enumerate(targets):
-            assert (features[row] == NumberedClips().frames(target)).all()
+            assert (features[row] == NumberedClips().frame_inputs(target)["frames"]).all()
             assert mask[row].sum() == LENGTHS[target]
 
 

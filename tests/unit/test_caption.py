@@ -126,13 +126,11 @@ def test_a_mirror_swaps_words_in_every_reference():
 class OneFrame:
     """Clips of one frame."""
 
-    input_name = "frames"
-
     def __len__(self):
         return len(TARGETS)
 
-    def frames(self, index):
-        return np.full((1, 2, 2, 3), index, np.uint8)
+    def frame_inputs(self, index):
+        return {"frames": np.full((1, 2, 2, 3), index, np.uint8)}
 
     def mask(self, index):  # noqa: ARG002
         return np.array([True])

@@ -9,6 +9,7 @@ import pytest
 from pipeline.tasks.caption_decoder import CaptionDecoder, WordAccuracy, WordCrossentropy
 from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
+STREAMS = ("frames", "differences")
 N_TOKENS = FIRST_WORD + 3
 MAX_WORDS = 3
 
@@ -17,25 +18,26 @@ def inputs_of(n_clips=4, n_steps=5, seed=0):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, n_steps + 1, n_clips)
     return {
-        "steps": rng.normal(size=(n_clips, n_steps, 6)).astype(np.float32),
-        "clip": rng.normal(size=(n_clips, 5)).astype(np.float32),
+        "steps": [rng.normal(size=(n_clips, n_steps, 6)).astype(np.float32) for _ in STREAMS],
+        "clips": [rng.normal(size=(n_clips, 5)).astype(np.float32) for _ in STREAMS],
         "mask": np.arange(n_steps) < lengths[:, None],
     }
 
 
 def decoder_of(beam_width: int, *, seed=1) -> CaptionDecoder:
     """A decoder with random weights that are large enough for clear preferences."""
-    decoder = CaptionDecoder(N_TOKENS, max_words=MAX_WORDS, beam_width=beam_width)
+    decoder = CaptionDecoder(STREAMS, n_tokens=N_TOKENS, max_words=MAX_WORDS, beam_width=beam_width)
     decoder(**inputs_of())
     rng = np.random.default_rng(seed)
     decoder.set_weights([rng.normal(size=weight.shape) for weight in decoder.weights])
+    decoder.stream_weights.assign([0.3, 0.7])
     return decoder
 
 
 def log_probabilities(decoder: CaptionDecoder, inputs, tokens: np.ndarray) -> np.ndarray:
     """Return float [B, L]: log-probability of each of the tokens [B, L] by teacher forcing."""
     before = np.concatenate([np.full((len(tokens), 1), START), tokens[:, :-1]], axis=1)
-    logits = np.array(decoder(**inputs, tokens=before.astype(np.int32)))
+    logits = np.array(decoder(**inputs, tokens=before.astype(np.int32)))[:, -1]
     logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return np.take_along_axis(logits, tokens[..., None].astype(int), axis=-1)[..., 0]
 
@@ -64,7 +66,7 @@ def test_greedy_search_takes_the_most_probable_word():
     decoder, inputs = decoder_of(1), inputs_of()
     tokens = np.array(decoder(**inputs))[:, 0]
     before = np.concatenate([np.full((len(tokens), 1), START), tokens[:, :-1]], axis=1)
-    logits = np.array(decoder(**inputs, tokens=before.astype(np.int32)))
+    logits = np.array(decoder(**inputs, tokens=before.astype(np.int32)))[:, -1]
     logits[..., [token for token in range(FIRST_WORD) if token != END]] = -np.inf
     logits[:, MAX_WORDS:, FIRST_WORD:] = -np.inf
     is_word = tokens != PADDING
@@ -76,9 +78,10 @@ def test_a_wide_beam_finds_the_best_of_all_captions():
     decoder, inputs = decoder_of(len(captions)), inputs_of()
     lengths = (captions != PADDING).sum(axis=1)
     for index, tokens in enumerate(np.array(decoder(**inputs))[:, 0]):
-        one = {
-            name: np.repeat(array[[index]], len(captions), axis=0) for name, array in inputs.items()
-        }
+        one = keras.tree.map_structure(
+            lambda array: np.repeat(array[[index]], len(captions), axis=0),  # noqa: B023
+            inputs,
+        )
         scores = np.where(captions == PADDING, 0, log_probabilities(decoder, one, captions))
         best = (scores.sum(axis=1) / lengths).argmax()
         assert tokens.tolist() == captions[best].tolist()
@@ -105,7 +108,8 @@ def test_a_caption_has_at_most_max_words_words():
     decoder = decoder_of(2)
     bias = np.zeros(N_TOKENS)
     bias[END] = -100
-    decoder.logits.bias.assign(bias)
+    for stream in decoder.decoders:
+        stream.logits.bias.assign(bias)
     tokens = np.array(decoder(**inputs_of()))[:, 0]
     assert (tokens[:, :MAX_WORDS] >= FIRST_WORD).all()
     assert (tokens[:, MAX_WORDS] == END).all()
@@ -114,7 +118,7 @@ def test_a_caption_has_at_most_max_words_words():
 @pytest.mark.parametrize("scale", [1, 1000])
 def test_each_word_attends_to_every_real_frame_and_to_no_other(scale):
     inputs = inputs_of()
-    inputs["steps"] *= scale
+    inputs["steps"] = [scale * steps for steps in inputs["steps"]]
     packed = np.array(decoder_of(3)(**inputs))
     tokens, attention = packed[:, 0], np.moveaxis(packed[:, 2:], 1, 2)
     assert ((attention > 0) == (inputs["mask"][:, None] & (tokens != PADDING)[..., None])).all()

@@ -13,7 +13,6 @@ from pipeline.common.errors import PipelineError
 from pipeline.model.backbones import frame_encoder
 from pipeline.model.features import cached_features, encoder_digest
 from pipeline.model.fitting import fit
-from pipeline.model.network import clip_encoder
 from pipeline.model.prediction import predict_arrays
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
@@ -22,7 +21,9 @@ from tests.architectures import (
     MOBILENET,
     TASK,
     build,
+    layer_of,
     noise_clips,
+    only_encoder,
     small,
     stored_clips,
     tiny,
@@ -107,11 +108,13 @@ def test_they_are_the_outputs_of_the_cnn(clips, folder):
     model = build(FROZEN)
     features = cached_features(model, clips, folder)
     frames = np.stack([clips.frames(index) for index in range(6)])
-    expected = clip_encoder(model).predict_on_batch({"frames": frames, "mask": clips.masks()})
+    expected = only_encoder(model).predict_on_batch({"frames": frames, "mask": clips.masks()})
     for index in range(6):
-        np.testing.assert_allclose(features.frames(index), expected[index], atol=1e-6)
+        np.testing.assert_allclose(
+            features.frame_inputs(index)["features_frames"], expected[index], atol=1e-6
+        )
         np.testing.assert_array_equal(features.mask(index), clips.mask(index))
-    assert (features.frames(0)[1:] == 0).all()
+    assert (features.frame_inputs(0)["features_frames"][1:] == 0).all()
 
 
 def check_equal_training(on_features, on_frames):
@@ -170,7 +173,10 @@ def test_features_that_are_replaced_can_still_be_read(clips, folder):
         digest.unlink()
     second = cached_features(model, clips, folder)
     for index in range(6):
-        np.testing.assert_array_equal(first.frames(index), second.frames(index))
+        np.testing.assert_array_equal(
+            first.frame_inputs(index)["features_frames"],
+            second.frame_inputs(index)["features_frames"],
+        )
 
 
 def test_other_weights_have_features_of_their_own(clips, folder):
@@ -193,9 +199,9 @@ def test_names_that_keras_numbers_are_not_in_the_digest():
 
 
 def test_another_architecture_with_the_same_weights_has_another_digest():
-    encoder = clip_encoder(build(FROZEN))
+    encoder = only_encoder(build(FROZEN))
     digest = encoder_digest(encoder)
-    assert digest == encoder_digest(clip_encoder(build(FROZEN)))
+    assert digest == encoder_digest(only_encoder(build(FROZEN)))
     encoder.get_layer("frame_features").layer.get_layer("norm1").epsilon = 0.1
     assert encoder_digest(encoder) != digest
 
@@ -319,7 +325,7 @@ def test_a_cnn_that_trains_is_not_cached(clips, folder):
 
 def test_bfloat16_is_stored_without_loss(clips, folder):
     model = build(FROZEN, precision="mixed_bfloat16")
-    features = cached_features(model, clips, folder).frames(1)
+    features = cached_features(model, clips, folder).frame_inputs(1)["features_frames"]
     assert features.dtype == np.float32
     rounded = keras.ops.cast(keras.ops.cast(features, "bfloat16"), "float32")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(rounded), features)
@@ -334,7 +340,7 @@ class SeenOptimizers(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):  # noqa: ARG002
         is_scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
-        precision = self.model.get_layer("frame_dense").layer.dtype_policy.name
+        precision = layer_of(self.model, "frame_dense").layer.dtype_policy.name
         self.seen.append((self.model.name, is_scaled, precision))
 
 

@@ -223,18 +223,25 @@ def test_a_stored_clip_without_a_real_frame_is_refused_by_name(clips, tmp_path):
         fit(model, TASK, damaged, clips, training())
 
 
-@pytest.mark.parametrize("motion", ["difference", "both"])
-def test_clips_of_one_frame_have_no_differences_to_learn_from(tmp_path, caplog, motion):
-    model = build(tiny(recurrent="none", summary="mean", motion=motion))
+@pytest.mark.parametrize("streams", [["differences"], ["frames", "differences"]])
+def test_clips_of_one_frame_have_no_differences_to_learn_from(tmp_path, caplog, streams):
+    model = build(tiny(recurrent="none", summary="mean", streams=streams))
     frames, mask = noise_clips([1] * 6, 4, 0, (8, 8, 3))
     single = stored_clips(tmp_path / "single", frames, mask, CLASSES * 2)
-    message = "model.motion: 6 of 6 training clips have one real frame.* lower extract.stride"
+    message = "model.streams: 6 of 6 training clips have one real frame.* lower extract.stride"
     with pytest.raises(PipelineError, match=message):
         fit(model, TASK, single, single, training(epochs=1))
     frames, mask = noise_clips([1, 1, 4, 4, 4, 4], 4, 0, (8, 8, 3))
     some = stored_clips(tmp_path / "some", frames, mask, CLASSES * 2)
     fit(model, TASK, some, some, training(epochs=1))
-    assert "model.motion: 2 of 6 training clips have one real frame" in caplog.text
+    assert "model.streams: 2 of 6 training clips have one real frame" in caplog.text
+
+
+def test_few_clips_get_more_epochs_and_many_clips_at_least_twelve():
+    section = TrainSection(batch_size=16)
+    assert section.epochs == "auto"
+    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [700, 140, 22, 12]
+    assert training(epochs=5).n_epochs(70) == 5
 
 
 def test_calibration_is_fitted_on_uncalibrated_outputs(clips):

@@ -241,9 +241,10 @@ class TestFrameLabels:
 class TestLoss:
     LABELS = np.array([[0, 1, -1, -1]])
 
-    def loss(self, labels, outputs, **options):
+    def loss(self, labels, probabilities, **options):
         loss = TASK.loss(**{"label_smoothing": 0.0, **options})
-        return float(loss(np.asarray(labels), keras.ops.convert_to_tensor(outputs, "float32")))
+        logits = np.log(np.maximum(probabilities, 1e-9))
+        return float(loss(np.asarray(labels), keras.ops.convert_to_tensor(logits, "float32")))
 
     def test_is_the_mean_over_labelled_frames(self):
         outputs = np.array([[[0.8, 0.2], [0.5, 0.5], [0.1, 0.9], [0.0, 0.0]]])

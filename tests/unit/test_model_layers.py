@@ -15,23 +15,16 @@ DIFFERENCES = np.array([[127.5, 137.5, 112.5], [127.5, 0.0, 255.0]], np.float32)
 
 
 def test_differences_are_centred_on_grey():
-    differences = FrameDifferences(keep_frames=False)(FRAMES)
+    differences = FrameDifferences()(FRAMES)
     assert differences.dtype == tf.float32
     expected = np.repeat(DIFFERENCES[:, :, None, None, None], 3, axis=-1)
     np.testing.assert_array_equal(differences, expected)
 
 
-def test_frames_come_before_their_differences():
-    both = np.asarray(FrameDifferences(keep_frames=True)(FRAMES))
-    assert both.shape == (2, 3, 1, 1, 6)
-    np.testing.assert_array_equal(both[..., 0, 0, 2], GREYS)
-    np.testing.assert_array_equal(both[..., 0, 0, 3], DIFFERENCES)
-
-
 def test_under_mixed_precision_a_difference_of_one_is_kept():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        layer = FrameDifferences(keep_frames=False)
+        layer = FrameDifferences()
     finally:
         keras.config.set_dtype_policy("float32")
     differences = layer(np.array([200, 201], np.uint8).reshape(1, 2, 1, 1, 1))

@@ -50,7 +50,7 @@ def test_a_mirror_swaps_the_named_labels():
 
 def test_balanced_weights_make_both_sides_of_a_label_count_the_same():
     targets = TASK.encode(["jump", "", "", ""])
-    half = np.full((1, 2), 0.5, np.float32)
+    half = np.zeros((1, 2), np.float32)  # logits
     loss = TASK.loss(label_smoothing=0, balanced_on=targets)
     positive, negative = (float(loss(targets[[row]], half)) for row in (0, 1))
     # jump: weight 3 where it is present, 1 where not; run: no positive, 1 everywhere.
@@ -60,8 +60,8 @@ def test_balanced_weights_make_both_sides_of_a_label_count_the_same():
 def test_balanced_weights_keep_the_loss_of_a_label_that_every_video_has():
     targets = TASK.encode(["jump", "jump"])
     loss = TASK.loss(label_smoothing=0, balanced_on=targets)
-    uncertain = np.array([[0.2, 0.999]], np.float32)
-    assert float(loss(TASK.encode(["jump"]), uncertain)) > 0.5
+    logits = np.array([[-1.4, -7.0]], np.float32)
+    assert float(loss(TASK.encode(["jump"]), logits)) > 0.5
 
 
 def test_a_threshold_has_the_highest_f1_and_is_near_one_half():

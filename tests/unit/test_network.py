@@ -9,23 +9,26 @@ from pipeline.clips.sampling import Clip
 from pipeline.common.errors import PipelineError
 from pipeline.model.features import cached_features
 from pipeline.model.layers import LastRealStep
-from pipeline.model.network import build_model, clip_encoder, clip_head, cnn_layers, is_frozen
+from pipeline.model.network import clip_head, cnn_layers, is_frozen
 from pipeline.model.prediction import predict_arrays, predict_clips, shuffled_order
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import ModelSection
+from pipeline.model.streams import streams_of
 from pipeline.model.temporal import clip_features
 from pipeline.model.time_distributed import FEATURES_LAYER, TimeDistributed, over_frames
 from pipeline.params import load_params
 from tests.architectures import (
     ARCHITECTURES,
     MOBILENET,
-    TASK,
     build,
     built,
     clips_of,
     every_architecture,
+    head_inputs,
     inputs_of,
+    layer_of,
     noise_clips,
+    only_encoder,
     outputs_of,
     small,
     stored_clips,
@@ -99,17 +102,21 @@ def test_both_ways_to_wrap_give_the_same_outputs(cnn):
     each.set_weights(whole.get_weights())
     inputs = inputs_of(tiny(cnn))
     np.testing.assert_allclose(outputs_of(each, inputs), outputs_of(whole, inputs), atol=1e-6)
-    assert len(each.layers) > len(whole.layers)
+    (wrapped,), (one_layer,) = streams_of(each).values(), streams_of(whole).values()
+    assert len(wrapped.layers) > len(one_layer.layers)
     assert len(cnn_layers(each)) == len(cnn_layers(whole))
 
 
 def test_per_layer_shows_each_layer_of_the_cnn_in_the_summary():
-    layers = built("frames_and_differences_per_layer").layers
-    wrapped = [layer.name for layer in layers if isinstance(layer, keras.layers.TimeDistributed)]
-    assert wrapped == [
-        "scale_pixels", "conv1", "norm1", "relu1", "conv2", "norm2", "relu2", "frame_features",
-        "frame_dense",
-    ]  # fmt: skip
+    for stream in streams_of(built("two_streams_per_layer")).values():
+        assert [
+            layer.name
+            for layer in stream.layers
+            if isinstance(layer, keras.layers.TimeDistributed)
+        ] == [
+            "scale_pixels", "conv1", "norm1", "relu1", "conv2", "norm2", "relu2",
+            "frame_features", "frame_dense",
+        ]  # fmt: skip
 
 
 def test_arithmetic_and_models_inside_a_backbone_are_wrapped_too():
@@ -135,15 +142,14 @@ def test_arithmetic_and_models_inside_a_backbone_are_wrapped_too():
 def test_feature_maps_of_an_application_can_be_wrapped_by_layer():
     cnn = MOBILENET.model_copy(update={"pooling": "none", "wrap": "per_layer"})
     model = build(tiny(cnn, frame_features=0, recurrent="convlstm2d"))
-    assert clip_encoder(model).output.shape == (None, None, 1, 1, 1280)
+    assert only_encoder(model).output.shape == (None, None, 1, 1, 1280)
 
 
-@pytest.mark.parametrize("name", ["lstm", "frames_and_differences_per_layer", "convlstm2d"])
+@pytest.mark.parametrize("name", ["lstm", "two_streams_per_layer", "convlstm2d"])
 def test_encoder_and_head_together_are_the_model(name, tmp_path):
     section = ARCHITECTURES[name]
     model, inputs = built(name), inputs_of(section)
-    features = outputs_of(clip_encoder(model), inputs)
-    outputs = outputs_of(clip_head(model), {"features": features, "mask": inputs["mask"]})
+    outputs = outputs_of(clip_head(model), head_inputs(model, inputs))
     np.testing.assert_allclose(outputs, outputs_of(model, inputs), atol=1e-6)
     save_model(model, tmp_path / "model.keras")  # cutting does not change the model
 
@@ -151,8 +157,7 @@ def test_encoder_and_head_together_are_the_model(name, tmp_path):
 def test_training_the_head_trains_the_model():
     model, inputs = build(tiny(small(trainable="none"))), inputs_of(tiny())
     before = outputs_of(model, inputs)
-    features = outputs_of(clip_encoder(model), inputs)
-    train(clip_head(model), {"features": features, "mask": inputs["mask"]})
+    train(clip_head(model), head_inputs(model, inputs))
     assert np.abs(outputs_of(model, inputs) - before).max() > 1e-4
 
 
@@ -171,7 +176,7 @@ def test_a_clip_without_a_real_frame_is_refused_by_name():
 
 def test_dropout_has_the_rate_of_the_params():
     section = tiny().model_copy(update={"dropout": 0.5})
-    assert build(section).get_layer("dropout").rate == 0.5
+    assert layer_of(build(section), "dropout").rate == 0.5
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
@@ -180,7 +185,7 @@ def test_mixed_precision_applies_to_the_model_only(precision, tmp_path):
     model, exact = build(section, precision=precision), built("attention")
     assert keras.config.dtype_policy().name == "float32"
     assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
-    assert model.get_layer("lstm1").compute_dtype == precision.removeprefix("mixed_")
+    assert layer_of(model, "lstm1").compute_dtype == precision.removeprefix("mixed_")
     inputs = inputs_of(section)
     half = outputs_of(model, inputs)
     assert half.dtype == np.float32
@@ -196,27 +201,20 @@ def test_mixed_precision_applies_to_the_model_only(precision, tmp_path):
 @pytest.mark.parametrize("wrap", ["whole", "per_layer"])
 def test_mixed_precision_keeps_small_differences_of_frames(wrap):
     """They are pixels of 128 and 128.5, which bfloat16 would round to 128."""
-    model = build(tiny(small(wrap=wrap), motion="difference"), precision="mixed_bfloat16")
+    model = build(tiny(small(wrap=wrap), streams=["differences"]), precision="mixed_bfloat16")
     frames = np.full((2, 2, 8, 8, 3), 100, np.uint8)
     frames[0, 1], frames[1, 1] = 101, 102
-    one, two = outputs_of(clip_encoder(model), {"frames": frames, "mask": np.ones((2, 2), bool)})
+    one, two = outputs_of(only_encoder(model), {"frames": frames, "mask": np.ones((2, 2), bool)})
     assert (one[0] == two[0]).all()
     assert (one[1] != two[1]).any()
 
 
 def test_the_same_constant_light_on_all_frames_does_not_change_differences():
-    model = build(tiny(motion="difference"))
+    model = build(tiny(streams=["differences"]))
     frames = np.random.default_rng(0).integers(0, 200, (2, 4, 8, 8, 3), dtype=np.uint8)
     mask = np.ones((2, 4), bool)
     lighter = outputs_of(model, {"frames": frames + np.uint8(50), "mask": mask})
     np.testing.assert_array_equal(lighter, outputs_of(model, {"frames": frames, "mask": mask}))
-
-
-@pytest.mark.parametrize(("motion", "channels"), [("none", 3), ("difference", 3), ("both", 6)])
-def test_the_first_convolution_takes_frames_their_differences_or_both(motion, channels):
-    section = tiny(small(wrap="per_layer"), motion=motion)
-    model = build_model(section, TASK, frame_shape=(8, 8, 3))
-    assert model.get_layer("conv1").layer.kernel.shape == (3, 3, channels, 4)
 
 
 def test_the_last_real_step_of_each_clip_is_taken():
@@ -253,7 +251,9 @@ def counted_model(layer) -> keras.Model:
     )
     features = layer(cnn, name=FEATURES_LAYER)(frames, mask=mask)
     steps = keras.layers.GlobalAveragePooling1D()(features, mask=mask)
-    return keras.Model({"frames": frames, "mask": mask}, keras.layers.Dense(2)(steps))
+    inputs = {"frames": frames, "mask": mask}
+    stream = keras.Model(inputs, keras.layers.Dense(2)(steps), name="frames_stream")
+    return keras.Model(inputs, stream(inputs))
 
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")

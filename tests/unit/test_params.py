@@ -98,11 +98,16 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "Rename the column in the labels table",
         ),
         ("trian", {}, "trian: unknown key. Remove it or correct its spelling"),
-        ("train.epochs", 0, "train.epochs: Input should be greater than 0. Received: 0"),
+        ("train.batch_size", 0, "train.batch_size: Input should be greater than 0. Received: 0"),
         (
             "train.epochs",
+            0,
+            "train.epochs: Input should be auto or a number greater than 0. Received: 0",
+        ),
+        (
+            "train.batch_size",
             True,
-            "train.epochs: Input should be a valid integer. Received: True",
+            "train.batch_size: Input should be a valid integer. Received: True",
         ),
         (
             "task.type",
@@ -173,8 +178,8 @@ def test_an_error_names_the_key_the_rule_and_the_value(write, dotted, value, mes
 
 def test_a_long_value_is_cut(write):
     with pytest.raises(PipelineError) as error:
-        load_params(write(**{"train.epochs": "x" * 1000}))
-    assert "train.epochs: Input should be a valid integer. Received: 'xxx" in str(error.value)
+        load_params(write(**{"train.batch_size": "x" * 1000}))
+    assert "train.batch_size: Input should be a valid integer. Received: 'xxx" in str(error.value)
     assert len(str(error.value)) < 300
 
 
@@ -218,29 +223,31 @@ def test_a_long_value_is_cut(write):
                 "is none. Received: true",
             ],
         ),
-        (
-            {"model.motion": "both", "model.cnn.backbone": "MobileNetV2"},
-            [
-                "model.motion: expected none or difference, because model.cnn.backbone is "
-                "MobileNetV2, which takes three channels. Received: both"
-            ],
-        ),
         *(
             (
-                {"model.motion": motion, "extract.frames": 1},
+                {"model.streams": streams, "extract.frames": 1},
                 [
-                    f"extract.frames: expected 2 or more, because model.motion is {motion} and "
-                    "one frame has no difference. Received: 1. Raise it, or set model.motion to "
-                    "none"
+                    "extract.frames: expected 2 or more, because model.streams has differences and "
+                    "one frame has no difference. Received: 1. Raise it, or set model.streams to "
+                    "[frames]"
                 ],
             )
-            for motion in ("difference", "both")
+            for streams in (["differences"], ["frames", "differences"])
         ),
         (
             {"train.schedule": "reduce_on_plateau", "train.warmup_epochs": 2},
             [
                 "train.warmup_epochs: expected 0, because train.schedule is reduce_on_plateau. "
-                "Received: 2"
+                "Received: 2",
+                "train.patience: expected 2 or more, because train.schedule is reduce_on_plateau, "
+                "which waits for half of it. Received: 0",
+            ],
+        ),
+        (
+            {"train.warmup_epochs": 12},
+            [
+                "train.warmup_epochs: expected fewer than train.epochs, 12, the fewest of auto. "
+                "Received: 12"
             ],
         ),
         (

@@ -22,7 +22,12 @@ def red_clip(n_frames=12, real=11, *, heat=None, attention=None, side=36):
     """Red frames, padded with zeros."""
     frames = np.zeros((n_frames, side, side, 3), np.uint8)
     frames[:real, ..., 0] = 200
-    return SeenClip(frames, np.arange(n_frames) < real, heat, attention)
+    return SeenClip(
+        frames,
+        np.arange(n_frames) < real,
+        {} if heat is None else {"frames": heat},
+        {} if attention is None else {"frames": attention},
+    )
 
 
 def heat_with(n_frames, strengths):
@@ -71,8 +76,8 @@ def test_the_alt_text_counts_frames_and_names_the_strongest():
     assert strip_alt(red_clip(2, 1)) == "Film strip of 1 real frame and 1 frame of padding."
     clip = red_clip(2, 2, heat=heat_with(2, [1.0, 0.1]), attention=np.array([0.2, 0.8]))
     assert strip_alt(clip) == (
-        "Film strip of 2 real frames. Grad-CAM is strongest in frame 1. "
-        "Attention is largest at frame 2: 0.80."
+        "Film strip of 2 real frames. Grad-CAM of frames is strongest in frame 1. "
+        "Attention of frames is largest at frame 2: 0.80."
     )
 
 

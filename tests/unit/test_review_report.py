@@ -36,7 +36,8 @@ def see(rows):
     heat = RNG.random((len(rows), 12, 2, 2)).astype(np.float32)
     attention = np.where(mask, 1 / 9, 0)
     return [
-        SeenClip(clip, mask, warmth, attention) for clip, warmth in zip(frames, heat, strict=True)
+        SeenClip(clip, mask, {"frames": warmth}, {"frames": attention})
+        for clip, warmth in zip(frames, heat, strict=True)
     ]
 
 

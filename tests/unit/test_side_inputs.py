@@ -15,7 +15,7 @@ from pipeline.common.side_inputs import SideInput, learn_side_inputs, side_array
 from pipeline.model.explanations import attention_weights, grad_cam
 from pipeline.model.features import cached_features
 from pipeline.model.fitting import fit
-from pipeline.model.network import build_model, clip_encoder, clip_head, step_encoder
+from pipeline.model.network import build_model, clip_head, step_encoder
 from pipeline.model.prediction import predict_arrays, predict_clips, shuffled_order
 from pipeline.model.saving import export_saved_model, load_model, save_model
 from pipeline.model.settings import FineTuningSection, TrainSection
@@ -24,7 +24,15 @@ from pipeline.tasks.intervals import ClipFrames
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import join_references, targets_of
 from pipeline.tasks.task import task_class
-from tests.architectures import CLASSES, TASK, frame_shape, noise_clips, tiny, tiny_convlstm2d
+from tests.architectures import (
+    CLASSES,
+    TASK,
+    frame_shape,
+    noise_clips,
+    only_encoder,
+    tiny,
+    tiny_convlstm2d,
+)
 
 KINDS = {"age": "number", "site": "category"}
 CELLS = [
@@ -218,7 +226,7 @@ def test_an_exported_model_takes_the_values_of_the_table(tmp_path):
 def test_the_head_reads_cached_features_and_side_inputs(clips, tmp_path):
     model = build()
     features = cached_features(model, clips, tmp_path / "features")
-    assert clip_encoder(model).input.keys() == {"frames", "mask"}
+    assert only_encoder(model).input.keys() == {"frames", "mask"}
     batches = evaluation_batches(features, np.zeros(3), batch_size=3)
     outputs = clip_head(model).predict(batches, verbose=0)
     np.testing.assert_allclose(outputs, predict_arrays(model, clips), atol=1e-6)
@@ -240,10 +248,11 @@ def test_baselines_read_the_side_inputs_after_the_frame_features(clips, section)
 def test_explanations_use_the_side_inputs(clips):
     model = build(tiny(summary="attention"))
     in_memory = [clips.clip(row) for row in range(3)]
-    heat = grad_cam(model, in_memory, [0, 1, 2])
-    assert heat is not None
+    heat = grad_cam(model, in_memory, [0, 1, 2])["frames"]
     assert heat.shape[:2] == (3, 4)
-    np.testing.assert_allclose(attention_weights(model, in_memory).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(
+        attention_weights(model, in_memory)["frames"].sum(axis=1), 1, atol=1e-6
+    )
 
 
 @pytest.mark.long

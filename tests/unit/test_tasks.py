@@ -71,20 +71,22 @@ def test_the_head_gives_probabilities_from_logits_and_a_temperature():
     assert [layer.name for layer in model.layers] == [
         "clip",
         "classes",
+        "fusion",
         "temperature",
         "probabilities",
     ]
     outputs = model.predict_on_batch(np.ones((5, 4), np.float32))
     assert (outputs.shape, outputs.dtype) == ((5, 3), np.float32)
     assert TASK.find_invalid(outputs.astype(np.float64)) is None
-    assert [weight.name for weight in model.non_trainable_weights] == ["temperature"]
+    names = [weight.name for weight in model.non_trainable_weights]
+    assert names == ["stream_weights", "temperature"]
 
 
 def test_label_smoothing_spreads_a_share_over_all_classes():
-    labels, probabilities = np.array([0]), np.array([[0.7, 0.2, 0.1]], np.float32)
-    plain = float(TASK.loss(label_smoothing=0)(labels, probabilities))
+    labels, logits = np.array([0]), np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
+    plain = float(TASK.loss(label_smoothing=0)(labels, logits))
     assert plain == pytest.approx(-math.log(0.7), rel=1e-5)
-    smoothed = float(TASK.loss(label_smoothing=0.3)(labels, probabilities))
+    smoothed = float(TASK.loss(label_smoothing=0.3)(labels, logits))
     expected = -(0.8 * math.log(0.7) + 0.1 * math.log(0.2) + 0.1 * math.log(0.1))
     assert smoothed == pytest.approx(expected, rel=1e-5)
     (metric,) = TASK.metrics()

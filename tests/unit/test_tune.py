@@ -23,7 +23,8 @@ from pipeline.retraining.tune_report import Decision, decide, trial_lines, write
 from pipeline.tasks.classification import Classification
 
 PARAMS = load_params(Path("params.yaml"))
-SPACE = search_space(PARAMS)
+N_CLIPS = 480  # auto is 24 epochs
+SPACE = search_space(PARAMS, N_CLIPS)
 PRESENT = SPACE.settings_of(PARAMS)
 N_VIDEOS = 120
 FOLDS = tuple(Fold((), (), tuple(range(start, N_VIDEOS, 3))) for start in range(3))
@@ -96,8 +97,8 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     "changes",
     [
         {},
-        {"train": {"warmup_epochs": 12}},
-        {"train": {"fine_tuning": {"head_epochs": 20}}},
+        {"train": {"warmup_epochs": 12, "epochs": 24}},
+        {"train": {"fine_tuning": {"head_epochs": 20}, "epochs": 24}},
         {"model": {"cnn": {"backbone": "MobileNetV2"}}},
         {
             "model": {
@@ -106,13 +107,13 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
                 "frame_features": 0,
             }
         },
-        {"extract": {"frames": 1}, "model": {"motion": "none"}},
+        {"extract": {"frames": 1}, "model": {"streams": ["frames"]}},
     ],
     ids=str,
 )
 def test_no_combination_of_the_space_contradicts_the_other_settings(changes):
     params = parse_params({"data": {"videos": "videos"}, **changes})
-    space = search_space(params)
+    space = search_space(params, N_CLIPS)
     choices = [dimension.choices.values() for dimension in space.dimensions]
     for combination in itertools.product(*choices):
         settings = {key: value for one in combination for key, value in one.items()}
@@ -124,10 +125,14 @@ def test_the_default_is_in_the_space_and_a_tiny_rate_is_not():
     assert SPACE.trial_params({**PRESENT, "train.learning_rate": 1e-6}) == {}
 
 
-def test_epochs_that_a_warm_up_leaves_no_time_for_are_not_searched():
-    params = parse_params({"data": {"videos": "videos"}, "train": {"warmup_epochs": 12}})
-    (epochs,) = [one for one in search_space(params).dimensions if one.name == "epochs"]
-    assert [value["train.epochs"] for value in epochs.choices.values()] == [24, 48]
+def test_epochs_are_searched_around_those_of_auto_unless_a_warm_up_takes_all():
+    def epochs(**train: object) -> list[object]:
+        params = parse_params({"data": {"videos": "videos"}, "train": train})
+        (dimension,) = [one for one in search_space(params, 960).dimensions if one.name == "epochs"]
+        return [settings["train.epochs"] for settings in dimension.choices.values()]
+
+    assert epochs() == epochs(epochs=50) == [6, "auto", 24]
+    assert epochs(warmup_epochs=8) == ["auto", 24]
 
 
 def test_settings_that_leave_no_valid_combination_are_named():
@@ -135,7 +140,7 @@ def test_settings_that_leave_no_valid_combination_are_named():
         {"data": {"videos": "videos"}, "train": {"warmup_epochs": 50, "epochs": 60}}
     )
     with pytest.raises(PipelineError, match=r"no settings of the search are valid. train.warmup_"):
-        search_space(params)
+        search_space(params, N_CLIPS)
 
 
 def test_settings_change_their_keys_and_nothing_else():
@@ -149,7 +154,7 @@ def test_settings_change_their_keys_and_nothing_else():
 
 def test_the_present_settings_are_tried_first_and_then_the_default():
     training = MadeTraining(lambda params: 0.9 if params.train.learning_rate > 1e-4 else 0.5)
-    wrong = {**PRESENT, "model.motion": "none", "train.learning_rate": 1e-6}
+    wrong = {**PRESENT, "model.streams": ["frames"], "train.learning_rate": 1e-6}
     run_search(training, trials=2, present=wrong, default=PRESENT)
     assert [fold for _, fold in training.trained] == [1, 2, 3, 1, 2, 3]
     rates = [params.train.learning_rate for params, _ in training.trained]
@@ -158,7 +163,7 @@ def test_the_present_settings_are_tried_first_and_then_the_default():
 
 def test_the_search_leaves_wrong_settings():
     training = MadeTraining(lambda params: 0.9 if params.train.learning_rate > 1e-4 else 0.5)
-    wrong = {**PRESENT, "model.motion": "none", "train.learning_rate": 1e-6}
+    wrong = {**PRESENT, "model.streams": ["frames"], "train.learning_rate": 1e-6}
     _, decision = run_search(training, trials=4, present=wrong, default=PRESENT)
     assert decision.chosen == PRESENT
     assert decision.sentence.startswith(
@@ -187,13 +192,13 @@ def test_the_present_settings_stay_when_the_gain_is_within_its_spread():
 
 
 def test_hopeless_trials_are_pruned_after_a_fold_but_not_the_first_settings():
-    training = MadeTraining(lambda params: 0.9 if params.model.motion == "difference" else 0.55)
-    worse = {**PRESENT, "model.motion": "none"}
+    training = MadeTraining(lambda params: 0.9 if "differences" in params.model.streams else 0.55)
+    worse = {**PRESENT, "model.streams": ["frames"]}
     study, _ = run_search(training, trials=10, present=worse, default=PRESENT)
     pruned = study.get_trials(states=(TrialState.PRUNED,))
     assert pruned
     for trial in pruned:
-        assert trial.user_attrs["settings"]["model.motion"] != "difference"
+        assert trial.user_attrs["settings"]["model.streams"] == ["frames"]
         assert list(trial.intermediate_values) == [1]
     assert len(training.trained) < 10 * len(FOLDS)
     assert study.trials[0].state == TrialState.COMPLETE
