@@ -10,6 +10,7 @@ call, from its first missing fold.
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -154,8 +155,10 @@ class Search:
         return enqueued  # outside the space: the sampler does not learn from them
 
     def _score_after_fold(self, settings: Settings, index: int) -> float:
-        self.held_out.of_fold(settings, index)
-        return self.held_out.score(settings, self.metric, index + 1)
+        score = self.held_out.score(settings, self.metric, n_folds=index + 1)
+        if math.isnan(score):
+            raise PipelineError(f"{words(self.metric)} of the held-out clips is undefined")
+        return score
 
     def _log_progress(self, index: int, score: float, seconds: float, deadline: float) -> None:
         left = max(0.0, deadline - time.monotonic())
@@ -289,8 +292,8 @@ def open_study(name: str, *, is_minimized: bool, seed: int) -> optuna.Study:
         study_name=name,
         direction="minimize" if is_minimized else "maximize",
         load_if_exists=True,
-        # Two references are complete before the first trial that can be pruned.
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=0),
+        # The present settings are complete before the first trial that can be pruned.
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0),
     )
     n_trials = len(study.get_trials(deepcopy=False))
     # A continued study draws other random numbers than its first trials.

@@ -85,6 +85,10 @@ def by_learning_rate(params: Params) -> float:
     return {0.0005: 0.6, 0.001: 0.75, 0.002: 0.55, 0.004: 0.55}[params.train.learning_rate]
 
 
+def by_streams(params: Params) -> float:
+    return 0.8 if params.model.streams == ["differences"] else 0.6
+
+
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -246,7 +250,7 @@ def test_settings_that_cannot_be_trained_are_skipped():
             raise PipelineError("the loss is not finite")
         return by_learning_rate(params)
 
-    study, decision = run_search(MadeTraining(accuracy), trials=12)
+    study, decision = run_search(MadeTraining(accuracy), trials=8)
     failed = [trial for trial in study.trials if "error" in trial.user_attrs]
     assert {trial.user_attrs["settings"]["train.learning_rate"] for trial in failed} == {0.004}
     assert decision.chosen["train.learning_rate"] == 0.001
@@ -261,16 +265,16 @@ def test_an_error_of_all_settings_ends_the_search():
 
 
 def test_the_report_has_a_table_a_summary_and_a_picture():
-    study, decision = run_search(MadeTraining(by_learning_rate), trials=20)
+    study, decision = run_search(MadeTraining(by_streams), trials=12)
     files = write_report(Path("eval/tune"), study, SPACE, decision, metric=METRIC)
     assert [file.name for file in files] == ["trials.csv", "summary.json", "search.png"]
     rows = read_csv(files[0])
-    assert [row["trial"] for row in rows] == [str(number) for number in range(20)]
+    assert [row["trial"] for row in rows] == [str(number) for number in range(12)]
     assert rows[0]["learning_rate"] == "0.002"
     assert rows[0]["state"] == "complete"
     summary = read_json(files[1])
-    assert summary["chosen"]["train.learning_rate"] == 0.001
-    assert max(summary["importance"], key=summary["importance"].get) == "learning_rate"
+    assert summary["chosen"] == decision.chosen
+    assert max(summary["importance"], key=summary["importance"].get) == "streams"
     assert sum(summary["importance"].values()) == pytest.approx(1)
     with Image.open(files[2]) as picture:
         assert picture.width > 1000  # two panels
@@ -317,3 +321,15 @@ def test_a_value_on_several_lines_is_refused_with_its_key(tmp_path):
     path.write_text("model:\n  cnn:\n    filters:\n      - 16\n")
     with pytest.raises(PipelineError, match=r"expected the key model\.cnn\.filters with its value"):
         set_values(path, {"model.cnn.filters": [8]})
+
+
+def test_the_page_lists_the_keys_and_choices_of_the_space():
+    page = (Path(__file__).parents[2] / "docs/tuning.md").read_text()
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    for dimension in SPACE.dimensions:
+        row = rows[dimension.name]
+        for key in dimension.keys:
+            assert key.rsplit(".", 1)[1] in row
+        if dimension.name != "epochs":  # depend on the clips
+            choices = [label.replace('"', "") for label in dimension.choices]
+            assert all(choice.removesuffix(".0") in row for choice in choices)
