@@ -48,6 +48,13 @@ class Dimension:
 
 
 def _text(value: Any) -> str:
+    """Return a value as a label.
+
+    >>> _text(["frames", "differences"]), _text([16, 32]), _text("auto")
+    ('frames + differences', '[16, 32]', 'auto')
+    """
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return " + ".join(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -143,7 +143,7 @@ def trial_lines(study: optuna.Study, space: SearchSpace) -> list[str]:
     ]
     table = [list(shown[0]), *(list(row.values()) for row in shown)] if shown else []
     return [
-        *(align_columns(table, ">" * len(table[0])) if table else []),
+        *(align_columns(table, ">>>" + "<" * len(space.dimensions)) if table else []),
         f"{count_of(len(complete), 'complete trial')}, "
         f"{len(by_state[TrialState.PRUNED])} pruned, in study {study.study_name}",
     ]
@@ -253,7 +253,7 @@ def _draw_history(axes: Axes, study: optuna.Study, metric: str) -> None:
         numbers = [trial.number for trial in complete]
         axes.step(numbers, best, where="post", color=PALETTE[1], label="best so far")
     axes.set_xlabel("Trial")
-    axes.set_ylabel(f"{words(metric).capitalize()}, held-out clips of the folds")
+    axes.set_ylabel(f"Held-out clips: {words(metric)}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(frameon=False)
     style_axes(axes)
