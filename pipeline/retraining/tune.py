@@ -100,13 +100,11 @@ class Search:
             PipelineError: none of the first settings can be trained.
         """
         deadline = time.monotonic() + 60 * budget.minutes
-        self._retry_interrupted()
-        for settings in references:
-            self._enqueue(settings)
-        while budget.trials is None or self._n_finished() < budget.trials:
-            if time.monotonic() >= deadline:
-                return
-            trial = self.study.ask()
+        if self._is_over(budget, deadline):
+            return
+        queue = [*self._fail_interrupted(), *references]
+        while not self._is_over(budget, deadline):
+            trial = self._next_trial(queue)
             settings = self._settings_of(trial)
             trial.set_user_attr(SETTINGS, settings)
             logger.info(
@@ -183,29 +181,36 @@ class Search:
         if len(finished) > 1 and all(_ERROR in each.user_attrs for each in finished):
             raise error
 
-    def _retry_interrupted(self) -> None:
-        """Fail the trials of a killed call, or of one whose time was over, and try them again."""
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+    def _is_over(self, budget: Budget, deadline: float) -> bool:
+        n_finished = len(self.study.get_trials(deepcopy=False, states=_FINISHED))
+        has_all_trials = budget.trials is not None and n_finished >= budget.trials
+        return has_all_trials or time.monotonic() >= deadline
+
+    def _fail_interrupted(self) -> list[Settings]:
+        """Fail the trial of a killed call, or of one whose time was over; return its settings."""
+        interrupted = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in interrupted:
+            logger.info("Trial %d was interrupted: it is tried again.", trial.number)
             self.study.tell(trial.number, state=TrialState.FAIL)
-            if SETTINGS in trial.user_attrs:
-                logger.info("Trial %d was interrupted: it is tried again.", trial.number)
-                self._enqueue(trial.user_attrs[SETTINGS])
+        return [t.user_attrs[SETTINGS] for t in interrupted if SETTINGS in t.user_attrs]
 
-    def _enqueue(self, settings: Settings) -> None:
-        """Try ``settings`` next, unless they are waiting, complete or known to fail."""
-        if not any(
+    def _next_trial(self, queue: list[Settings]) -> optuna.Trial:
+        """Return a trial of the first settings of the queue without a result, or a new one."""
+        while queue:
+            settings = queue.pop(0)
+            if not self._has_result(settings):
+                params = self.space.trial_params(settings)
+                self.study.enqueue_trial(params, user_attrs={SETTINGS: settings})
+                break
+        return self.study.ask()
+
+    def _has_result(self, settings: Settings) -> bool:
+        """Return whether a trial with these settings is complete, or they cannot be trained."""
+        return any(
             trial.user_attrs.get(SETTINGS) == settings
-            and (
-                trial.state in (TrialState.WAITING, TrialState.COMPLETE)
-                or _ERROR in trial.user_attrs
-            )
+            and (trial.state == TrialState.COMPLETE or _ERROR in trial.user_attrs)
             for trial in self.study.get_trials(deepcopy=False)
-        ):
-            params = self.space.trial_params(settings)
-            self.study.enqueue_trial(params, user_attrs={SETTINGS: settings})
-
-    def _n_finished(self) -> int:
-        return len(self.study.get_trials(deepcopy=False, states=_FINISHED))
+        )
 
     def _trial_run(
         self, number: int, settings: Settings

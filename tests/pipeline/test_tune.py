@@ -80,7 +80,8 @@ def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_c
 @pytest.mark.long
 def test_wrong_settings_are_replaced_without_the_test_clips(root):
     path = root / "params.yaml"
-    set_values(path, {"model.streams": ["frames"], "train.learning_rate": 0.000001})
+    wrong = {"model.streams": ["frames"], "train.learning_rate": 0.000001, "train.epochs": 12}
+    set_values(path, wrong)
     before = path.read_text()
     lines = tune_settings(load_params(), Budget(10, 3), n_folds=2, seed=0, apply=True)
     (decision,) = [line for line in lines if line.startswith("Chosen: ")]
@@ -109,6 +110,7 @@ def test_wrong_settings_are_replaced_without_the_test_clips(root):
 
 @pytest.mark.long
 def test_a_killed_search_continues_at_the_fold_that_it_was_training(root):
+    set_values(root / "params.yaml", {"train.epochs": 12})
     process = subprocess.Popen(
         [sys.executable, "-c", TUNE.format(trials=1)],
         env={"PYTHONPATH": str(REPOSITORY)},
