@@ -43,7 +43,7 @@ class FitResult:
 
     Attributes:
         history: one row for each epoch: ``epoch`` (from 1), ``loss``, metrics, ``val_loss``, ...
-        best_epoch: epoch of the final weights, from 1.
+        best_epoch: epoch of the final weights, from 1: the last one if ``train.patience`` is 0.
     """
 
     history: list[dict[str, float]]
@@ -72,7 +72,10 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     features_folder: Path | None = None,
 ) -> FitResult:
-    """Fit ``model`` in place, and keep the weights of the epoch with the lowest ``val_loss``.
+    """Fit ``model`` in place.
+
+    With ``section.patience`` above 0, the weights of the epoch with the lowest ``val_loss`` are
+    kept, otherwise those of the last epoch: a few validation videos are too few to choose one.
 
     Args:
         features_folder: cache of the frame features of a frozen CNN. While the CNN is frozen,
@@ -176,7 +179,7 @@ class _Phases:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         self.history: list[dict[str, float]] = []
-        self.best = BestEpoch(patience=section.patience or sys.maxsize)
+        self.best = BestEpoch(patience=section.patience)
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
 
@@ -266,15 +269,19 @@ class _FusedMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
     """Early stopping on the validation loss that keeps the best epoch of all phases.
 
-    A loss that is NaN or infinite stops the training; the weights of the best earlier epoch are
-    restored.
+    With a patience of 0, training runs to its end, and the last epoch is kept. A loss that is NaN
+    or infinite stops the training; the weights of the best earlier epoch are restored.
 
     Raises:
         PipelineError: the loss is NaN or infinite and there is no earlier epoch.
     """
 
     def __init__(self, *, patience: int) -> None:
-        super().__init__(monitor="val_loss", patience=patience, restore_best_weights=True)
+        super().__init__(
+            monitor="val_loss", patience=patience or sys.maxsize, restore_best_weights=True
+        )
+        self._keeps_last = patience == 0
+        self._last_epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self.best_weights is None:
@@ -285,6 +292,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
         losses = {name: float((logs or {})[name]) for name in ("loss", "val_loss")}
         wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
         if not wrong:
+            self._last_epoch = epoch
             super().on_epoch_end(epoch, logs)
             return
         message = (
@@ -295,3 +303,10 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             raise PipelineError(message)
         logger.warning("%s Training stops; the best epoch is %d.", message, self.best_epoch + 1)
         self.model.stop_training = True
+        self._keeps_last = False
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._keeps_last:
+            self.best_epoch = self._last_epoch
+        else:
+            super().on_train_end(logs)

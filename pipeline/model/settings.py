@@ -17,7 +17,7 @@ Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Stream = Literal["frames", "differences"]
 FrameShape = tuple[int, int, int]  # height, width, channels
 
-_AUTO_STEPS = 700  # of the optimizer, whatever the number of clips
+_AUTO_STEPS = 800  # of the optimizer, whatever the number of clips
 _LEAST_AUTO_EPOCHS = 12
 
 
@@ -68,7 +68,7 @@ class CnnSection(Section):
     weights: Text = "none"
     trainable: Annotated[Trainable, PlainValidator(_check_trainable)] = "all"
     filters: _Sizes = Field(default=[16, 32, 32, 32])
-    pooling: Literal["flatten", "average", "none"] = "flatten"
+    pooling: Literal["flatten", "average", "none"] = "average"
     wrap: Literal["whole", "per_layer"] = "whole"
 
 
@@ -117,9 +117,9 @@ class AugmentationSection(Section):
         flip_swaps: pairs of classes that a mirror exchanges.
     """
 
-    shift: BelowOne = 0.1
-    brightness: BelowOne = 0.1
-    contrast: BelowOne = 0.1
+    shift: BelowOne = 0.2
+    brightness: BelowOne = 0.2
+    contrast: BelowOne = 0.2
     flip: bool = False
     flip_swaps: Annotated[list[_Pair], AfterValidator(_check_swaps)] = Field(default=[])
 
@@ -147,8 +147,8 @@ class TrainSection(Section):
         weight_decay: weight decay of AdamW; 0 selects Adam.
         epochs: passes over the training clips; ``auto`` for as many as ``n_epochs`` returns.
         warmup_epochs: epochs at the start of each phase in which the learning rate rises from 0.
-        patience: epochs without a lower validation loss before training stops; 0 for no early
-            stopping.
+        patience: epochs without a lower validation loss before training stops, and the weights of
+            the best epoch are kept; 0 trains to the end and keeps the last weights.
         cache_features: compute the features of a frozen CNN once, without augmentation.
         threads: threads of TensorFlow; another number changes the weights slightly.
     """
@@ -172,10 +172,10 @@ class TrainSection(Section):
     def n_epochs(self, n_clips: int) -> int:
         """Return the number of epochs for a training split of ``n_clips``.
 
-        ``auto``: enough for 700 steps, but at least 12.
+        ``auto``: enough for 800 steps, but at least 12.
 
         >>> [TrainSection(batch_size=16).n_epochs(n_clips) for n_clips in (70, 500, 5000)]
-        [140, 22, 12]
+        [160, 25, 12]
         """
         if self.epochs != "auto":
             return self.epochs

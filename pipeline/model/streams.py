@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 STREAM_SUFFIX = "_stream"  # of the layer of a stream; "frames" is the name of an input
 
 _WEIGHTS = np.linspace(0, 1, 21)  # of the first of two streams
-_PRIOR = 2.0  # of a beta distribution with the mode 0.5: as if each stream was once the better one
+_PRIOR = 2.0  # both parameters of the beta distribution of a weight; its mode is 0.5
 
 
 def streams_of(model: keras.Model) -> dict[str, keras.Model]:
@@ -50,9 +50,9 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
     """Fit the weights of two streams in place; a single stream keeps the weight 1.
 
     A weight is the mean of its posterior distribution: the prior is a beta distribution around
-    equal weights, and each group of validation videos counts as one observation of
-    ``task.fusion_loss``. So the weights of few videos stay nearly equal, and a stream that does
-    not help loses its weight as far as the videos prove it.
+    equal weights, and each validation video is one observation of ``task.fusion_loss``. So the
+    weights of few videos stay nearly equal, and a stream that misleads loses its weight as far as
+    the videos prove it. docs/learning.md compares this rule with others.
     """
     fusion = model.get_layer(FUSION_LAYER)
     if len(fusion.streams) == 1:
@@ -63,8 +63,7 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
     )
     with np.errstate(divide="ignore"):
         log_prior = (_PRIOR - 1) * (np.log(_WEIGHTS) + np.log(1 - _WEIGHTS))
-    n_groups = len({group or name for group, name in zip(val.groups, val.names, strict=True)})
-    log_posterior = log_prior - n_groups * losses
+    log_posterior = log_prior - len(set(val.names)) * losses
     posterior = np.exp(log_posterior - log_posterior.max())
     weight = float((posterior * _WEIGHTS).sum() / posterior.sum())
     fusion.stream_weights.assign([weight, 1 - weight])

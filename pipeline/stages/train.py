@@ -1,4 +1,4 @@
-"""train: fit the model on the clips, keep the weights of the best epoch, and calibrate it."""
+"""train: fit the model on the clips, weight its streams, and calibrate it."""
 
 import logging
 from pathlib import Path

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
 
     from pipeline.common.charts import Chart
 
-_TEMPERATURES = np.geomspace(0.2, 20.0, 24)
+_TEMPERATURES = np.geomspace(0.25, 8.0, 22)
 
 StreamOutput: TypeAlias = "keras.KerasTensor | Sequence[keras.KerasTensor]"  # one stream
 Outputs = NDArray[np.float64]  # [N, ...], outputs of the model for N clips or N videos

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.batches import evaluation_batches
 from pipeline.common.errors import PipelineError
 from pipeline.model.fitting import calibrate, fit
 from pipeline.model.network import cnn_layers
@@ -237,10 +238,23 @@ def test_clips_of_one_frame_have_no_differences_to_learn_from(tmp_path, caplog, 
     assert "model.streams: 2 of 6 training clips have one real frame" in caplog.text
 
 
+def test_without_patience_the_last_epoch_is_kept(clips):
+    model = model_without_recurrence()
+    worse_at_the_end = training(patience=0, learning_rate=0.5, epochs=4)
+    result = fit(model, TASK, clips, clips, worse_at_the_end)
+    losses = [row["val_loss"] for row in result.history]
+    assert result.best_epoch == len(losses) == 4
+    assert min(losses) < losses[-1]
+    fitted = TASK.training_model(model)
+    fitted.compile(loss=TASK.loss(label_smoothing=0))
+    batches = evaluation_batches(clips, TASK.encode(clips.targets), batch_size=6)
+    assert fitted.evaluate(batches, verbose=0) == pytest.approx(losses[-1], rel=1e-4)
+
+
 def test_few_clips_get_more_epochs_and_many_clips_at_least_twelve():
     section = TrainSection(batch_size=16)
     assert section.epochs == "auto"
-    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [700, 140, 22, 12]
+    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [800, 160, 25, 12]
     assert training(epochs=5).n_epochs(70) == 5
 
 

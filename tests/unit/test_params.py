@@ -190,7 +190,7 @@ def test_a_long_value_is_cut(write):
             {"model.temporal.recurrent": "convlstm2d", "model.frame_features": 0},
             [
                 "model.cnn.pooling: expected none, because model.temporal.recurrent is convlstm2d, "
-                "which reads feature maps. Received: flatten"
+                "which reads feature maps. Received: average"
             ],
         ),
         (
