@@ -49,7 +49,7 @@ def train_fold(
     *,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
 ) -> TrainedFold:
-    """Train on ``fold.train``, choose the epoch and calibrate on ``val``, predict ``test``.
+    """Train on ``fold.train`` as the train stage with ``val``, and predict ``fold.test``.
 
     Call it once a process: determinism is set up for the whole process.
     """

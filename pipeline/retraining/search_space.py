@@ -99,7 +99,7 @@ _DIMENSIONS: tuple[Dimension, ...] = (
         "augmentation",
         {
             json.dumps(strength): {f"train.augmentation.{name}": strength for name in _AUGMENTED}
-            for strength in (0.0, 0.1, 0.2)
+            for strength in (0.0, 0.1, 0.2, 0.3)
         },
         is_ordered=True,
     ),

@@ -261,7 +261,10 @@ def tune_settings(
     references = [present, *([default] if default != present and is_valid(params, default) else [])]
     with _only_one():
         study = open_study(
-            name, is_minimized=metric in task.lower_is_better, seed=params.train.seed
+            name,
+            database=_STUDIES,
+            is_minimized=metric in task.lower_is_better,
+            seed=params.train.seed,
         )
         run = training_run(
             params={
@@ -288,12 +291,13 @@ def tune_settings(
     return [*lines, f"{PARAMS}: changed {', '.join(changed)}. Train with: vidpipe repro"]
 
 
-def open_study(name: str, *, is_minimized: bool, seed: int) -> optuna.Study:
-    """Open a study of eval/tune/studies.db, or create it."""
+def open_study(name: str, *, database: Path | None, is_minimized: bool, seed: int) -> optuna.Study:
+    """Open a study of an SQLite file, or create it; None keeps it in memory."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _STUDIES.parent.mkdir(parents=True, exist_ok=True)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=f"sqlite:///{_STUDIES}",
+        storage=None if database is None else f"sqlite:///{database}",
         study_name=name,
         direction="minimize" if is_minimized else "maximize",
         load_if_exists=True,
@@ -306,9 +310,9 @@ def open_study(name: str, *, is_minimized: bool, seed: int) -> optuna.Study:
         seed=seed + n_trials, n_startup_trials=_RANDOM_TRIALS
     )
     if n_trials:
-        logger.info("Study %s in %s continues after %d trials.", name, _STUDIES, n_trials)
+        logger.info("Study %s in %s continues after %d trials.", name, database, n_trials)
     else:
-        logger.info("Study %s in %s is new.", name, _STUDIES)
+        logger.info("Study %s in %s is new.", name, database)
     return study
 
 

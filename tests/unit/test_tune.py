@@ -23,12 +23,13 @@ from pipeline.retraining.tune_report import Decision, decide, trial_lines, write
 from pipeline.tasks.classification import Classification
 
 PARAMS = load_params(Path("params.yaml"))
-N_CLIPS = 480  # auto is 24 epochs
+N_CLIPS = 480
 SPACE = search_space(PARAMS, N_CLIPS)
 PRESENT = SPACE.settings_of(PARAMS)
 N_VIDEOS = 120
 FOLDS = tuple(Fold((), (), tuple(range(start, N_VIDEOS, 3))) for start in range(3))
 METRIC = "macro_f1"
+DATABASE = Path("eval/tune/studies.db")
 
 Accuracy = Callable[[Params], float]
 
@@ -71,10 +72,10 @@ def run_search(
     minutes: float = 1,
     present=PRESENT,
     default=None,
-    name: str = "s",
+    database: Path | None = None,
 ):
     """Search from ``present``; return the study and the decision."""
-    study = open_study(name, is_minimized=False, seed=0)
+    study = open_study("s", database=database, is_minimized=False, seed=0)
     references = [present, *([default] if default else [])]
     judge = held_out(training)
     Search(study, SPACE, judge, METRIC).run(references, Budget(minutes, trials))
@@ -135,13 +136,14 @@ def test_epochs_are_searched_around_those_of_auto_unless_a_warm_up_takes_all():
         (dimension,) = [one for one in search_space(params, 960).dimensions if one.name == "epochs"]
         return [settings["train.epochs"] for settings in dimension.choices.values()]
 
-    assert epochs() == epochs(epochs=50) == [6, "auto", 24]
-    assert epochs(warmup_epochs=8) == ["auto", 24]
+    auto = PARAMS.train.n_epochs(960)
+    assert epochs() == epochs(epochs=50) == [auto // 2, "auto", 2 * auto]
+    assert epochs(warmup_epochs=auto // 2) == ["auto", 2 * auto]
 
 
 def test_settings_that_leave_no_valid_combination_are_named():
     params = parse_params(
-        {"data": {"videos": "videos"}, "train": {"warmup_epochs": 50, "epochs": 60}}
+        {"data": {"videos": "videos"}, "train": {"warmup_epochs": 60, "epochs": 70}}
     )
     with pytest.raises(PipelineError, match=r"no settings of the search are valid. train.warmup_"):
         search_space(params, N_CLIPS)
@@ -209,31 +211,32 @@ def test_hopeless_trials_are_pruned_after_a_fold_but_not_the_first_settings():
 
 
 def test_an_interrupted_trial_is_failed_and_continues_at_its_missing_fold():
-    first = MadeTraining(by_learning_rate, interrupt_at=4)  # in the second fold of trial 1
+    """Also before the default, which was to follow."""
+    default = {**PRESENT, "model.dropout": 0.4}
+    first = MadeTraining(by_learning_rate, interrupt_at=1)  # in the second fold of trial 0
     with pytest.raises(KeyboardInterrupt):
-        run_search(first, trials=2)
+        run_search(first, trials=3, default=default, database=DATABASE)
     second = MadeTraining(by_learning_rate)
-    study, _ = run_search(second, trials=2)
-    states = [trial.state for trial in study.trials]
-    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
-    assert study.trials[2].user_attrs["settings"] == study.trials[1].user_attrs["settings"]
-    assert study.trials[2].params == study.trials[1].params
-    assert second.trained[0] == (first.trained[3][0], 2)
-    assert len(second.trained) == 2
+    study, _ = run_search(second, trials=1, default=default, database=DATABASE)
+    failed, again = study.trials
+    assert (failed.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert again.user_attrs["settings"] == failed.user_attrs["settings"] == PRESENT
+    assert again.params == failed.params != {}
+    assert [fold for _, fold in second.trained] == [2, 3]
 
 
 def test_a_continued_study_proposes_other_settings_than_its_first_trials():
     training = MadeTraining(lambda _: 0.7)
     for trials in range(1, 6):
-        study, _ = run_search(training, trials=trials)
+        study, _ = run_search(training, trials=trials, database=DATABASE)
     proposed = [str(trial.params) for trial in study.trials]
     assert len(set(proposed)) == 5
 
 
 def test_without_time_nothing_is_trained_and_the_earlier_trials_decide():
-    run_search(MadeTraining(by_learning_rate), trials=10)
+    run_search(MadeTraining(by_learning_rate), trials=10, database=DATABASE)
     training = MadeTraining(by_learning_rate)
-    _, decision = run_search(training, trials=None, minutes=0)
+    _, decision = run_search(training, trials=None, minutes=0, database=DATABASE)
     assert training.trained == []
     assert decision.chosen["train.learning_rate"] == 0.001
 
@@ -283,7 +286,7 @@ def test_the_report_has_a_table_a_summary_and_a_picture():
 
 
 def test_a_report_of_nothing_has_no_picture():
-    study = open_study("s", is_minimized=False, seed=0)
+    study = open_study("s", database=None, is_minimized=False, seed=0)
     decision = Decision(None, (), "No trial is complete.")
     files = write_report(Path("eval/tune"), study, SPACE, decision, metric=METRIC)
     assert [file.name for file in files] == ["trials.csv", "summary.json"]
