@@ -43,11 +43,11 @@ class FitResult:
 
     Attributes:
         history: one row for each epoch: ``epoch`` (from 1), ``loss``, metrics, ``val_loss``, ...
-        best_epoch: epoch of the final weights, from 1: the last one if ``train.patience`` is 0.
+        kept_epoch: epoch of the final weights, from 1: the last one if ``train.patience`` is 0.
     """
 
     history: list[dict[str, float]]
-    best_epoch: int
+    kept_epoch: int
 
 
 def make_deterministic(seed: int, threads: int) -> None:
@@ -123,7 +123,7 @@ def fit(
         run_frozen(epochs)
     else:
         phases.run(whole, train, val, section.learning_rate, epochs, augment)
-    return FitResult(history=phases.history, best_epoch=phases.best.best_epoch + 1)
+    return FitResult(history=phases.history, kept_epoch=phases.best.best_epoch + 1)
 
 
 def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
@@ -179,7 +179,7 @@ class _Phases:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         self.history: list[dict[str, float]] = []
-        self.best = BestEpoch(patience=section.patience)
+        self.best = KeptEpoch(patience=section.patience)
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
 
@@ -266,7 +266,7 @@ class _FusedMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
                 logs[name.replace(f"{FUSED}_", "")] = logs.pop(name)
 
 
-class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
+class KeptEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
     """Early stopping on the validation loss that keeps the best epoch of all phases.
 
     With a patience of 0, training runs to its end, and the last epoch is kept. A loss that is NaN

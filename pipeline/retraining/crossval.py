@@ -57,7 +57,7 @@ class FoldResult:
         predictions: of the test videos.
         baselines: predictions of each baseline for the test videos.
         scores: headline metrics of the task on the test videos, and ``val_<training metric>``
-            of the best epoch, whose weights were tested.
+            of the kept epoch, whose weights were tested.
         seconds: of training.
     """
 
@@ -66,7 +66,7 @@ class FoldResult:
     baselines: Mapping[str, Predictions]
     scores: Mapping[str, float]
     epochs: int
-    best_epoch: int
+    kept_epoch: int
     seconds: float
 
     def cells(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class FoldResult:
             "videos": str(len(self.predictions.videos)),
             **{name: f"{value:.6f}" for name, value in self.scores.items()},
             "epochs": str(self.epochs),
-            "best_epoch": str(self.best_epoch),
+            "kept_epoch": str(self.kept_epoch),
             "seconds": f"{self.seconds:.1f}",
         }
 
@@ -210,10 +210,10 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
         baselines=baselines,
         scores={
             **{name: scores[name] for name in task.headline_metrics},
-            validation: fitted.history[fitted.best_epoch - 1][validation],
+            validation: fitted.history[fitted.kept_epoch - 1][validation],
         },
         epochs=len(fitted.history),
-        best_epoch=fitted.best_epoch,
+        kept_epoch=fitted.kept_epoch,
         seconds=trained.seconds,
     )
 

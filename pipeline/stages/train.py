@@ -60,12 +60,12 @@ def main() -> None:
         save_model(model, paths.MODEL)
         ModelMetadata(task, preprocessing, side_inputs).write(paths.MODEL_METADATA)
         write_csv(paths.HISTORY, list(result.history[0]), result.history)
-        best = result.history[result.best_epoch - 1]
+        best = result.history[result.kept_epoch - 1]
         val_metric = f"val_{task.training_metric}"
         write_json(
             paths.TRAINING,
             {
-                "best_epoch": result.best_epoch,
+                "kept_epoch": result.kept_epoch,
                 "epochs": len(result.history),
                 val_metric: best[val_metric],
                 "val_loss": best["val_loss"],

@@ -159,7 +159,7 @@ def test_mlflow_has_a_run_and_its_folds_below_it(crossval):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
         assert steps == [1, 2]
         points = client.get_metric_history(run.info.run_id, "val_accuracy")
-        of_best = {point.step: point.value for point in points}[int(row["best_epoch"])]
+        of_best = {point.step: point.value for point in points}[int(row["kept_epoch"])]
         assert float(row["val_accuracy"]) == pytest.approx(of_best, abs=1e-6)
 
 
