@@ -39,10 +39,12 @@ from pipeline.retraining.search_space import (
     with_settings,
 )
 from pipeline.retraining.tune_report import (
+    ERROR,
     SECONDS,
     SETTINGS,
     changes_text,
     decide,
+    has_result,
     trial_lines,
     write_report,
 )
@@ -56,7 +58,6 @@ SEARCHED = (CLIPS / "train", CLIPS / "val")  # the clips of the search; never th
 _STUDIES = TUNE / "studies.db"
 _PREDICTIONS = TUNE / "predictions"
 _LOCK = Path(".dvc/tmp/tune.lock")
-_ERROR = "error"  # user attribute of a trial: why its settings cannot be trained
 _RANDOM_TRIALS = 8  # before TPE; most calls have time for 10 to 30
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -175,10 +176,10 @@ class Search:
     def _give_up(self, trial: optuna.Trial, error: PipelineError) -> None:
         """Record that the settings of a trial cannot be trained; the sampler avoids them."""
         logger.warning("  not trained: %s", error)
-        trial.set_user_attr(_ERROR, str(error))
+        trial.set_user_attr(ERROR, str(error))
         self.study.tell(trial, state=TrialState.PRUNED)
         finished = self.study.get_trials(deepcopy=False, states=_FINISHED)
-        if len(finished) > 1 and all(_ERROR in each.user_attrs for each in finished):
+        if len(finished) > 1 and all(ERROR in each.user_attrs for each in finished):
             raise error
 
     def _is_over(self, budget: Budget, deadline: float) -> bool:
@@ -198,19 +199,11 @@ class Search:
         """Return a trial of the first settings of the queue without a result, or a new one."""
         while queue:
             settings = queue.pop(0)
-            if not self._has_result(settings):
+            if not has_result(self.study, settings):
                 params = self.space.trial_params(settings)
                 self.study.enqueue_trial(params, user_attrs={SETTINGS: settings})
                 break
         return self.study.ask()
-
-    def _has_result(self, settings: Settings) -> bool:
-        """Return whether a trial with these settings is complete, or they cannot be trained."""
-        return any(
-            trial.user_attrs.get(SETTINGS) == settings
-            and (trial.state == TrialState.COMPLETE or _ERROR in trial.user_attrs)
-            for trial in self.study.get_trials(deepcopy=False)
-        )
 
     def _trial_run(
         self, number: int, settings: Settings
@@ -285,7 +278,8 @@ def tune_settings(
         return lines
     changed = {key: value for key, value in decision.chosen.items() if value != present[key]}
     if not apply:
-        return [*lines, "To write these settings to params.yaml: vidpipe tune --minutes 0 --apply"]
+        options = f"--minutes 0 --folds {n_folds} --seed {seed} --apply"
+        return [*lines, f"To write these settings to {PARAMS}: vidpipe tune {options}"]
     set_values(PARAMS, changed)
     load_params()
     return [*lines, f"{PARAMS}: changed {', '.join(changed)}. Train with: vidpipe repro"]

@@ -22,6 +22,7 @@ from pipeline.retraining.held_out import HeldOut
 from pipeline.retraining.search_space import SearchSpace, Settings
 
 SETTINGS = "settings"  # user attribute of a trial: values of params.yaml by dotted key
+ERROR = "error"  # user attribute of a trial: why its settings cannot be trained
 SECONDS = "seconds"  # user attribute of a trial: time of its folds
 
 _SHOWN_TRIALS = 8
@@ -48,7 +49,7 @@ class Decision:
     """The settings to use.
 
     Attributes:
-        chosen: None when no trial is complete.
+        chosen: None when the present settings have no result yet.
         comparisons: in the order in which they were made.
         sentence: for a terminal.
     """
@@ -56,6 +57,15 @@ class Decision:
     chosen: Settings | None
     comparisons: tuple[Comparison, ...]
     sentence: str
+
+
+def has_result(study: optuna.Study, settings: Settings) -> bool:
+    """Return whether a trial with these settings is complete, or they cannot be trained."""
+    return any(
+        trial.user_attrs.get(SETTINGS) == settings
+        and (trial.state == TrialState.COMPLETE or ERROR in trial.user_attrs)
+        for trial in study.get_trials(deepcopy=False)
+    )
 
 
 def decide(
@@ -71,10 +81,10 @@ def decide(
         references: the present settings, then the default if it differs.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
+    if not complete or not has_result(study, references[0]):
         sentence = (
-            "No trial is complete. Run the command again with more --minutes: it continues "
-            "after the finished folds."
+            "There is no choice yet, because the trial of the present settings is not complete. "
+            "Run the command again with more --minutes: it continues after the finished folds."
         )
         return Decision(None, (), sentence)
     best = study.best_trial

@@ -247,6 +247,14 @@ def test_without_a_complete_trial_there_is_no_choice():
     assert "Run the command again with more --minutes" in decision.sentence
 
 
+def test_present_settings_without_a_trial_are_not_replaced():
+    run_search(MadeTraining(by_learning_rate), trials=3, database=DATABASE)
+    edited = {**PRESENT, "train.learning_rate": 0.003}
+    training = MadeTraining(by_learning_rate)
+    _, decision = run_search(training, trials=None, minutes=0, present=edited, database=DATABASE)
+    assert decision.chosen is None
+
+
 def test_settings_that_cannot_be_trained_are_skipped():
     def accuracy(params: Params) -> float:
         if params.train.learning_rate == 0.004:
