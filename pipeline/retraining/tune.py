@@ -161,16 +161,16 @@ class Search:
 
     def _log_progress(self, index: int, score: float, seconds: float, deadline: float) -> None:
         left = max(0.0, deadline - time.monotonic())
-        n_more = int(left / max(seconds, 1))  # a fold that an earlier call trained takes no time
+        enough = f", enough for {count_of(int(left / seconds), 'fold')} like this one"
         logger.info(
-            "  fold %d of %d in %.0f s: %s %.3f; %.0f minutes left, enough for %s like this one",
+            "  fold %d of %d in %.0f s: %s %.3f; %.0f minutes left%s",
             index + 1,
             len(self.held_out.folds),
             seconds,
             words(self.metric),
             score,
             left / 60,
-            count_of(n_more, "fold"),
+            enough if seconds > 1 else "",  # an earlier trial has trained this fold
         )
 
     def _give_up(self, trial: optuna.Trial, error: PipelineError) -> None:
