@@ -18,7 +18,7 @@ Stream = Literal["frames", "differences"]
 FrameShape = tuple[int, int, int]  # height, width, channels
 
 _AUTO_STEPS = 800  # of the optimizer, whatever the number of clips
-_LEAST_AUTO_EPOCHS = 12
+_LEAST_AUTO_EPOCHS = 24
 
 
 def _check_trainable(value: Any) -> Any:
@@ -172,10 +172,10 @@ class TrainSection(Section):
     def n_epochs(self, n_clips: int) -> int:
         """Return the number of epochs for a training split of ``n_clips``.
 
-        ``auto``: enough for 800 steps, but at least 12.
+        ``auto``: enough for 800 steps, but at least 24.
 
         >>> [TrainSection(batch_size=16).n_epochs(n_clips) for n_clips in (70, 500, 5000)]
-        [160, 25, 12]
+        [160, 25, 24]
         """
         if self.epochs != "auto":
             return self.epochs

@@ -251,10 +251,10 @@ def test_without_patience_the_last_epoch_is_kept(clips):
     assert fitted.evaluate(batches, verbose=0) == pytest.approx(losses[-1], rel=1e-4)
 
 
-def test_few_clips_get_more_epochs_and_many_clips_at_least_twelve():
+def test_few_clips_get_more_epochs_and_many_clips_at_least_24():
     section = TrainSection(batch_size=16)
     assert section.epochs == "auto"
-    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [800, 160, 25, 12]
+    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [800, 160, 25, 24]
     assert training(epochs=5).n_epochs(70) == 5
 
 

@@ -250,10 +250,10 @@ def test_a_long_value_is_cut(write):
             ],
         ),
         (
-            {"train.warmup_epochs": 12},
+            {"train.warmup_epochs": 24},
             [
-                "train.warmup_epochs: expected fewer than train.epochs, 12, the fewest of auto. "
-                "Received: 12"
+                "train.warmup_epochs: expected fewer than train.epochs, 24, the fewest of auto. "
+                "Received: 24"
             ],
         ),
         (
