@@ -29,7 +29,7 @@ from benchmarks.learning_tasks import MEASURES, measure_tasks
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import CLIPS, PARAMS
-from pipeline.model.fitting import fit, make_deterministic
+from pipeline.model.fitting import calibrate, fit, make_deterministic
 from pipeline.model.network import build_model
 from pipeline.model.prediction import predict_arrays, shuffled_order
 from pipeline.params import Params, parse_params
@@ -126,6 +126,7 @@ def _train_and_score(head: str, seed: int) -> Result:
         side_inputs=train.learn_side_inputs(),
     )
     fit(model, task, train, val, params.train.model_copy(update={"seed": seed}))
+    task = calibrate(model, task, val)  # weights the streams
     outputs = predict_arrays(model, test)
     shuffled = predict_arrays(model, test, frame_order=shuffled_order(0))
     return {

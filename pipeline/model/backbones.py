@@ -176,7 +176,15 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
         if path.suffix == ".keras":
             saved = load_model(path)
             streams = streams_of(saved)
-            source = streams.get(stream, saved) if len(streams) > 1 else saved
+            if len(streams) == 1 and stream not in streams:
+                logger.warning(
+                    "model.cnn.weights: %s has the stream %s only; its weights start the stream of "
+                    "%s, too.",
+                    path,
+                    *streams,
+                    stream,
+                )
+            source = streams[stream] if len(streams) > 1 else saved
             _copy_weights(inner_layers(source), inner_layers(backbone))
         else:
             backbone.load_weights(path)

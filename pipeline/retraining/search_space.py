@@ -103,13 +103,8 @@ _DIMENSIONS: tuple[Dimension, ...] = (
         },
         is_ordered=True,
     ),
+    _one_key("steps", "train.steps", [400, 800, 1600], is_ordered=True),
 )
-
-
-def _epochs(train: TrainSection, n_clips: int) -> Dimension:
-    """Return the dimension of the epochs: half of auto, auto, and twice."""
-    auto = train.model_copy(update={"epochs": "auto"}).n_epochs(n_clips)
-    return _one_key("epochs", "train.epochs", [auto // 2, "auto", 2 * auto], is_ordered=True)
 
 
 @dataclass(frozen=True)
@@ -161,19 +156,19 @@ class SearchSpace:
         return {key: flat[key] for key in self.keys}
 
 
-def search_space(params: Params, n_clips: int) -> SearchSpace:
+def search_space(params: Params) -> SearchSpace:
     """Return the space without choices that contradict the settings that stay as they are.
 
     A dimension with one choice left is dropped: its keys stay as they are, too.
 
-    Args:
-        n_clips: of the training split.
-
     Raises:
         PipelineError: no combination is valid.
     """
-    dimensions = (*_DIMENSIONS, _epochs(params.train, n_clips))
-    if params.model.cnn.backbone != "small_cnn":  # it alone reads model.cnn.filters
+    dimensions = _DIMENSIONS
+    if params.train.epochs != "auto":
+        dimensions = tuple(one for one in dimensions if "train.steps" not in one.keys)
+    # small_cnn alone reads model.cnn.filters, and a file of weights has its own.
+    if params.model.cnn.backbone != "small_cnn" or params.model.cnn.weights != "none":
         dimensions = tuple(one for one in dimensions if "model.cnn.filters" not in one.keys)
     combinations = itertools.product(*(one.choices.values() for one in reversed(dimensions)))
     merged = ({key: value[key] for value in each for key in value} for each in combinations)

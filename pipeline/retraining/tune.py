@@ -239,7 +239,7 @@ def tune_settings(
             settings can be trained.
     """
     clips = ClipArrays(*SEARCHED)
-    space = search_space(params, n_clips=len(ClipArrays(SEARCHED[0])))
+    space = search_space(params)
     present = space.settings_of(params)
     if apply:
         with_values(PARAMS.read_text(encoding="utf-8"), present, where=PARAMS)

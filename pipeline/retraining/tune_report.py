@@ -113,6 +113,8 @@ def decide(
             chosen_name, chosen = name, settings
     confidence = held_out.params.evaluate.confidence
     sentences = [f"Chosen: {chosen_name}."]
+    if references[0] not in trials.values():
+        sentences.append("The present settings cannot be trained.")
     sentences += [_sentence(comparison, metric, confidence) for comparison in comparisons]
     if len(candidates) == 1:
         sentences.append("No trial has a better score.")

@@ -252,8 +252,8 @@ def test_a_long_value_is_cut(write):
         (
             {"train.warmup_epochs": 24},
             [
-                "train.warmup_epochs: expected fewer than train.epochs, 24, the fewest of auto. "
-                "Received: 24"
+                "train.warmup_epochs: expected fewer than train.epochs, 24, the fewest that auto "
+                "can be. Received: 24"
             ],
         ),
         (

@@ -23,8 +23,7 @@ from pipeline.retraining.tune_report import Decision, decide, trial_lines, write
 from pipeline.tasks.classification import Classification
 
 PARAMS = load_params(Path("params.yaml"))
-N_CLIPS = 480
-SPACE = search_space(PARAMS, N_CLIPS)
+SPACE = search_space(PARAMS)
 PRESENT = SPACE.settings_of(PARAMS)
 N_VIDEOS = 120
 FOLDS = tuple(Fold((), (), tuple(range(start, N_VIDEOS, 3))) for start in range(3))
@@ -118,7 +117,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 )
 def test_no_combination_of_the_space_contradicts_the_other_settings(changes):
     params = parse_params({"data": {"videos": "videos"}, **changes})
-    space = search_space(params, N_CLIPS)
+    space = search_space(params)
     choices = [dimension.choices.values() for dimension in space.dimensions]
     for combination in itertools.product(*choices):
         settings = {key: value for one in combination for key, value in one.items()}
@@ -130,23 +129,20 @@ def test_the_default_is_in_the_space_and_a_tiny_rate_is_not():
     assert SPACE.trial_params({**PRESENT, "train.learning_rate": 1e-6}) == {}
 
 
-def test_epochs_are_searched_around_those_of_auto_unless_a_warm_up_takes_all():
-    def epochs(**train: object) -> list[object]:
-        params = parse_params({"data": {"videos": "videos"}, "train": train})
-        (dimension,) = [one for one in search_space(params, 960).dimensions if one.name == "epochs"]
-        return [settings["train.epochs"] for settings in dimension.choices.values()]
+def test_steps_are_searched_only_while_they_decide_the_epochs():
+    def names(**train: object) -> list[str]:
+        params = with_settings(PARAMS, {f"train.{key}": train[key] for key in train})
+        return [one.name for one in search_space(params).dimensions]
 
-    auto = PARAMS.train.n_epochs(960)
-    assert epochs() == epochs(epochs=50) == [auto // 2, "auto", 2 * auto]
-    assert epochs(warmup_epochs=auto // 2) == ["auto", 2 * auto]
+    assert "steps" in names()
+    assert "steps" not in names(epochs=50)
 
 
-def test_settings_that_leave_no_valid_combination_are_named():
-    params = parse_params(
-        {"data": {"videos": "videos"}, "train": {"warmup_epochs": 60, "epochs": 70}}
-    )
-    with pytest.raises(PipelineError, match=r"no settings of the search are valid. train.warmup_"):
-        search_space(params, N_CLIPS)
+def test_the_width_of_a_cnn_from_a_file_is_not_searched():
+    params = with_settings(PARAMS, {"model.cnn.weights": "data/weights/cnn.keras"})
+    names = [one.name for one in search_space(params).dimensions]
+    assert "filters" not in names
+    assert "pooling" in names
 
 
 def test_settings_change_their_keys_and_nothing_else():
@@ -341,5 +337,4 @@ def test_the_page_lists_the_keys_and_choices_of_the_space():
         row = rows[dimension.name]
         for key in dimension.keys:
             assert key.rsplit(".", 1)[1] in row
-        if dimension.name != "epochs":  # depend on the clips
-            assert all(label.removesuffix(".0") in row for label in dimension.choices)
+        assert all(label.removesuffix(".0") in row for label in dimension.choices)
