@@ -13,6 +13,7 @@ _DEFAULTS: dict[str, Any] = {
     "task.unit": "",
     "task.background": "",
     "extract.frames": 20,
+    "model.cnn.pooling": "average",
     "model.temporal.bidirectional": False,
 }
 
@@ -22,6 +23,8 @@ _DEMOS: dict[str, dict[str, Any]] = {
     "caption": {
         "data.videos": "data/demo/videos_caption",
         "extract.frames": 14,
+        # The two motions of a video are learnt much faster from positions.
+        "model.cnn.pooling": "flatten",
         "model.temporal.bidirectional": True,
     },
     "multilabel": {"data.videos": "data/demo/videos_multilabel"},
