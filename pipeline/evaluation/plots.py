@@ -32,14 +32,14 @@ def training_chart(
     """
     if not history:
         raise ValueError("history: expected at least one epoch. Received: none")
-    best = next(row for row in history if row["epoch"] == kept_epoch)
+    kept = next(row for row in history if row["epoch"] == kept_epoch)
     label = metric.replace("_", " ")
     return Chart(
         name="training",
         title="Training curves",
         alt=f"Loss and {label} over {len(history)} epochs. The weights of epoch {kept_epoch} were "
-        f"kept, with a validation loss of {best['val_loss']:.3f} and a validation {label} of "
-        f"{best[f'val_{metric}']:.3f}.",
+        f"kept, with a validation loss of {kept['val_loss']:.3f} and a validation {label} of "
+        f"{kept[f'val_{metric}']:.3f}.",
         caption="The dotted line is the epoch whose weights were kept. Where the validation loss "
         "rises while the training loss falls, the model overfits the training videos.",
         draw=lambda: training_figure(history, kept_epoch=kept_epoch, metric=metric),
