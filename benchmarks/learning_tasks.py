@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,16 +106,10 @@ def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[
 
 
 def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "data/demo").mkdir(parents=True)
-        for path in (PARAMS, Path("data/demo/params.yaml")):
-            (root / path).write_bytes(path.read_bytes())
-        use_demo(demo, root / PARAMS)
-        _python(root, "-m", "data.demo.generate", demo)
+    with demo_project(demo) as root:
         started = time.perf_counter()
         for stage in ("catalog", "decode", "extract"):
-            _python(root, "-m", f"pipeline.stages.{stage}")
+            run_python(root, "-m", f"pipeline.stages.{stage}")
         prepared = time.perf_counter() - started
         results = []
         for seed in seeds:
@@ -124,8 +119,8 @@ def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:
             results.append({"seed": seed, "minutes": round(minutes, 2), **scores})
             print(f"{demo}: {results[-1]}", flush=True)
         for name, changes in CONTROLS.get(demo, {}).items():
-            _change_params(root, changes)
-            _python(root, "-m", "pipeline.stages.extract")
+            change_params(root, changes)
+            run_python(root, "-m", "pipeline.stages.extract")
             for result in results:
                 scores = _scores_of_seed(root, demo, int(result["seed"]))
                 result |= {f"{measure}_{name}": scores[measure] for measure in MEASURES[demo]}
@@ -133,22 +128,37 @@ def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:
         return results
 
 
+@contextmanager
+def demo_project(demo: str) -> Iterator[Path]:
+    """Make a temporary folder with params.yaml and the videos of a demo data set."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "data/demo").mkdir(parents=True)
+        for path in (PARAMS, Path("data/demo/params.yaml")):
+            (root / path).write_bytes(path.read_bytes())
+        use_demo(demo, root / PARAMS)
+        run_python(root, "-m", "data.demo.generate", demo)
+        yield root
+
+
 def _scores_of_seed(root: Path, demo: str, seed: int) -> dict[str, float]:
-    _change_params(root, {"train": {"seed": seed}})
-    _python(root, "-m", "pipeline.stages.train")
+    change_params(root, {"train": {"seed": seed}})
+    run_python(root, "-m", "pipeline.stages.train")
     code = f"from benchmarks.learning_tasks import print_scores; print_scores({demo!r})"
-    scores: dict[str, float] = json.loads(_python(root, "-c", code).splitlines()[-1])
+    scores: dict[str, float] = json.loads(run_python(root, "-c", code).splitlines()[-1])
     return scores
 
 
-def _change_params(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+def change_params(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace values of params.yaml: section -> key -> value."""
     params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
     for section, values in changes.items():
         params[section] |= values
     (root / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def _python(root: Path, *arguments: str) -> str:
+def run_python(root: Path, *arguments: str) -> str:
+    """Run Python in ``root`` and return what it prints."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=root,

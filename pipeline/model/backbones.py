@@ -176,15 +176,14 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
         if path.suffix == ".keras":
             saved = load_model(path)
             streams = streams_of(saved)
-            if len(streams) == 1 and stream not in streams:
+            if streams and stream not in streams:
                 logger.warning(
-                    "model.cnn.weights: %s has the stream %s only; its weights start the stream of "
-                    "%s, too.",
+                    "model.cnn.weights: %s has no stream %s; its stream %s starts that one, too.",
                     path,
-                    *streams,
                     stream,
+                    *streams,
                 )
-            source = streams[stream] if len(streams) > 1 else saved
+            source = streams.get(stream, saved)
             _copy_weights(inner_layers(source), inner_layers(backbone))
         else:
             backbone.load_weights(path)
@@ -192,7 +191,8 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
         reason = str(error).splitlines()[0]
         raise PipelineError(
             f"model.cnn.weights: the weights do not fit ({reason}). Expected weights of the same "
-            f"layers as model.cnn.backbone {encoder.name}. Received: {path}"
+            f"layers as model.cnn.backbone {encoder.name}. Received: {path}. Set backbone and "
+            "filters as in the training that wrote the file, or name another file"
         ) from None
 
 

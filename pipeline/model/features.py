@@ -93,7 +93,7 @@ def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> Feat
 
 
 def encoder_digest(encoder: keras.Model) -> str:
-    """Return the SHA-256 of the layers and weights of ``encoder``."""
+    """Return the SHA-256 of the layers and weights of ``encoder``, frozen or not."""
     # Keras numbers unnamed layers across models. Replace these names by the position of the layer.
     numbers: dict[str, int] = {}
     for layer in encoder._flatten_layers():
@@ -103,6 +103,7 @@ def encoder_digest(encoder: keras.Model) -> str:
         return f'"layer {numbers[match[1]]}"' if match[1] in numbers else match[0]
 
     layers = re.sub(r'"([^"\\]+)"', number, renumber_shared_objects(encoder.to_json()))
+    layers = re.sub(r'"trainable": (true|false)', "", layers)
     weights = [
         [
             str(weight.dtype),

@@ -273,7 +273,7 @@ def log_config_warnings(model: ModelSection) -> None:
     if cnn.weights == "imagenet" and cnn.trainable != "all" and "differences" in model.streams:
         logger.warning(
             "model.cnn.weights is imagenet and model.cnn.trainable is %s: the frozen layers of "
-            "the stream of differences were trained on photographs. To use frames only, set "
-            "model.streams to [frames].",
+            "the stream of differences were trained on photographs. Set model.cnn.trainable to "
+            "all, or model.streams to [frames].",
             cnn.trainable,
         )

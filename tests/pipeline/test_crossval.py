@@ -165,13 +165,14 @@ def test_mlflow_has_a_run_and_its_folds_below_it(crossval):
 
 @pytest.mark.long
 def test_folds_share_the_features_of_a_frozen_cnn(tmp_path, monkeypatch, capfd):
-    """As in the train stage, the CNN runs once on each shard."""
+    """As in the train stage, the CNN of each stream runs once on each shard."""
     params = write_workspace(tmp_path, model={"cnn": {"trainable": "none"}})
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     cross_validate(params, n_folds=2, seed=3)
     shards = len(list((tmp_path / "data/clips").rglob("*.frames.npy")))
-    assert len(list((tmp_path / "data/features").rglob("*.npy"))) == shards
+    n_features = len(list((tmp_path / "data/features").rglob("*.npy")))
+    assert n_features == len(params.model.streams) * shards
     log = capfd.readouterr().err
     assert f"computing {shards} of {shards} shards" in log
     assert f"computing 0 of {shards} shards" in log

@@ -77,11 +77,17 @@ def test_weights_come_from_a_saved_model_or_a_file_of_weights(tmp_path, caplog):
     np.testing.assert_equal(loaded.get_weights(), encoder.get_weights())
 
 
-def test_weights_of_another_cnn_are_refused(tmp_path):
+@pytest.mark.parametrize("filters", [[5, 5], [4, 6, 6]])
+@pytest.mark.parametrize("name", ["source.keras", "cnn.weights.h5"])
+def test_weights_of_another_cnn_are_refused(filters, name, tmp_path):
     save_model(built("lstm"), tmp_path / "source.keras")
-    other = small(filters=[5, 5], weights=str(tmp_path / "source.keras"))
-    with pytest.raises(PipelineError, match=r"model\.cnn\.weights: the weights do not fit"):
+    frame_encoder(small(), frame_shape=SHAPE).save_weights(tmp_path / "cnn.weights.h5")
+    other = small(filters=filters, weights=str(tmp_path / name))
+    with pytest.raises(PipelineError) as caught:
         frame_encoder(other, frame_shape=SHAPE)
+    message = str(caught.value)
+    assert message.startswith("model.cnn.weights: the weights do not fit (")
+    assert f"Received: {tmp_path / name}. Set backbone and filters as in" in message
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,7 @@ def test_weights_of_another_cnn_are_refused(tmp_path):
         ),
         (
             CnnSection(weights="params.yaml"),
-            r"model\.cnn\.weights: the weights do not fit .* small_cnn\. Received: params\.yaml$",
+            r"model\.cnn\.weights: the weights do not fit .* Received: params\.yaml\. Set backbone",
         ),
         (
             small(trainable=3),

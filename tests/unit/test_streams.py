@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pipeline.model.fitting import calibrate, fit
-from pipeline.model.network import build_model
 from pipeline.model.prediction import predict_arrays
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
@@ -144,30 +143,58 @@ def test_numbers_of_two_streams_are_weighted_too(tmp_path):
 
 
 def test_the_features_of_both_frozen_cnns_are_computed_once(clips, tmp_path):
-    model = build(section(trainable="none"), task=TASK)
+    """By a second training, and by the first phase of fine-tuning."""
+    frozen, tuned = section(trainable="none"), section()
+    one_epoch = TRAINING.model_copy(update={"epochs": 1})
+    tuning = FineTuningSection(head_epochs=1)
+    two_phases = TRAINING.model_copy(update={"epochs": 2, "fine_tuning": tuning})
     folder = tmp_path / "features"
-    fit(model, TASK, clips, clips, TRAINING, features_folder=folder)
-    files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
-    assert len({path.parent for path in files}) == 2
-    fit(model, TASK, clips, clips, TRAINING, features_folder=folder)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")} == files
+    times = []
+    for cnn, training in ((frozen, one_epoch), (frozen, one_epoch), (tuned, two_phases)):
+        fit(build(cnn, task=TASK), TASK, clips, clips, training, features_folder=folder)
+        times.append({path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")})
+    assert len({path.parent for path in times[0]}) == 2
+    assert times[0] == times[1] == times[2]
 
 
-def test_each_stream_can_start_from_its_own_weights_of_a_saved_model(fitted, tmp_path):
+def weights_of_cnn(model, stream):
+    return streams_of(model)[stream].get_layer("frame_features").layer.get_weights()
+
+
+@pytest.mark.parametrize("streams", [STREAMS, ["differences"]])
+def test_each_stream_starts_from_the_weights_of_its_stream_of_a_saved_model(
+    fitted, streams, tmp_path
+):
     model, _ = fitted
     save_model(model, tmp_path / "model.keras")
-    started = build_model(
-        section(weights=str(tmp_path / "model.keras")), TASK, frame_shape=(8, 8, 3)
-    )
-    for name, stream in streams_of(started).items():
-        kernels = [
-            np.array(layer.layer.get_layer("conv1").kernel)
-            for layer in (
-                stream.get_layer("frame_features"),
-                streams_of(model)[name].get_layer("frame_features"),
-            )
-        ]
-        np.testing.assert_array_equal(*kernels)
+    cnn = {"weights": str(tmp_path / "model.keras")}
+    started = build(section(streams, **cnn), task=TASK)
+    for name in streams:
+        np.testing.assert_equal(weights_of_cnn(started, name), weights_of_cnn(model, name))
+
+
+def test_both_streams_start_from_the_weights_of_a_model_with_one_stream(tmp_path):
+    single = build(section(["frames"]), task=TASK)
+    save_model(single, tmp_path / "model.keras")
+    started = build(section(weights=str(tmp_path / "model.keras")), task=TASK)
+    for name in STREAMS:
+        np.testing.assert_equal(weights_of_cnn(started, name), weights_of_cnn(single, "frames"))
+
+
+@pytest.mark.parametrize("cache_features", [True, False])
+def test_frozen_cnns_keep_the_weights_of_the_file(fitted, clips, cache_features, tmp_path):
+    """Those of batch normalisation too."""
+    source, _ = fitted
+    save_model(source, tmp_path / "model.keras")
+    cnn = {"weights": str(tmp_path / "model.keras"), "trainable": "none"}
+    model = build(section(**cnn), task=TASK)
+    before = model.get_weights()
+    training = TRAINING.model_copy(update={"epochs": 1, "cache_features": cache_features})
+    fit(model, TASK, clips, clips, training, features_folder=tmp_path / "features")
+    for name in STREAMS:
+        np.testing.assert_equal(weights_of_cnn(model, name), weights_of_cnn(source, name))
+    pairs = zip(before, model.get_weights(), strict=True)
+    assert any((one != other).any() for one, other in pairs)
 
 
 def test_two_phases_of_fine_tuning_train_both_streams(clips, tmp_path):
