@@ -4,9 +4,9 @@ Run ``vidpipe repro`` on the demo data set first, then::
 
     python -m benchmarks.learning [--heads NAME ...] [--seeds 0 1 2]
 
-The head ``recipe`` is params.yaml as it is. The input of the others is frames, not differences
-(``model.streams: [frames]``), so they can learn motion from the order of the frames only. The
-section ``train`` of params.yaml applies to all. The results are written to docs/learning_demo.md;
+The head ``recipe`` is params.yaml as it is. The others have one stream, frames, and flattened
+feature maps, so they can learn motion from the order of the frames only. The section ``train`` of
+params.yaml applies to all. The results are written to docs/learning_demo.md;
 rows of other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and
 ``shuffled`` (with the frames of each test clip in random order), lists by seed.
 
@@ -29,30 +29,31 @@ from benchmarks.learning_tasks import MEASURES, measure_tasks
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import CLIPS, PARAMS
-from pipeline.model.fitting import fit, make_deterministic
+from pipeline.model.fitting import calibrate, fit, make_deterministic
 from pipeline.model.network import build_model
 from pipeline.model.prediction import predict_arrays, shuffled_order
 from pipeline.params import Params, parse_params
 from pipeline.tasks.task import task_class
 
 _ONE_LSTM = {"recurrent": "lstm", "units": [64], "bidirectional": False, "summary": "last"}
+_FRAMES = {"streams": ["frames"], "cnn": {"pooling": "flatten"}}  # positions show motion
 _MAPS = {"cnn": {"pooling": "none"}, "frame_features": 0}
 
 # Changes of the section model of params.yaml.
 HEADS: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "lstm": {"streams": ["frames"], "temporal": _ONE_LSTM},
-    "gru": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "recurrent": "gru"}},
-    "bilstm": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "bidirectional": True}},
-    "attention": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "summary": "attention"}},
-    "lstm_conv1d": {"streams": ["frames"], "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
+    "lstm": {**_FRAMES, "temporal": _ONE_LSTM},
+    "gru": {**_FRAMES, "temporal": {**_ONE_LSTM, "recurrent": "gru"}},
+    "bilstm": {**_FRAMES, "temporal": {**_ONE_LSTM, "bidirectional": True}},
+    "attention": {**_FRAMES, "temporal": {**_ONE_LSTM, "summary": "attention"}},
+    "lstm_conv1d": {**_FRAMES, "temporal": {**_ONE_LSTM, "summary": "conv1d"}},
     "convlstm2d": {
-        "streams": ["frames"],
+        **_FRAMES,
         "temporal": {**_ONE_LSTM, "recurrent": "convlstm2d", "units": [32]},
         **_MAPS,
     },
     "mean": {
-        "streams": ["frames"],
+        **_FRAMES,
         "temporal": {**_ONE_LSTM, "recurrent": "none", "summary": "mean"},
     },
 }
@@ -125,6 +126,7 @@ def _train_and_score(head: str, seed: int) -> Result:
         side_inputs=train.learn_side_inputs(),
     )
     fit(model, task, train, val, params.train.model_copy(update={"seed": seed}))
+    task = calibrate(model, task, val)  # weights the streams
     outputs = predict_arrays(model, test)
     shuffled = predict_arrays(model, test, frame_order=shuffled_order(0))
     return {

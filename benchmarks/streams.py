@@ -27,12 +27,12 @@ from pipeline.model.settings import Stream
 from pipeline.params import load_params
 from pipeline.tasks.task import task_class
 
-_SIDES: dict[str, list[Stream]] = {
+_CHOICES: dict[str, list[Stream]] = {
     "frames": ["frames"],
     "differences": ["differences"],
     "two_streams": ["frames", "differences"],
 }
-_TURNS = 3
+_REPETITIONS = 3
 _EPOCHS = 3  # of a training; the first does not count
 _MOST_CLIPS = 160
 
@@ -44,14 +44,15 @@ def main() -> None:
     train = train.chosen(range(min(_MOST_CLIPS, len(train))))
     task = task_class(params.task.type).learn(train.video_targets(), params.task)
     section = params.train.model_copy(update={"epochs": _EPOCHS})
-    epochs: dict[str, list[float]] = {name: [] for name in _SIDES}
-    predictions: dict[str, list[float]] = {name: [] for name in _SIDES}
-    for turn in range(_TURNS):
-        for name in _SIDES if turn % 2 == 0 else reversed(_SIDES):
+    epochs: dict[str, list[float]] = {name: [] for name in _CHOICES}
+    predictions: dict[str, list[float]] = {name: [] for name in _CHOICES}
+    for repetition in range(_REPETITIONS):
+        for name in _CHOICES if repetition % 2 == 0 else reversed(_CHOICES):
             model = build_model(
-                params.model.model_copy(update={"streams": _SIDES[name]}),
+                params.model.model_copy(update={"streams": _CHOICES[name]}),
                 task,
                 frame_shape=train.frames(0).shape[1:],
+                precision=params.train.precision,
                 side_inputs=train.learn_side_inputs(),
             )
             clock = _EpochClock()
@@ -79,8 +80,8 @@ class _EpochClock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
 
 def _summary(*measured: dict[str, list[float]]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
-    for kind, by_side in zip(("epoch", "prediction"), measured, strict=True):
-        medians = {name: statistics.median(seconds) for name, seconds in by_side.items()}
+    for kind, by_choice in zip(("epoch", "prediction"), measured, strict=True):
+        medians = {name: statistics.median(seconds) for name, seconds in by_choice.items()}
         slower = max(medians["frames"], medians["differences"])
         summary[f"{kind}_seconds"] = {name: rounded(value) for name, value in medians.items()}
         summary[f"{kind}_ratio"] = rounded(medians["two_streams"] / slower)

@@ -258,6 +258,39 @@ def crossval(
 
 
 @app.command()
+def tune(
+    minutes: Annotated[float, Option(min=0, help="of this call; 0: only show and apply")] = 30,
+    trials: Annotated[
+        int | None, Option(min=1, help="at most, with those of earlier calls; default: no limit")
+    ] = None,
+    folds: Annotated[int, Option(min=2)] = 3,
+    seed: Annotated[int, Option(min=0, help="of the folds")] = 0,
+    apply: Annotated[bool, Option("--apply", help="write the winner to params.yaml")] = False,
+) -> None:
+    """Search for better settings of model and train.
+
+    Each trial is cross-validated on the training and validation clips; the test split is not
+    read. After a kill, the next call continues. docs/tuning.md lists the settings.
+
+    \b
+    Example:    vidpipe tune --minutes 30 --apply
+    Exit codes: 0 done, 1 error, 130 interrupted; when a stage fails, that of DVC.
+    """
+    from pipeline.common.files import output_file
+    from pipeline.common.paths import TUNE
+    from pipeline.retraining.repro import reproduce
+
+    output_file(TUNE / "summary.json")
+    if code := reproduce(["extract"]):
+        raise Exit(code)
+
+    from pipeline.retraining.tune import Budget, tune_settings
+
+    budget = Budget(minutes, trials)
+    _print_lines(tune_settings(_params(), budget, n_folds=folds, seed=seed, apply=apply))
+
+
+@app.command()
 def compare(
     a: Annotated[str, Argument(metavar="A", help="version, run, git revision")] = "HEAD",
     b: Annotated[str, Argument(metavar="B", help="the same; workspace: eval/")] = "workspace",

@@ -80,6 +80,12 @@ def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params
     Raises:
         PipelineError: as ``load_params``.
     """
+    model = content.get("model")
+    if isinstance(model, Mapping) and "motion" in model:  # the key of earlier versions
+        raise PipelineError(
+            f"{source}: model.motion: unknown key. Set model.streams instead: [frames] for none, "
+            "[differences] for difference, [frames, differences] for both"
+        )
     try:
         params = Params.model_validate(content)
     except ValidationError as error:

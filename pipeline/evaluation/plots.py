@@ -20,41 +20,41 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def training_chart(
-    history: Sequence[Mapping[str, float]], *, best_epoch: int, metric: str
+    history: Sequence[Mapping[str, float]], *, kept_epoch: int, metric: str
 ) -> Chart:
     """Chart loss, metric and, if recorded, learning rate by epoch.
 
     Args:
         history: one row an epoch: epoch, loss, val_loss, the metric and ``val_<metric>``;
             learning_rate is drawn when every epoch has it.
-        best_epoch: the epoch, as in ``history``, whose weights were kept.
+        kept_epoch: the epoch, as in ``history``, whose weights were kept.
         metric: such as accuracy.
     """
     if not history:
         raise ValueError("history: expected at least one epoch. Received: none")
-    best = next(row for row in history if row["epoch"] == best_epoch)
+    kept = next(row for row in history if row["epoch"] == kept_epoch)
     label = metric.replace("_", " ")
     return Chart(
         name="training",
         title="Training curves",
-        alt=f"Loss and {label} over {len(history)} epochs. The weights of epoch {best_epoch} were "
-        f"kept, with a validation loss of {best['val_loss']:.3f} and a validation {label} of "
-        f"{best[f'val_{metric}']:.3f}.",
+        alt=f"Loss and {label} over {len(history)} epochs. The weights of epoch {kept_epoch} were "
+        f"kept, with a validation loss of {kept['val_loss']:.3f} and a validation {label} of "
+        f"{kept[f'val_{metric}']:.3f}.",
         caption="The dotted line is the epoch whose weights were kept. Where the validation loss "
         "rises while the training loss falls, the model overfits the training videos.",
-        draw=lambda: training_figure(history, best_epoch=best_epoch, metric=metric),
+        draw=lambda: training_figure(history, kept_epoch=kept_epoch, metric=metric),
     )
 
 
 def training_figure(
-    history: Sequence[Mapping[str, float]], *, best_epoch: int, metric: str
+    history: Sequence[Mapping[str, float]], *, kept_epoch: int, metric: str
 ) -> Figure:
     """Draw the panels of ``training_chart``."""
     has_rate = all("learning_rate" in row for row in history)
     figure = Figure(figsize=(13.5 if has_rate else 9.5, 4.2), layout="constrained")
     panels = figure.subplots(1, 3 if has_rate else 2)
     for axes, name in zip(panels, ("loss", metric), strict=False):
-        _draw_curves(axes, history, name, best_epoch)
+        _draw_curves(axes, history, name, kept_epoch)
         axes.set_ylabel(name.replace("_", " ").capitalize())
     losses = np.array([[row["loss"], row["val_loss"]] for row in history])
     panels[0].set_ylim(0, 1.08 * losses.max(where=np.isfinite(losses), initial=1e-3))
@@ -80,7 +80,7 @@ def training_figure(
 
 
 def _draw_curves(
-    axes: Axes, history: Sequence[Mapping[str, float]], name: str, best_epoch: int
+    axes: Axes, history: Sequence[Mapping[str, float]], name: str, kept_epoch: int
 ) -> None:
     epochs = [row["epoch"] for row in history]
     has_markers = len(epochs) <= _MAX_MARKED_EPOCHS
@@ -98,7 +98,7 @@ def _draw_curves(
             label=label,
         )
     axes.axvline(
-        best_epoch, color=NEUTRAL, linestyle=":", label=f"weights kept: epoch {best_epoch}"
+        kept_epoch, color=NEUTRAL, linestyle=":", label=f"weights kept: epoch {kept_epoch}"
     )
     _style_epoch_axis(axes, epochs)
 

@@ -175,7 +175,15 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
     try:
         if path.suffix == ".keras":
             saved = load_model(path)
-            source = streams_of(saved).get(stream, saved)  # its only stream may have another name
+            streams = streams_of(saved)
+            if streams and stream not in streams:
+                logger.warning(
+                    "model.cnn.weights: %s has no stream %s; its stream %s starts that one, too.",
+                    path,
+                    stream,
+                    *streams,
+                )
+            source = streams.get(stream, saved)
             _copy_weights(inner_layers(source), inner_layers(backbone))
         else:
             backbone.load_weights(path)

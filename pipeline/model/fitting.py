@@ -43,11 +43,11 @@ class FitResult:
 
     Attributes:
         history: one row for each epoch: ``epoch`` (from 1), ``loss``, metrics, ``val_loss``, ...
-        best_epoch: epoch of the final weights, from 1: the last one if ``train.patience`` is 0.
+        kept_epoch: epoch of the final weights, from 1: the last one if ``train.patience`` is 0.
     """
 
     history: list[dict[str, float]]
-    best_epoch: int
+    kept_epoch: int
 
 
 def make_deterministic(seed: int, threads: int) -> None:
@@ -123,7 +123,7 @@ def fit(
         run_frozen(epochs)
     else:
         phases.run(whole, train, val, section.learning_rate, epochs, augment)
-    return FitResult(history=phases.history, best_epoch=phases.best.best_epoch + 1)
+    return FitResult(history=phases.history, kept_epoch=phases.kept.best_epoch + 1)
 
 
 def calibrate(model: keras.Model, task: Task, val: ClipArrays) -> Task:
@@ -179,7 +179,7 @@ class _Phases:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         self.history: list[dict[str, float]] = []
-        self.best = BestEpoch(patience=section.patience)
+        self.kept = KeptEpoch(patience=section.patience)
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
 
@@ -233,12 +233,12 @@ class _Phases:
             ),
             initial_epoch=first_epoch,
             epochs=until_epoch,
-            callbacks=[_FusedMetrics(), self.best, *rate_callbacks(section), *self._callbacks],
+            callbacks=[_FusedMetrics(), self.kept, *rate_callbacks(section), *self._callbacks],
             shuffle=False,  # training_batches shuffles
             verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or one line for each epoch
         ).history
         # The next phase may fit other layers, so keep the weights of all layers.
-        self.best.best_weights = self._model.get_weights()
+        self.kept.best_weights = self._model.get_weights()
         self.history += [
             {"epoch": first_epoch + number, **dict(zip(history, map(float, values), strict=True))}
             for number, values in enumerate(zip(*history.values(), strict=True), start=1)
@@ -266,7 +266,7 @@ class _FusedMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
                 logs[name.replace(f"{FUSED}_", "")] = logs.pop(name)
 
 
-class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
+class KeptEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
     """Early stopping on the validation loss that keeps the best epoch of all phases.
 
     With a patience of 0, training runs to its end, and the last epoch is kept. A loss that is NaN
@@ -281,12 +281,14 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             monitor="val_loss", patience=patience or sys.maxsize, restore_best_weights=True
         )
         self._keeps_last = patience == 0
+        self._is_broken = False  # the loss of this phase was not finite
         self._last_epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self.best_weights is None:
             super().on_train_begin(logs)
         self.wait = 0
+        self._is_broken = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         losses = {name: float((logs or {})[name]) for name in ("loss", "val_loss")}
@@ -303,10 +305,10 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             raise PipelineError(message)
         logger.warning("%s Training stops; the best epoch is %d.", message, self.best_epoch + 1)
         self.model.stop_training = True
-        self._keeps_last = False
+        self._is_broken = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._keeps_last:
+        if self._keeps_last and not self._is_broken:
             self.best_epoch = self._last_epoch
         else:
             super().on_train_end(logs)

@@ -37,14 +37,23 @@ class FrameDifferences(keras.layers.Layer):  # type: ignore[misc]
     where nothing moves, and everywhere in the first frame. It needs no mask: clips are padded on
     the right only, so the frame before a real frame is real.
 
+    Args:
+        keep_frames: False, as in the files of earlier versions. Models that read frames and
+            differences in one CNN, True, cannot be loaded.
+
     Call arguments:
         inputs: [B, T, H, W, C], 0 to 255, of any dtype.
 
     Returns:
         float32 [B, T, H, W, C], 0 to 255.
+
+    Raises:
+        ValueError: ``keep_frames`` is True.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, keep_frames: bool = False, **kwargs: Any) -> None:
+        if keep_frames:
+            raise ValueError("frames and differences in one CNN are no longer supported")
         super().__init__(**{"dtype": "float32", **kwargs})  # half precision rounds pixels
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:

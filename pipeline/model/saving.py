@@ -98,7 +98,7 @@ def load_model(path: Path) -> keras.Model:
     """
     try:
         return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PipelineError(
             f"{path}: not a Keras model. Expected a file that the train stage wrote. "

@@ -17,8 +17,7 @@ Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Stream = Literal["frames", "differences"]
 FrameShape = tuple[int, int, int]  # height, width, channels
 
-_AUTO_STEPS = 800  # of the optimizer, whatever the number of clips
-_LEAST_AUTO_EPOCHS = 12
+_LEAST_AUTO_EPOCHS = 24
 
 
 def _check_trainable(value: Any) -> Any:
@@ -146,6 +145,7 @@ class TrainSection(Section):
     Attributes:
         weight_decay: weight decay of AdamW; 0 selects Adam.
         epochs: passes over the training clips; ``auto`` for as many as ``n_epochs`` returns.
+        steps: of the optimizer; the least number if ``epochs`` is ``auto``.
         warmup_epochs: epochs at the start of each phase in which the learning rate rises from 0.
         patience: epochs without a lower validation loss before training stops, and the weights of
             the best epoch are kept; 0 trains to the end and keeps the last weights.
@@ -155,6 +155,7 @@ class TrainSection(Section):
 
     seed: Seed = 0
     epochs: Annotated[Epochs, PlainValidator(_check_epochs)] = "auto"
+    steps: PositiveInt = 800
     batch_size: PositiveInt = 16
     learning_rate: Positive = 0.002
     schedule: Literal["constant", "cosine", "reduce_on_plateau"] = "cosine"
@@ -172,16 +173,14 @@ class TrainSection(Section):
     def n_epochs(self, n_clips: int) -> int:
         """Return the number of epochs for a training split of ``n_clips``.
 
-        ``auto``: enough for 800 steps, but at least 12.
+        ``auto``: enough for ``steps``, but at least 24.
 
         >>> [TrainSection(batch_size=16).n_epochs(n_clips) for n_clips in (70, 500, 5000)]
-        [160, 25, 12]
+        [160, 25, 24]
         """
         if self.epochs != "auto":
             return self.epochs
-        return max(
-            _LEAST_AUTO_EPOCHS, math.ceil(_AUTO_STEPS / math.ceil(n_clips / self.batch_size))
-        )
+        return max(_LEAST_AUTO_EPOCHS, math.ceil(self.steps / math.ceil(n_clips / self.batch_size)))
 
 
 def find_contradictions(
@@ -190,7 +189,7 @@ def find_contradictions(
     """Return one message for each pair of settings that exclude each other."""
     cnn, temporal, head_epochs = model.cnn, model.temporal, train.fine_tuning.head_epochs
     epochs = _LEAST_AUTO_EPOCHS if train.epochs == "auto" else train.epochs
-    of_epochs = f"{epochs}, the fewest of auto" if train.epochs == "auto" else str(epochs)
+    of_epochs = f"{epochs}, the fewest that auto can be" if train.epochs == "auto" else str(epochs)
     messages = []
     if extract.frames == 1 and "differences" in model.streams:
         messages.append(

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 STREAM_SUFFIX = "_stream"  # of the layer of a stream; "frames" is the name of an input
 
 _WEIGHTS = np.linspace(0, 1, 21)  # of the first of two streams
-_PRIOR = 2.0  # both parameters of the beta distribution of a weight; its mode is 0.5
+_PRIOR = 2.0  # both parameters of the beta prior of a weight: 0.5 is the most probable value
 
 
 def streams_of(model: keras.Model) -> dict[str, keras.Model]:
@@ -50,9 +50,9 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
     """Fit the weights of two streams in place; a single stream keeps the weight 1.
 
     A weight is the mean of its posterior distribution: the prior is a beta distribution around
-    equal weights, and each validation video is one observation of ``task.fusion_loss``. So the
-    weights of few videos stay nearly equal, and a stream that misleads loses its weight as far as
-    the videos prove it. docs/learning.md compares this rule with others.
+    equal weights, and each validation video is one observation of ``task.fusion_loss``. So weights
+    that few videos decide stay near equal, and a stream whose errors lower the likelihood gets a
+    smaller weight. docs/learning.md compares this rule with others.
     """
     fusion = model.get_layer(FUSION_LAYER)
     if len(fusion.streams) == 1:
@@ -76,7 +76,10 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
 def _stream_outputs(
     model: keras.Model, task: Task, clips: ClipArrays
 ) -> tuple[tf.Tensor, tf.Tensor, NDArray[Any]]:
-    """Return the outputs of two streams [N, ...], and the targets that the loss compares."""
+    """Return the outputs of two streams, each float32 [N, ...], and encoded targets [N, ...].
+
+    Both are those of ``task.training_model`` and ``task.training_example``, which the loss reads.
+    """
     training = task.training_model(model)
     outputs = {name: tensor for name, tensor in training.output.items() if name != FUSED}
     streams = keras.Model(training.input, list(outputs.values()))

@@ -6,33 +6,29 @@ splits.
 """
 
 import logging
-import multiprocessing
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
-from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
-from pipeline.common.paths import CLIPS, CROSSVAL, FEATURES
+from pipeline.common.paths import CLIPS, CROSSVAL
 from pipeline.common.records import SPLITS
 from pipeline.common.tables import align_columns, write_table_csv
 from pipeline.evaluation.audits import find_doubtful_labels, labels_audit, write_doubtful_labels_csv
 from pipeline.evaluation.baselines import predict_baselines, score_baselines
-from pipeline.evaluation.predictions import Predictions, pool, predict_videos
+from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
-from pipeline.retraining.folds import Fold, make_folds
-from pipeline.tasks.targets import targets_of
-from pipeline.tasks.task import Task, task_class
+from pipeline.retraining.fold_training import run_in_process, train_fold
+from pipeline.retraining.folds import Fold, folds_of_clips
+from pipeline.tasks.task import Task
 from pipeline.tracking.results import log_files, log_scores
 from pipeline.tracking.runs import training_run, warned
 
@@ -61,7 +57,7 @@ class FoldResult:
         predictions: of the test videos.
         baselines: predictions of each baseline for the test videos.
         scores: headline metrics of the task on the test videos, and ``val_<training metric>``
-            of the best epoch, whose weights were tested.
+            of the kept epoch, whose weights were tested.
         seconds: of training.
     """
 
@@ -70,7 +66,7 @@ class FoldResult:
     baselines: Mapping[str, Predictions]
     scores: Mapping[str, float]
     epochs: int
-    best_epoch: int
+    kept_epoch: int
     seconds: float
 
     def cells(self) -> dict[str, str]:
@@ -80,7 +76,7 @@ class FoldResult:
             "videos": str(len(self.predictions.videos)),
             **{name: f"{value:.6f}" for name, value in self.scores.items()},
             "epochs": str(self.epochs),
-            "best_epoch": str(self.best_epoch),
+            "kept_epoch": str(self.kept_epoch),
             "seconds": f"{self.seconds:.1f}",
         }
 
@@ -94,11 +90,10 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
     Raises:
         PipelineError: there are too few groups, or the process of a fold died.
     """
-    clips, targets = _all_clips(), targets_of(params.task.type)
-    folds = make_folds(
-        targets.strata(clips.targets),
-        targets.required_strata(clips.targets),
-        clips.groups,
+    clips = _all_clips()
+    folds = folds_of_clips(
+        clips,
+        params.task.type,
         n_folds=n_folds,
         val_share=params.catalog.val_share,
         seed=seed,
@@ -116,7 +111,10 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
             )
             for number, fold in enumerate(folds, start=1)
         ]
-        results = list(tqdm(_run_each(tasks), total=n_folds, unit="fold", disable=None))
+        results = [
+            run_in_process(run_fold, task, title=task.title)
+            for task in tqdm(tasks, unit="fold", disable=None)
+        ]
         pooled = pool([result.predictions for result in results])
         baselines = {
             name: pool([result.baselines[name] for result in results])
@@ -183,36 +181,13 @@ def _run_params(params: Params, settings: Mapping[str, int]) -> dict[str, Any]:
     return {**params.model_dump(by_alias=True), "crossval": settings}
 
 
-def _run_each(tasks: Sequence[FoldTask]) -> Iterator[FoldResult]:
-    """Run the folds one by one, each in a process of its own.
-
-    Determinism is set up once a process, and only the end of a process frees all memory.
-    """
-    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    processes = ProcessPool(max_workers=1, max_tasks=1, context=context)
-    try:
-        for task in tasks:
-            yield processes.schedule(run_fold, args=(task,)).result()
-    except ProcessExpired as error:
-        raise PipelineError(
-            f"The process of {task.title} died with exit code {error.exitcode}. The usual "
-            "reason is too little memory: lower train.batch_size or extract.frames."
-        ) from None
-    finally:
-        processes.stop()  # type: ignore[no-untyped-call]
-        processes.join()
-
-
 def run_fold(fold_task: FoldTask) -> FoldResult:
     """Train and test one fold as a nested MLflow run. Call it once a process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # Here, because the process that starts the folds needs no TensorFlow.
-    from pipeline.model.fitting import calibrate, fit, make_deterministic
-    from pipeline.model.network import build_model
     from pipeline.tracking.epochs import EpochMetrics
 
     params, fold, clips = fold_task.params, fold_task.fold, _all_clips()
-    make_deterministic(params.train.seed, params.train.threads)
     run = training_run(
         params=_run_params(params, fold_task.settings),
         dataset=params.data.videos,
@@ -220,46 +195,26 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
         parent=fold_task.parent_run,
     )
     with run as run_id:
-        train, val, test = (clips.chosen(part) for part in (fold.train, fold.val, fold.test))
-        task = task_class(params.task.type).learn(train.video_targets(), params.task)
-        task.check_mirror(params.train.augmentation.flip_swaps)
-        model = build_model(
-            params.model,
-            task,
-            frame_shape=clips.frames(0).shape[1:],
-            precision=params.train.precision,
-            side_inputs=train.learn_side_inputs(),
-        )
-        started = time.perf_counter()
-        fitted = fit(
-            model,
-            task,
-            train,
-            val,
-            params.train,
-            callbacks=[EpochMetrics(run_id)],
-            features_folder=FEATURES,
-        )
-        task = calibrate(model, task, val)
-        seconds = time.perf_counter() - started
-        predictions = predict_videos(model, test, task)
-        baselines = predict_baselines(model, task, train, test)
-        scored = score_predictions(predictions, params.evaluate)
+        trained = train_fold(params, clips, fold, callbacks=[EpochMetrics(run_id)])
+        task, fitted = trained.task, trained.fitted
+        train, test = clips.chosen(fold.train), clips.chosen(fold.test)
+        baselines = predict_baselines(trained.model, task, train, test)
+        scored = score_predictions(trained.predictions, params.evaluate)
         scores = {name: score.value for name, score in scored.items()}
         with warned(f"The run of {fold_task.title} lacks its scores"):
             log_scores(run_id, scores)
     validation = f"val_{task.training_metric}"
     return FoldResult(
         number=fold_task.settings["fold"],
-        predictions=predictions,
+        predictions=trained.predictions,
         baselines=baselines,
         scores={
             **{name: scores[name] for name in task.headline_metrics},
-            validation: fitted.history[fitted.best_epoch - 1][validation],
+            validation: fitted.history[fitted.kept_epoch - 1][validation],
         },
         epochs=len(fitted.history),
-        best_epoch=fitted.best_epoch,
-        seconds=seconds,
+        kept_epoch=fitted.kept_epoch,
+        seconds=trained.seconds,
     )
 
 

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from pipeline.clips.arrays import ClipArrays
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
+from pipeline.tasks.targets import targets_of
 
 _PARTS = 3  # train, val and test
 
@@ -22,6 +24,21 @@ class Fold:
     train: tuple[int, ...]
     val: tuple[int, ...]
     test: tuple[int, ...]
+
+
+def folds_of_clips(
+    clips: ClipArrays, task_type: str, *, n_folds: int, val_share: float, seed: int
+) -> list[Fold]:
+    """Draw the folds of ``clips`` as ``make_folds``."""
+    targets = targets_of(task_type)
+    return make_folds(
+        targets.strata(clips.targets),
+        targets.required_strata(clips.targets),
+        clips.groups,
+        n_folds=n_folds,
+        val_share=val_share,
+        seed=seed,
+    )
 
 
 def make_folds(

@@ -88,7 +88,8 @@ class Preview:
 def film_strip(clip: SeenClip) -> Image.Image:
     """Draw the frames in lines of ten, with Grad-CAM and attention below each line.
 
-    Each stream of the model has its own Grad-CAM and attention, below those of the one before.
+    Each stream of the model has its own Grad-CAM and attention, below those of the one before;
+    of several streams, the name is written on the first frame.
     Grad-CAM is scaled within each frame; the blue bar below is the maximum of the frame, relative
     to the clip. A frame with a maximum below 0.01 stays grey. Orange bars are attention weights.
     The two lowest bars are the actual and the predicted label of each frame. Padding is a crossed
@@ -239,10 +240,13 @@ def _draw_frame(
     frame = Image.fromarray(clip.frames[index]).resize(size, Image.Resampling.BICUBIC)
     strip.paste(frame, corner)
     top += size[1] + _GAP
-    for heat in clip.heat.values():
+    for stream, heat in clip.heat.items():
         strength = float(heat[index].max())
         scaled = heat[index] / strength if strength >= _LEAST_STRENGTH else None
         strip.paste(_heat_overlay(frame, scaled), (left, top))
+        if index == 0 and len(clip.heat) > 1:
+            font = ImageFont.truetype(findfont("DejaVu Sans"), _LABEL_SIZE)
+            ImageDraw.Draw(strip).text((left + 2, top), stream, fill="white", font=font)
         top += size[1] + _GAP
         _draw_bar(strip, strength, (left, top), (size[0], _STRENGTH_HEIGHT), PALETTE[0])
         top += _STRENGTH_HEIGHT + _GAP

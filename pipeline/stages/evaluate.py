@@ -59,7 +59,7 @@ def main() -> None:
             write_table_csv(folder / f"{table.name}.csv", table.columns, table.rows)
     training = training_chart(
         read_history(paths.HISTORY),
-        best_epoch=read_json(paths.TRAINING)["best_epoch"],
+        kept_epoch=read_json(paths.TRAINING)["kept_epoch"],
         metric=task.training_metric,
     )
     with replacing_folder(paths.PLOTS) as folder:

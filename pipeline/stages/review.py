@@ -66,7 +66,7 @@ def main() -> None:
         ),
         training_chart=training_chart(
             read_history(paths.HISTORY),
-            best_epoch=read_json(paths.TRAINING)["best_epoch"],
+            kept_epoch=read_json(paths.TRAINING)["kept_epoch"],
             metric=task.training_metric,
         ),
         splits_chart=splits_chart(

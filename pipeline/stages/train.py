@@ -60,15 +60,15 @@ def main() -> None:
         save_model(model, paths.MODEL)
         ModelMetadata(task, preprocessing, side_inputs).write(paths.MODEL_METADATA)
         write_csv(paths.HISTORY, list(result.history[0]), result.history)
-        best = result.history[result.best_epoch - 1]
+        kept = result.history[result.kept_epoch - 1]
         val_metric = f"val_{task.training_metric}"
         write_json(
             paths.TRAINING,
             {
-                "best_epoch": result.best_epoch,
+                "kept_epoch": result.kept_epoch,
                 "epochs": len(result.history),
-                val_metric: best[val_metric],
-                "val_loss": best["val_loss"],
+                val_metric: kept[val_metric],
+                "val_loss": kept["val_loss"],
                 **{f"weight_{name}": value for name, value in stream_weights(model).items()},
                 **task.calibration(model),
             },

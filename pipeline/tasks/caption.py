@@ -235,6 +235,10 @@ class Caption(Task):
 
     # After training.
 
+    def fusion_loss(self, encoded: NDArray[Any], outputs: "tf.Tensor") -> float:
+        """Return the mean cross-entropy of the words; captions get no temperature."""
+        return float(self.loss(label_smoothing=0.0)(encoded, outputs))
+
     def combine_clips(self, outputs: Outputs, videos: NDArray[np.int64]) -> Outputs:
         """Return for each video the caption of a clip: the one of the highest confidence."""
         best_first = np.lexsort((-self.confidence(outputs), videos))

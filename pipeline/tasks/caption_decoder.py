@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipeline.tasks.heads import FUSED, fusion_of, stream_weights_of
+from pipeline.tasks.heads import FUSED, fusion_of, stream_weights_of, weighted_sum
 from pipeline.tasks.vocabulary import END, FIRST_WORD, PADDING, START, UNKNOWN
 
 _EMBEDDING = 64
@@ -196,10 +196,7 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]
             decoder(clip, own_steps, mask, tokens)
             for decoder, clip, own_steps in zip(self.decoders, clips, steps, strict=True)
         ]
-        return ops.stack([*logits, self._fuse(logits)], axis=1)
-
-    def _fuse(self, parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
-        return sum(self.stream_weights[number] * part for number, part in enumerate(parts))
+        return ops.stack([*logits, weighted_sum(self.stream_weights, logits)], axis=1)
 
     def _search(
         self,
@@ -244,9 +241,11 @@ class CaptionDecoder(keras.layers.Layer):  # type: ignore[misc]
             is_done = (last == END) | (last == PADDING)
             may_be_word = (token_ids >= FIRST_WORD) & (position < self.max_words)
             allowed = ops.where((token_ids == END) | may_be_word, 0.0, _IMPOSSIBLE)
-            gains = ops.log_softmax(self._fuse(logits), axis=-1) + allowed
+            gains = ops.log_softmax(weighted_sum(self.stream_weights, logits), axis=-1) + allowed
             gains = ops.where(is_done[..., None], only_padding, gains)
-            attended = ops.where(is_done[..., None], 0.0, self._fuse(attention))
+            attended = ops.where(
+                is_done[..., None], 0.0, weighted_sum(self.stream_weights, attention)
+            )
             candidates = ops.reshape(total[..., None] + gains, (-1, beams * n_tokens))
             total, best = ops.top_k(candidates, beams)
             beam, last = best // n_tokens, best % n_tokens

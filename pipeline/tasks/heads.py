@@ -59,7 +59,7 @@ class StreamFusion(keras.layers.Layer):  # type: ignore[misc]
         self.stream_weights = stream_weights_of(self, len(self.streams))
 
     def call(self, inputs: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
-        return sum(self.stream_weights[number] * part for number, part in enumerate(inputs))
+        return weighted_sum(self.stream_weights, inputs)
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         return input_shape[0]
@@ -80,6 +80,11 @@ def stream_weights_of(layer: keras.layers.Layer, n_streams: int) -> keras.Variab
         dtype="float32",
         name="stream_weights",
     )
+
+
+def weighted_sum(weights: keras.Variable, parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """Return the sum of tensors of one shape, each times its weight."""
+    return sum(weights[number] * part for number, part in enumerate(parts))
 
 
 def fuse(outputs: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:

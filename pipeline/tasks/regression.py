@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COVERAGE = 0.9  # of the prediction intervals
+_LEAST_ERROR = 0.1  # of the standard deviation of the targets, to weight streams
 
 _COLUMNS = ("value", "predicted", "low", "high", "scale")  # of predictions.csv
 _MAX_RESIDUALS = 10  # in the table of the largest errors
@@ -170,9 +171,13 @@ class Regression(Task):
     # After training.
 
     def fusion_loss(self, encoded: NDArray[Any], outputs: "tf.Tensor") -> float:
-        """Return the negative log-likelihood of normal errors with the fitted deviation."""
+        """Return the negative log-likelihood of normal errors with the fitted deviation.
+
+        The deviation is at least a tenth of that of the targets: a single video that happens to
+        be right says little.
+        """
         squared = np.square(np.asarray(outputs) - encoded).mean()
-        return float(np.log(max(squared, np.finfo(np.float64).tiny)) / 2)
+        return float(np.log(squared + (_LEAST_ERROR * self.deviation) ** 2) / 2)
 
     def calibrate(
         self,

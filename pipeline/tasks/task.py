@@ -334,7 +334,8 @@ class Task(ABC):
     def fusion_loss(self, encoded: NDArray[Any], outputs: "tf.Tensor") -> float:
         """Return the mean negative log-likelihood, by which the weights of streams are fitted.
 
-        A temperature is fitted first, because the outputs are calibrated after the fusion.
+        It is the lowest one of all temperatures, because only the ratio of the weights is fitted
+        here: fused outputs get a temperature, or thresholds, later.
 
         Args:
             encoded: targets of clips for the loss; see ``training_example``.

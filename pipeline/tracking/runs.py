@@ -81,6 +81,7 @@ def training_run(
                 experiment_id=experiment_number,
                 run_name=name or changes.run_name,
                 parent_run_id=parent,
+                nested=parent is not None,
                 tags=process_tags(),
                 log_system_metrics=True,
             )

@@ -126,8 +126,8 @@ def test_both_phases_of_fine_tuning_end_at_the_best_epoch(clips, tmp_path):
     batches = evaluation_batches(
         val, task.encode(val.targets), batch_size=16, prepare=task.training_example
     )
-    assert result.best_epoch == 2
-    best = result.history[result.best_epoch - 1]["val_loss"]
+    assert result.kept_epoch == 2
+    best = result.history[result.kept_epoch - 1]["val_loss"]
     assert fitted.evaluate(batches, verbose=0) == pytest.approx(best, rel=1e-4)
 
 

@@ -60,8 +60,8 @@ def history(n_epochs, **extra):
     ]
 
 
-def training(rows, best_epoch=1):
-    return training_figure(rows, best_epoch=best_epoch, metric="accuracy")
+def training(rows, kept_epoch=1):
+    return training_figure(rows, kept_epoch=kept_epoch, metric="accuracy")
 
 
 def test_counts_are_on_the_left_and_percentages_of_rows_on_the_right():
@@ -253,7 +253,7 @@ def test_curves_are_those_of_the_history():
 
 
 def test_the_best_epoch_is_marked_and_named():
-    chart = training_chart(history(9), best_epoch=4, metric="accuracy")
+    chart = training_chart(history(9), kept_epoch=4, metric="accuracy")
     figure = chart.draw()
     for axes in figure.axes:
         assert list(labelled(axes, "weights kept").get_xdata()) == [4, 4]
@@ -267,7 +267,7 @@ def test_the_best_epoch_is_marked_and_named():
 
 def test_a_metric_above_1_has_an_axis_that_fits():
     rows = [{**row, "error": 5.0, "val_error": 7.0} for row in history(3)]
-    axes = training_figure(rows, best_epoch=1, metric="error").axes[1]
+    axes = training_figure(rows, kept_epoch=1, metric="error").axes[1]
     assert axes.get_ylabel() == "Error"
     assert axes.get_ylim()[1] > 7
 
@@ -292,7 +292,7 @@ def test_a_loss_that_is_not_finite_leaves_a_gap():
 
 def test_a_history_needs_an_epoch():
     with pytest.raises(ValueError, match=r"history: expected at least one epoch\. Received: none"):
-        training_chart([], best_epoch=1, metric="accuracy")
+        training_chart([], kept_epoch=1, metric="accuracy")
 
 
 def test_the_same_figure_gives_the_same_bytes_and_no_metadata_but_dpi(tmp_path):

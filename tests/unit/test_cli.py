@@ -23,11 +23,22 @@ from tests.registered import NAME
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
-    "repro", "demo", "check", "predict", "serve", "export", "crossval", "compare", "promote",
-    "rollback", "champions", "show", "rebuild", "retrain", "data-check", "ci",
+    "repro", "demo", "check", "predict", "serve", "export", "crossval", "tune", "compare",
+    "promote", "rollback", "champions", "show", "rebuild", "retrain", "data-check", "ci",
 ]  # fmt: skip
 CI_VERBS = ["pull", "commit", "report", "outcome"]
-HEAVY = ("tensorflow", "keras", "mlflow", "dvc", "numpy", "pandas", "matplotlib", "av", "cv2")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "dvc",
+    "optuna",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "av",
+    "cv2",
+)
 
 
 def vidpipe(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -119,6 +130,7 @@ run_command(main)
     ("arguments", "message"),
     [
         (["crossval", "--folds", "1"], "--folds"),
+        (["tune", "--minutes", "-1"], "--minutes"),
         (["predict", "--clips", "-1", "a.mp4"], "--clips"),
         (["predict"], "Missing argument"),
         (["promote", "--judge"], "No such option"),
@@ -176,6 +188,7 @@ def test_predict_checks_its_outputs_before_it_reads_a_video(tmp_path, monkeypatc
     ("arguments", "output"),
     [
         (["crossval"], "eval/crossval/summary.json"),
+        (["tune"], "eval/tune/summary.json"),
         (["compare"], "eval/compare.html"),
         (["promote"], "eval/promotion.json"),
         (["retrain"], "eval/retrain.md"),

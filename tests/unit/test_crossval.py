@@ -140,10 +140,10 @@ def predictions(videos, groups, targets, of_dog) -> Predictions:
     )
 
 
-def fold(number, predicted, scores, epochs, best_epoch, seconds) -> FoldResult:
+def fold(number, predicted, scores, epochs, kept_epoch, seconds) -> FoldResult:
     names = ("accuracy", "macro_f1", "val_accuracy")
     return FoldResult(
-        number, predicted, {}, dict(zip(names, scores, strict=True)), epochs, best_epoch, seconds
+        number, predicted, {}, dict(zip(names, scores, strict=True)), epochs, kept_epoch, seconds
     )
 
 
@@ -207,6 +207,6 @@ def test_the_row_of_a_fold_has_its_scores_and_epochs():
         "macro_f1": "0.300000",
         "val_accuracy": "0.600000",
         "epochs": "4",
-        "best_epoch": "4",
+        "kept_epoch": "4",
         "seconds": "2.5",
     }

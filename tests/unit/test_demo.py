@@ -304,12 +304,13 @@ def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     different = [after.split(":")[0].strip() for before, after in lines if before != after]
     changes = {
         "frames": {"frames": 40, "bidirectional": True},
-        "caption": {"frames": 14, "bidirectional": True},
+        "caption": {"frames": 14, "bidirectional": True, "pooling": "flatten"},
     }.get(name, {})
     assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", "name", *changes}
     is_default = name == "classification"
     assert (params.register_.name == load_params(Path("params.yaml")).register_.name) == is_default
     assert params.extract.frames == changes.get("frames", 20)
+    assert params.model.cnn.pooling == changes.get("pooling", "average")
     assert params.model.temporal.bidirectional == changes.get("bidirectional", False)
     assert [line.partition("#")[2] for line in changed.read_text().splitlines()] == [
         line.partition("#")[2] for line in committed.splitlines()

@@ -177,7 +177,7 @@ def test_the_best_epoch_of_both_phases_is_kept(clips, tmp_path, cache):
     result = fit(model, TASK, clips, clips, section, features_folder=tmp_path / "features")
     losses = [row["val_loss"] for row in result.history]
     assert losses[0] < losses[1]
-    assert result.best_epoch == 1
+    assert result.kept_epoch == 1
     probabilities = predict_arrays(model, clips)[np.arange(6), TASK.encode(clips.targets)]
     assert -np.log(probabilities).mean() == pytest.approx(min(losses), abs=1e-5)
 
@@ -206,7 +206,7 @@ def test_a_loss_that_becomes_nan_ends_at_the_best_epoch(clips, caplog):
     model = model_without_recurrence()
     result = fit(model, TASK, clips, clips, training(), callbacks=[MakeNan(2)])
     assert len(result.history) == 2
-    assert result.best_epoch == 1
+    assert result.kept_epoch == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert caplog.messages[-1].startswith("Epoch 2: the loss is not finite. Received: loss nan.")
     assert caplog.messages[-1].endswith("the best epoch is 1.")
@@ -243,7 +243,7 @@ def test_without_patience_the_last_epoch_is_kept(clips):
     worse_at_the_end = training(patience=0, learning_rate=0.5, epochs=4)
     result = fit(model, TASK, clips, clips, worse_at_the_end)
     losses = [row["val_loss"] for row in result.history]
-    assert result.best_epoch == len(losses) == 4
+    assert result.kept_epoch == len(losses) == 4
     assert min(losses) < losses[-1]
     fitted = TASK.training_model(model)
     fitted.compile(loss=TASK.loss(label_smoothing=0))
@@ -251,10 +251,10 @@ def test_without_patience_the_last_epoch_is_kept(clips):
     assert fitted.evaluate(batches, verbose=0) == pytest.approx(losses[-1], rel=1e-4)
 
 
-def test_few_clips_get_more_epochs_and_many_clips_at_least_twelve():
+def test_few_clips_get_more_epochs_and_many_clips_at_least_24():
     section = TrainSection(batch_size=16)
     assert section.epochs == "auto"
-    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [800, 160, 25, 12]
+    assert [section.n_epochs(n_clips) for n_clips in (1, 70, 500, 100_000)] == [800, 160, 25, 24]
     assert training(epochs=5).n_epochs(70) == 5
 
 

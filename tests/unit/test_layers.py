@@ -55,7 +55,7 @@ UNUSED_IN_TRAINING = (
 )
 
 # Packages that take long to import, and who may import them.
-HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "dvc", "pandas"}
+HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "dvc", "optuna", "pandas"}
 
 
 @cache

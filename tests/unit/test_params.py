@@ -83,6 +83,12 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "Received: 'max'",
         ),
         ("train.epoch", 3, "train.epoch: unknown key. Remove it or correct its spelling"),
+        (
+            "model.motion",
+            "both",
+            "model.motion: unknown key. Set model.streams instead: [frames] for none, "
+            "[differences] for difference, [frames, differences] for both",
+        ),
         ("decode.image_fps", 5, "decode.image_fps: unknown key. Set data.image_fps instead"),
         ("data.image_fps", 0, "data.image_fps: Input should be greater than 0. Received: 0"),
         (
@@ -244,10 +250,10 @@ def test_a_long_value_is_cut(write):
             ],
         ),
         (
-            {"train.warmup_epochs": 12},
+            {"train.warmup_epochs": 24},
             [
-                "train.warmup_epochs: expected fewer than train.epochs, 12, the fewest of auto. "
-                "Received: 12"
+                "train.warmup_epochs: expected fewer than train.epochs, 24, the fewest that auto "
+                "can be. Received: 24"
             ],
         ),
         (

@@ -1,5 +1,6 @@
 import io
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,18 @@ def test_of_a_long_clip_twenty_frames_are_drawn():
     assert frames_in_strip(39) == list(range(0, 39, 2))
     assert len(frames_in_strip(500)) == 20
     assert film_strip(red_clip(500, 400)).size[0] == 747
+
+
+def test_each_stream_has_a_row_with_its_name():
+    heat = heat_with(3, [1.0, 0.5, 0.2])
+    one = red_clip(3, 3, heat=heat)
+    two = replace(one, heat={"frames": heat, "differences": heat})
+    first, both = film_strip(one), film_strip(two)
+    row = both.height - first.height
+    assert row > 0
+    rows = np.array(both)[-2 * row :].reshape(2, row, both.width, 4)
+    assert (rows[0] != rows[1]).any(), "the names differ"
+    assert "Grad-CAM of differences is strongest" in strip_alt(two)
 
 
 def test_the_alt_text_counts_frames_and_names_the_strongest():

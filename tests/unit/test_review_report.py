@@ -51,7 +51,7 @@ def splits() -> Chart:
 
 def training() -> Chart:
     row = {"loss": 1.0, "val_loss": 1.1, "accuracy": 0.5, "val_accuracy": 0.4}
-    return training_chart([{"epoch": 1, **row}], best_epoch=1, metric="accuracy")
+    return training_chart([{"epoch": 1, **row}], kept_epoch=1, metric="accuracy")
 
 
 @pytest.fixture(scope="module")

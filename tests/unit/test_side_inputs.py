@@ -14,12 +14,13 @@ from pipeline.common.files import write_csv
 from pipeline.common.side_inputs import SideInput, learn_side_inputs, side_arrays, side_values
 from pipeline.model.explanations import attention_weights, grad_cam
 from pipeline.model.features import cached_features
-from pipeline.model.fitting import fit
+from pipeline.model.fitting import calibrate, fit
 from pipeline.model.network import build_model, clip_head, step_encoder
 from pipeline.model.prediction import predict_arrays, predict_clips, shuffled_order
 from pipeline.model.saving import export_saved_model, load_model, save_model
 from pipeline.model.settings import FineTuningSection, TrainSection
 from pipeline.model.side_inputs import SideInputFeatures
+from pipeline.model.streams import stream_weights
 from pipeline.tasks.intervals import ClipFrames
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import join_references, targets_of
@@ -257,15 +258,21 @@ def test_explanations_use_the_side_inputs(clips):
 
 @pytest.mark.long
 @every_task
-def test_every_task_is_fitted_with_side_inputs_on_frames_and_on_cached_features(tmp_path, task):
+def test_every_task_fits_two_streams_with_side_inputs_on_frames_and_features(tmp_path, task):
     clips = stored(tmp_path, task.type)
     section = TrainSection(epochs=2, fine_tuning=FineTuningSection(head_epochs=1))
-    model = build(task=task)
+    model = build(tiny(streams=("frames", "differences")), task=task)
     before = [np.array(weight) for weight in model.get_layer("side_inputs").trainable_weights]
     fit(model, task, clips, clips, section, features_folder=tmp_path / "features")
     after = [np.array(weight) for weight in model.get_layer("side_inputs").trainable_weights]
     assert (before[0] != after[0]).any()
-    assert np.isfinite(predict_arrays(model, clips)).all()
+    calibrate(model, task, clips)
+    assert sum(stream_weights(model).values()) == pytest.approx(1)
+    outputs = predict_arrays(model, clips)
+    assert np.isfinite(outputs).all()
+    save_model(model, tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(predict_arrays(loaded, clips), outputs, atol=1e-6)
 
 
 def test_training_replaces_some_categories_so_that_the_unknown_one_is_trained():

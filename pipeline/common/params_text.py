@@ -1,0 +1,60 @@
+"""Change values in the text of params.yaml; comments and all other lines stay."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import replacing_file
+
+_VALUE = r'(?:"[^"\n]*"|\{[^}\n]*\}|\[[^\n#]*\]|[^\s#]*) *'
+
+
+def set_values(path: Path, values: Mapping[str, Any]) -> None:
+    """Set values by dotted key in the file ``path``.
+
+    Raises:
+        PipelineError: the file lacks a key, or its value is not on one line.
+    """
+    text = with_values(path.read_text(encoding="utf-8"), values, where=path)
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def with_values(text: str, values: Mapping[str, Any], *, where: Path) -> str:
+    """Return the text of params.yaml with other values; each comment keeps its column.
+
+    Raises:
+        PipelineError: as ``set_values``.
+    """
+    for key, value in values.items():
+        *outer, last = key.split(".")
+        lines = r"[^\n]*\n(?:[ #][^\n]*\n|\n)*?"
+        before = "".join(rf"{'  ' * depth}{part}:{lines}" for depth, part in enumerate(outer))
+        before = rf"^{before}{'  ' * len(outer)}{last}: "
+        match = re.search(rf"({before})({_VALUE})", text, re.MULTILINE)
+        if match is None:
+            raise PipelineError(
+                f"{where}: expected the key {key} with its value on one line. Add it, with any "
+                "value."
+            )
+        padded = f"{_yaml_text(value)} ".ljust(len(match[2]))
+        rest = text[match.end(2) :]
+        padded = padded.rstrip() if rest.startswith("\n") or not rest else padded
+        text = text[: match.end(1)] + padded + rest
+    return text
+
+
+def _yaml_text(value: Any) -> str:
+    """Return YAML on one line.
+
+    >>> _yaml_text([16, 32]), _yaml_text(False), _yaml_text("")
+    ('[16, 32]', 'false', '""')
+    """
+    if value == "":
+        return '""'
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()
