@@ -119,7 +119,7 @@ def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:
             results.append({"seed": seed, "minutes": round(minutes, 2), **scores})
             print(f"{demo}: {results[-1]}", flush=True)
         for name, changes in CONTROLS.get(demo, {}).items():
-            change_params(root, changes)
+            _change_params(root, changes)
             run_python(root, "-m", "pipeline.stages.extract")
             for result in results:
                 scores = _scores_of_seed(root, demo, int(result["seed"]))
@@ -142,15 +142,14 @@ def demo_project(demo: str) -> Iterator[Path]:
 
 
 def _scores_of_seed(root: Path, demo: str, seed: int) -> dict[str, float]:
-    change_params(root, {"train": {"seed": seed}})
+    _change_params(root, {"train": {"seed": seed}})
     run_python(root, "-m", "pipeline.stages.train")
     code = f"from benchmarks.learning_tasks import print_scores; print_scores({demo!r})"
     scores: dict[str, float] = json.loads(run_python(root, "-c", code).splitlines()[-1])
     return scores
 
 
-def change_params(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replace values of params.yaml: section -> key -> value."""
+def _change_params(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
     for section, values in changes.items():
         params[section] |= values

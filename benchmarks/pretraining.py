@@ -20,11 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-import yaml
-
-from benchmarks.learning_tasks import change_params, demo_project, run_python
+from benchmarks.learning_tasks import demo_project, run_python
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import write_json
+from pipeline.common.params_text import set_values
 from pipeline.common.paths import CLIPS, FEATURES, MODEL, MODEL_METADATA, PARAMS, WEIGHTS
 from pipeline.evaluation.predictions import predict_videos
 from pipeline.evaluation.scores import score_predictions
@@ -33,8 +32,8 @@ from pipeline.params import load_params
 
 _EPOCHS = 150  # 300 steps
 _HEAD_EPOCHS = 75
-_DECODE = {"width": 32, "height": 32}  # pixels, so that a training takes minutes
-_SPLITS = {"val_share": 0.03, "test_share": 0.94}
+_DECODE = {"decode.width": 32, "decode.height": 32}  # so that a training takes minutes
+_SPLITS = {"catalog.val_share": 0.03, "catalog.test_share": 0.94}
 _FILE = WEIGHTS / "captions.keras"
 
 # Name of a side -> model.cnn.weights, model.cnn.trainable, train.fine_tuning.head_epochs.
@@ -76,7 +75,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     results: dict[str, list[Result]] = {side: [] for side in SIDES}
     with demo_project("caption") as captions, demo_project("classification") as target:
-        change_params(captions, {"decode": _DECODE})
+        set_values(captions / PARAMS, _DECODE)
         _run_stages(captions, "catalog", "decode", "extract", "train")
         (target / WEIGHTS).mkdir(parents=True)
         shutil.copy(captions / MODEL, target / _FILE)
@@ -90,17 +89,16 @@ def main() -> None:
 
 
 def _results_of_seed(root: Path, seed: int) -> Iterator[tuple[str, Result]]:
-    change_params(root, {"catalog": {**_SPLITS, "seed": seed}, "decode": _DECODE})
+    set_values(root / PARAMS, {**_DECODE, **_SPLITS, "catalog.seed": seed, "train.seed": seed})
     _run_stages(root, "catalog", "decode", "extract")
-    params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
-    cnn, tuning = params["model"]["cnn"], params["train"]["fine_tuning"]
     for side, (weights, trainable, head_epochs) in SIDES.items():
-        tuning = {**tuning, "head_epochs": head_epochs}
-        change_params(
-            root,
+        set_values(
+            root / PARAMS,
             {
-                "model": {"cnn": {**cnn, "weights": weights, "trainable": trainable}},
-                "train": {"seed": seed, "epochs": _EPOCHS, "fine_tuning": tuning},
+                "model.cnn.weights": weights,
+                "model.cnn.trainable": trainable,
+                "train.epochs": _EPOCHS,
+                "train.fine_tuning.head_epochs": head_epochs,
             },
         )
         features_before = _count_features(root)
