@@ -30,6 +30,7 @@ from pipeline.evaluation.scores import score_predictions
 from pipeline.model.saving import ModelMetadata, load_model
 from pipeline.params import load_params
 
+_CAPTION_EPOCHS = 15
 _EPOCHS = 150  # 300 steps
 _HEAD_EPOCHS = 75
 _DECODE = {"decode.width": 32, "decode.height": 32}  # so that a training takes minutes
@@ -48,19 +49,19 @@ _RESULTS = Path("docs/pretraining.json")  # side -> one result a seed
 _TABLE = Path("docs/pretraining.md")
 _HEADER = f"""# What a pretrained CNN adds for few clips
 
-Written by `python -m benchmarks.pretraining`. Two streams learn the demo set for captions, and
-their `models/model.keras` is copied to `data/weights/`. Then each side learns another task, the
-demo set for classification, from about 3 training and 3 validation clips for each of six classes.
-The settings are those of `params.yaml`, with frames of 32 x 32 pixels, {_EPOCHS} epochs and
-`model.cnn` as below. `fine-tuned` freezes the CNN for the first {_HEAD_EPOCHS} epochs
-(`train.fine_tuning.head_epochs`). `random CNN, frozen` is the control.
+Written by `python -m benchmarks.pretraining`. Two streams learn the demo set for captions in
+{_CAPTION_EPOCHS} epochs, and their `models/model.keras` is copied to `data/weights/`. Then each
+side learns another task, the demo set for classification, from about 3 training and 3 validation
+clips for each of six classes. The settings are those of `params.yaml`, with frames of 32 x 32
+pixels, {_EPOCHS} epochs (about 300 steps; `train.epochs: auto` is 800) and `model.cnn` as below.
+`fine-tuned` freezes the CNN for the first {_HEAD_EPOCHS} epochs (`train.fine_tuning.head_epochs`).
+`random CNN, frozen` is the control.
 
 Each seed draws other clips. The accuracy is that of about 620 test clips. The minutes are those of
 the stage `train` on two cores. The features are the files that the stage added to `data/features/`:
 one for each stream and shard of clips. `fine-tuned` uses those of `pretrained CNN, frozen`.
 
-Three clips of a class decide much: compare the sides within a seed. All have the same number of
-steps, about 300; `train.epochs: auto` is 800.
+Three clips of a class decide much: compare the sides within a seed.
 
 | side | `weights` | `trainable` | seeds | accuracy | median | minutes | features |
 |---|---|---|---|---|---|---|---|
@@ -75,7 +76,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     results: dict[str, list[Result]] = {side: [] for side in SIDES}
     with demo_project("caption") as captions, demo_project("classification") as target:
-        set_values(captions / PARAMS, _DECODE)
+        set_values(captions / PARAMS, {**_DECODE, "train.epochs": _CAPTION_EPOCHS})
         _run_stages(captions, "catalog", "decode", "extract", "train")
         (target / WEIGHTS).mkdir(parents=True)
         shutil.copy(captions / MODEL, target / _FILE)
