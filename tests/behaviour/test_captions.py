@@ -91,10 +91,12 @@ def test_captions_are_learnt_and_the_file_captions_a_clip_alone(clips, tmp_path)
     assert predict_clips(loaded, one_frame).shape == (1, 3, task.max_words + 2)
 
     chosen = [Clip(np.array(test.frames(n)), test.mask(n)) for n in range(2)]
-    heat = grad_cam(loaded, chosen, task.explained_outputs(outputs[:2]).tolist())
-    assert heat.shape[:2] == (2, N_FRAMES)
-    assert np.isfinite(heat).all()
-    assert heat.max() == 1
+    by_stream = grad_cam(loaded, chosen, task.explained_outputs(outputs[:2]).tolist())
+    assert list(by_stream) == SECTION.streams
+    for heat in by_stream.values():
+        assert heat.shape[:2] == (2, N_FRAMES)
+        assert np.isfinite(heat).all()
+        assert heat.max() == 1
 
 
 def test_a_decoder_is_fitted_on_the_features_of_a_frozen_cnn(clips, tmp_path):
@@ -119,7 +121,7 @@ def test_both_phases_of_fine_tuning_end_at_the_best_epoch(clips, tmp_path):
     model, task = untrained(clips)
     train, val, _ = clips
     tuning = FineTuningSection(head_epochs=2, learning_rate=0.5)  # worse after the first phase
-    section = TRAIN.model_copy(update={"epochs": 4, "fine_tuning": tuning})
+    section = TRAIN.model_copy(update={"epochs": 4, "patience": 4, "fine_tuning": tuning})
     result = fit(model, task, train, val, section, features_folder=tmp_path)
     fitted = task.training_model(model)
     fitted.compile(loss=task.loss(label_smoothing=0))
