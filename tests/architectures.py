@@ -110,8 +110,9 @@ def build_captioner(section: ModelSection) -> keras.Model:
     decoder = model.get_layer(FUSION_LAYER)
     rng = np.random.default_rng(0)
     decoder.set_weights([rng.normal(0, 0.3, weight.shape) for weight in decoder.weights])
-    *_, bias = decoder.weights
-    bias[END].assign(-5.0)
+    decoder.stream_weights.assign(np.full(len(section.streams), 1 / len(section.streams)))
+    for stream in decoder.decoders:
+        stream.logits.bias[END].assign(-5.0)
     return model
 
 
