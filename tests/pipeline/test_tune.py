@@ -59,7 +59,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 def name_of_study(*, seed: int = 0) -> str:
     params, clips = load_params(), ClipArrays(*SEARCHED)
-    return study_name(params, search_space(params, 44), clips, n_folds=2, seed=seed)
+    return study_name(params, search_space(params), clips, n_folds=2, seed=seed)
 
 
 def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_clips(root):
