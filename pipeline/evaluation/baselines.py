@@ -57,9 +57,6 @@ def _baseline_clips(model: "keras.Model", clips: ClipArrays) -> BaselineClips:
 
     @cache
     def features() -> NDArray[np.float32]:
-        steps = predict_arrays(step_encoder(model), clips)
-        if steps.ndim == 5:  # feature maps [N, T, h, w, F]
-            steps = steps.mean(axis=(2, 3))
-        return steps.astype(np.float32)
+        return predict_arrays(step_encoder(model), clips).astype(np.float32)
 
     return BaselineClips(clips.targets, clips.masks(), features, clips.video_targets())
