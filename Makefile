@@ -3,16 +3,17 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # DVC sends no usage statistics either: .dvc/config.
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro retrain ui test test-all lint lock clean
+.PHONY: help install install-cluster repro retrain ui test test-all lint lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Build .venv from requirements.txt; the other targets do it when needed
 
@@ -22,6 +23,12 @@ $(INSTALLED): requirements.txt pyproject.toml
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install-cluster: $(INSTALLED_CLUSTER) ## Add Ray, remotes and PostgreSQL: docs/scale.md
+
+$(INSTALLED_CLUSTER): $(INSTALLED) requirements-cluster.txt
+	uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements-cluster.txt
 	@touch $@
 
 repro: $(INSTALLED) ## Run the stages that are out of date, from videos to a registered model
@@ -48,6 +55,10 @@ lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into re
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--group dev --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--output-file requirements.txt pyproject.toml
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--extra cluster --group cluster-test --constraint requirements.txt \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--output-file requirements-cluster.txt pyproject.toml
 
 clean: ## Delete what the pipeline wrote (not .venv, the DVC cache or the MLflow store)
 	rm -rf data/catalog data/clips data/features data/frames data/report data/demo/videos* models eval dvc_plots

@@ -24,7 +24,8 @@ def test_help_lists_every_target():
     ).stdout
     targets = [line.split()[1] for line in listed.splitlines()]
     assert targets == [
-        "help", "install", "repro", "retrain", "ui", "test", "test-all", "lint", "lock", "clean",
+        "help", "install", "install-cluster", "repro", "retrain", "ui", "test", "test-all", "lint",
+        "lock", "clean",
     ]  # fmt: skip
 
 
@@ -44,4 +45,6 @@ def test_a_target_runs_its_command(target, command):
 def test_make_expands_no_text_of_a_user_but_the_path_of_python():
     """Make runs what a variable such as VIDEO='$(shell ...)' says; vidpipe takes such text."""
     expanded = set(re.findall(r"(?<!\$)\$[({]([A-Z_]+)", Path("Makefile").read_text()))
-    assert expanded == {"CURDIR", "INSTALLED", "MAKEFILE_LIST", "PATH", "PYTHON", "VENV"}
+    assert expanded == {
+        "CURDIR", "INSTALLED", "INSTALLED_CLUSTER", "MAKEFILE_LIST", "PATH", "PYTHON", "VENV",
+    }  # fmt: skip
