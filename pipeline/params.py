@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import PARAMS, WEIGHTS
-from pipeline.common.settings import ComputeSection, Section, describe_errors
+from pipeline.common.settings import Section, describe_errors
+from pipeline.compute.settings import ComputeSection
 from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.evaluation.settings import EvaluateSection
 from pipeline.model.settings import ModelSection, TrainSection, find_contradictions

@@ -8,7 +8,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
     StringConstraints,
     ValidationError,
 )
@@ -31,16 +30,6 @@ class Section(BaseModel):
     """A section of params.yaml: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ComputeSection(Section):
-    """Resources of the machine. They change no result, so no stage depends on them.
-
-    Attributes:
-        workers: number of decoder processes; 0 for one per core.
-    """
-
-    workers: NonNegativeInt = 0
 
 
 def describe_errors(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.settings import ComputeSection
+from pipeline.compute.settings import ComputeSection
 from pipeline.serving.request import ServingConfig
 from pipeline.serving.settings import ServeSection
 from pipeline.video.settings import DecodeSection

@@ -14,6 +14,7 @@ STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 # From the bottom up: a package imports packages before it, and itself.
 LAYERS = (
     "common",
+    "compute",
     "tracking",
     "tasks",
     "dataset",

@@ -21,8 +21,8 @@ from pipeline.clips.settings import ExtractSection
 from pipeline.clips.shards import write_clips
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import VideoRecord
-from pipeline.common.settings import ComputeSection
 from pipeline.common.side_inputs import SideInput
+from pipeline.compute.settings import ComputeSection
 from pipeline.evaluation.predictions import predict_videos
 from pipeline.model.network import build_model
 from pipeline.model.saving import ModelMetadata
