@@ -71,6 +71,23 @@ def repro(
 
 
 @app.command()
+def sync() -> None:
+    """Send what MLflow lacks after an outage.
+
+    Sends runs that were trained while MLflow was unreachable (mlflow-buffer/), and registers the
+    present model if the store does not have it.
+
+    \b
+    Example:    vidpipe sync
+    Exit codes: 0 done, 1 error.
+    """
+    from pipeline.retraining.repro import synchronise
+
+    if code := synchronise():
+        raise Exit(code)
+
+
+@app.command()
 def demo(
     name: Annotated[str, Argument(metavar="NAME", help="a value of task.type, or side_inputs")],
 ) -> None:
@@ -158,7 +175,7 @@ def predict(
     params = _params()
     if not model:
         here = read_registration()
-        model = f"{here.name}/{here.version}" if here else f"@{CHALLENGER}"
+        model = here.reference() if here else f"@{CHALLENGER}"
     version = _version(model, params)
     logger.info("model %s", version_title(version))
     decoders = min(len(files), params.compute.workers or joblib.cpu_count())

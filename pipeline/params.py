@@ -22,6 +22,7 @@ from pipeline.model.settings import ModelSection, TrainSection, find_contradicti
 from pipeline.registry.settings import PromoteSection, RegisterSection
 from pipeline.serving.settings import ServeSection
 from pipeline.tasks.settings import TaskSection
+from pipeline.tracking.settings import TrackingSection
 from pipeline.video.settings import DecodeSection
 
 
@@ -39,6 +40,7 @@ class Params(Section):
     register_: RegisterSection = Field(default=RegisterSection(), alias="register")
     promote: PromoteSection = PromoteSection()
     serve: ServeSection = ServeSection()
+    tracking: TrackingSection = TrackingSection()
     compute: ComputeSection = ComputeSection()
 
     def training_params(self) -> dict[str, Any]:

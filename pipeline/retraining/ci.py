@@ -121,7 +121,7 @@ def outcome_lines(params: Params) -> list[str]:
     """
     registration = read_registration()
     is_promotable = standing(registration, gate_rules(params)) == "passed"
-    version = "" if registration is None else registration.version
+    version = (registration and registration.version) or ""
     return [f"version={version}", f"promotable={str(is_promotable).lower()}"]
 
 

@@ -99,15 +99,15 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
         seed=seed,
     )
     settings = {"folds": n_folds, "seed": seed}
-    run = training_run(
+    with training_run(
         params=_run_params(params, settings),
         dataset=params.data.videos,
         name=f"crossval of {n_folds} folds, seed {seed}",
-    )
-    with run as run_id:
+    ) as run:
+        assert run.id is not None  # without a store, training_run raises
         tasks = [
             FoldTask(
-                f"fold {number} of {n_folds}", fold, {**settings, "fold": number}, params, run_id
+                f"fold {number} of {n_folds}", fold, {**settings, "fold": number}, params, run.id
             )
             for number, fold in enumerate(folds, start=1)
         ]
@@ -135,8 +135,8 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
                 for kind in ("mean", "spread")
                 for name in pooled.task.headline_metrics
             }
-            log_scores(run_id, {**summary["pooled"], **over_folds}, summary["interval"])
-            log_files(run_id, [*files, *audit_files])
+            log_scores(run.id, {**summary["pooled"], **over_folds}, summary["interval"])
+            log_files(run.id, [*files, *audit_files])
     table = align_columns(
         [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
     )
@@ -188,21 +188,21 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
     from pipeline.tracking.epochs import EpochMetrics
 
     params, fold, clips = fold_task.params, fold_task.fold, _all_clips()
-    run = training_run(
+    with training_run(
         params=_run_params(params, fold_task.settings),
         dataset=params.data.videos,
         name=fold_task.title,
         parent=fold_task.parent_run,
-    )
-    with run as run_id:
-        trained = train_fold(params, clips, fold, callbacks=[EpochMetrics(run_id)])
+    ) as run:
+        assert run.id is not None  # without a store, training_run raises
+        trained = train_fold(params, clips, fold, callbacks=[EpochMetrics(run)])
         task, fitted = trained.task, trained.fitted
         train, test = clips.chosen(fold.train), clips.chosen(fold.test)
         baselines = predict_baselines(trained.model, task, train, test)
         scored = score_predictions(trained.predictions, params.evaluate)
         scores = {name: score.value for name, score in scored.items()}
         with warned(f"The run of {fold_task.title} lacks its scores"):
-            log_scores(run_id, scores)
+            log_scores(run.id, scores)
     validation = f"val_{task.training_metric}"
     return FoldResult(
         number=fold_task.settings["fold"],

@@ -23,7 +23,7 @@ from pipeline.common.paths import (
     REGISTRATION,
 )
 from pipeline.common.records import SPLITS, read_catalog
-from pipeline.common.tables import align_columns, shorten_list
+from pipeline.common.tables import align_columns, count_of, shorten_list
 from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
 from pipeline.retraining.checks import check_settings
@@ -43,12 +43,25 @@ class Registration:
     """The content of eval/registration.json."""
 
     name: str
-    version: int
+    version: int | None  # None: MLflow was unreachable
     alias: str
     model_sha256: str
 
     def __str__(self) -> str:
-        return f"{self.name} version {self.version}"
+        return f"{self.name} version {self.version or '(not registered yet)'}"
+
+    def reference(self) -> str:
+        """Return the version as commands name it, such as ``video-classifier/3``.
+
+        Raises:
+            PipelineError: the model is not registered yet.
+        """
+        if self.version is None:
+            raise PipelineError(
+                f"{REGISTRATION}: the model is not registered, because MLflow was unreachable. "
+                "When it is reachable again, run: vidpipe sync"
+            )
+        return f"{self.name}/{self.version}"
 
 
 def read_registration() -> Registration | None:
@@ -89,6 +102,25 @@ def reproduce(
     return code if code >= 0 else 128 - code
 
 
+def synchronise() -> int:
+    """Send what MLflow lacks after an outage: runs, and the version of the present model.
+
+    Returns:
+        The exit code of DVC.
+
+    Raises:
+        PipelineError: the store cannot be opened or written.
+    """
+    from pipeline.tracking.buffer import upload_buffered
+
+    n_runs = upload_buffered()
+    logger.info("%s sent to MLflow.", count_of(n_runs, "run"))
+    registration = read_registration()
+    if registration is None or registered_version(registration) is not None:
+        return 0
+    return reproduce(["register"], force=True, single_item=True)
+
+
 def registered_version(registration: Registration) -> "ModelVersion | None":
     """Return the registered version; None if the store does not have it with this model.
 
@@ -98,6 +130,8 @@ def registered_version(registration: Registration) -> "ModelVersion | None":
     from pipeline.registry.versions import existing_version
     from pipeline.tracking.runs import MODEL_SHA256
 
+    if registration.version is None:
+        return None
     version = existing_version(registration.name, registration.version)
     has_model = version and version.tags.get(MODEL_SHA256) == registration.model_sha256
     return version if has_model else None
@@ -205,4 +239,5 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
         if name in metrics:
             yield title, f"{metrics[name]:.3f} {video_score.replace('_', ' ')}"
     if registration := read_registration():
-        yield "registered", f"{registration}, @{registration.alias}"
+        remedy = f"@{registration.alias}" if registration.version else "run: vidpipe sync"
+        yield "registered", f"{registration}, {remedy}"

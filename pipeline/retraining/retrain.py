@@ -128,7 +128,7 @@ def retrain(
             steps.push()  # before the gate, so that everybody can get the data of a champion
             pushed = "Data is pushed."
 
-        report = steps.promote(params, version=str(registration.version), dry_run=not promote)
+        report = steps.promote(params, version=registration.reference(), dry_run=not promote)
         for line in report.lines():
             logger.info("%s", line)
         outcome: Outcome = "refused" if report.decision.outcome == "refused" else "passed"

@@ -49,8 +49,9 @@ from pipeline.retraining.tune_report import (
     write_report,
 )
 from pipeline.tasks.task import task_class
+from pipeline.tracking.buffer import BufferedRun
 from pipeline.tracking.results import log_files
-from pipeline.tracking.runs import log_epoch, training_run, warned
+from pipeline.tracking.runs import training_run, warned
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class Search:
     ) -> bool:
         """Train the folds of a trial; return False if the time is over before the last one."""
         n_folds = len(self.held_out.folds)
-        with self._trial_run(trial.number, settings) as run_id:
+        with self._trial_run(trial.number, settings) as run:
             for index in range(n_folds):
                 if time.monotonic() >= deadline:
                     logger.info(
@@ -136,9 +137,8 @@ class Search:
                 trial.report(score, step=index + 1)
                 trial.set_user_attr(SECONDS, trial.user_attrs.get(SECONDS, 0.0) + seconds)
                 self._log_progress(index, score, seconds, deadline)
-                if run_id:
-                    with warned(f"The run of trial {trial.number} lacks its score"):
-                        log_epoch(run_id, index + 1, {f"crossval/{self.metric}": score})
+                if run:
+                    run.log_metrics({f"crossval/{self.metric}": score}, step=index + 1)
                 if can_prune and index + 1 < n_folds and trial.should_prune():
                     self.study.tell(trial, state=TrialState.PRUNED)
                     logger.info("  pruned: worse than the median of the complete trials")
@@ -207,7 +207,7 @@ class Search:
 
     def _trial_run(
         self, number: int, settings: Settings
-    ) -> AbstractContextManager[str] | AbstractContextManager[None]:
+    ) -> AbstractContextManager[BufferedRun] | AbstractContextManager[None]:
         if self.parent_run is None:
             return nullcontext()
         params = with_settings(self.held_out.params, settings)
@@ -259,20 +259,20 @@ def tune_settings(
             is_minimized=metric in task.lower_is_better,
             seed=params.train.seed,
         )
-        run = training_run(
+        with training_run(
             params={
                 **params.model_dump(by_alias=True),
                 "tune": {"study": name, "folds": n_folds, "seed": seed},
             },
             dataset=params.data.videos,
             name=f"tune, study {name}",
-        )
-        with run as run_id:
-            Search(study, space, held_out, metric, run_id).run(references, budget)
+        ) as run:
+            assert run.id is not None  # without a store, training_run raises
+            Search(study, space, held_out, metric, run.id).run(references, budget)
             decision = decide(study, held_out, references, metric=metric)
             files = write_report(TUNE, study, space, decision, metric=metric)
             with warned(f"MLflow lacks results that are in {TUNE}"):
-                log_files(run_id, files)
+                log_files(run.id, files)
     lines = [*trial_lines(study, space), "", decision.sentence]
     if decision.chosen in (None, present):
         return lines

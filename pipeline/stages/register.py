@@ -5,6 +5,7 @@ import logging
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common import paths
 from pipeline.common.command import run_command
+from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, read_json, write_json
 from pipeline.common.records import SPLITS
 from pipeline.model.saving import ModelMetadata, model_digest
@@ -12,6 +13,7 @@ from pipeline.params import load_params
 from pipeline.registry.register import TEST_DATA, register_model
 from pipeline.registry.versions import CHALLENGER
 from pipeline.serving.request import ServingConfig
+from pipeline.tracking.buffer import upload_buffered
 from pipeline.tracking.notes import Results
 from pipeline.tracking.provenance import provenance_tags
 from pipeline.tracking.results import SCORES, log_results
@@ -27,14 +29,23 @@ def main() -> None:
     metadata = ModelMetadata.read(paths.MODEL_METADATA)
     model_sha256 = model_digest(paths.MODEL, paths.MODEL_METADATA)
     scores: dict[str, float] = read_json(paths.METRICS)
-    run_id = ensure_run(
-        model_sha256,
-        params=params.training_params(),
-        dataset=params.data.videos,
-        history=[
-            {key: float(cell) for key, cell in row.items()} for row in read_csv(paths.HISTORY)
-        ],
-    )
+    registration = {"name": name, "alias": CHALLENGER, "model_sha256": model_sha256}
+    try:
+        upload_buffered()
+        run_id = ensure_run(
+            model_sha256,
+            params=params.training_params(),
+            dataset=params.data.videos,
+            history=[
+                {key: float(cell) for key, cell in row.items()} for row in read_csv(paths.HISTORY)
+            ],
+        )
+    except PipelineError as error:
+        if params.tracking.on_error == "fail":
+            raise
+        write_json(paths.REGISTRATION, {**registration, "version": None})
+        logger.warning("Not registered: %s When it is reachable, run: vidpipe sync", error)
+        return
     results = Results(
         scores=scores,
         intervals=read_json(paths.INTERVALS),
@@ -73,10 +84,7 @@ def main() -> None:
         },
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
-    write_json(
-        paths.REGISTRATION,
-        {"name": name, "version": version, "alias": CHALLENGER, "model_sha256": model_sha256},
-    )
+    write_json(paths.REGISTRATION, {**registration, "version": version})
     logger.info("registered %s version %d as @%s", name, version, CHALLENGER)
 
 

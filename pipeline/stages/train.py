@@ -39,19 +39,23 @@ def main() -> None:
     logger.info(
         "%s; %d parameters, %d training clips", task.summary(), model.count_params(), len(train)
     )
-    run = training_run(params=params.training_params(), dataset=params.data.videos)
-    with run as run_id:
-        with warned("The register stage will log the catalog"):
-            results.log_data(run_id, paths.CATALOG, name=results.CATALOG)
+    with training_run(
+        params=params.training_params(),
+        dataset=params.data.videos,
+        on_error=params.tracking.on_error,
+    ) as run:
+        if run.id:
+            with warned("The register stage will log the catalog"):
+                results.log_data(run.id, paths.CATALOG, name=results.CATALOG)
         if params.model.cnn.weights not in ("none", "imagenet"):
-            tag_cnn_weights(run_id, Path(params.model.cnn.weights))
+            tag_cnn_weights(run, Path(params.model.cnn.weights))
         result = fit(
             model,
             task,
             train,
             val,
             params.train,
-            callbacks=[EpochMetrics(run_id)],
+            callbacks=[EpochMetrics(run)],
             features_folder=paths.FEATURES,
         )
         # Not an output of the stage, so it stays if the calibration fails.
@@ -73,7 +77,7 @@ def main() -> None:
                 **task.calibration(model),
             },
         )
-        tag_model(run_id, model_digest(paths.MODEL, paths.MODEL_METADATA))
+        tag_model(run, model_digest(paths.MODEL, paths.MODEL_METADATA))
         paths.UNCALIBRATED.unlink()
 
 

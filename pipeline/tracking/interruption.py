@@ -81,7 +81,7 @@ def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
         if _PID not in tags:
             continue  # not started by this project
         is_here = tags.get(_SPACE) == here
-        is_gone = not _is_alive(tags) if is_here else _is_silent(run)
+        is_gone = not is_alive(tags) if is_here else _is_silent(run)
         if is_gone:
             client.set_terminated(run.info.run_id, "KILLED")
             logger.info("Closed run %s, whose process was killed.", run.info.run_name)
@@ -103,7 +103,10 @@ def _is_silent(run: Run) -> bool:
     return bool(time.time() - last / 1000 > _SILENT_SECONDS)
 
 
-def _is_alive(tags: Mapping[str, str]) -> bool:
+def is_alive(tags: Mapping[str, str]) -> bool:
+    """Return whether the process with these ``process_tags`` runs on this machine."""
+    if tags.get(_SPACE) != _process_space():
+        return False
     try:
         process = psutil.Process(int(tags[_PID]))
         is_zombie = process.status() == psutil.STATUS_ZOMBIE

@@ -1,7 +1,7 @@
 """One MLflow run a training, identified by the content of its model.
 
-An error of the store before the training raises. A later one is only a warning, so that the
-restart of a server does not waste hours of training. ``ensure_run`` creates a missing run.
+An outage of the store during a training is only a warning: ``buffer.py`` keeps what cannot be sent.
+``ensure_run`` creates a missing run.
 """
 
 import json
@@ -12,22 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run, RunStatus, RunTag
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.paths import CLIPS
 from pipeline.common.settings import flatten_as_text
+from pipeline.tracking.buffer import BufferedRun, RunDescription
 from pipeline.tracking.interruption import (
     Terminated,
     close_abandoned_runs,
     process_tags,
     sigterm_raises,
 )
-from pipeline.tracking.notes import start_note
 from pipeline.tracking.provenance import (
     UNKNOWN,
     Changes,
@@ -35,7 +35,9 @@ from pipeline.tracking.provenance import (
     locked_data,
     provenance_tags,
 )
+from pipeline.tracking.settings import OnError
 from pipeline.tracking.store import EXPERIMENT, GONE, connect, experiment_id, mlflow_errors
+from pipeline.tracking.system_metrics import SystemMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +55,9 @@ def training_run(
     dataset: str,
     name: str | None = None,
     parent: str | None = None,
-) -> Iterator[str]:
-    """Start a run, yield its id, and end the run with the block.
+    on_error: OnError = "fail",
+) -> Iterator[BufferedRun]:
+    """Start a run, yield it, and end it with the block.
 
     The run ends as FINISHED, as FAILED after an exception, and as KILLED after Ctrl-C or
     SIGTERM. Runs whose process is gone are ended first, as KILLED; see ``close_abandoned_runs``.
@@ -66,60 +69,51 @@ def training_run(
         dataset: name of the data set, such as the folder of the videos.
         name: of the run; by default the differences from the commit.
         parent: id of the parent run.
+        on_error: ``buffer`` keeps the run in a file if the store is unreachable.
 
     Raises:
-        PipelineError: the store cannot be opened or written.
+        PipelineError: the store cannot be opened or written, and ``on_error`` is ``fail``.
     """
-    client = connect()
-    experiment_number = experiment_id(client, EXPERIMENT)
     changes = find_changes(params)
-    with mlflow_errors():
-        close_abandoned_runs(client, experiment_number)
-    with sigterm_raises():
+    tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
+    description = _describe(changes, name or changes.run_name, tags, params, dataset)
+    run = BufferedRun(description)
+    try:
+        client = connect()
+        experiment_number = experiment_id(client, EXPERIMENT)
         with mlflow_errors():
-            run = mlflow.start_run(
-                experiment_id=experiment_number,
-                run_name=name or changes.run_name,
-                parent_run_id=parent,
-                nested=parent is not None,
-                tags=process_tags(),
-                log_system_metrics=True,
-            )
-        run_id = str(run.info.run_id)
-        status = RunStatus.FAILED
+            close_abandoned_runs(client, experiment_number)
+        run.create()
+    except PipelineError as error:
+        if on_error == "fail":
+            raise
+        run.keep()
+        logger.warning(
+            "%s Training without it, because tracking.on_error is buffer. Send the run later "
+            "with: vidpipe sync",
+            error,
+        )
+    status = "FAILED"
+    with sigterm_raises():
         try:
-            with mlflow_errors():
-                _describe(client, run_id, params=params, dataset=dataset, changes=changes)
-            yield run_id
-            status = RunStatus.FINISHED
+            with SystemMetrics(run):
+                yield run
+            status = "FINISHED"
         except (KeyboardInterrupt, Terminated):
-            status = RunStatus.KILLED
+            status = "KILLED"
             raise
         finally:
-            with warned("The run stays open"), mlflow_errors():
-                mlflow.end_run(RunStatus.to_string(status))
+            run.end(status)
 
 
-def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Log the metrics of an epoch, counted from 1."""
-    client = connect()
-    now = time.time_ns() // 1_000_000  # milliseconds
-    with mlflow_errors():
-        client.log_batch(
-            run_id, metrics=[Metric(name, value, now, epoch) for name, value in metrics.items()]
-        )
+def tag_model(run: BufferedRun, model_sha256: str) -> None:
+    """Set the tag that ``find_run`` searches for."""
+    run.set_tag(MODEL_SHA256, model_sha256)
 
 
-def tag_model(run_id: str, model_sha256: str) -> None:
-    """Set the tag that ``find_run`` searches for; log a warning if that fails."""
-    with warned("The register stage will create another run for this model"):
-        _tag(run_id, MODEL_SHA256, model_sha256)
-
-
-def tag_cnn_weights(run_id: str, path: Path) -> None:
+def tag_cnn_weights(run: BufferedRun, path: Path) -> None:
     """Record the SHA-256 of the file of initial CNN weights, whose name is in the params."""
-    with warned(f"The run does not record the content of {path}"):
-        _tag(run_id, CNN_WEIGHTS_SHA256, sha256_of_file(path))
+    run.set_tag(CNN_WEIGHTS_SHA256, sha256_of_file(path))
 
 
 def find_run(model_sha256: str) -> str | None:
@@ -173,23 +167,21 @@ def ensure_run(
     run_id = find_run(model_sha256)
     if run_id is not None:
         return run_id
-    client = connect()
-    experiment_number = experiment_id(client, EXPERIMENT)
     changes = find_changes(params)
+    name = f"{changes.run_name} (recreated)"
+    run = BufferedRun(_describe(changes, name, {RECREATED: "true"}, params, dataset))
+    run.create()
+    assert run.id is not None
+    client = connect()
     with mlflow_errors():
-        close_abandoned_runs(client, experiment_number)
-        name = f"{changes.run_name} (recreated)"
-        tags = {**process_tags(), RECREATED: "true"}
-        run = client.create_run(experiment_number, run_name=name, tags=tags)
-        run_id = str(run.info.run_id)
-        _describe(client, run_id, params=params, dataset=dataset, changes=changes)
-    for row in history:
-        log_epoch(run_id, int(row["epoch"]), {key: row[key] for key in row.keys() - {"epoch"}})
-    with mlflow_errors():
-        client.set_tag(run_id, MODEL_SHA256, model_sha256)
-        client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+        for row in history:
+            step, now = int(row["epoch"]), time.time_ns() // 1_000_000  # milliseconds
+            metrics = [Metric(key, row[key], now, step) for key in row.keys() - {"epoch"}]
+            client.log_batch(run.id, metrics=metrics)
+        client.set_tag(run.id, MODEL_SHA256, model_sha256)
+        client.set_terminated(run.id, "FINISHED")
     logger.info("MLflow had no run of this model. Created one from the files: %s", name)
-    return run_id
+    return run.id
 
 
 @contextmanager
@@ -202,31 +194,31 @@ def warned(consequence: str) -> Iterator[None]:
 
 
 def _describe(
-    client: MlflowClient,
-    run_id: str,
-    *,
+    changes: Changes,
+    name: str,
+    tags: Mapping[str, str],
     params: Mapping[str, Any],
     dataset: str,
-    changes: Changes,
-) -> None:
-    """Log params, commit and data of a new run."""
-    mlflow.log_params(flatten_as_text(params), run_id=run_id)
-    tags = {**provenance_tags(), **changes.tags}
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    start_note(client, run_id, changes.markdown)
+) -> RunDescription:
+    """Return params, commit and data of a new run."""
     clips = locked_data("extract", CLIPS)
-    if clips.md5 != UNKNOWN:
-        data = Dataset(
-            name=dataset,
-            digest=clips.md5[:_DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": str(clips.path)}),
-        )
-        context = InputTag("mlflow.data.context", "training")
-        client.log_inputs(run_id, [DatasetInput(data, [context])])
-
-
-def _tag(run_id: str, key: str, value: str) -> None:
-    client = connect()
-    with mlflow_errors():
-        client.set_tag(run_id, key, value)
+    data = {
+        "name": dataset,
+        "digest": clips.md5[:_DIGEST_LENGTH],
+        "source_type": "local",
+        "source": json.dumps({"uri": str(clips.path)}),
+    }
+    return RunDescription(
+        name=name,
+        start_time=time.time_ns() // 1_000_000,  # milliseconds
+        tags={
+            **resolve_tags(),  # user and source, as mlflow.start_run
+            **tags,
+            **process_tags(),
+            **provenance_tags(),
+            **changes.tags,
+        },
+        params=flatten_as_text(params),
+        note=changes.markdown,
+        dataset={} if clips.md5 == UNKNOWN else data,
+    )

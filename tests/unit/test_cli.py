@@ -23,7 +23,7 @@ from tests.registered import NAME
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
-    "repro", "demo", "check", "predict", "serve", "export", "crossval", "tune", "compare",
+    "repro", "sync", "demo", "check", "predict", "serve", "export", "crossval", "tune", "compare",
     "promote", "rollback", "champions", "show", "rebuild", "retrain", "data-check", "ci",
 ]  # fmt: skip
 CI_VERBS = ["pull", "commit", "report", "outcome"]

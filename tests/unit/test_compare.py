@@ -223,19 +223,19 @@ def find(tmp_path_factory):
             Path("params.yaml").write_text(f"train: {{epochs: {epochs}}}")
             git("add", "eval", "params.yaml")
             git("commit", "--message", f"Commit {number}")
-        with training_run(params={"train": {"epochs": 7}}, dataset="d", name="the run") as run_id:
+        with training_run(params={"train": {"epochs": 7}}, dataset="d", name="the run") as run:
             settings = {"confidence": 0.9}
-            log_evaluation(run_id, test_data="one", scores={}, settings=settings, files=[TABLES])
+            log_evaluation(run.id, test_data="one", scores={}, settings=settings, files=[TABLES])
         for _ in range(2):
             with training_run(params={}, dataset="d", name="twin"):
                 pass
         client = connect()
         client.create_registered_model("classifier")
-        client.create_model_version("classifier", f"runs:/{run_id}/model", run_id)
+        client.create_model_version("classifier", f"runs:/{run.id}/model", run.id)
         client.set_registered_model_alias("classifier", "champion", "1")
         PREDICTIONS.unlink()
         git("checkout", "HEAD~1", "--", "eval", "params.yaml")
-        yield lambda text: find_side(text.format(run=run_id), name="classifier")
+        yield lambda text: find_side(text.format(run=run.id), name="classifier")
 
 
 OF_RUN = {"train.epochs": "7", "evaluate.confidence": "0.9"}
@@ -287,19 +287,19 @@ def test_a_side_that_does_not_exist_is_an_error(find, text, message):
 
 
 def test_a_run_without_predictions_is_an_error_with_a_remedy(find):
-    with training_run(params={}, dataset="d", name="bare") as run_id:
+    with training_run(params={}, dataset="d", name="bare") as run:
         pass
-    with pytest.raises(PipelineError, match=f"Run {run_id} has no evaluation: "):
-        find(run_id)
+    with pytest.raises(PipelineError, match=f"Run {run.id} has no evaluation: "):
+        find(run.id)
 
 
 def test_a_run_of_several_evaluations_is_compared_on_the_test_videos_of_the_other(find, tmp_path):
     def evaluate(name, *evaluations):
-        with training_run(params={}, dataset="d", name=name) as run_id:
+        with training_run(params={}, dataset="d", name=name) as run:
             for test_data, side in evaluations:
                 side.predictions.write_csv(tmp_path / TABLES.name / PREDICTIONS.name)
                 log_evaluation(
-                    run_id,
+                    run.id,
                     test_data=test_data,
                     scores={},
                     settings={"confidence": 0.95},

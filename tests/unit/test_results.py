@@ -67,7 +67,7 @@ def store(tmp_path_factory):
 def run_id():
     with training_run(params={}, dataset="data") as started:
         pass
-    return started
+    return started.id
 
 
 def the_run(run_id):

@@ -74,9 +74,9 @@ def test_an_unknown_user_trains_in_a_run_and_starts_dvc(versions, tmp_path, monk
             from pipeline.tracking.runs import training_run
             from pipeline.tracking.store import connect
 
-            with training_run(params={}, dataset="data") as run_id:
+            with training_run(params={}, dataset="data") as run:
                 pass
-            print(connect().get_run(run_id).data.tags["mlflow.user"])
+            print(connect().get_run(run.id).data.tags["mlflow.user"])
             run_python("dvc", "init", "--quiet", "--no-scm")
             run_python("dvc", "status", "--quiet")
 

@@ -1,0 +1,221 @@
+"""A run that survives an outage of the store: what cannot be sent is kept in a file.
+
+::
+
+    mlflow-buffer/20261127-210311-1f6b09ae.jsonl    one run: a header, then one operation a line
+
+The header has the id of the run, or what creates the run if the store was unreachable from the
+start. Operations are metrics, tags and the end of the run, with their times. Sending a file twice
+changes nothing, so an interrupted upload can be repeated.
+"""
+
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+
+from pipeline.common.errors import PipelineError
+from pipeline.tracking.interruption import is_alive, process_tags
+from pipeline.tracking.notes import start_note
+from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_errors
+
+logger = logging.getLogger(__name__)
+
+BUFFER = Path("mlflow-buffer")
+
+_BUFFER_ID = "buffer.id"  # tag of a run: name of its file
+_TRAINING = InputTag("mlflow.data.context", "training")
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """The part of a run that is known at its start.
+
+    Attributes:
+        name: of the run.
+        start_time: milliseconds since 1970.
+        tags, params: as text.
+        note: Markdown of the note.
+        dataset: fields of ``mlflow.entities.Dataset``; {} if the data is unknown.
+    """
+
+    name: str
+    start_time: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    note: str
+    dataset: Mapping[str, str]
+
+    def create(self, client: MlflowClient, buffer_id: str) -> str:
+        """Create the run unless the store has it; return its id."""
+        experiment = experiment_id(client, EXPERIMENT)
+        runs = client.search_runs([experiment], f"tags.`{_BUFFER_ID}` = '{buffer_id}'")
+        run = runs[0] if runs else None
+        if run is None:
+            run = client.create_run(
+                experiment,
+                start_time=self.start_time,
+                tags={**self.tags, _BUFFER_ID: buffer_id},
+                run_name=self.name,
+            )
+        run_id = str(run.info.run_id)
+        mlflow.log_params(dict(self.params), run_id=run_id)
+        start_note(client, run_id, self.note)
+        if self.dataset:
+            client.log_inputs(run_id, [DatasetInput(Dataset(**self.dataset), [_TRAINING])])
+        return run_id
+
+
+class BufferedRun:
+    """A run whose metrics, tags and end are kept in a file while the store fails.
+
+    Every later operation tries to send all of them, in order. ``upload_buffered`` sends those
+    of a process that has ended.
+
+    Attributes:
+        id: of the run; None while the store has never been reached.
+    """
+
+    def __init__(self, description: RunDescription) -> None:
+        self.id: str | None = None
+        self._description = description
+        self._pending: list[dict[str, Any]] = []
+        self._lock = threading.RLock()  # system metrics have a thread of their own
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        self._path = BUFFER / f"{name}.jsonl"
+
+    def create(self) -> None:
+        """Create the run in the store.
+
+        Raises:
+            PipelineError: the store cannot be opened or written.
+        """
+        client = connect()
+        with mlflow_errors():
+            self.id = self._description.create(client, self._path.stem)
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int, retry: bool = True) -> None:
+        """Log metrics of one step, such as an epoch counted from 1.
+
+        Args:
+            retry: after a failure, try to send everything. False only keeps the metrics then.
+        """
+        operation = {"metrics": dict(metrics), "step": step, "time": _now()}
+        self._do(operation, f"metrics of step {step}", retry=retry)
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag of the run."""
+        self._do({"tag": [key, value]}, f"the tag {key}")
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._do({"end": status, "time": _now()}, "the end of the run")
+
+    def keep(self) -> None:
+        """Write the run to its file, to be created later."""
+        with self._lock:
+            self._write(self._pending)
+
+    def _do(self, operation: dict[str, Any], title: str, *, retry: bool = True) -> None:
+        with self._lock:
+            is_failing = bool(self._pending) or self.id is None
+            self._pending.append(operation)
+            if is_failing and not retry:
+                self._write([operation])
+                return
+            try:
+                client = connect()
+                with mlflow_errors():
+                    self.id = self.id or self._description.create(client, self._path.stem)
+                    while self._pending:
+                        _apply(client, self.id, self._pending[0])
+                        self._pending.pop(0)
+            except PipelineError as error:
+                self._write([operation] if self._path.exists() else self._pending)
+                logger.warning(
+                    "MLflow lacks %s for now, which %s keeps: %s", title, self._path, error
+                )
+            else:
+                self._path.unlink(missing_ok=True)
+
+    def _write(self, operations: list[dict[str, Any]]) -> None:
+        """Append operations to the file, after a header if the file is new."""
+        BUFFER.mkdir(exist_ok=True)
+        rows = operations
+        if not self._path.exists():
+            description = asdict(self._description)
+            header = {"run": self.id, "process": process_tags(), "description": description}
+            rows = [header, *operations]
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def upload_buffered() -> int:
+    """Send the runs of ``mlflow-buffer/`` to the store and delete their files.
+
+    A run whose process was killed ends as KILLED. That of a process that is alive stays: the
+    process sends it.
+
+    Returns:
+        The number of runs that were sent.
+
+    Raises:
+        PipelineError: the store cannot be opened or written, or a file is damaged.
+    """
+    n_sent = 0
+    for path in sorted(BUFFER.glob("*.jsonl")):
+        header, *operations = _read(path)
+        if is_alive(header["process"]):
+            logger.info("%s: the training is running, and sends its metrics itself.", path)
+            continue
+        client = connect()
+        with mlflow_errors():
+            description = RunDescription(**header["description"])
+            run_id = header["run"] or description.create(client, path.stem)
+            for operation in operations:
+                _apply(client, run_id, operation)
+            if not any("end" in operation for operation in operations):
+                client.set_terminated(run_id, "KILLED")
+        path.unlink()
+        n_sent += 1
+        logger.info("%s: sent to MLflow as run %s.", path, description.name)
+    return n_sent
+
+
+def _apply(client: MlflowClient, run_id: str, operation: Mapping[str, Any]) -> None:
+    if "metrics" in operation:
+        step, when = operation["step"], operation["time"]
+        metrics = [Metric(name, value, when, step) for name, value in operation["metrics"].items()]
+        client.log_batch(run_id, metrics=metrics)
+    elif "tag" in operation:
+        client.set_tag(run_id, *operation["tag"])
+    else:
+        client.set_terminated(run_id, operation["end"], operation["time"])
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file, without a last one that a kill cut off."""
+    text = path.read_text(encoding="utf-8")
+    complete = text[: text.rfind("\n") + 1]
+    try:
+        rows: list[dict[str, Any]] = [json.loads(line) for line in complete.splitlines()]
+        RunDescription(**rows[0]["description"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise PipelineError(
+            f"{path}: expected a run, one JSON object a line ({error}). Delete the file to go on "
+            "without it."
+        ) from None
+    return rows
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000  # milliseconds, as MLflow counts

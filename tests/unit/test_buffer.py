@@ -1,0 +1,236 @@
+"""Runs that outlive an outage of their store: what cannot be sent is kept, and sent later."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pipeline.common.errors import PipelineError
+from pipeline.tracking.buffer import upload_buffered
+from pipeline.tracking.runs import find_run, training_run
+from pipeline.tracking.store import connect
+
+REPOSITORY = Path(__file__).parents[2]
+PARAMS = {"train": {"epochs": 3}}
+UNUSABLE = f"sqlite:///{Path(__file__).resolve()}/mlflow.db"  # a folder that is a file
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """A new database; making its tables takes longer than a test."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect().search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, empty_database):
+    """The current folder of the test, with an empty store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_database, "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def outage(monkeypatch):
+    """Start and end an outage of the store."""
+
+    class Outage:
+        def start(self):
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", UNUSABLE)
+
+        def end(self):
+            monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+    return Outage()
+
+
+def the_run(run_id):
+    return connect().get_run(run_id)
+
+
+def history_of(run_id, metric):
+    """(step, value) of everything logged."""
+    return [(point.step, point.value) for point in connect().get_metric_history(run_id, metric)]
+
+
+def kept_files():
+    return sorted(Path("mlflow-buffer").glob("*"))
+
+
+def in_a_process(code, **environment):
+    """Run code in a process, whose buffered runs this process may send."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# An outage during a training
+
+
+def test_metrics_of_an_outage_arrive_with_the_next_ones(outage, caplog):
+    with training_run(params=PARAMS, dataset="d") as run:
+        run.log_metrics({"loss": 4.0}, step=1)
+        outage.start()
+        run.log_metrics({"loss": 3.0}, step=2)
+        (kept,) = kept_files()
+        assert f"MLflow lacks metrics of step 2 for now, which {kept} keeps" in caplog.text
+        assert "unable to open database file" in caplog.text
+        outage.end()
+        run.log_metrics({"loss": 2.0}, step=3)
+        assert kept_files() == []
+    assert history_of(run.id, "loss") == [(1, 4.0), (2, 3.0), (3, 2.0)]
+
+
+def test_an_outage_until_the_end_of_the_training_loses_nothing():
+    done = in_a_process(
+        f"""
+        import os
+        from pipeline.tracking.runs import tag_model, training_run
+        with training_run(params={{}}, dataset="d") as run:
+            os.environ["MLFLOW_TRACKING_URI"] = "{UNUSABLE}"
+            run.log_metrics({{"loss": 3.0}}, step=1)
+            tag_model(run, "abc")
+        print(run.id)
+        """
+    )
+    run_id = done.stdout.strip()
+    assert the_run(run_id).info.status == "RUNNING"
+    assert upload_buffered() == 1
+    assert the_run(run_id).info.status == "FINISHED"
+    assert history_of(run_id, "loss") == [(1, 3.0)]
+    assert find_run("abc") == run_id
+    assert kept_files() == []
+
+
+# A store that is unreachable from the start
+
+
+UNREACHABLE = """
+    import os, signal
+    from pathlib import Path
+    from pipeline.tracking.runs import tag_model, training_run
+    with training_run(params={"train": {"epochs": 3}}, dataset="d", on_error="buffer") as run:
+        assert run.id is None
+        run.log_metrics({"loss": 3.0}, step=1)
+        tag_model(run, "abc")
+"""
+
+
+def test_by_default_an_unreachable_store_is_an_error_before_the_training(outage):
+    outage.start()
+    with pytest.raises(PipelineError, match="unable to open"):  # noqa: SIM117
+        with training_run(params=PARAMS, dataset="d"):
+            pytest.fail("the training began")
+    assert kept_files() == []
+
+
+def test_a_run_without_a_store_is_created_later_with_everything():
+    """Sending it again, as after a kill during the upload, creates no second run."""
+    code = (
+        UNREACHABLE
+        + """
+        import time
+        for _ in range(200):
+            time.sleep(0.1)
+            if "system/cpu" in next(Path("mlflow-buffer").iterdir()).read_text():
+                break
+    """
+    )
+    interval = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"}
+    done = in_a_process(code, MLFLOW_TRACKING_URI=UNUSABLE, **interval)
+    assert "tracking.on_error is buffer" in done.stderr
+    assert "vidpipe sync" in done.stderr
+    (kept,) = kept_files()
+    content = kept.read_text()
+    started = json.loads(content.splitlines()[0])["description"]["start_time"]
+    assert upload_buffered() == 1
+    kept.write_text(content)
+    assert upload_buffered() == 1
+    run = the_run(find_run("abc"))
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time == started
+    assert run.data.params == {"train.epochs": "3"}
+    assert history_of(run.info.run_id, "loss") == [(1, 3.0)]
+    assert run.data.tags["git.branch"]
+    assert "system/cpu_utilization_percentage" in run.data.metrics
+    assert kept_files() == []
+    client = connect()
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+
+
+def test_a_killed_training_ends_as_killed_and_keeps_its_epochs():
+    code = (
+        UNREACHABLE
+        + """
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    )
+    assert in_a_process(code, MLFLOW_TRACKING_URI=UNUSABLE).returncode == -signal.SIGKILL
+    (kept,) = kept_files()
+    with kept.open("a") as file:
+        file.write('{"metrics": {"lo')  # cut off by the kill
+    upload_buffered()
+    run = the_run(find_run("abc"))
+    assert run.info.status == "KILLED"
+    assert history_of(run.info.run_id, "loss") == [(1, 3.0)]
+
+
+def test_the_run_of_a_living_process_is_left_to_it(outage):
+    with training_run(params=PARAMS, dataset="d") as run:
+        outage.start()
+        run.log_metrics({"loss": 3.0}, step=1)
+        outage.end()
+        assert upload_buffered() == 0
+        assert len(kept_files()) == 1
+    assert history_of(run.id, "loss") == [(1, 3.0)]
+    assert kept_files() == []
+
+
+def test_a_damaged_file_is_named():
+    Path("mlflow-buffer").mkdir()
+    Path("mlflow-buffer/20260101-000000-1.jsonl").write_text("junk\n")
+    with pytest.raises(PipelineError, match=r"mlflow-buffer/20260101-000000-1\.jsonl: .*Delete"):
+        upload_buffered()
+
+
+# Several trainings at once
+
+
+def test_two_trainings_at_once_on_one_sqlite_file_lose_no_metric():
+    code = """
+        import sys
+        from pipeline.tracking.runs import tag_model, training_run
+        with training_run(params={}, dataset="d") as run:
+            tag_model(run, sys.argv[1])
+            for step in range(1, 41):
+                run.log_metrics({"loss": step / 2, "val_loss": step / 4}, step=step)
+    """
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), name],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        for name in ("one", "two")
+    ]
+    assert [child.wait() for child in children] == [0, 0]
+    upload_buffered()
+    for name in ("one", "two"):
+        run_id = find_run(name)
+        assert the_run(run_id).info.status == "FINISHED"
+        assert history_of(run_id, "loss") == [(step, step / 2) for step in range(1, 41)]
+        assert history_of(run_id, "val_loss") == [(step, step / 4) for step in range(1, 41)]
