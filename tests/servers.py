@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -39,7 +39,8 @@ def running_server(command: Sequence[str | Path], *, cwd: Path, health: str) -> 
             _wait_for(health, server, log)
             yield
         finally:
-            os.killpg(server.pid, signal.SIGKILL)  # the server and its workers
+            with suppress(ProcessLookupError):  # the server has ended
+                os.killpg(server.pid, signal.SIGKILL)  # the server and its workers
             server.wait()
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +36,17 @@ class Workspace:
 
     root: Path
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command; fail with all of its output unless it is expected to fail."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "CI": "true"}
-        environment.pop("MLFLOW_TRACKING_URI", None)
+        variables = {**os.environ, "PATH": path, "CI": "true"}
+        variables.pop("MLFLOW_TRACKING_URI", None)
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=environment,
+            env={**variables, **(environment or {})},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

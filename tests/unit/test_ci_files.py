@@ -16,6 +16,7 @@ from pipeline.cli import app
 
 GITHUB = sorted(Path(".github/workflows").glob("*.yml"))
 GITLAB = Path(".gitlab-ci.yml")
+COMPOSE = Path("docs/deploy/compose.yaml")
 SCHEMAS = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
 GITLAB_SETTINGS = {"stages", "default", "variables", "workflow"}  # the other keys are jobs
 PATH_LINES = ('echo "$PWD/.venv/bin" >> "$GITHUB_PATH"', 'export PATH="$PWD/.venv/bin:$PATH"')
@@ -48,7 +49,11 @@ def shell_lines() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("path", "schema"),
-    [*((path, "github-workflows.json") for path in GITHUB), (GITLAB, "gitlab-ci.json")],
+    [
+        *((path, "github-workflows.json") for path in GITHUB),
+        (GITLAB, "gitlab-ci.json"),
+        (COMPOSE, "compose-spec.json"),
+    ],
     ids=str,
 )
 def test_the_files_are_valid(path, schema):

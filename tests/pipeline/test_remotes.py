@@ -1,0 +1,113 @@
+"""Data of a team on shared storage: push, clone, pull, and nothing is left to run."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Workspace, commit
+from tests.servers import free_port, running_server
+
+BUCKET = "videos"
+# A server of tests accepts any key.
+AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu"}
+
+
+@pytest.fixture(scope="module")
+def s3_server(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """A server that speaks S3, with an empty bucket; the settings of a remote."""
+    boto3 = pytest.importorskip("boto3", reason="needs the packages of make install-cluster")
+    pytest.importorskip("moto", reason="needs the packages of make install-cluster")
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    command = ["moto_server", "--host", "127.0.0.1", "--port", str(port)]
+    with running_server(command, cwd=tmp_path_factory.mktemp("s3"), health=f"{url}/moto-api/"):
+        keys = {
+            "aws_access_key_id": AWS["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": AWS["AWS_SECRET_ACCESS_KEY"],
+        }
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
+        client.create_bucket(Bucket=BUCKET)
+        yield {"url": f"s3://{BUCKET}/dvc", "endpointurl": url}
+
+
+@pytest.fixture(scope="module")
+def ssh_server(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """A server for SSH and SFTP on this machine; the settings of a remote."""
+    pytest.importorskip("dvc_ssh", reason="needs the packages of make install-cluster")
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if sshd is None:
+        pytest.skip("no sshd (on Debian: apt-get install openssh-server)")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    folder = tmp_path_factory.mktemp("ssh")
+    for name in ("host", "client"):
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        subprocess.run(keygen, check=True)
+    shutil.copy(folder / "client.pub", folder / "authorized")
+    port = free_port()
+    (folder / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\nUsePAM no\n"
+        "StrictModes no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
+    )
+    server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "config"])
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        user = subprocess.check_output(["id", "-un"], text=True).strip()
+        yield {
+            "url": f"ssh://{user}@127.0.0.1:{port}{folder}/storage",
+            "keyfile": str(folder / "client"),
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def folder_remote(tmp_path) -> dict[str, str]:
+    """The settings of a remote in a folder, such as a network disk."""
+    return {"url": str(tmp_path / "shared disk")}
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "folder_remote",
+        pytest.param("ssh_server", marks=pytest.mark.long),
+        pytest.param("s3_server", marks=pytest.mark.long),
+    ],
+)
+def test_a_fresh_clone_pulls_everything_and_has_nothing_to_run(
+    remote, request, built, workspace, tmp_path
+):
+    settings = request.getfixturevalue(remote)
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{built.root / 'mlflow.db'}", **AWS}
+    url = settings.pop("url")
+    workspace.run("dvc", "remote", "add", "--default", "storage", url)
+    for name, value in settings.items():
+        workspace.run("dvc", "remote", "modify", "storage", name, value)
+    ignored = workspace.root / ".gitignore"
+    ignored.write_text(ignored.read_text().replace("/videos/\n", ""))
+    workspace.run("dvc", "add", "--quiet", "videos")
+    workspace.run("dvc", "push", "--quiet", environment=AWS)
+    commit(workspace, "Add the videos and a remote")
+
+    clone = Workspace(tmp_path / "clone")
+    subprocess.run(["git", "clone", "--quiet", workspace.root, clone.root], check=True)
+    assert not (clone.root / "videos").exists()
+    clone.run("dvc", "pull", "--quiet", environment=AWS)
+    done = clone.run("vidpipe", "repro", environment=store)
+    assert "Running stage" not in done.stdout
+    assert "Data and pipelines are up to date." in done.stdout
+    assert clone.snapshot() == workspace.snapshot()
+    assert clone.run("git", "status", "--porcelain").stdout == ""
