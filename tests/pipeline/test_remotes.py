@@ -90,22 +90,47 @@ def folder_remote(tmp_path) -> dict[str, str]:
 def test_a_fresh_clone_pulls_everything_and_has_nothing_to_run(
     remote, request, built, workspace, tmp_path
 ):
-    settings = request.getfixturevalue(remote)
-    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{built.root / 'mlflow.db'}", **AWS}
-    url = settings.pop("url")
-    workspace.run("dvc", "remote", "add", "--default", "storage", url)
+    settings = dict(request.getfixturevalue(remote))
+    workspace.run("dvc", "remote", "add", "--default", "storage", settings.pop("url"))
     for name, value in settings.items():
         workspace.run("dvc", "remote", "modify", "storage", name, value)
+    track_videos(workspace)
+    workspace.run("dvc", "push", "--quiet", environment=AWS)
+    commit(workspace, "Add the videos and a remote")
+    clone = clone_of(workspace, tmp_path / "clone")
+    clone.run("dvc", "pull", "--quiet", environment=AWS)
+    assert_nothing_to_run(clone, workspace, built)
+
+
+def test_clones_share_a_cache_on_a_network_disk_by_link(built, workspace, tmp_path):
+    cache = tmp_path / "network disk" / "cache"
+    shutil.copytree(workspace.root / ".dvc/cache", cache)
+    workspace.run("dvc", "cache", "dir", str(cache))
+    workspace.run("dvc", "config", "cache.type", "symlink,copy")  # hard links stay on one disk
+    track_videos(workspace)
+    commit(workspace, "Share the cache")
+    clone = clone_of(workspace, tmp_path / "clone")
+    clone.run("dvc", "checkout", "--quiet")
+    frames = next((clone.root / "data/frames").glob("*.frames.zip"))
+    assert frames.is_symlink()
+    assert frames.resolve().is_relative_to(cache)
+    assert_nothing_to_run(clone, workspace, built)
+
+
+def track_videos(workspace: Workspace) -> None:
     ignored = workspace.root / ".gitignore"
     ignored.write_text(ignored.read_text().replace("/videos/\n", ""))
     workspace.run("dvc", "add", "--quiet", "videos")
-    workspace.run("dvc", "push", "--quiet", environment=AWS)
-    commit(workspace, "Add the videos and a remote")
 
-    clone = Workspace(tmp_path / "clone")
-    subprocess.run(["git", "clone", "--quiet", workspace.root, clone.root], check=True)
-    assert not (clone.root / "videos").exists()
-    clone.run("dvc", "pull", "--quiet", environment=AWS)
+
+def clone_of(workspace: Workspace, root: Path) -> Workspace:
+    subprocess.run(["git", "clone", "--quiet", workspace.root, root], check=True)
+    assert not (root / "videos").exists()
+    return Workspace(root)
+
+
+def assert_nothing_to_run(clone: Workspace, workspace: Workspace, built: Workspace) -> None:
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{built.root / 'mlflow.db'}"}
     done = clone.run("vidpipe", "repro", environment=store)
     assert "Running stage" not in done.stdout
     assert "Data and pipelines are up to date." in done.stdout

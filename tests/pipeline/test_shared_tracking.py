@@ -87,7 +87,7 @@ class Server:
     def running(self) -> Iterator[None]:
         command = ["env", *(f"{name}={value}" for name, value in self.settings.items())]
         health = f"{self.url}/health"
-        script = commands_of_the_guide()
+        script = commands_of_the_guide().replace("mlflow server", "mlflow server --workers 1")
         with running_server([*command, "bash", "-c", script], cwd=self.folder, health=health):
             yield
 
