@@ -6,6 +6,7 @@ imports the same code and opens the same files as the process that started it.
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+
+_ANSWER_SECONDS = 10  # to open a connection to the cluster
 
 
 @contextmanager
@@ -41,14 +44,17 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
             "compute: engine ray and train_workers above 1 need the package ray, which is not "
             "installed. Run: make install-cluster"
         ) from None
+    if address:
+        _check_address(address)
     options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
+    python_path = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         ray.init(
             **options,
             include_dashboard=None if address else False,
             logging_level=logging.WARNING,
             # A worker starts in a folder of Ray, without the repository on its path.
-            runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd())}},
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(python_path)}},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -60,3 +66,19 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address that nothing listens to: Ray itself would try it for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise PipelineError(
+            f"compute.address: expected host:port, such as 10.0.0.5:6379. Received: {address!r}"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise PipelineError(
+            f"compute.address: no Ray cluster answers. Received: {address!r} ({error}). Start one "
+            'with: ray start --head; or set the address to "" for one on this machine.'
+        ) from None

@@ -37,6 +37,7 @@ OBSERVERS = (
     "pipeline/params.py",
     "pipeline/tracking",
     "pipeline/registry",
+    "pipeline/compute",
     "pipeline/common/command.py",
     "pipeline/common/errors.py",
     "pipeline/common/paths.py",
