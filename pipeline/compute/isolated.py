@@ -57,10 +57,15 @@ class IsolatedPool:
         traceback: TracebackType | None,
     ) -> None:
         """Wait for the running tasks, or stop them if the block raised an error."""
-        if kind is None:
-            self._pool.close()  # type: ignore[no-untyped-call]
+        if kind is not None:
+            self.stop()
         else:
-            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.close()  # type: ignore[no-untyped-call]
+            self._pool.join()
+
+    def stop(self) -> None:
+        """Stop the processes and their tasks."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
     def run(

@@ -21,11 +21,14 @@ _ENVIRONMENT = {
 }
 
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
+_MAX_STARTS = 2  # of a cluster on this machine: a busy machine may exceed the limits of Ray
 
 
 @contextmanager
 def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     """Connect to a Ray cluster inside the block and yield the module ``ray``.
+
+    A block inside another one uses the connection of the outer block.
 
     Args:
         address: ``host:port`` of the cluster; ``""`` starts one on this machine, which ends with
@@ -44,28 +47,41 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
             "compute: engine ray and train_workers above 1 need the package ray, which is not "
             "installed. Run: make install-cluster"
         ) from None
+    if ray.is_initialized():
+        yield ray
+        return
     if address:
         _check_address(address)
-    options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
-    python_path = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    try:
-        ray.init(
-            **options,
-            include_dashboard=None if address else False,
-            logging_level=logging.WARNING,
-            # A worker starts in a folder of Ray, without the repository on its path.
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(python_path)}},
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PipelineError(
-            f"compute.address: no Ray cluster answers. Received: {address!r} ({reason}). Start one "
-            'with: ray start --head; or set the address to "" for one on this machine.'
-        ) from None
+    _connect(ray, address, cpus)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str, cpus: int | None) -> None:
+    options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
+    python_path = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    for starts_left in range(0 if address else _MAX_STARTS - 1, -1, -1):
+        try:
+            ray.init(
+                **options,
+                include_dashboard=None if address else False,
+                logging_level=logging.WARNING,
+                # A worker starts in a folder of Ray, without the repository on its path.
+                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(python_path)}},
+            )
+            return
+        except Exception as error:  # noqa: BLE001  # a plain Exception if a process starts slowly
+            ray.shutdown()
+            if starts_left:
+                continue
+            reason = str(error).strip().splitlines()[0]
+            problem = f"no Ray cluster answers. Received: {address!r}" if address else "Ray fails"
+            raise PipelineError(
+                f"compute.address: {problem} ({reason}). Start a cluster with: ray start --head; "
+                'or set the address to "" for one on this machine.'
+            ) from None
 
 
 def _check_address(address: str) -> None:

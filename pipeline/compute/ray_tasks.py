@@ -121,12 +121,14 @@ class _Job:
         return pickle.loads(self.work)(task)
 
 
-_pools: dict[_Job, IsolatedPool] = {}  # the child process of this Ray worker, by job
+_pools: dict[_Job, IsolatedPool] = {}  # the child process of this Ray worker, for the last job
 
 
 def _run_chunk(job: _Job, chunk: Sequence[Any]) -> list[tuple[int, Any]]:
     """Return the results of the tasks of a chunk, with their positions in it."""
     if job not in _pools:
+        while _pools:
+            _pools.popitem()[1].stop()
         job.folder.enter()
         _pools[job] = IsolatedPool(
             1, timeout_seconds=job.timeout_seconds, initializer=job.start_child
