@@ -112,6 +112,7 @@ class _Job:
         """Initialize a child process."""
         if sys.platform == "linux":  # otherwise, it ends after its chunk
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        pickle.loads(self.work)  # its imports count for no task
         if initializer := pickle.loads(self.initializer):
             initializer()
 

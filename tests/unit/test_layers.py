@@ -57,7 +57,7 @@ UNUSED_IN_TRAINING = (
 )
 
 # Packages that take long to import, and who may import them.
-HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "dvc", "optuna", "pandas"}
+HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "dvc", "optuna", "pandas", "ray"}
 
 
 @cache
