@@ -14,10 +14,12 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError
 
-# Before Ray is imported: Ray reads them then. The variables of the user come first.
-_ENVIRONMENT = {
+# Of the processes of a cluster that is started here. The variables of the user come first.
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    # As a process of the local engine; the default of 15 starves workers on a busy machine.
+    "RAY_worker_niceness": "0",
 }
 
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
@@ -38,7 +40,7 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     Raises:
         PipelineError: Ray is not installed, or no cluster answers at ``address``.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         import ray

@@ -6,6 +6,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord, write_decode_index
 from pipeline.compute.isolated import Failure
 from pipeline.compute.ray_actors import run_in_actors
-from pipeline.compute.ray_cluster import ray_cluster
+from pipeline.compute.ray_cluster import ENVIRONMENT, ray_cluster
 from pipeline.compute.ray_tasks import run_on_ray
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder
@@ -42,7 +43,7 @@ FREE_BOX = struct.Struct(">I4sQ")  # players skip it: it makes the contents of c
 def cluster():
     """Two nodes with one CPU each."""
     pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ |= ENVIRONMENT
     from ray.cluster_utils import Cluster
 
     nodes = Cluster()
@@ -60,9 +61,11 @@ def add_node(cluster):
         return cluster.add_node(num_cpus=1, include_dashboard=False)
 
 
-@pytest.fixture
-def on_ray(cluster) -> ComputeSection:
-    return ComputeSection(engine="ray", address=cluster.address)
+@pytest.fixture(scope="module")
+def on_ray(cluster) -> Iterator[ComputeSection]:
+    """The cluster, with one connection for all tests: its workers start once."""
+    with ray_cluster(cluster.address):
+        yield ComputeSection(engine="ray", address=cluster.address)
 
 
 @pytest.fixture
@@ -94,6 +97,24 @@ def decode(store: Path, videos: Path, compute: ComputeSection) -> list[VideoReco
     )
     write_decode_index(store / "index.csv", records)
     return records
+
+
+class TestConnection:
+    """Before the cluster starts: a process has one connection."""
+
+    def test_an_address_without_a_cluster_is_one_sentence(self):
+        pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
+        for address, problem in (
+            ("127.0.0.1:9", "no Ray cluster answers. Received: '127.0.0.1:9'"),
+            ("10.0.0.5", "expected host:port, such as 10.0.0.5:6379. Received: '10.0.0.5'"),
+        ):
+            with pytest.raises(PipelineError, match=f"^compute.address: {problem}"):
+                ray_cluster(address).__enter__()
+
+    def test_without_ray_the_message_names_the_command(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with pytest.raises(PipelineError, match=r"not installed\. Run: make install-cluster"):
+            list(run_on_ray(behave, [["a"]], compute=ComputeSection(), timeout_seconds=1))
 
 
 class TestDecode:
@@ -185,7 +206,6 @@ class TestTasks:
             list(run_on_ray(behave, [["raise"], ["a"]], compute=on_ray, timeout_seconds=60))
 
     def test_relative_paths_are_those_of_the_command(self, on_ray, tmp_path, monkeypatch):
-        monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
         monkeypatch.chdir(tmp_path)
         ((_, found),) = run_on_ray(os.path.abspath, [["a/b"]], compute=on_ray, timeout_seconds=None)
         assert found == str(tmp_path / "a/b")
@@ -194,22 +214,6 @@ class TestTasks:
     def test_a_machine_without_the_folder_is_an_error(self, tmp_path):
         with pytest.raises(PipelineError, match=f"{tmp_path} on the machine .*must share it"):
             SharedFolder(str(tmp_path), "absent").enter()
-
-
-class TestConnection:
-    def test_an_address_without_a_cluster_is_one_sentence(self):
-        pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
-        for address, problem in (
-            ("127.0.0.1:9", "no Ray cluster answers. Received: '127.0.0.1:9'"),
-            ("10.0.0.5", "expected host:port, such as 10.0.0.5:6379. Received: '10.0.0.5'"),
-        ):
-            with pytest.raises(PipelineError, match=f"^compute.address: {problem}"):
-                ray_cluster(address).__enter__()
-
-    def test_without_ray_the_message_names_the_command(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "ray", None)
-        with pytest.raises(PipelineError, match=r"not installed\. Run: make install-cluster"):
-            list(run_on_ray(behave, [["a"]], compute=ComputeSection(), timeout_seconds=1))
 
 
 def target_of(record: VideoRecord, window: Window) -> str:
@@ -235,7 +239,10 @@ def test_extract_writes_the_shards_of_local(on_ray, videos, tmp_path):
 
 
 class Preparation:
-    """Notes each preparation in a folder; the first actor that runs task 2 dies of it."""
+    """Notes each preparation in a folder; the first actor that runs task 2 dies of it.
+
+    The tasks after it wait for the preparation of another actor.
+    """
 
     def __init__(self, notes: Path) -> None:
         self.notes = notes
@@ -249,18 +256,23 @@ class Preparation:
         if task == 2 and not died.exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.1 * (task % 2))
+        deadline = time.monotonic() + 60
+        while task > 3 and self.n_prepared() < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
         return task * task
+
+    def n_prepared(self) -> int:
+        return len(list(self.notes.glob("prepared *")))
 
 
 class TestActors:
     def test_results_have_the_order_of_the_tasks_and_a_dead_actor_is_replaced(
         self, on_ray, tmp_path
     ):
-        results = list(run_in_actors(Preparation(tmp_path), range(12), compute=on_ray))
+        preparation = Preparation(tmp_path)
+        results = list(run_in_actors(preparation, range(12), compute=on_ray))
         assert results == [task * task for task in range(12)]
-        assert (tmp_path / "died").exists()
-        assert len(list(tmp_path.glob("prepared *"))) == 3
+        assert preparation.n_prepared() == 3
 
     def test_an_error_of_the_preparation_is_raised(self, on_ray):
         with pytest.raises(RuntimeError, match="raise"):
@@ -280,4 +292,4 @@ def test_predict_gives_the_answers_of_local(on_ray, videos, tmp_path):
     model = RayModel(tmp_path, ServingConfig(), on_ray)
     assert list(model.predict(files, options)) == expected
     assert [number for number, answer in enumerate(expected[:8]) if "error" in answer] == [6, 7]
-    assert model.task.classes == ("dark", "grey", "light")
+    assert model.seen_clips(files[0])[0].mask.all()
