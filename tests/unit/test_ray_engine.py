@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +22,7 @@ from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord, write_decode_index
 from pipeline.compute.isolated import Failure
 from pipeline.compute.ray_actors import run_in_actors
-from pipeline.compute.ray_cluster import ENVIRONMENT, ray_cluster
+from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.ray_tasks import run_on_ray
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder
@@ -31,6 +32,7 @@ from pipeline.video.store import load_record
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
 from tests.deadly import DangerousFolder
+from tests.ray_nodes import add_node, running_nodes
 from tests.unit.test_batch import behave
 
 DECODE = DecodeSection(fps=10, width=16, height=16)
@@ -40,25 +42,9 @@ FREE_BOX = struct.Struct(">I4sQ")  # players skip it: it makes the contents of c
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Two nodes with one CPU each."""
-    pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
-    os.environ |= ENVIRONMENT
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster()
-    add_node(nodes)
-    add_node(nodes)
-    yield nodes
-    nodes.shutdown()
-
-
-def add_node(cluster):
-    """Add a node with one CPU; on a busy machine, the first try may take longer than Ray allows."""
-    try:
-        return cluster.add_node(num_cpus=1, include_dashboard=False)
-    except Exception:  # noqa: BLE001  # Ray's type
-        return cluster.add_node(num_cpus=1, include_dashboard=False)
+def cluster() -> Iterator[Any]:
+    with running_nodes(2) as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
