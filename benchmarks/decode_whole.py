@@ -16,6 +16,7 @@ from benchmarks.timing import (
     usable_cores,
 )
 from pipeline.common.records import VideoRecord
+from pipeline.compute.settings import ComputeSection
 from pipeline.video.batch import decode_records
 from pipeline.video.reading import FrameReader
 
@@ -71,7 +72,11 @@ def clips_per_second(folder: Path, *, clips: int) -> float:
         records.append(VideoRecord(source.name, target="", sha256=f"{number:064x}"))
     started = time.perf_counter()
     decoded = decode_records(
-        folder / "store", records, videos=folder, decode=decode_settings(FPS), workers=0
+        folder / "store",
+        records,
+        videos=folder,
+        decode=decode_settings(FPS),
+        compute=ComputeSection(),
     )
     seconds = time.perf_counter() - started
     reasons = [record.facts.reason for record in decoded if record.facts and record.facts.reason]

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Exit, Option, Typer
 
@@ -136,16 +136,20 @@ def predict(
     side_table: Annotated[
         Path | None, Option(metavar="FILE", help="csv with the columns video and side inputs")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"] | None, Option(help="default: compute.engine of params.yaml")
+    ] = None,
 ) -> None:
     """Predict videos with a registered model.
 
-    A table is printed, unless --csv or --json is given.
+    A table is printed, unless --csv or --json is given. --engine ray predicts on the cluster at
+    compute.address, whose machines share this folder and the videos: docs/scale.md.
 
     \b
     Example:    vidpipe predict a.mp4 clips/ --timeline --json out.json
     Exit codes: 0 done, 1 error, or a video could not be predicted, 130 interrupted.
     """
-    from pipeline.common.files import output_file
+    from pipeline.common.files import IN_PROGRESS_PREFIX, output_file
     from pipeline.serving.predict import (
         LocalModel,
         as_csv,
@@ -154,6 +158,7 @@ def predict(
         given_side_inputs,
         named_videos,
     )
+    from pipeline.serving.ray_model import RayModel
     from pipeline.serving.request import RequestOptions, ServingConfig
 
     files = named_videos(videos)
@@ -180,26 +185,32 @@ def predict(
     logger.info("model %s", version_title(version))
     decoders = min(len(files), params.compute.workers or joblib.cpu_count())
     config = ServingConfig(timeout_seconds=params.decode.timeout_seconds, decoders=decoders)
-    with tempfile.TemporaryDirectory() as folder:
+    is_ray = (engine or params.compute.engine) == "ray"
+    shared = Path.cwd() if is_ray else None  # the workers read the model there
+    with tempfile.TemporaryDirectory(prefix=IN_PROGRESS_PREFIX, dir=shared) as folder:
         for name in (MODEL.name, MODEL_METADATA.name):
             shutil.copy(version_file(version, name), Path(folder, name))
-        local = LocalModel(Path(folder), config)
-    predicted = local.predict(files, options, given)
-    answers = list(tqdm(predicted, "predict", len(files), unit="video", disable=None))
-    if csv:
-        _write(as_csv(files, answers, local.task), csv)
-    if json:
-        _write(as_json(files, answers, local.task), json)
-    if not csv and not json:
-        print(as_table(files, answers, local.task), end="")
-    pairs = list(zip(files, answers, strict=True))
-    if preview:
-        strips = [
-            (f"{printable(str(file))}: {local.task.answer_line(answer, shown=1)[0]}", seen)
-            for file, answer in pairs
-            if "error" not in answer and (seen := local.seen_clips(file, options))
-        ]
-        write_preview(output_file(preview), strips)
+        loaded = (
+            RayModel(Path(folder), config, params.compute)
+            if is_ray
+            else LocalModel(Path(folder), config)
+        )
+        predicted = loaded.predict(files, options, given)
+        answers = list(tqdm(predicted, "predict", len(files), unit="video", disable=None))
+        if csv:
+            _write(as_csv(files, answers, loaded.task), csv)
+        if json:
+            _write(as_json(files, answers, loaded.task), json)
+        if not csv and not json:
+            print(as_table(files, answers, loaded.task), end="")
+        pairs = list(zip(files, answers, strict=True))
+        if preview:
+            strips = [
+                (f"{printable(str(file))}: {loaded.task.answer_line(answer, shown=1)[0]}", seen)
+                for file, answer in pairs
+                if "error" not in answer and (seen := loaded.seen_clips(file, options))
+            ]
+            write_preview(output_file(preview), strips)
     if failed := [(file, answer["error"]) for file, answer in pairs if "error" in answer]:
         logger.error("%d of %d videos could not be predicted:", len(failed), len(files))
         for file, error in failed:

@@ -12,23 +12,133 @@ of a video are adjacent, in temporal order. ``arrays.py`` reads these files; it 
 module, so that an edit of the reader does not rerun the extract stage.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.clips.sampling import Window, clip_windows, frame_indices
 from pipeline.clips.settings import ExtractSection
+from pipeline.common.errors import PipelineError
 from pipeline.common.files import create_array, write_csv
 from pipeline.common.paths import CLIPS_INDEX
 from pipeline.common.records import VideoRecord
 from pipeline.common.side_inputs import SideInputKind
+from pipeline.compute.isolated import Failure
+from pipeline.compute.ray_tasks import run_on_ray
+from pipeline.compute.settings import ComputeSection
+from pipeline.tasks.intervals import ClipFrames
+
+if TYPE_CHECKING:
+    from pipeline.tasks.targets import Targets
 
 _COLUMNS = ("name", "target", "group", "frames", "shard", "row")
 _VIDEOS_PER_SHARD = 64
+_Row = dict[str, Any]  # of clips.csv
+
 _FEWEST_SHARDS, _MOST_SHARDS = 8, 256
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The videos of a shard with the windows of their clips, in the order of the clips."""
+
+    number: int
+    videos: Sequence[tuple[VideoRecord, Sequence[Window]]]
+
+    @property
+    def n_clips(self) -> int:
+        return sum(len(windows) for _, windows in self.videos)
+
+    def path(self, folder: Path, array: str) -> Path:
+        """Return the path of the array ``frames`` or ``mask``."""
+        return folder / f"{self.number:02d}.{array}.npy"
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """Writes the shards of a split. Workers of a cluster receive it by pickle.
+
+    Attributes:
+        folder: of the split.
+        load: returns the frames of a record with n given indices, uint8 [n, H, W, 3]. It is
+            called for one clip at a time, so that a long video needs little memory.
+        extract: length and sampling of the clips.
+        frame_size: H, W.
+        target_of: returns the target of the clip of a window.
+        side_inputs: ``data.side_inputs``: column of the labels -> kind.
+    """
+
+    folder: Path
+    load: Callable[[VideoRecord, Sequence[int]], NDArray[np.uint8]]
+    extract: ExtractSection
+    frame_size: tuple[int, int]
+    target_of: Callable[[VideoRecord, Window], str]
+    side_inputs: Mapping[str, SideInputKind]
+
+    @property
+    def side_columns(self) -> dict[str, str]:
+        """The columns of side inputs in clips.csv, and their columns of the labels."""
+        return {f"{kind}.{column}": column for column, kind in sorted(self.side_inputs.items())}
+
+    def reserve(self, shard: Shard) -> None:
+        """Create the arrays of a shard, as zeros.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        shape = (shard.n_clips, self.extract.frames, *self.frame_size, 3)
+        create_array(shard.path(self.folder, "frames"), np.uint8, shape)
+        create_array(shard.path(self.folder, "mask"), np.bool_, shape[:2])
+
+    def write(self, shard: Shard) -> Iterator[list[_Row]]:
+        """Write the clips of a reserved shard; yield the rows of clips.csv of each video."""
+        frames = open_memmap(shard.path(self.folder, "frames"), "r+")
+        mask = open_memmap(shard.path(self.folder, "mask"), "r+")
+        row = 0
+        for record, windows in shard.videos:
+            rows: list[_Row] = []
+            for start, stop in windows:
+                indices = (start + frame_indices(stop - start, self.extract)).tolist()
+                n_real = len(indices)  # the rest of the row stays zeros and False
+                frames[row, :n_real], mask[row, :n_real] = self.load(record, indices), True
+                rows.append(
+                    {
+                        "name": record.name,
+                        "target": self.target_of(record, Window(start, stop)),
+                        "group": record.group,
+                        "frames": n_real,
+                        "shard": shard.number,
+                        "row": row,
+                        **{name: record.extra[cell] for name, cell in self.side_columns.items()},
+                    }
+                )
+                row += 1
+            yield rows
+        frames.flush()
+        mask.flush()
+
+    def write_whole(self, shard: Shard) -> list[list[_Row]]:
+        """Write the clips of a reserved shard; return the rows of ``write``."""
+        return list(self.write(shard))
+
+
+def video_target(record: VideoRecord, window: Window) -> str:  # noqa: ARG001
+    """Return the target of a video for each of its clips."""
+    return record.target
+
+
+def clip_target(
+    record: VideoRecord, window: Window, *, targets: "Targets", length: int, fps: float
+) -> str:
+    """Return the target of a clip of ``length`` frames, which may depend on the window."""
+    return targets.of_clip(record.target, ClipFrames(range(*window), length, fps))
 
 
 def write_clips(
@@ -38,71 +148,57 @@ def write_clips(
     load: Callable[[VideoRecord, Sequence[int]], NDArray[np.uint8]],
     extract: ExtractSection,
     frame_size: tuple[int, int],
-    target_of: Callable[[VideoRecord, Window], str] = lambda record, _: record.target,
+    target_of: Callable[[VideoRecord, Window], str] = video_target,
     side_inputs: Mapping[str, SideInputKind] | None = None,
+    compute: ComputeSection | None = None,
 ) -> int:
     """Write the clips of every record into ``folder``, a new folder.
 
     Args:
         records: usable videos of one split, decoded.
-        load: returns the frames of a record with n given indices, uint8 [n, H, W, 3]. It is
-            called for one clip at a time, so that a long video needs little memory.
-        frame_size: H, W.
-        target_of: returns the target of the clip of a window; by default, that of its video.
-        side_inputs: ``data.side_inputs``: column of the labels -> kind.
+        load, extract, frame_size, target_of, side_inputs: of ``ShardWriter``.
+        compute: where the shards are written; None: in this process, as with engine ``local``.
 
     Returns:
         The number of clips.
 
     Raises:
         OSError: the disk is full.
+        PipelineError: as ``run_on_ray``, with ``compute.engine`` ray.
     """
     folder.mkdir(parents=True)
     ordered = sorted(records, key=lambda record: record.name)
     n_shards = shard_count(len(ordered))
-    side_columns = {
-        f"{kind}.{column}": column for column, kind in sorted((side_inputs or {}).items())
-    }
+    writer = ShardWriter(folder, load, extract, frame_size, target_of, side_inputs or {})
     by_shard: dict[int, list[tuple[VideoRecord, list[Window]]]] = {}
     for record in ordered:
         windows = clip_windows(_n_frames(record), extract)
         by_shard.setdefault(shard_of(record, n_shards), []).append((record, windows))
-    arrays = {}
-    for shard, members in sorted(by_shard.items()):  # at first, so that a full disk costs no time
-        n_clips = sum(len(windows) for _, windows in members)
-        shape = (n_clips, extract.frames, *frame_size, 3)
-        arrays[shard] = (
-            create_array(folder / f"{shard:02d}.frames.npy", np.uint8, shape),
-            create_array(folder / f"{shard:02d}.mask.npy", np.bool_, shape[:2]),
-        )
-    rows: list[dict[str, object]] = []
-    with tqdm(total=len(ordered), desc=folder.name, unit="video", disable=None) as progress:
-        for shard, members in sorted(by_shard.items()):
-            frames, mask = arrays.pop(shard)
-            row = 0
-            for record, windows in members:
-                for start, stop in windows:
-                    indices = (start + frame_indices(stop - start, extract)).tolist()
-                    n_real = len(indices)  # the rest of the row stays zeros and False
-                    frames[row, :n_real], mask[row, :n_real] = load(record, indices), True
-                    rows.append(
-                        {
-                            "name": record.name,
-                            "target": target_of(record, Window(start, stop)),
-                            "group": record.group,
-                            "frames": n_real,
-                            "shard": shard,
-                            "row": row,
-                            **{name: record.extra[cell] for name, cell in side_columns.items()},
-                        }
-                    )
-                    row += 1
-                progress.update()
-            frames.flush()
-            mask.flush()
-    columns = [*_COLUMNS, *side_columns]
-    write_csv(folder / CLIPS_INDEX, columns, sorted(rows, key=lambda row: str(row["name"])))
+    shards = [Shard(number, videos) for number, videos in sorted(by_shard.items())]
+    for shard in shards:  # at first, so that a full disk costs no time
+        writer.reserve(shard)
+    if compute and compute.engine == "ray":
+        by_video = _on_ray(writer, shards, compute)
+    else:
+        by_video = chain.from_iterable(map(writer.write, shards))
+    progress = tqdm(by_video, folder.name, len(ordered), unit="video", disable=None)
+    rows = sorted(chain.from_iterable(progress), key=lambda row: (row["name"], row["row"]))
+    write_csv(folder / CLIPS_INDEX, [*_COLUMNS, *writer.side_columns], rows)
     return len(rows)
+
+
+def _on_ray(
+    writer: ShardWriter, shards: Sequence[Shard], compute: ComputeSection
+) -> Iterator[list[_Row]]:
+    """Write the shards on a cluster; yield the rows of each video."""
+    chunks = [[shard] for shard in shards]
+    for shard, rows in run_on_ray(
+        writer.write_whole, chunks, compute=compute, timeout_seconds=None
+    ):
+        if isinstance(rows, Failure):
+            path = shard.path(writer.folder, "frames")
+            raise PipelineError(f"{path}: cannot be written: {rows.reason}. Run it again.")
+        yield from rows
 
 
 def shard_count(n_videos: int) -> int:

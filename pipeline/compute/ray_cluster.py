@@ -6,6 +6,7 @@ imports the same code and opens the same files as the process that started it.
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +14,23 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError
 
-# Before Ray is imported: Ray reads them then. The variables of the user come first.
-_ENVIRONMENT = {
+# Of the processes of a cluster that is started here. The variables of the user come first.
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    # As a process of the local engine; the default of 15 starves workers on a busy machine.
+    "RAY_worker_niceness": "0",
 }
+
+_ANSWER_SECONDS = 10  # to open a connection to the cluster
+_MAX_STARTS = 2  # of a cluster on this machine: a busy machine may exceed the limits of Ray
 
 
 @contextmanager
 def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     """Connect to a Ray cluster inside the block and yield the module ``ray``.
+
+    A block inside another one uses the connection of the outer block.
 
     Args:
         address: ``host:port`` of the cluster; ``""`` starts one on this machine, which ends with
@@ -32,7 +40,7 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     Raises:
         PipelineError: Ray is not installed, or no cluster answers at ``address``.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -41,22 +49,54 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
             "compute: engine ray and train_workers above 1 need the package ray, which is not "
             "installed. Run: make install-cluster"
         ) from None
-    options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
-    try:
-        ray.init(
-            **options,
-            include_dashboard=None if address else False,
-            logging_level=logging.WARNING,
-            # A worker starts in a folder of Ray, without the repository on its path.
-            runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd())}},
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PipelineError(
-            f"compute.address: no Ray cluster answers. Received: {address!r} ({reason}). Start one "
-            'with: ray start --head; or set the address to "" for one on this machine.'
-        ) from None
+    if ray.is_initialized():
+        yield ray
+        return
+    if address:
+        _check_address(address)
+    _connect(ray, address, cpus)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str, cpus: int | None) -> None:
+    options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
+    python_path = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    for starts_left in range(0 if address else _MAX_STARTS - 1, -1, -1):
+        try:
+            ray.init(
+                **options,
+                include_dashboard=None if address else False,
+                logging_level=logging.WARNING,
+                # A worker starts in a folder of Ray, without the repository on its path.
+                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(python_path)}},
+            )
+            return
+        except Exception as error:  # noqa: BLE001  # a plain Exception if a process starts slowly
+            ray.shutdown()
+            if starts_left:
+                continue
+            reason = str(error).strip().splitlines()[0]
+            problem = f"no Ray cluster answers. Received: {address!r}" if address else "Ray fails"
+            raise PipelineError(
+                f"compute.address: {problem} ({reason}). Start a cluster with: ray start --head; "
+                'or set the address to "" for one on this machine.'
+            ) from None
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address that nothing listens to: Ray itself would try it for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise PipelineError(
+            f"compute.address: expected host:port, such as 10.0.0.5:6379. Received: {address!r}"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise PipelineError(
+            f"compute.address: no Ray cluster answers. Received: {address!r} ({error}). Start one "
+            'with: ray start --head; or set the address to "" for one on this machine.'
+        ) from None

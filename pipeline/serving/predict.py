@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
-from pipeline.common.side_inputs import SideArrays, side_values
+from pipeline.common.side_inputs import SideArrays, SideInput, side_values
 from pipeline.common.tables import printable, table_csv, valid_unicode
 from pipeline.common.video_files import join_numbered_pictures
 from pipeline.serving.request import RequestOptions, ServingConfig, VideoRequest
@@ -69,39 +69,65 @@ class LocalModel:
             PipelineError: a side input is missing or not valid, the frames cannot be written to
                 TMPDIR, or a process cannot start.
         """
+        requests = video_requests(videos, given, self._scorer.side_inputs)
+        for chunk in chunks_of(requests):
+            yield from self.answer(chunk, options)
+
+    def answer(
+        self, requests: Sequence[VideoRequest], options: RequestOptions | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the answers for a chunk of requests, as ``predict``."""
         options = replace(options or RequestOptions(), keep_going=True)
-        requests = [
-            self._request(video, cells)
-            for video, cells in zip(videos, given or [{}] * len(videos), strict=True)
-        ]
-        for start in range(0, len(requests), _VIDEOS_AT_ONCE):
-            try:
-                answers = self._scorer.score(requests[start : start + _VIDEOS_AT_ONCE], options)
-            except OSError as error:
-                raise PipelineError(
-                    f"Decoding failed: {error}. If the disk is full, make room in TMPDIR, which "
-                    "holds the frames, or set it to another folder."
-                ) from error
-            for answer in answers:
-                if answer["error"] is None:
-                    del answer["error"]
-                yield answer
+        try:
+            answers = self._scorer.score(requests, options)
+        except OSError as error:
+            raise PipelineError(
+                f"Decoding failed: {error}. If the disk is full, make room in TMPDIR, which "
+                "holds the frames, or set it to another folder."
+            ) from error
+        for answer in answers:
+            if answer["error"] is None:
+                del answer["error"]
+        return answers
 
     def seen_clips(self, video: Path, options: RequestOptions | None = None) -> "list[Clip]":
         """Return the clips whose outputs the answer combines; [] for an unusable video."""
         request = VideoRequest(video, str(video))
         return self._scorer.combined_clips(request, options or RequestOptions())
 
-    def _request(self, video: Path, given: Mapping[str, str]) -> VideoRequest:
-        side_inputs: SideArrays = {}
+
+def chunks_of(requests: Sequence[VideoRequest]) -> list[Sequence[VideoRequest]]:
+    """Return the requests that a model answers together, in order."""
+    starts = range(0, len(requests), _VIDEOS_AT_ONCE)
+    return [requests[start : start + _VIDEOS_AT_ONCE] for start in starts]
+
+
+def video_requests(
+    videos: Sequence[Path],
+    given: Sequence[Mapping[str, str]] | None,
+    side_inputs: Sequence[SideInput],
+) -> list[VideoRequest]:
+    """Return a request for each video.
+
+    Args:
+        given: ``given_side_inputs`` of the videos, for a model that reads some.
+        side_inputs: of the model.
+
+    Raises:
+        PipelineError: a side input is missing or not valid.
+    """
+    requests = []
+    for video, cells in zip(videos, given or [{}] * len(videos), strict=True):
+        values: SideArrays = {}
         if video.exists():  # otherwise, decoding says so
-            side_inputs = side_values(
-                self._scorer.side_inputs,
-                given,
+            values = side_values(
+                side_inputs,
+                cells,
                 where=str(video),
                 remedy="Give it with --side COLUMN=VALUE, or in a row of --side-table.",
             )
-        return VideoRequest(video, str(video), side_inputs=side_inputs)
+        requests.append(VideoRequest(video, str(video), side_inputs=values))
+    return requests
 
 
 def given_side_inputs(

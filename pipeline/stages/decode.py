@@ -26,7 +26,7 @@ def main() -> None:
         read_catalog(CATALOG),
         videos=Path(params.data.videos),
         decode=params.decode,
-        workers=params.compute.workers,
+        compute=params.compute,
     )
     _check_quarantined(records, params.decode.max_bad_fraction)
     write_frame_settings(FRAMES, params.decode)

@@ -1,22 +1,19 @@
 """extract: cut every usable video into fixed-length, right-padded, masked clips, in shards."""
 
 import logging
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from contextlib import nullcontext
+from functools import partial
 
 from pipeline.clips.preprocessing import Preprocessing
-from pipeline.clips.sampling import Window
-from pipeline.clips.shards import write_clips
+from pipeline.clips.shards import clip_target, write_clips
 from pipeline.common.command import run_command
 from pipeline.common.files import replacing_folder
 from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, FRAMES, PREPROCESSING
-from pipeline.common.records import SPLITS, VideoRecord, read_decoded
+from pipeline.common.records import SPLITS, read_decoded
+from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.params import load_params
-from pipeline.tasks.intervals import ClipFrames
 from pipeline.tasks.targets import targets_of
-from pipeline.video.store import load_frames, read_frame_settings, stored_path
+from pipeline.video.store import load_record, read_frame_settings
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +33,22 @@ def main() -> None:
     if targets.covers_videos:
         extract = extract.model_copy(update={"sampling": "consecutive"})
 
-    def load(record: VideoRecord, indices: Sequence[int]) -> NDArray[np.uint8]:
-        assert record.facts is not None
-        return load_frames(stored_path(FRAMES, record.facts.key), decode, indices)
-
-    def target_of(record: VideoRecord, window: Window) -> str:
-        return targets.of_clip(
-            record.target, ClipFrames(range(*window), extract.frames, decode.fps)
-        )
-
-    with replacing_folder(CLIPS) as folder:
+    address, workers = params.compute.address, params.compute.workers
+    is_ray = params.compute.engine == "ray"
+    cluster = ray_cluster(address, cpus=workers or None) if is_ray else nullcontext()
+    with cluster, replacing_folder(CLIPS) as folder:
         for split in SPLITS:
             n_clips = write_clips(
                 folder / split,
                 [record for record in usable if record.split == split],
-                load=load,
+                load=partial(load_record, folder=FRAMES, decode=decode),
                 extract=extract,
                 frame_size=(decode.height, decode.width),
-                target_of=target_of,
+                target_of=partial(
+                    clip_target, targets=targets, length=extract.frames, fps=decode.fps
+                ),
                 side_inputs=params.data.side_inputs,
+                compute=params.compute,
             )
             logger.info("%s: %d clips of %d frames", split, n_clips, extract.frames)
         Preprocessing(decode, extract).write(folder / PREPROCESSING.name)

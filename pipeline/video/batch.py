@@ -4,22 +4,20 @@ Each worker is a separate process, because a damaged file can block or crash FFm
 """
 
 import logging
-import multiprocessing
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import joblib
-from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from pipeline.common.files import remove_in_progress
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.compute.isolated import Failure, run_isolated
+from pipeline.compute.ray_tasks import run_on_ray
+from pipeline.compute.settings import ComputeSection
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
 from pipeline.video.memory import limit_memory
 from pipeline.video.opening import VideoError
@@ -36,14 +34,9 @@ from pipeline.video.store import (
 
 logger = logging.getLogger(__name__)
 
-TaskT = TypeVar("TaskT")
-ResultT = TypeVar("ResultT")
-
 # A worker receives several videos at once, because sending a task takes milliseconds.
 _CHUNK_VIDEOS = 16
 _CHUNK_BYTES = 4 << 20
-_PENDING_PER_WORKER = 4
-_MAX_TRIES = 2  # a crash may have another cause than the file, such as a lack of memory
 
 
 def decode_records(
@@ -52,7 +45,7 @@ def decode_records(
     *,
     videos: Path,
     decode: DecodeSection,
-    workers: int,
+    compute: ComputeSection,
 ) -> list[VideoRecord]:
     """Write the frames of ``records`` to ``folder`` and return the records with their facts.
 
@@ -66,7 +59,10 @@ def decode_records(
         folder: the frame store.
         records: records with equal content and segment are decoded once.
         videos: the folder that ``VideoRecord.video`` is relative to.
-        workers: number of processes; 0 for one per core.
+        compute: where the videos are decoded, and the number of processes.
+
+    Raises:
+        PipelineError: as ``run_on_ray``, with ``compute.engine`` ray.
     """
     folder.mkdir(parents=True, exist_ok=True)
     keys = [_key(record, videos, decode) for record in records]
@@ -74,10 +70,14 @@ def decode_records(
     facts = _read_stored(folder, by_key.keys())
     missing = [record for key, record in by_key.items() if key not in facts]
     logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(facts))
-    results = run_isolated(
+    run = (
+        partial(run_on_ray, compute=compute)
+        if compute.engine == "ray"
+        else partial(run_isolated, workers=compute.workers or joblib.cpu_count())
+    )
+    results = run(
         partial(decode_record, folder=folder, videos=videos, decode=decode),
         _chunk_by_size(missing, videos),
-        workers=workers or joblib.cpu_count(),
         timeout_seconds=decode.timeout_seconds,
         initializer=partial(_start_worker, decode),
     )
@@ -156,72 +156,3 @@ def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[Vi
         chunks[-1].append(record)
         free_bytes -= size
     return chunks
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A task without a result, and the reason."""
-
-    reason: str
-
-
-def run_isolated(
-    work: Callable[[TaskT], ResultT],
-    chunks: Sequence[Sequence[TaskT]],
-    *,
-    workers: int,
-    timeout_seconds: float,
-    initializer: Callable[[], None] | None = None,
-) -> Iterator[tuple[TaskT, ResultT | Failure]]:
-    """Yield each task with its result, in the order in which they finish.
-
-    A task that takes longer than ``timeout_seconds`` is stopped. If the process of a task dies,
-    the task runs once more. Exceptions of ``work`` are defects and are raised.
-
-    Args:
-        work: a function that can be pickled, with results that can be pickled.
-        chunks: tasks that a process receives together. If a chunk fails, its tasks run one by
-            one.
-        workers: number of processes.
-        initializer: called once in each process.
-    """
-    if not chunks:
-        return
-    # A forked process would inherit the threads and locks of this one.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(
-        max_workers=min(workers, len(chunks)), initializer=initializer, context=context
-    )
-    waiting = deque((chunk, 1) for chunk in chunks)
-    pending: dict[Future[list[ResultT]], tuple[Sequence[TaskT], int]] = {}
-    try:
-        while waiting or pending:
-            # Few futures at a time, because ``wait`` examines all pending ones for each result.
-            while waiting and len(pending) < _PENDING_PER_WORKER * workers:
-                chunk, tries = waiting.popleft()
-                future = pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout_seconds)
-                pending[future] = (chunk, tries)
-            for done in wait(pending, return_when=FIRST_COMPLETED).done:
-                chunk, tries = pending.pop(done)
-                try:
-                    yield from zip(chunk, done.result(), strict=True)
-                except (TimeoutError, ProcessExpired) as error:
-                    is_crash = isinstance(error, ProcessExpired)
-                    tries += is_crash
-                    if len(chunk) > 1 or (is_crash and tries <= _MAX_TRIES):
-                        waiting.extendleft(([task], tries) for task in chunk)
-                    elif isinstance(error, ProcessExpired):
-                        yield chunk[0], Failure(f"the process died (exit code {error.exitcode})")
-                    else:
-                        yield chunk[0], Failure(f"not finished after {timeout_seconds:g} s")
-    except BaseException:
-        pool.stop()  # type: ignore[no-untyped-call]
-        raise
-    else:
-        pool.close()  # type: ignore[no-untyped-call]
-    finally:
-        pool.join()
-
-
-def _run_chunk(work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]) -> list[ResultT]:
-    return [work(task) for task in chunk]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json, replacing_file, sha256_of_json, write_json
-from pipeline.common.records import FACTS_VERSION, DecodeFacts
+from pipeline.common.records import FACTS_VERSION, DecodeFacts, VideoRecord
 from pipeline.common.versions import FRAMES_VERSION
 from pipeline.video.settings import DecodeSection
 
@@ -161,6 +161,18 @@ def load_frames(path: Path, decode: DecodeSection, indices: Sequence[int]) -> ND
             within = [indices[position] - start for position in positions]
             frames[positions] = _read_block(archive, start, decode)[within]
     return frames
+
+
+def load_record(
+    record: VideoRecord, indices: Sequence[int], *, folder: Path, decode: DecodeSection
+) -> NDArray[np.uint8]:
+    """Return stored frames of a decoded video, as ``load_frames``.
+
+    Args:
+        folder: the frame store.
+    """
+    assert record.facts is not None
+    return load_frames(stored_path(folder, record.facts.key), decode, indices)
 
 
 def write_frame_settings(folder: Path, decode: DecodeSection) -> None:

@@ -12,6 +12,7 @@ TRAIN_AND_AFTER = ["train", "evaluate", "review", "register"]
 DECODE_AND_AFTER = ["decode", "report", "extract", *TRAIN_AND_AFTER]
 ROWS = {
     "tracking": (["pipeline/tracking/runs.py", "pipeline/tracking/notes.py"], []),
+    "compute": (["pipeline/compute/isolated.py", "pipeline/compute/ray_tasks.py"], []),
     "registry": (["pipeline/registry/gate.py", "pipeline/registry/promotion.py"], []),
     "retraining": (["pipeline/retraining/retrain.py", "pipeline/retraining/tune.py"], []),
     "command line": (["pipeline/cli.py", "pipeline/params.py"], []),

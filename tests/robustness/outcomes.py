@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.compute.settings import ComputeSection
 from pipeline.video.batch import decode_records
 from pipeline.video.reading import read_frames
 from pipeline.video.settings import DecodeSection
@@ -63,7 +64,9 @@ def decode_files(
         )
         for path in paths
     ]
-    decoded = decode_records(store, records, videos=Path("/"), decode=decode, workers=2)
+    decoded = decode_records(
+        store, records, videos=Path("/"), decode=decode, compute=ComputeSection(workers=2)
+    )
     return {Path(record.video): record.facts for record in decoded if record.facts is not None}
 
 

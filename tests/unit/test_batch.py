@@ -13,7 +13,9 @@ import pytest
 
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import DecodeFacts, VideoRecord
-from pipeline.video.batch import Failure, decode_records, prune_store, run_isolated
+from pipeline.compute.isolated import Failure, run_isolated
+from pipeline.compute.settings import ComputeSection
+from pipeline.video.batch import decode_records, prune_store
 from pipeline.video.reading import read_frames
 from pipeline.video.settings import DecodeSection
 from pipeline.video.store import load_frames, stored_path
@@ -46,7 +48,11 @@ class Project:
         """Decode all videos, or these records, as the decode stage does."""
         chosen = self.records() if records is None else records
         decoded = decode_records(
-            self.store, chosen, videos=self.videos, decode=decode, workers=workers
+            self.store,
+            chosen,
+            videos=self.videos,
+            decode=decode,
+            compute=ComputeSection(workers=workers),
         )
         assert [record.name for record in decoded] == [record.name for record in chosen]
         facts = {record.name: record.facts for record in decoded}
@@ -199,7 +205,7 @@ class TestQuarantine:
             records,
             videos=DangerousFolder(),
             decode=DecodeSection(timeout_seconds=1),
-            workers=2,
+            compute=ComputeSection(workers=2),
         )
         assert [record.facts.reason for record in decoded] == [
             "decoding failed: the process died (exit code -9)",

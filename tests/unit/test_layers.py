@@ -37,6 +37,7 @@ OBSERVERS = (
     "pipeline/params.py",
     "pipeline/tracking",
     "pipeline/registry",
+    "pipeline/compute",
     "pipeline/common/command.py",
     "pipeline/common/errors.py",
     "pipeline/common/paths.py",
@@ -56,7 +57,7 @@ UNUSED_IN_TRAINING = (
 )
 
 # Packages that take long to import, and who may import them.
-HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "dvc", "optuna", "pandas"}
+HEAVY = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "dvc", "optuna", "pandas", "ray"}
 
 
 @cache

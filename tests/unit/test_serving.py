@@ -337,7 +337,7 @@ def test_a_server_averages_the_clips_that_evaluate_averages(tmp_path):
         [VideoRecord(name, "up", "test", name, sha256=name) for name in lengths],
         videos=tmp_path,
         decode=DECODE,
-        workers=1,
+        compute=ComputeSection(workers=1),
     )
     write_clips(
         tmp_path / "test",
@@ -446,7 +446,7 @@ def test_a_server_answers_for_every_frame_of_a_long_video_as_evaluate_does(tmp_p
         [VideoRecord(name, target, "test", name, sha256=name) for name in lengths],
         videos=tmp_path,
         decode=DECODE,
-        workers=1,
+        compute=ComputeSection(workers=1),
     )
     write_clips(
         tmp_path / "test",

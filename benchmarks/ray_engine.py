@@ -1,0 +1,127 @@
+"""Compare decoding with ``compute.engine`` ray and local, on the same cores of this machine.
+
+`python -m benchmarks.ray_engine [--videos 1000]` decodes short videos (H.264, 240p, 2 s) into a
+new frame store with each engine in turns. Both have one process a core, two by default. Local
+starts its processes in each turn. Ray connects to a cluster that runs already and starts its
+workers in each turn; `seconds_connect` is the time of a connection without work, a part of
+`seconds_ray`. `overhead_ms` is the difference of the medians, for a video. The last line of the
+output is JSON.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.made_videos import SHORT, make_video
+from benchmarks.timing import interleaved, rounded, seconds_of, usable_cores
+from pipeline.common.records import VideoRecord
+from pipeline.compute.ray_cluster import ENVIRONMENT, ray_cluster
+from pipeline.compute.settings import ComputeSection
+from pipeline.video.batch import decode_records
+from pipeline.video.settings import DecodeSection
+
+_SCENES = 8
+_SECONDS = 2
+_DECODE = DecodeSection()  # that of params.yaml: 10 fps, 64x64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.ray_engine", description=__doc__)
+    parser.add_argument("--videos", type=int, default=1000, help="default: 1000")
+    parser.add_argument("--repetitions", type=int, default=3, help="default: 3")
+    parser.add_argument("--cores", type=int, default=2, help="default: 2")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, usable_cores()[: options.cores])  # also of the processes of Ray
+    with tempfile.TemporaryDirectory(prefix="ray-engine-") as folder:
+        report = measure(Path(folder), options.videos, options.repetitions, cores=options.cores)
+    print(json.dumps(report))
+
+
+def measure(folder: Path, count: int, repetitions: int, *, cores: int) -> dict[str, float | None]:
+    """Return medians in seconds, their ratio, and the overhead of a video in milliseconds."""
+    records = make_videos(folder / "videos", count)
+    with _running_cluster(cores) as address:
+        engines = {
+            "local": ComputeSection(workers=cores),
+            "ray": ComputeSection(engine="ray", address=address),
+        }
+
+        def seconds(name: str) -> float:
+            store = folder / "store"
+            shutil.rmtree(store, ignore_errors=True)
+            videos = folder / "videos"
+
+            def work() -> None:
+                decode_records(store, records, videos=videos, decode=_DECODE, compute=engines[name])
+
+            taken = seconds_of(work)
+            if len(list(store.iterdir())) != count:
+                raise SystemExit(f"{name}: expected {count} stored videos in {store}")
+            print(f"{name:7} {taken:8.2f} s", flush=True)
+            return taken
+
+        def connect() -> None:
+            with ray_cluster(address):
+                pass
+
+        sides = {
+            "local": lambda: seconds("local"),
+            "ray": lambda: seconds("ray"),
+            "connect": lambda: seconds_of(connect),
+        }
+        medians = interleaved(sides, repetitions=repetitions).medians
+    return {
+        "videos": count,
+        "cores": cores,
+        **{f"seconds_{name}": rounded(median) for name, median in medians.items()},
+        "ray_over_local": rounded(medians["ray"] / medians["local"]),
+        "overhead_ms": rounded((medians["ray"] - medians["local"]) / count * 1000),
+    }
+
+
+def make_videos(folder: Path, count: int) -> list[VideoRecord]:
+    """Write short videos, no two with the same content, and return their records.
+
+    The scenes repeat. A box of type ``free``, which players skip (ISO/IEC 14496-12, 8.1.2), makes
+    the contents different.
+    """
+    folder.mkdir()
+    scenes = []
+    for seed in range(_SCENES):
+        path = make_video(folder / "scene.mp4", SHORT["h264_240p"], seconds=_SECONDS, seed=seed)
+        scenes.append(path.read_bytes())
+        path.unlink()
+    records = []
+    for number in range(count):
+        name = f"{number}.mp4"
+        free = struct.pack(">I4sQ", 16, b"free", number)
+        (folder / name).write_bytes(scenes[number % _SCENES] + free)
+        records.append(VideoRecord(name, "", sha256=name))
+    return records
+
+
+@contextmanager
+def _running_cluster(cores: int) -> Iterator[str]:
+    """Start a cluster of one machine inside the block and yield its address."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        from ray.cluster_utils import Cluster
+    except ImportError:
+        raise SystemExit("Ray is not installed. Run: make install-cluster") from None
+    cluster = Cluster()
+    cluster.add_node(num_cpus=cores, include_dashboard=False)
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The folder of the command, which the machines of a cluster share at the same path."""
+
+import os
+import platform
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import IN_PROGRESS_PREFIX
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """The working directory of the command, with a file that shows that it is the same folder."""
+
+    path: str
+    marker: str
+
+    def enter(self) -> None:
+        """Make this folder the working directory of a Ray worker.
+
+        Raises:
+            PipelineError: this machine has another folder at the path, or none.
+        """
+        if not Path(self.path, self.marker).exists():
+            raise PipelineError(
+                f"{self.path} on the machine {platform.node()}: expected the folder in which the "
+                "command runs. The machines of a Ray cluster must share it, for example over NFS, "
+                "at the same path. Mount it there, or stop Ray on this machine with: ray stop"
+            )
+        os.chdir(self.path)
+        # Without it, each process that this one spawns runs Ray's start script and imports Ray.
+        vars(sys.modules["__main__"]).pop("__file__", None)
+
+
+@contextmanager
+def sharing_working_directory() -> Iterator[SharedFolder]:
+    """Yield the working directory for the workers of a cluster."""
+    marker = Path(f"{IN_PROGRESS_PREFIX}cluster-{uuid.uuid4().hex}")
+    marker.touch()
+    try:
+        yield SharedFolder(str(Path.cwd()), marker.name)
+    finally:
+        marker.unlink(missing_ok=True)
