@@ -26,12 +26,12 @@ _ITERATORS_AN_EPOCH = 2  # that EpochIterator of Keras 3.15 creates of a dataset
 class Shares(NamedTuple):
     """The shares of every batch that a process reads: one for each of its replicas of the model.
 
-    first, count: number of its first replica, from 0, and of its replicas.
+    first, n: number of its first replica, from 0, and how many it has.
     total: replicas of all processes.
     """
 
     first: int
-    count: int
+    n: int
     total: int
 
 
@@ -184,7 +184,7 @@ def _shared(
 
     def rows() -> Iterator[tuple[NDArray[np.int64], ...]]:
         for batch in batches():
-            for replica in range(shares.first, shares.first + shares.count):
+            for replica in range(shares.first, shares.first + shares.n):
                 yield tuple(share_of(values, replica, shares.total) for values in batch)
 
     def batch_of(*values: tf.Tensor) -> tf.data.Dataset:
@@ -194,7 +194,7 @@ def _shared(
 
     signature = (tf.TensorSpec([None], tf.int64),) * n_values
     dataset = tf.data.Dataset.from_generator(rows, output_signature=signature)
-    return dataset.flat_map(batch_of).prefetch(_PREFETCHED_BATCHES * shares.count)
+    return dataset.flat_map(batch_of).prefetch(_PREFETCHED_BATCHES * shares.n)
 
 
 def _reader(

@@ -79,10 +79,10 @@ class Checkpoint:
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as file:
-            state = json.loads(file["state"].tobytes())
+            state: dict[str, Any] = json.loads(file["state"].tobytes())
             if state["training"] != training:
                 return None
-            arrays = {
+            arrays: dict[str, Any] = {
                 name: [
                     file[f"{name}/{number}"]
                     for number in range(sum(key.startswith(f"{name}/") for key in file.files))
