@@ -6,8 +6,6 @@ imports the same code and opens the same files as the process that started it.
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +17,6 @@ from pipeline.common.errors import PipelineError
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_raylet_start_wait_time_s": "120",  # 30 are too few on a busy machine
 }
 
 
@@ -44,8 +41,6 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
             "compute: engine ray and train_workers above 1 need the package ray, which is not "
             "installed. Run: make install-cluster"
         ) from None
-    # Ray's handler would exit at once; see pipeline/tracking/interruption.py.
-    handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
     try:
         ray.init(
@@ -61,8 +56,6 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
             f"compute.address: no Ray cluster answers. Received: {address!r} ({reason}). Start one "
             'with: ray start --head; or set the address to "" for one on this machine.'
         ) from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
     try:
         yield ray
     finally:
