@@ -8,7 +8,9 @@ its last checkpoint.
 import json
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,7 +57,11 @@ def run_workers(
             twice.
     """
     count = compute.train_workers
+    handler = signal.getsignal(signal.SIGTERM)
     with ray_cluster(compute.address, cpus=max(count, os.cpu_count() or 1)) as ray:
+        if threading.current_thread() is threading.main_thread():
+            # Ray's own handler would exit before the run is closed: tracking/interruption.py.
+            signal.signal(signal.SIGTERM, handler)
         bundle = _bundle(ray, compute)
         group = ray.util.placement_group([bundle] * count, strategy="SPREAD")
         if not group.wait(_PLACEMENT_SECONDS):
