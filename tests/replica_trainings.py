@@ -1,7 +1,7 @@
 """Trainings on one and on two logical devices, in a process of their own.
 
-``python -m tests.replica_trainings FOLDER`` writes ``<name>.npz`` for each training: the weights at
-the start and at the end, and the rows of the history as JSON.
+``python -m tests.replica_trainings FOLDER quick|long`` writes ``<name>/<name>_<devices>.npz`` for
+each training: the weights at the start and at the end, and the rows of the history as JSON.
 """
 
 import json
@@ -57,6 +57,8 @@ def compare(folder: Path, name: str, clips: ClipArrays, section, model=MODEL, **
     """Train on one device and on two, and write both."""
     task: Task = options.pop("task", Classification(CLASSES, target_accuracy=0.95))
     for devices, replicas in ((1, OneReplica()), (2, machine_replicas(DEVICES))):
+        # Graphs of one device take longer to build than to run; replicas need them.
+        tf.config.run_functions_eagerly(devices == 1)
         with replicas.scope():
             network = build(model, task=task, precision=section.precision)
         start = network.get_weights()
@@ -70,34 +72,52 @@ def compare(folder: Path, name: str, clips: ClipArrays, section, model=MODEL, **
         )
 
 
-def main(folder: Path) -> None:
+def sgd_of_two_streams(folder: Path) -> None:
+    two_streams = tiny(recurrent="none", summary="mean", streams=["frames", "differences"])
+    weighted = training(class_weights="balanced", label_smoothing=0.1)
+    compare(folder, "sgd", clips_in(folder), weighted, two_streams, optimizer_of=sgd)
+
+
+def adam_w(folder: Path) -> None:
+    compare(folder, "adam_w", clips_in(folder), training(learning_rate=0.01))
+
+
+def half(folder: Path) -> None:
+    section = training(precision="mixed_bfloat16", epochs=1)
+    compare(folder, "half", clips_in(folder), section, optimizer_of=sgd)
+
+
+def phases(folder: Path) -> None:
+    tuning = FineTuningSection(head_epochs=1, learning_rate=0.01)
+    section = training(batch_size=6, fine_tuning=tuning)
+    options = {"optimizer_of": sgd, "features_folder": folder / "features"}
+    compare(folder, "phases", clips_in(folder), section, **options)
+
+
+def frames(folder: Path) -> None:
+    task = Frames(("a", "b"), 10.0)
+    compare(folder, "frames", labelled_frames(folder), training(), optimizer_of=sgd, task=task)
+
+
+def mobilenet(folder: Path) -> None:
+    model = tiny(MOBILENET, frame_features=0, recurrent="none", summary="mean")
+    section = training(epochs=1, learning_rate=0.001)
+    compare(folder, "mobilenet", clips_in(folder, side=32), section, model, optimizer_of=sgd)
+
+
+QUICK = (sgd_of_two_streams, adam_w)
+LONG = (half, phases, frames, mobilenet)
+
+
+def main(folder: Path, kind: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration() for _ in DEVICES]
     tf.config.set_logical_device_configuration(cpu, devices)
     make_deterministic(0, 1)
-    tf.config.run_functions_eagerly(True)  # graphs take longer to build than these trainings
-    clips = clips_in(folder / "clips")
-    two_streams = tiny(recurrent="none", summary="mean", streams=["frames", "differences"])
-    weighted = training(class_weights="balanced", label_smoothing=0.1)
-    compare(folder, "sgd", clips, weighted, two_streams, optimizer_of=sgd)
-    compare(folder, "adam_w", clips, training(learning_rate=0.01))
-    compare(folder, "half", clips, training(precision="mixed_bfloat16", epochs=1), optimizer_of=sgd)
-    phases = training(
-        batch_size=6, fine_tuning=FineTuningSection(head_epochs=1, learning_rate=0.01)
-    )
-    features = folder / "features"
-    compare(folder, "phases", clips, phases, optimizer_of=sgd, features_folder=features)
-    frames = labelled_frames(folder / "frames")
-    compare(folder, "frames", frames, training(), optimizer_of=sgd, task=Frames(("a", "b"), 10.0))
-    compare(
-        folder,
-        "mobilenet",
-        clips_in(folder / "large", side=32),
-        training(epochs=1, learning_rate=0.001),
-        tiny(MOBILENET, frame_features=0, recurrent="none", summary="mean"),
-        optimizer_of=sgd,
-    )
+    for train in QUICK if kind == "quick" else LONG:
+        (folder / train.__name__).mkdir()
+        train(folder / train.__name__)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

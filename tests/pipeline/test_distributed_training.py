@@ -1,12 +1,10 @@
 """Two workers of a Ray cluster train one model: the weights of one process, also after a death."""
 
-import os
-import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -22,7 +20,7 @@ from pipeline.model.fitting import fit
 from pipeline.model.replicated_fitting import Training, fit_replicas
 from tests.architectures import TASK, build
 from tests.replica_trainings import MODEL, clips_in, training
-from tests.sgd import sgd
+from tests.sgd import deadly_sgd, sgd
 
 TWO_WORKERS = ComputeSection(train_workers=2)
 EPOCHS = 3
@@ -37,32 +35,29 @@ def job(tmp_path_factory) -> Training:
     return Training(MODEL, section, TASK, (), folder, optimizer_of=sgd)
 
 
-class OnEpoch:
-    """A callback that calls a function after the first epoch of every start of the workers."""
+class Epochs:
+    """A callback that keeps the epochs and their metrics."""
 
-    def __init__(self, function=None):
-        self.epochs = []
-        self._function = function
+    def __init__(self):
+        self.seen = []
 
     def on_epoch_end(self, epoch, logs):
-        self.epochs.append((epoch, logs))
-        if self._function:
-            self._function(epoch)
+        self.seen.append((epoch, logs))
 
 
-def train_with_workers(job: Training, checkpoint: Path, callback: OnEpoch, compute=TWO_WORKERS):
+def train_with_workers(job: Training, checkpoint: Path, callback: Epochs):
     model = build(MODEL)
-    result = fit_replicas(model, job, compute, callbacks=[callback], checkpoint=checkpoint)
+    result = fit_replicas(model, job, TWO_WORKERS, callbacks=[callback], checkpoint=checkpoint)
     return model.get_weights(), result
 
 
 @pytest.fixture(scope="module")
 def two_workers(job, tmp_path_factory):
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "checkpoint.npz"
-    callback = OnEpoch()
+    callback = Epochs()
     weights, result = train_with_workers(job, checkpoint, callback)
     assert not checkpoint.exists()
-    return weights, result, callback.epochs
+    return weights, result, callback.seen
 
 
 def largest_difference(one, other) -> float:
@@ -89,45 +84,43 @@ def test_two_workers_give_the_weights_and_metrics_of_one_process(job, two_worker
 def test_a_batch_that_two_workers_cannot_share_is_refused(job, tmp_path):
     odd = replace(job, section=job.section.model_copy(update={"batch_size": 5}))
     with pytest.raises(PipelineError, match=r"train\.batch_size .* multiple of 2.* Received: 5"):
-        train_with_workers(odd, tmp_path / "checkpoint.npz", OnEpoch())
+        train_with_workers(odd, tmp_path / "checkpoint.npz", Epochs())
 
 
-def kill_a_worker() -> None:
-    """Kill the last worker with SIGKILL, as a machine does that has no memory left."""
-    children = psutil.Process().children(recursive=True)
-    workers = [child for child in children if "ray::_Worker" in " ".join(child.cmdline()[:1])]
-    os.kill(max(workers, key=lambda child: child.create_time()).pid, signal.SIGKILL)
+def deadly(job: Training, folder: Path, *steps: int) -> Training:
+    """The training, whose second worker dies in these steps; an epoch has two."""
+    folder.mkdir()
+    return replace(job, optimizer_of=partial(deadly_sgd, folder, steps))
 
 
 @pytest.mark.long
 def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog):
     weights, result, _ = two_workers
-    deaths = iter([kill_a_worker])
-    callback = OnEpoch(lambda epoch: epoch == 0 and next(deaths)())
     caplog.set_level("INFO")
-    after_death, result_after = train_with_workers(job, tmp_path / "checkpoint.npz", callback)
+    callback, checkpoint = Epochs(), tmp_path / "checkpoint.npz"
+    dying = deadly(job, tmp_path / "deaths", 3)
+    after_death, result_after = train_with_workers(dying, checkpoint, callback)
     assert largest_difference(after_death, weights) <= 1e-6
-    assert [row["epoch"] for row in result_after.history] == [1, 2, 3]
     for row, expected in zip(result_after.history, result.history, strict=True):
         assert row == pytest.approx(expected, abs=1e-6)
-    assert [epoch for epoch, _ in callback.epochs] == [0, 1, 2]  # none twice
+    assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]  # none twice
     (message,) = [text for text in caplog.messages if "Starting the workers again" in text]
-    assert "of 2 died" in message
+    assert message == (
+        "worker 2 of 2 died. Starting the workers again; they continue after epoch 1."
+    )
 
 
 @pytest.mark.long
 def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers, tmp_path):
-    checkpoint = tmp_path / "checkpoint.npz"
-    with pytest.raises(PipelineError, match=r"train_workers: worker \d of 2 died, .* second time"):
-        train_with_workers(job, checkpoint, OnEpoch(lambda _: kill_a_worker()))
-    assert checkpoint.exists()
+    checkpoint, dying = tmp_path / "checkpoint.npz", deadly(job, tmp_path / "deaths", 3, 5)
+    with pytest.raises(PipelineError, match=r"train_workers: worker 2 of 2 died, .* second time"):
+        train_with_workers(dying, checkpoint, Epochs())
     with np.load(checkpoint) as file:
-        complete = file["state"].tobytes().count(b'"epoch"')
-    assert complete >= 2
-    callback = OnEpoch()
-    weights, _ = train_with_workers(job, checkpoint, callback)
+        assert file["state"].tobytes().count(b'"epoch"') == 2  # complete ones
+    callback = Epochs()
+    weights, _ = train_with_workers(dying, checkpoint, callback)
     assert largest_difference(weights, two_workers[0]) <= 1e-6
-    assert [epoch for epoch, _ in callback.epochs] == [0, 1, 2]
+    assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]
     assert not checkpoint.exists()
 
 

@@ -13,6 +13,7 @@ DECODE_AND_AFTER = ["decode", "report", "extract", *TRAIN_AND_AFTER]
 ROWS = {
     "tracking": (["pipeline/tracking/runs.py", "pipeline/tracking/notes.py"], []),
     "registry": (["pipeline/registry/gate.py", "pipeline/registry/promotion.py"], []),
+    "compute": (["pipeline/compute/ray_cluster.py"], []),
     "retraining": (["pipeline/retraining/retrain.py", "pipeline/retraining/tune.py"], []),
     "command line": (["pipeline/cli.py", "pipeline/params.py"], []),
     "docs": (["README.md", "docs/architecture.md"], []),

@@ -21,20 +21,29 @@ from tests.unit.test_batches import TARGETS, NumberedClips, batches_of, order_of
 REPLICAS = 3
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """The results of tests/replica_trainings.py, which needs a process of its own."""
-    folder = tmp_path_factory.mktemp("trained")
-    command = [sys.executable, "-m", "tests.replica_trainings", str(folder)]
+def run_trainings(folder: Path, kind: str) -> Path:
+    """Return the results of tests/replica_trainings.py, which needs a process of its own."""
+    command = [sys.executable, "-m", "tests.replica_trainings", str(folder), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    return run_trainings(tmp_path_factory.mktemp("trained"), "quick")
+
+
+@pytest.fixture(scope="module")
+def trained_long(tmp_path_factory) -> Path:
+    return run_trainings(tmp_path_factory.mktemp("trained_long"), "long")
+
+
 def both(folder: Path, name: str):
     """Start, end and history of a training, on one device and on two."""
     for devices in (1, 2):
-        with np.load(folder / f"{name}_{devices}.npz") as file:
+        (path,) = folder.glob(f"*/{name}_{devices}.npz")
+        with np.load(path) as file:
             start, end = (
                 np.concatenate([file[key].ravel() for key in file.files if key.startswith(part)])
                 for part in ("start_", "end_")
@@ -60,20 +69,24 @@ def test_adam_w_clips_the_gradient_of_the_whole_batch(trained):
     check_equal(trained, "adam_w", tolerance=1e-4)
 
 
-def test_a_frozen_phase_on_cached_features_is_shared_too(trained):
-    check_equal(trained, "phases", tolerance=1e-5)
+@pytest.mark.long
+def test_a_frozen_phase_on_cached_features_is_shared_too(trained_long):
+    check_equal(trained_long, "phases", tolerance=1e-5)
 
 
-def test_the_loss_of_frames_is_the_mean_over_the_labelled_frames_of_all_shares(trained):
-    check_equal(trained, "frames", tolerance=1e-5)
+@pytest.mark.long
+def test_the_loss_of_frames_is_the_mean_over_the_labelled_frames_of_all_shares(trained_long):
+    check_equal(trained_long, "frames", tolerance=1e-5)
 
 
-def test_batch_normalisation_of_keras_applications_sees_all_shares(trained):
-    check_equal(trained, "mobilenet", tolerance=1e-4)
+@pytest.mark.long
+def test_batch_normalisation_of_keras_applications_sees_all_shares(trained_long):
+    check_equal(trained_long, "mobilenet", tolerance=1e-4)
 
 
-def test_half_precision_trains_on_replicas(trained):
-    for start, end, history in both(trained, "half"):
+@pytest.mark.long
+def test_half_precision_trains_on_replicas(trained_long):
+    for start, end, history in both(trained_long, "half"):
         assert np.isfinite(end).all()
         assert np.abs(end - start).max() > 0
         assert np.isfinite(history[0]["val_loss"])
