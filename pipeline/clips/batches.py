@@ -73,7 +73,7 @@ def training_batches(
         prepare: changes each example, after ``augment``.
         shares: return only these shares of the batches that are returned without it, one element
             a share, in order, and epoch after epoch without an end. See ``share_of``.
-        first_epoch: with ``shares``, the epoch to begin with, from 0.
+        first_epoch: the epoch to begin with, from 0.
     """
     order = tf.data.Dataset.range(len(clips)).shuffle(
         len(clips), seed=seed, reshuffle_each_iteration=True
@@ -91,9 +91,11 @@ def training_batches(
         return (inputs, target) if prepare is None else prepare(inputs, target, clip_seed)
 
     pairs = tf.data.Dataset.zip((order, draws))
+    for _ in range(_ITERATORS_AN_EPOCH * first_epoch):
+        iter(pairs)  # each iterator has an order of its own
     if shares is None:
         return _batched(pairs, example, batch_size)
-    return _shared(lambda: _epochs(pairs, batch_size, first_epoch), example, shares, n_values=2)
+    return _shared(lambda: _epochs(pairs, batch_size), example, shares, n_values=2)
 
 
 def evaluation_batches(
@@ -157,16 +159,12 @@ def _batched(
     return examples.batch(batch_size).prefetch(_PREFETCHED_BATCHES)
 
 
-def _epochs(
-    pairs: tf.data.Dataset, batch_size: int, first_epoch: int
-) -> Iterator[tuple[NDArray[np.int64], ...]]:
+def _epochs(pairs: tf.data.Dataset, batch_size: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
     """Yield the batches of ``pairs``, epoch after epoch, in the orders of ``Model.fit``.
 
-    Each iterator of ``pairs`` has an order of its own. Keras makes two in each epoch, the second
-    one after the last batch, and reads the first.
+    Keras creates two iterators in each epoch, the second one after the last batch, and reads the
+    first.
     """
-    for _ in range(_ITERATORS_AN_EPOCH * first_epoch):
-        iter(pairs)
     while True:
         yield from pairs.batch(batch_size).as_numpy_iterator()
         for _ in range(_ITERATORS_AN_EPOCH - 1):
