@@ -21,6 +21,7 @@ WEIGHTS = Path("data/weights")  # input: files that model.cnn.weights may name
 MODEL = Path("models/model.keras")
 MODEL_METADATA = Path("models/model.json")
 UNCALIBRATED = Path("models/uncalibrated.keras")  # only until the train stage ends
+CHECKPOINT = Path("models/checkpoint.npz")  # of several workers, until their training ends
 HISTORY = Path("models/history.csv")
 TRAINING = Path("models/training.json")
 

@@ -23,6 +23,9 @@ _ENVIRONMENT = {
     # The frames of a batch are tensors of tens of megabytes. The C library returns such memory to
     # the system after each use; TensorFlow's own allocator keeps it.
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
+    # Otherwise the first process takes the whole memory of every GPU that it sees. Several workers,
+    # or a training and a server, can share a GPU with it.
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     # oneDNN's convolutions are faster over many frames. TensorFlow enables them by default on some
     # processors only.
     "TF_ENABLE_ONEDNN_OPTS": "1",

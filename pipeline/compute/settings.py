@@ -26,3 +26,8 @@ class ComputeSection(Section):
     workers: NonNegativeInt = 0
     train_workers: PositiveInt = 1
     gpus: Literal["one", "all"] = "one"
+
+    @property
+    def has_replicas(self) -> bool:
+        """Return whether several replicas of a model train together."""
+        return self.train_workers > 1 or self.gpus == "all"

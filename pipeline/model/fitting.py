@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,14 @@ from pipeline.clips.batches import (
 from pipeline.common.errors import PipelineError
 from pipeline.model.augmentation import clip_augmenter
 from pipeline.model.backbones import set_trainable
+from pipeline.model.checkpoints import CheckpointFile, History, WriteCheckpoint
 from pipeline.model.features import FeatureArrays, cached_features
+from pipeline.model.kept_epoch import FusedMetrics, KeptEpoch
 from pipeline.model.network import clip_head, cnn_layers, is_frozen
 from pipeline.model.optimization import build_optimizer, rate_callbacks
 from pipeline.model.prediction import predict_arrays, refuse_empty_clips
 from pipeline.model.settings import TrainSection
+from pipeline.model.strategy import OneReplica
 from pipeline.model.streams import fit_stream_weights, streams_of
 from pipeline.tasks.heads import FUSED
 from pipeline.tasks.task import Task
@@ -35,6 +38,7 @@ from pipeline.tasks.task import Task
 logger = logging.getLogger(__name__)
 
 _Clips = ClipArrays | FeatureArrays
+OptimizerOf = Callable[..., keras.optimizers.Optimizer]  # as build_optimizer
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class FitResult:
         kept_epoch: epoch of the final weights, from 1: the last one if ``train.patience`` is 0.
     """
 
-    history: list[dict[str, float]]
+    history: History
     kept_epoch: int
 
 
@@ -71,6 +75,9 @@ def fit(
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     features_folder: Path | None = None,
+    replicas: OneReplica | None = None,
+    checkpoints: CheckpointFile | None = None,
+    optimizer_of: OptimizerOf = build_optimizer,
 ) -> FitResult:
     """Fit ``model`` in place.
 
@@ -81,11 +88,18 @@ def fit(
         features_folder: cache of the frame features of a frozen CNN. While the CNN is frozen,
             the layers after it are fitted on these features, without augmentation. None, or
             ``section.cache_features`` False, runs the CNN in every epoch.
+        replicas: of ``model``, which was built in their scope; by default one.
+        checkpoints: where to write one after every epoch, and from where to continue.
+        optimizer_of: returns the optimizer of a phase.
 
     Raises:
         PipelineError: a clip has no real frame, the model has a stream of differences and no
-            training clip has two frames, or the loss is not finite in the first epoch.
+            training clip has two frames, the loss is not finite in the first epoch, or the
+            replicas cannot share ``section.batch_size`` equally.
     """
+    replicas = replicas or OneReplica()
+    replicas.check_batch_size(section.batch_size)
+    replicas.synchronize(model)
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
     if "differences" in streams_of(model):
@@ -96,7 +110,15 @@ def fit(
     epochs = section.n_epochs(len(train))
     logger.info("%d epochs of %d steps", epochs, math.ceil(len(train) / section.batch_size))
     whole = task.training_model(model)
-    phases = _Phases(whole, task, section, callbacks)
+    phases = _Phases(
+        whole,
+        task,
+        section,
+        callbacks,
+        replicas,
+        checkpoints=checkpoints,
+        optimizer_of=optimizer_of,
+    )
 
     def run_frozen(until_epoch: int) -> None:
         """Run a phase with a frozen CNN."""
@@ -177,11 +199,18 @@ class _Phases:
         task: Task,
         section: TrainSection,
         callbacks: Sequence[keras.callbacks.Callback],
+        replicas: OneReplica,
+        *,
+        checkpoints: CheckpointFile | None,
+        optimizer_of: OptimizerOf,
     ) -> None:
-        self.history: list[dict[str, float]] = []
+        self.history: History = []
         self.kept = KeptEpoch(patience=section.patience)
+        self._number = -1  # of the phase, from 0
         self._model, self._task = model, task
         self._section, self._callbacks = section, callbacks
+        self._replicas, self._checkpoints = replicas, checkpoints
+        self._optimizer_of = optimizer_of
 
     def run(
         self,
@@ -192,55 +221,92 @@ class _Phases:
         until_epoch: int,
         augment: Augment | None = None,
     ) -> None:
-        """Fit ``model``, or its head on features, with a new optimizer."""
-        section, task = self._section, self._task
-        first_epoch = len(self.history)  # from 0
+        """Fit ``model``, or its head on features, with a new optimizer.
+
+        A phase that a checkpoint has completed is left out.
+        """
+        section, task, replicas = self._section, self._task, self._replicas
+        self._number += 1
+        first_epoch = start = len(self.history)  # from 0
+        if (last := self._checkpoints and self._checkpoints.last) is not None:
+            if last.phase > self._number:
+                return
+            self.history = list(last.history)
+            first_epoch = last.first_epoch
+            start = until_epoch if last.is_stopped else len(self.history)
         targets = task.encode(train.targets)
         loss: Any = task.loss(
             label_smoothing=section.label_smoothing,
             balanced_on=targets if section.class_weights == "balanced" else None,
         )
-        metrics: Any = task.metrics()
+        loss = replicas.loss(loss)
         prepare: Prepare = task.training_example
         if isinstance(model.output, dict):  # several streams
             loss = {name: loss for name in model.output if name != FUSED}
-            metrics = {FUSED: metrics}
             prepare = _example_of_streams(task, list(model.output))
-        model.compile(
-            optimizer=build_optimizer(
-                section,
-                learning_rate=learning_rate,
-                epochs=until_epoch - first_epoch,
-                steps_per_epoch=math.ceil(len(targets) / section.batch_size),
-            ),
-            loss=loss,
-            metrics=metrics,
-        )
-        history = model.fit(
-            training_batches(
+        batches = replicas.batches(
+            lambda shares: training_batches(
                 train,
                 targets,
                 batch_size=section.batch_size,
                 seed=section.seed + first_epoch,  # another order in each phase
                 augment=augment,
                 prepare=prepare,
-            ),
-            validation_data=evaluation_batches(
+                shares=shares,
+                first_epoch=start - first_epoch,
+            )
+        )
+        val_batches = replicas.batches(
+            lambda shares: evaluation_batches(
                 val,
                 task.encode(val.targets),
                 batch_size=section.batch_size,
                 prepare=prepare,
-            ),
-            initial_epoch=first_epoch,
-            epochs=until_epoch,
-            callbacks=[_FusedMetrics(), self.kept, *rate_callbacks(section), *self._callbacks],
-            shuffle=False,  # training_batches shuffles
-            verbose=1 if sys.stderr.isatty() else 2,  # a progress bar, or one line for each epoch
-        ).history
+                shares=shares,
+            )
+        )
+        stateful = [self.kept, *rate_callbacks(section)]
+        callbacks = [FusedMetrics(), *stateful, *self._callbacks]
+        if self._checkpoints is not None:
+            callbacks.append(
+                WriteCheckpoint(
+                    self._checkpoints,
+                    phase=self._number,
+                    first_epoch=first_epoch,
+                    history=self.history,
+                    stateful=stateful,
+                )
+            )
+        with replicas.scope():
+            metrics: Any = task.metrics()
+            fitted = replicas.model(model, batches)
+            fitted.compile(
+                optimizer=self._optimizer_of(
+                    section,
+                    learning_rate=learning_rate,
+                    epochs=until_epoch - first_epoch,
+                    steps_per_epoch=math.ceil(len(targets) / section.batch_size),
+                ),
+                loss=loss,
+                metrics={FUSED: metrics} if isinstance(model.output, dict) else metrics,
+            )
+        with replicas.fitting():
+            history = fitted.fit(
+                batches,
+                validation_data=val_batches,
+                initial_epoch=start,
+                epochs=until_epoch,
+                steps_per_epoch=replicas.steps(len(train), section.batch_size),
+                validation_steps=replicas.steps(len(val), section.batch_size),
+                callbacks=callbacks,
+                shuffle=False,  # training_batches shuffles
+                # A progress bar, or one line for each epoch.
+                verbose=(1 if sys.stderr.isatty() else 2) if replicas.is_verbose else 0,
+            ).history
         # The next phase may fit other layers, so keep the weights of all layers.
         self.kept.best_weights = self._model.get_weights()
         self.history += [
-            {"epoch": first_epoch + number, **dict(zip(history, map(float, values), strict=True))}
+            {"epoch": start + number, **dict(zip(history, map(float, values), strict=True))}
             for number, values in enumerate(zip(*history.values(), strict=True), start=1)
         ]
 
@@ -255,60 +321,3 @@ def _example_of_streams(task: Task, outputs: Sequence[str]) -> Prepare:
         return inputs, dict.fromkeys(outputs, target)
 
     return prepare
-
-
-class _FusedMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Name the metrics of the fused output as those of a model with one stream."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        for name in list(logs or {}):
-            if logs is not None and f"{FUSED}_" in name:
-                logs[name.replace(f"{FUSED}_", "")] = logs.pop(name)
-
-
-class KeptEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
-    """Early stopping on the validation loss that keeps the best epoch of all phases.
-
-    With a patience of 0, training runs to its end, and the last epoch is kept. A loss that is NaN
-    or infinite stops the training; the weights of the best earlier epoch are restored.
-
-    Raises:
-        PipelineError: the loss is NaN or infinite and there is no earlier epoch.
-    """
-
-    def __init__(self, *, patience: int) -> None:
-        super().__init__(
-            monitor="val_loss", patience=patience or sys.maxsize, restore_best_weights=True
-        )
-        self._keeps_last = patience == 0
-        self._is_broken = False  # the loss of this phase was not finite
-        self._last_epoch = 0
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self.best_weights is None:
-            super().on_train_begin(logs)
-        self.wait = 0
-        self._is_broken = False
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        losses = {name: float((logs or {})[name]) for name in ("loss", "val_loss")}
-        wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
-        if not wrong:
-            self._last_epoch = epoch
-            super().on_epoch_end(epoch, logs)
-            return
-        message = (
-            f"Epoch {epoch + 1}: the loss is not finite. Received: {wrong[0]} {losses[wrong[0]]}. "
-            "Lower train.learning_rate, or use train.precision float32."
-        )
-        if self.best_weights is None:
-            raise PipelineError(message)
-        logger.warning("%s Training stops; the best epoch is %d.", message, self.best_epoch + 1)
-        self.model.stop_training = True
-        self._is_broken = True
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._keeps_last and not self._is_broken:
-            self.best_epoch = self._last_epoch
-        else:
-            super().on_train_end(logs)

@@ -105,11 +105,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
     """Normalise [N, H, W, C] in one TensorFlow operation while training.
 
     Keras uses several elementwise operations, each of which writes a tensor of full size.
-    Outputs, gradients and statistics are the same except for rounding; inference is Keras's own.
+    Outputs, gradients and statistics are the same except for rounding; inference is Keras's own,
+    and so is training with ``synchronized``, on several replicas of a model.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        if not (training and self.trainable):
+        if self.synchronized or not (training and self.trainable):
             return super().call(inputs, training=training)
         outputs, mean, sample_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=tf.cast(inputs, tf.float32),

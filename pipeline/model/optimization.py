@@ -19,7 +19,7 @@ _NOT_DECAYED = ["bias", "gamma", "beta"]  # in the names of weights
 def build_optimizer(
     train: TrainSection, *, learning_rate: float, epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """Return the optimizer of one phase of training.
+    """Return the optimizer of one phase of training; call it in the scope of the strategy.
 
     Args:
         train: ``weight_decay``, ``schedule`` and ``warmup_epochs`` are used.
@@ -35,11 +35,42 @@ def build_optimizer(
             decay_steps=max(epochs - train.warmup_epochs, 0) * steps_per_epoch,
             is_cosine=train.schedule == "cosine",
         )
+    has_replicas = tf.distribute.has_strategy()
     if train.weight_decay == 0:
-        return keras.optimizers.Adam(rate, clipnorm=_CLIP_NORM)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, clipnorm=_CLIP_NORM)
+        adam = ReplicatedAdam if has_replicas else keras.optimizers.Adam
+        return adam(rate, clipnorm=_CLIP_NORM)
+    adam_w = ReplicatedAdamW if has_replicas else keras.optimizers.AdamW
+    optimizer = adam_w(rate, weight_decay=train.weight_decay, clipnorm=_CLIP_NORM)
     optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return optimizer
+
+
+class ClippedAfterSum:
+    """Clip the sum of the gradients of all replicas, as one replica clips its gradient.
+
+    Keras 3.15 clips the gradient of each replica before it adds them: their sum then has another
+    direction and norm.
+    """
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        return grads
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        grads, variables = zip(
+            *super()._all_reduce_sum_gradients(grads_and_vars),  # type: ignore[misc]
+            strict=True,
+        )
+        return list(
+            zip(super()._clip_gradients(list(grads)), variables, strict=True)  # type: ignore[misc]
+        )
+
+
+class ReplicatedAdam(ClippedAfterSum, keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam for a model with several replicas."""
+
+
+class ReplicatedAdamW(ClippedAfterSum, keras.optimizers.AdamW):  # type: ignore[misc]
+    """AdamW for a model with several replicas."""
 
 
 def rate_callbacks(train: TrainSection) -> list[keras.callbacks.Callback]:

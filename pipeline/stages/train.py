@@ -10,6 +10,7 @@ from pipeline.common.command import run_command
 from pipeline.common.files import write_csv, write_json
 from pipeline.model.fitting import calibrate, fit, make_deterministic
 from pipeline.model.network import build_model
+from pipeline.model.replicated_fitting import Training, fit_replicas
 from pipeline.model.saving import ModelMetadata, model_digest, save_model
 from pipeline.model.streams import stream_weights
 from pipeline.params import load_params
@@ -49,15 +50,22 @@ def main() -> None:
                 results.log_data(run.id, paths.CATALOG, name=results.CATALOG)
         if params.model.cnn.weights not in ("none", "imagenet"):
             tag_cnn_weights(run, Path(params.model.cnn.weights))
-        result = fit(
-            model,
-            task,
-            train,
-            val,
-            params.train,
-            callbacks=[EpochMetrics(run)],
-            features_folder=paths.FEATURES,
-        )
+        callbacks, features = [EpochMetrics(run)], paths.FEATURES
+        if params.compute.has_replicas:
+            training = Training(
+                params.model, params.train, task, side_inputs, paths.CLIPS, features
+            )
+            result = fit_replicas(model, training, params.compute, callbacks=callbacks)
+        else:
+            result = fit(
+                model,
+                task,
+                train,
+                val,
+                params.train,
+                callbacks=callbacks,
+                features_folder=features,
+            )
         # Not an output of the stage, so it stays if the calibration fails.
         save_model(model, paths.UNCALIBRATED)
         task = calibrate(model, task, val)

@@ -313,6 +313,10 @@ class FrameCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras has n
         weights = ops.sum(one_hot * class_weights, axis=-1) * is_labelled
         return ops.sum(losses * weights) / ops.maximum(ops.sum(is_labelled), 1)
 
+    def n_terms(self, y_true: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the number of labelled frames, over which ``call`` takes the mean."""
+        return keras.ops.sum(keras.ops.cast(y_true >= 0, "int32"))
+
 
 class FrameAccuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types
     """Proportion of the labelled frames, those without the label -1, whose class is correct."""

@@ -35,6 +35,7 @@ LAYERS = (
 OBSERVERS = (
     "pipeline/__init__.py",
     "pipeline/params.py",
+    "pipeline/compute",
     "pipeline/tracking",
     "pipeline/registry",
     "pipeline/compute",

@@ -1,0 +1,185 @@
+"""Fit a model as ``compute`` of params.yaml says: on all GPUs, or in several processes.
+
+The model of the caller stays an ordinary one: copies of it are trained, and it gets their weights.
+Calibration, saving and everything after do not differ.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import pipeline
+from pipeline.clips.arrays import ClipArrays
+from pipeline.common import paths
+from pipeline.common.files import sha256_of_file, sha256_of_json
+from pipeline.common.side_inputs import SideInput
+from pipeline.compute.settings import ComputeSection
+from pipeline.compute.training_workers import Report, run_workers
+from pipeline.model.checkpoints import CheckpointFile
+from pipeline.model.features import cached_features
+from pipeline.model.fitting import FitResult, OptimizerOf, fit, make_deterministic
+from pipeline.model.network import build_model, is_frozen
+from pipeline.model.optimization import build_optimizer
+from pipeline.model.settings import ModelSection, TrainSection
+from pipeline.model.strategy import Replicas, machine_replicas, worker_replicas
+from pipeline.tasks.task import Task, task_to_json
+
+logger = logging.getLogger(__name__)
+
+# Code that decides the weights: a training does not continue with other code.
+_CODE = ("clips", "model", "tasks")
+
+_LOST_CONNECTION = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training as every process of it can run it.
+
+    Attributes:
+        clips: folder of the splits ``train`` and ``val``.
+        features: as for ``fit``.
+        optimizer_of: as for ``fit``.
+    """
+
+    model: ModelSection
+    section: TrainSection
+    task: Task
+    side_inputs: tuple[SideInput, ...]
+    clips: Path
+    features: Path | None = None
+    optimizer_of: OptimizerOf = build_optimizer
+
+    def digest(self, weights: Sequence[NDArray[Any]]) -> str:
+        """Return a digest of what decides the result, ``weights`` at the start among it."""
+        package = Path(pipeline.__file__).parent
+        code = sorted(path for name in _CODE for path in (package / name).glob("*.py"))
+        return sha256_of_json(
+            [
+                self.model.model_dump(),
+                self.section.model_dump(),
+                task_to_json(self.task),
+                [asdict(one) for one in self.side_inputs],
+                [sha256_of_file(path) for path in sorted(self.clips.glob("*/*.csv"))],
+                [sha256_of_file(path) for path in code],
+                [keras.__version__, tf.__version__],
+                [hashlib.sha256(array.tobytes()).hexdigest() for array in weights],
+            ]
+        )
+
+
+def fit_replicas(
+    model: keras.Model,
+    training: Training,
+    compute: ComputeSection,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: Path = paths.CHECKPOINT,
+) -> FitResult:
+    """Fit ``model`` in place, with the replicas that ``compute`` names.
+
+    Several workers write a checkpoint after every epoch. A training that finds one of its own
+    continues from it.
+
+    Args:
+        model: untrained, of ``build_model``.
+        callbacks: only their ``on_epoch_end`` is called.
+
+    Raises:
+        PipelineError: as ``fit`` and ``run_workers``.
+    """
+    weights = model.get_weights()
+    if compute.train_workers == 1:
+        result, weights = _fit_copy(
+            training, weights, machine_replicas(), callbacks=list(callbacks)
+        )
+        model.set_weights(weights)
+        return result
+    section = training.section
+    has_frozen_phase = section.fine_tuning.head_epochs > 0 or is_frozen(model)
+    if training.features is not None and section.cache_features and has_frozen_phase:
+        for split in ("train", "val"):  # the workers only read them
+            cached_features(model, ClipArrays(training.clips / split), training.features)
+
+    def log_epoch(row: dict[str, float]) -> None:
+        logs = {name: value for name, value in row.items() if name != "epoch"}
+        text = " - ".join(f"{name}: {value:.4g}" for name, value in logs.items())
+        logger.info("Epoch %d: %s", row["epoch"], text)
+        for callback in callbacks:
+            callback.on_epoch_end(int(row["epoch"]) - 1, dict(logs))
+
+    logger.info("Training with %d workers", compute.train_workers)
+    train = partial(_train_in_worker, training, weights, checkpoint, training.digest(weights))
+    result, weights = run_workers(train, compute, on_row=log_epoch, checkpoint=checkpoint)
+    model.set_weights(weights)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _train_in_worker(
+    training: Training,
+    weights: list[NDArray[Any]],
+    checkpoint: Path,
+    digest: str,
+    is_chief: bool,
+    report: Report,
+) -> tuple[FitResult, list[NDArray[Any]]]:
+    """Train in one of the processes that TF_CONFIG names.
+
+    Raises:
+        ConnectionError: another process is gone.
+    """
+    make_deterministic(training.section.seed, training.section.threads)
+    file = CheckpointFile(checkpoint, digest, is_writer=is_chief, report=report)
+    try:
+        return _fit_copy(training, weights, worker_replicas(), checkpoints=file)
+    except _LOST_CONNECTION as error:
+        raise ConnectionError(str(error).splitlines()[0]) from None
+
+
+def _fit_copy(
+    training: Training, weights: list[NDArray[Any]], replicas: Replicas, **options: Any
+) -> tuple[FitResult, list[NDArray[Any]]]:
+    """Fit a copy of the model with ``weights``; return its weights at the end."""
+    train, val = (ClipArrays(training.clips / split) for split in ("train", "val"))
+    # The caller's model has the weights, and has logged the warnings.
+    section = training.model.model_copy(
+        update={"cnn": training.model.cnn.model_copy(update={"weights": "none"})}
+    )
+    logging.disable(logging.WARNING)
+    with replicas.scope():
+        model = build_model(
+            section,
+            training.task,
+            frame_shape=train.frames(0).shape[1:],
+            precision=training.section.precision,
+            side_inputs=training.side_inputs,
+        )
+    logging.disable(logging.NOTSET)
+    model.set_weights(weights)
+    result = fit(
+        model,
+        training.task,
+        train,
+        val,
+        training.section,
+        features_folder=training.features,
+        replicas=replicas,
+        optimizer_of=training.optimizer_of,
+        **options,
+    )
+    return result, model.get_weights()

@@ -1,0 +1,141 @@
+"""Two workers of a Ray cluster train one model: the weights of one process, also after a death."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from data.demo.generate import write_demo_videos
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import read_csv
+from pipeline.compute.settings import ComputeSection
+from tests.pipeline.conftest import run_stages
+
+pytest.importorskip("ray", reason="Ray is an extra: make install-cluster")
+
+from pipeline.model.fitting import fit
+from pipeline.model.replicated_fitting import Training, fit_replicas
+from tests.architectures import TASK, build
+from tests.replica_trainings import MODEL, clips_in, training
+from tests.sgd import deadly_sgd, sgd
+
+TWO_WORKERS = ComputeSection(train_workers=2)
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> Training:
+    folder = tmp_path_factory.mktemp("clips")
+    for split in ("train", "val"):
+        clips_in(folder / split)
+    section = training(epochs=EPOCHS, threads=1)
+    return Training(MODEL, section, TASK, (), folder, optimizer_of=sgd)
+
+
+class Epochs:
+    """A callback that keeps the epochs and their metrics."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs):
+        self.seen.append((epoch, logs))
+
+
+def train_with_workers(job: Training, checkpoint: Path, callback: Epochs):
+    model = build(MODEL)
+    result = fit_replicas(model, job, TWO_WORKERS, callbacks=[callback], checkpoint=checkpoint)
+    return model.get_weights(), result
+
+
+@pytest.fixture(scope="module")
+def two_workers(job, tmp_path_factory):
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "checkpoint.npz"
+    callback = Epochs()
+    weights, result = train_with_workers(job, checkpoint, callback)
+    assert not checkpoint.exists()
+    return weights, result, callback.seen
+
+
+def largest_difference(one, other) -> float:
+    return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
+
+
+def test_two_workers_give_the_weights_and_metrics_of_one_process(job, two_workers):
+    weights, result, logged = two_workers
+    model = build(MODEL)
+    start = model.get_weights()
+    clips = [clips_in(job.clips / split) for split in ("train", "val")]
+    expected = fit(model, TASK, *clips, job.section, optimizer_of=sgd)
+    assert largest_difference(model.get_weights(), start) > 1e-2
+    assert largest_difference(model.get_weights(), weights) <= 1e-5
+    assert result.kept_epoch == expected.kept_epoch == EPOCHS
+    assert [list(row) for row in result.history] == [list(row) for row in expected.history]
+    for row, expected_row in zip(result.history, expected.history, strict=True):
+        assert row == pytest.approx(expected_row, abs=1e-4)
+    assert [(epoch + 1, logs["loss"]) for epoch, logs in logged] == [
+        (row["epoch"], row["loss"]) for row in result.history
+    ]
+
+
+def test_a_batch_that_two_workers_cannot_share_is_refused(job, tmp_path):
+    odd = replace(job, section=job.section.model_copy(update={"batch_size": 5}))
+    with pytest.raises(PipelineError, match=r"train\.batch_size .* multiple of 2.* Received: 5"):
+        train_with_workers(odd, tmp_path / "checkpoint.npz", Epochs())
+
+
+def deadly(job: Training, folder: Path, *steps: int) -> Training:
+    """The training, whose second worker dies in these steps; an epoch has two."""
+    folder.mkdir()
+    return replace(job, optimizer_of=partial(deadly_sgd, folder, steps))
+
+
+@pytest.mark.long
+def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog):
+    weights, result, _ = two_workers
+    caplog.set_level("INFO")
+    callback, checkpoint = Epochs(), tmp_path / "checkpoint.npz"
+    dying = deadly(job, tmp_path / "deaths", 3)
+    after_death, result_after = train_with_workers(dying, checkpoint, callback)
+    assert largest_difference(after_death, weights) <= 1e-6
+    for row, expected in zip(result_after.history, result.history, strict=True):
+        assert row == pytest.approx(expected, abs=1e-6)
+    assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]  # none twice
+    (message,) = [text for text in caplog.messages if "Starting the workers again" in text]
+    assert message == (
+        "worker 2 of 2 died. Starting the workers again; they continue after epoch 1."
+    )
+
+
+@pytest.mark.long
+def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers, tmp_path):
+    checkpoint, dying = tmp_path / "checkpoint.npz", deadly(job, tmp_path / "deaths", 3, 5)
+    with pytest.raises(PipelineError, match=r"train_workers: worker 2 of 2 died, .* second time"):
+        train_with_workers(dying, checkpoint, Epochs())
+    with np.load(checkpoint) as file:
+        assert file["state"].tobytes().count(b'"epoch"') == 2  # complete ones
+    callback = Epochs()
+    weights, _ = train_with_workers(dying, checkpoint, callback)
+    assert largest_difference(weights, two_workers[0]) <= 1e-6
+    assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]
+    assert not checkpoint.exists()
+
+
+@pytest.mark.long
+def test_all_stages_run_as_usual_with_two_workers(tmp_path):
+    write_demo_videos(tmp_path / "videos", motions=("left", "right"), videos_per_class=16, seed=0)
+    log = run_stages(tmp_path, compute={"train_workers": 2})
+    assert "Training with 2 workers" in log
+    assert [row["epoch"] for row in read_csv(tmp_path / "models/history.csv")] == ["1", "2"]
+    assert not (tmp_path / "models/checkpoint.npz").exists()
+    assert (tmp_path / "eval/registration.json").exists()
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
+    assert steps == [1, 2]
+    assert "test/accuracy" in run.data.metrics

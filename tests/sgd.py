@@ -1,0 +1,58 @@
+"""Optimizers for tests of equality: rounding stays rounding, which Adam would magnify."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pipeline.model.settings import TrainSection
+
+_MOMENTUM = 0.9
+
+
+def sgd(
+    section: TrainSection,  # noqa: ARG001
+    *,
+    learning_rate: float,
+    epochs: int,  # noqa: ARG001
+    steps_per_epoch: int,  # noqa: ARG001
+) -> keras.optimizers.Optimizer:
+    """Return SGD with momentum, in place of ``build_optimizer``."""
+    return keras.optimizers.SGD(learning_rate, momentum=_MOMENTUM)
+
+
+def deadly_sgd(
+    folder: Path, steps: tuple[int, ...], section: TrainSection, *, learning_rate: float, **_
+) -> keras.optimizers.Optimizer:
+    """Return ``sgd`` that kills the second worker, once, in each of these steps, from 0.
+
+    Args:
+        folder: remembers the steps in which it did.
+    """
+    del section
+    return keras.optimizers.SGD(DeadlyRate(learning_rate, folder, steps), momentum=_MOMENTUM)
+
+
+class DeadlyRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A constant rate that kills the process with SIGKILL when it is asked in some steps."""
+
+    def __init__(self, rate: float, folder: Path, steps: tuple[int, ...]) -> None:
+        self._rate, self._folder, self._steps = rate, folder, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        rate = tf.py_function(self._rate_of, [step], tf.float32)
+        return tf.ensure_shape(rate, ())
+
+    def _rate_of(self, step: tf.Tensor) -> float:
+        memory = self._folder / str(int(step))
+        is_second = json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1
+        if is_second and int(step) in self._steps and not memory.exists():
+            memory.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._rate
+
+    def get_config(self) -> dict[str, object]:
+        return {}

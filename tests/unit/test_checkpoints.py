@@ -1,0 +1,94 @@
+"""A training that continues from its checkpoint ends with the weights of one without a break."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.model.checkpoints import CheckpointFile
+from pipeline.model.fitting import fit
+from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
+from tests.architectures import CLASSES, TASK, build, noise_clips, stored_clips, tiny
+
+MODEL = tiny(recurrent="none", summary="mean")
+KINDS = {
+    "augmented": {"augmentation": AugmentationSection(shift=0)},
+    "best epoch, rate halved after a plateau": {
+        "schedule": "reduce_on_plateau",
+        "patience": 2,
+        "learning_rate": 0.05,
+    },
+    "two phases": {"fine_tuning": FineTuningSection(head_epochs=2, learning_rate=0.01)},
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager():
+    """Run without graphs: building them takes longer than a few tiny steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    frames, mask = noise_clips([1, 2, 3, 4, 4, 4, 3], 4, 0, (8, 8, 3))
+    return stored_clips(tmp_path / "clips", frames, mask, [*CLASSES * 2, "a"])
+
+
+class Break(keras.callbacks.Callback):
+    """Raises KeyboardInterrupt in the middle of an epoch, from 1."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self._epoch, self._is_now = epoch, False
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
+        self._is_now = epoch + 1 == self._epoch
+
+    def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002
+        if self._is_now:
+            raise KeyboardInterrupt
+
+
+def train(clips, section, *, path=None, training="a", callbacks=()):
+    model, reported = build(MODEL), []
+    file = path and CheckpointFile(
+        path, training, is_writer=True, report=lambda rows: reported.append(len(rows))
+    )
+    result = fit(model, TASK, clips, clips, section, checkpoints=file, callbacks=callbacks)
+    return model.get_weights(), result, reported
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_the_weights_after_a_break_are_those_without(clips, tmp_path, kind, epoch):
+    section = TrainSection(**{"epochs": 5, "batch_size": 3, "patience": 0, **KINDS[kind]})
+    weights, result, _ = train(clips, section)
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(KeyboardInterrupt):
+        train(clips, section, path=path, callbacks=[Break(epoch)])
+    continued, result_after, reported = train(clips, section, path=path)
+    assert reported[0] == epoch - 1
+    for one, other in zip(continued, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert result_after == result
+
+
+def test_a_checkpoint_of_another_training_is_not_used(clips, tmp_path):
+    section, path = TrainSection(epochs=1, batch_size=3), tmp_path / "checkpoint.npz"
+    train(clips, section, path=path)
+    *_, reported = train(clips, section, path=path, training="b")
+    assert reported == [0, 1]
+
+
+def test_a_complete_training_is_not_repeated(clips, tmp_path):
+    section, path = TrainSection(epochs=2, batch_size=3), tmp_path / "checkpoint.npz"
+    weights, result, _ = train(clips, section, path=path)
+    again, result_again, reported = train(clips, section, path=path)
+    assert reported == [2]
+    assert result_again == result
+    for one, other in zip(again, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
