@@ -43,6 +43,7 @@ from pipeline.common.records import (
     write_catalog,
     write_decode_index,
 )
+from pipeline.compute.settings import ComputeSection
 from pipeline.dataset.catalog import build_catalog
 from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.evaluation.predictions import Predictions
@@ -147,7 +148,7 @@ def _decode() -> Callable[[], None]:
             read_catalog(_CATALOG),
             videos=_VIDEOS,
             decode=_DECODE,
-            workers=1,
+            compute=ComputeSection(),
         )
         write_decode_index(Path("index.csv"), records)
         prune_store(_FRAMES_FOLDER, {record.facts.key for record in records if record.facts})

@@ -14,7 +14,6 @@ ROWS = {
     "tracking": (["pipeline/tracking/runs.py", "pipeline/tracking/notes.py"], []),
     "compute": (["pipeline/compute/isolated.py", "pipeline/compute/ray_tasks.py"], []),
     "registry": (["pipeline/registry/gate.py", "pipeline/registry/promotion.py"], []),
-    "compute": (["pipeline/compute/ray_cluster.py"], []),
     "retraining": (["pipeline/retraining/retrain.py", "pipeline/retraining/tune.py"], []),
     "command line": (["pipeline/cli.py", "pipeline/params.py"], []),
     "docs": (["README.md", "docs/architecture.md"], []),
