@@ -11,6 +11,9 @@ frames tiny, so the figures are the costs of a row, not those of decoding or tra
 - evaluate: scores with intervals, tables and predictions of all videos
 - mlflow: log the catalog and the predictions to a run of an SQLite store
 
+Then it decodes and trains a few clips of 10 seconds, and estimates what large data sets cost on 1,
+10 and 100 machines with 16 cores like those of this machine.
+
 The exponent is the slope of log(seconds) over log(rows); 1 is linear. The memory is the growth of
 the peak from the first to the last size. The last line is JSON.
 """
@@ -25,13 +28,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.timing import memory_mb, new_process, rounded
+from benchmarks.estimates import estimate_lines, measure_clip
+from benchmarks.timing import memory_mb, new_process
 from pipeline.clips.settings import ExtractSection
 from pipeline.clips.shards import write_clips
 from pipeline.common.command import run_command
@@ -49,6 +53,7 @@ from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.scores import score_predictions
 from pipeline.evaluation.settings import EvaluateSection
+from pipeline.params import load_params
 from pipeline.tasks.settings import TaskSection
 from pipeline.tasks.targets import targets_of
 from pipeline.tasks.task import task_class
@@ -87,7 +92,19 @@ def main() -> None:
                     f"{cost.peak_mb:8.0f} MB",
                     flush=True,
                 )
-    print(json.dumps({name: _growth(sizes, costs) for name, costs in measured.items()}))
+    growth = {name: _growth(sizes, costs) for name, costs in measured.items()}
+    with new_process() as process:
+        cost = process.submit(measure_clip, load_params()).result()
+    print("a clip of 10 s, on one core:")
+    print(f"  {cost.decode_seconds:.3f} s to decode, {cost.train_seconds:.4f} s in an epoch")
+    print(f"  {cost.frames_bytes / 1e6:.2f} MB of frames, {cost.clip_bytes / 1e6:.2f} MB as a clip")
+    for line in estimate_lines(
+        cost,
+        {name: values["rows_per_second"] for name, values in growth.items()},
+        {name: values["memory_bytes_per_row"] for name, values in growth.items()},
+    ):
+        print(line)
+    print(json.dumps({**growth, "clip": asdict(cost)}))
 
 
 @dataclass(frozen=True)
@@ -98,13 +115,13 @@ class Cost:
     peak_mb: float
 
 
-def _growth(sizes: Sequence[int], costs: Sequence[Cost]) -> dict[str, float | None]:
+def _growth(sizes: Sequence[int], costs: Sequence[Cost]) -> dict[str, float]:
     seconds = [cost.seconds for cost in costs]
     slope = np.polyfit([math.log(size) for size in sizes], [math.log(s) for s in seconds], 1)[0]
     grown_mb = costs[-1].peak_mb - costs[0].peak_mb
     return {
-        "rows_per_second": rounded(sizes[-1] / seconds[-1]),
-        "exponent": rounded(float(slope)),
+        "rows_per_second": round(sizes[-1] / seconds[-1], 1),
+        "exponent": round(float(slope), 3),
         "memory_bytes_per_row": round(1e6 * grown_mb / (sizes[-1] - sizes[0])),
     }
 

@@ -10,12 +10,10 @@ slower single stream.
 
 import json
 import statistics
-import time
 from functools import partial
 from typing import Any
 
-import keras
-
+from benchmarks.estimates import EpochClock
 from benchmarks.timing import rounded, seconds_of
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.command import run_command
@@ -55,27 +53,12 @@ def main() -> None:
                 precision=params.train.precision,
                 side_inputs=train.learn_side_inputs(),
             )
-            clock = _EpochClock()
+            clock = EpochClock()
             fit(model, task, train, val, section, callbacks=[clock])
             epochs[name] += clock.seconds[1:]
             predict_arrays(model, val)  # builds the graph
             predictions[name].append(seconds_of(partial(predict_arrays, model, val)))
     print(json.dumps(_summary(epochs, predictions)))
-
-
-class _EpochClock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Measure the seconds of each epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-        self._started = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self.seconds.append(time.perf_counter() - self._started)
 
 
 def _summary(*measured: dict[str, list[float]]) -> dict[str, Any]:

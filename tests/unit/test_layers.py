@@ -38,7 +38,6 @@ OBSERVERS = (
     "pipeline/compute",
     "pipeline/tracking",
     "pipeline/registry",
-    "pipeline/compute",
     "pipeline/common/command.py",
     "pipeline/common/errors.py",
     "pipeline/common/paths.py",

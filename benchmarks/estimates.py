@@ -1,0 +1,149 @@
+"""Estimate time, memory, disk and files of large data sets from rates of a clip and of a row."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.made_videos import Encoding, make_video
+from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.shards import write_clips
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.tables import align_columns
+from pipeline.model.fitting import fit, make_deterministic
+from pipeline.model.network import build_model
+from pipeline.params import Params
+from pipeline.tasks.task import task_class
+from pipeline.video.batch import decode_record
+from pipeline.video.store import stored_path
+
+# Clips: UCF101 (Soomro et al., 2012); the training split of Kinetics-400 (Kay et al., 2017).
+DATA_SETS = {"UCF101": 13_320, "Kinetics-400": 240_000, "10 million": 10_000_000}
+MACHINES = (1, 10, 100)
+CORES = 16  # of a machine
+
+_ENCODING = Encoding("libx264", ".mp4", 320, 240, {"preset": "medium", "crf": "22"})
+_DECODED, _TRAINED = 12, 160  # clips
+_EPOCHS = 3  # of which the first does not count
+
+
+@dataclass(frozen=True)
+class ClipCost:
+    """The cost of a clip of 10 seconds and 320 x 240 pixels, with the settings of params.yaml.
+
+    Attributes:
+        decode_seconds: of one core.
+        train_seconds: of one core, in one epoch.
+        frames_bytes: of its stored frames.
+        clip_bytes: of its clip.
+    """
+
+    decode_seconds: float
+    train_seconds: float
+    frames_bytes: float
+    clip_bytes: int
+
+
+def measure_clip(params: Params) -> ClipCost:
+    """Decode copies of a generated clip, and train on random ones."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_video(folder / "clip.mp4", _ENCODING, seconds=10, seed=0)
+        seconds, sizes = [], []
+        for number in range(_DECODED):
+            record = VideoRecord("clip.mp4", "target", sha256=str(number))
+            started = time.perf_counter()
+            facts = decode_record(record, folder=folder, videos=folder, decode=params.decode)
+            seconds.append(time.perf_counter() - started)
+            sizes.append(stored_path(folder, facts.key).stat().st_size)
+        train_seconds = _train_seconds(params, folder)
+    shape = (params.extract.frames, params.decode.height, params.decode.width, 3)
+    return ClipCost(
+        float(np.median(seconds)), train_seconds, float(np.mean(sizes)), int(np.prod(shape))
+    )
+
+
+def _train_seconds(params: Params, folder: Path) -> float:
+    """Return the seconds of one core for one clip in an epoch."""
+    height, width, n_frames = params.decode.height, params.decode.width, params.extract.frames
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (n_frames, height, width, 3), np.uint8)
+    for split, count in (("train", _TRAINED), ("val", 2)):
+        records = [
+            VideoRecord(
+                f"{n}.mp4", f"class {n % 2}", facts=DecodeFacts(f"{n:08x}", frames=n_frames)
+            )
+            for n in range(count)
+        ]
+        write_clips(
+            folder / split,
+            records,
+            load=lambda _, indices: pixels[list(indices)],
+            extract=params.extract,
+            frame_size=(height, width),
+        )
+    train, val = ClipArrays(folder / "train"), ClipArrays(folder / "val")
+    make_deterministic(0, params.train.threads)
+    task = task_class("classification").learn(train.video_targets(), params.task)
+    model = build_model(params.model, task, frame_shape=train.frames(0).shape[1:])
+    clock = EpochClock()
+    section = params.train.model_copy(update={"epochs": _EPOCHS})
+    fit(model, task, train, val, section, callbacks=[clock])
+    return float(np.median(clock.seconds[1:])) * params.train.threads / _TRAINED
+
+
+class EpochClock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Measure the seconds of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+        self.seconds.append(time.perf_counter() - self._started)
+
+
+def estimate_lines(
+    cost: ClipCost, rows_per_second: Mapping[str, float], bytes_per_row: Mapping[str, float]
+) -> Sequence[str]:
+    """Return a table of data sets and numbers of machines.
+
+    Decoding and an epoch of training are divided by all cores. The bookkeeping (catalog, decode
+    index, shards, DVC, evaluation) runs on one core of one machine. Memory is that of the step that
+    needs most.
+    """
+    rows = [["clips", "machines", "decode", "epoch", "bookkeeping", "memory", "disk", "files"]]
+    bookkeeping = sum(1 / rate for rate in rows_per_second.values())
+    memory = max(bytes_per_row.values())
+    for name, clips in DATA_SETS.items():
+        for machines in MACHINES:
+            cores = machines * CORES
+            rows.append(
+                [
+                    f"{name} ({clips:,})",
+                    str(machines),
+                    _hours(clips * cost.decode_seconds / cores),
+                    _hours(clips * cost.train_seconds / cores),
+                    _hours(clips * bookkeeping),
+                    _size(clips * memory),
+                    _size(clips * (cost.frames_bytes + cost.clip_bytes)),
+                    f"{clips + 2 * 3 * 256:,}",
+                ]
+            )
+    return align_columns(rows, "<>>>>>>>")
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e12:.1f} TB" if n_bytes >= 1e12 else f"{n_bytes / 1e9:.1f} GB"
