@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,17 +95,17 @@ def main() -> None:
                 )
     growth = {name: _growth(sizes, costs) for name, costs in measured.items()}
     with new_process() as process:
-        cost = process.submit(measure_clip, load_params()).result()
+        clip = process.submit(measure_clip, load_params()).result()
     print("a clip of 10 s, on one core:")
-    print(f"  {cost.decode_seconds:.3f} s to decode, {cost.train_seconds:.4f} s in an epoch")
-    print(f"  {cost.frames_bytes / 1e6:.2f} MB of frames, {cost.clip_bytes / 1e6:.2f} MB as a clip")
+    print(f"  {clip.decode_seconds:.3f} s to decode, {clip.train_seconds:.4f} s in an epoch")
+    print(f"  {clip.frames_bytes / 1e6:.2f} MB of frames, {clip.clip_bytes / 1e6:.2f} MB as a clip")
     for line in estimate_lines(
-        cost,
+        clip,
         {name: values["rows_per_second"] for name, values in growth.items()},
         {name: values["memory_bytes_per_row"] for name, values in growth.items()},
     ):
         print(line)
-    print(json.dumps({**growth, "clip": asdict(cost)}))
+    print(json.dumps({**growth, "clip": asdict(clip)}))
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,11 @@ def _write_files(n_rows: int) -> None:
         path.write_text(f"not a video, and not opened: {row}")
         key = frames_key(sha256_of_file(path), None, None, _DECODE)
         facts = DecodeFacts(key=key, source_seconds=1.0, width=8, height=8)
-        write_frames(stored_path(_FRAMES_FOLDER, key), _FRAMES, lambda facts=facts: facts, key=key)
+        write_frames(stored_path(_FRAMES_FOLDER, key), _FRAMES, partial(_same, facts), key=key)
+
+
+def _same(facts: DecodeFacts) -> DecodeFacts:
+    return facts
 
 
 def _catalog() -> Callable[[], None]:
