@@ -228,7 +228,8 @@ class _Phases:
         section, task, replicas = self._section, self._task, self._replicas
         self._number += 1
         first_epoch = start = len(self.history)  # from 0
-        if (last := self._checkpoints and self._checkpoints.last) is not None:
+        last = None if self._checkpoints is None else self._checkpoints.last
+        if last is not None:
             if last.phase > self._number:
                 return
             self.history = list(last.history)
