@@ -95,10 +95,10 @@ def fit(
     Raises:
         PipelineError: a clip has no real frame, the model has a stream of differences and no
             training clip has two frames, the loss is not finite in the first epoch, or the
-            replicas cannot share ``section.batch_size`` equally.
+            replicas cannot train with ``section``.
     """
     replicas = replicas or OneReplica()
-    replicas.check_batch_size(section.batch_size)
+    replicas.check(section)
     replicas.synchronize(model)
     for clips in (train, val):
         refuse_empty_clips(clips.masks(), clips.names)
@@ -228,7 +228,8 @@ class _Phases:
         section, task, replicas = self._section, self._task, self._replicas
         self._number += 1
         first_epoch = start = len(self.history)  # from 0
-        if (last := self._checkpoints and self._checkpoints.last) is not None:
+        last = None if self._checkpoints is None else self._checkpoints.last
+        if last is not None:
             if last.phase > self._number:
                 return
             self.history = list(last.history)

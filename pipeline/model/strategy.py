@@ -20,6 +20,7 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from pipeline.clips.batches import Shares
 from pipeline.common.errors import PipelineError
 from pipeline.model.network import cnn_layers
+from pipeline.model.settings import TrainSection
 
 _Batches = Callable[[Shares | None], tf.data.Dataset]
 
@@ -37,8 +38,8 @@ class OneReplica:
         """Return the context of ``Model.fit``."""
         return nullcontext()
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Refuse a ``train.batch_size`` that replicas cannot share equally."""
+    def check(self, section: TrainSection) -> None:
+        """Refuse settings with which replicas cannot train."""
 
     def synchronize(self, model: keras.Model) -> None:
         """Make batch normalisation use the batches of all replicas."""
@@ -92,18 +93,26 @@ class Replicas(OneReplica):
         finally:
             keras_trainer._collective_all_reduce_multi_worker = original
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Refuse a batch that the replicas cannot share equally.
+    def check(self, section: TrainSection) -> None:
+        """Refuse settings with which replicas cannot train.
 
         Raises:
-            PipelineError: ``batch_size`` is not a multiple of the number of replicas.
+            PipelineError: ``batch_size`` is not a multiple of the number of replicas, or
+                ``precision`` scales the loss: Keras 3.15 then asks each worker whether its own
+                gradient is finite, and waits forever if their answers differ.
         """
         replicas = self._strategy.num_replicas_in_sync
-        if batch_size % replicas:
+        if replicas > 1 and section.precision == "mixed_float16":
+            raise PipelineError(
+                "params.yaml: train.precision must be float32 or mixed_bfloat16 where several "
+                "replicas train (compute.train_workers, compute.gpus). Received: mixed_float16. "
+                "Change one of them."
+            )
+        if section.batch_size % replicas:
             raise PipelineError(
                 f"params.yaml: train.batch_size must be a multiple of {replicas}, the number of "
                 "replicas of the model (compute.train_workers times the GPUs of each). "
-                f"Received: {batch_size}. Change train.batch_size or compute.train_workers."
+                f"Received: {section.batch_size}. Change train.batch_size or compute.train_workers."
             )
 
     def synchronize(self, model: keras.Model) -> None:

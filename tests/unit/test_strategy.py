@@ -15,6 +15,7 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from pipeline.clips.batches import Shares, evaluation_batches, share_of, training_batches
 from pipeline.common.errors import PipelineError
 from pipeline.model.optimization import ReplicatedAdam, ReplicatedAdamW
+from pipeline.model.settings import TrainSection
 from pipeline.model.strategy import GlobalMean, Replicas, ReplicatedModel
 from tests.unit.test_batches import TARGETS, NumberedClips, batches_of, order_of
 
@@ -168,12 +169,23 @@ def test_the_order_of_an_endless_dataset_has_every_clip_in_each_epoch():
     assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
 
 
-def test_a_batch_that_replicas_cannot_share_is_refused_by_its_key():
-    class Three:
-        num_replicas_in_sync = 3
+class Three:
+    """A strategy with three replicas, which needs no devices."""
 
-    with pytest.raises(PipelineError, match=r"train\.batch_size .* multiple of 3.* Received: 16"):
-        Replicas(Three()).check_batch_size(16)
+    num_replicas_in_sync = 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("batch_size", 16, r"multiple of 3.* Received: 16"),
+        ("precision", "mixed_float16", r"float32 or mixed_bfloat16 .* Received: mixed_float16"),
+    ],
+)
+def test_settings_with_which_replicas_cannot_train_are_refused_by_key(key, value, expected):
+    section = TrainSection(**{"batch_size": 15, key: value})
+    with pytest.raises(PipelineError, match=rf"train\.{key} must be .*{expected}"):
+        Replicas(Three()).check(section)
 
 
 def test_the_mean_outside_of_replicas_is_that_of_the_loss():
