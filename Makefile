@@ -21,7 +21,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "error: expected Python 3.11, received $$("$(PYTHON)" -V 2>&1). Set PYTHON=path/to/python3.11"; exit 1; }
 	"$(PYTHON)" -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
