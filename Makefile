@@ -23,6 +23,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true # pip compiles on one core
 	@touch $@
 
 install-cluster: $(INSTALLED_CLUSTER) ## Add Ray, remotes and PostgreSQL: docs/scale.md
