@@ -4,8 +4,9 @@
 new frame store with each engine in turns. Both have one process a core, two by default. Local
 starts its processes in each turn. Ray connects to a cluster that runs already and starts its
 workers in each turn; `seconds_connect` is the time of a connection without work, a part of
-`seconds_ray`. `overhead_ms` is the difference of the medians, for a video. The last line of the
-output is JSON.
+`seconds_ray`. `overhead_ms` is the difference of the medians, for a video: with few videos, mostly
+the start. `scheduling_ms_local` and `scheduling_ms_ray` are the times of a task without work, of
+4,000 in chunks as of videos, when the processes run. The last line of the output is JSON.
 """
 
 import argparse
@@ -14,20 +15,26 @@ import os
 import shutil
 import struct
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.made_videos import SHORT, make_video
 from benchmarks.timing import interleaved, rounded, seconds_of, usable_cores
 from pipeline.common.records import VideoRecord
+from pipeline.compute.isolated import run_isolated
 from pipeline.compute.ray_cluster import ENVIRONMENT, ray_cluster
+from pipeline.compute.ray_tasks import run_on_ray
 from pipeline.compute.settings import ComputeSection
 from pipeline.video.batch import decode_records
 from pipeline.video.settings import DecodeSection
 
 _SCENES = 8
 _SECONDS = 2
+_TASKS, _FIRST_TASKS = 4000, 800  # in the first ones, processes start
 _DECODE = DecodeSection()  # that of params.yaml: 10 fps, 64x64
 
 
@@ -75,14 +82,33 @@ def measure(folder: Path, count: int, repetitions: int, *, cores: int) -> dict[s
             "ray": lambda: seconds("ray"),
             "connect": lambda: seconds_of(connect),
         }
+        scheduling = _scheduling_ms(cores, engines["ray"])
         medians = interleaved(sides, repetitions=repetitions).medians
     return {
         "videos": count,
         "cores": cores,
+        **scheduling,
         **{f"seconds_{name}": rounded(median) for name, median in medians.items()},
         "ray_over_local": rounded(medians["ray"] / medians["local"]),
         "overhead_ms": rounded((medians["ray"] - medians["local"]) / count * 1000),
     }
+
+
+def _scheduling_ms(cores: int, compute: ComputeSection) -> dict[str, float | None]:
+    """Return the milliseconds of a task without work, without those in which processes start."""
+    records = [VideoRecord(f"{number}.mp4", "", sha256=str(number)) for number in range(_TASKS)]
+    chunks = [records[start : start + 16] for start in range(0, _TASKS, 16)]
+    runs = {
+        "local": run_isolated(repr, chunks, workers=cores, timeout_seconds=60),
+        "ray": run_on_ray(repr, chunks, compute=compute, timeout_seconds=60),
+    }
+    milliseconds = {}
+    for name, run in runs.items():
+        for _ in islice(run, _FIRST_TASKS):
+            pass
+        seconds = seconds_of(partial(deque, run, 0))  # the others
+        milliseconds[f"scheduling_ms_{name}"] = rounded(seconds / (_TASKS - _FIRST_TASKS) * 1000)
+    return milliseconds
 
 
 def make_videos(folder: Path, count: int) -> list[VideoRecord]:

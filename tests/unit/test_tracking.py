@@ -300,8 +300,8 @@ def test_the_newest_run_of_a_model_is_found():
 
 
 def test_a_run_is_recreated_after_the_store_was_deleted(folder, monkeypatch, empty_database):
-    with training_run(**MODEL) as run:
-        tag_model(run, "aaa")
+    with training_run(**MODEL) as first:
+        tag_model(first, "aaa")
     Path("dvc.lock").write_text(LOCK)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/other.db")
     shutil.copy(empty_database, "other.db")
@@ -309,7 +309,7 @@ def test_a_run_is_recreated_after_the_store_was_deleted(folder, monkeypatch, emp
     history = [{"epoch": 1.0, "loss": 3.0, "val_loss": 4.0}, {"epoch": 2.0, "loss": 1.0}]
     again = ensure_run("aaa", **MODEL, history=history)
     run = the_run(again)
-    assert again != run.id
+    assert again != first.id
     assert find_run("aaa") == again
     assert run.info.status == "FINISHED"
     assert run.data.tags["recreated"] == "true"
