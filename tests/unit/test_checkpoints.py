@@ -15,7 +15,7 @@ KINDS = {
     "augmented": {"augmentation": AugmentationSection(shift=0)},
     "best epoch, rate halved after a plateau": {
         "schedule": "reduce_on_plateau",
-        "patience": 2,
+        "patience": 4,
         "learning_rate": 0.05,
     },
     "two phases": {"fine_tuning": FineTuningSection(head_epochs=2, learning_rate=0.01)},
