@@ -6,6 +6,7 @@ each training: the weights at the start and at the end, and the rows of the hist
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import tensorflow as tf
 from pipeline.clips.arrays import ClipArrays
 from pipeline.model.fitting import fit, make_deterministic
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
-from pipeline.model.strategy import OneReplica, machine_replicas
+from pipeline.model.strategy import OneReplica, Replicas, machine_replicas
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.frames import Frames
 from pipeline.tasks.intervals import ClipFrames, clip_text
@@ -53,10 +54,16 @@ def labelled_frames(folder: Path) -> ClipArrays:
     return stored_clips(folder, frames, mask, targets)
 
 
+@cache
+def two_devices() -> Replicas:
+    """One strategy: the collective operations of two would have the same keys in a process."""
+    return machine_replicas(DEVICES)
+
+
 def compare(folder: Path, name: str, clips: ClipArrays, section, model=MODEL, **options) -> None:
     """Train on one device and on two, and write both."""
     task: Task = options.pop("task", Classification(CLASSES, target_accuracy=0.95))
-    for devices, replicas in ((1, OneReplica()), (2, machine_replicas(DEVICES))):
+    for devices, replicas in ((1, OneReplica()), (2, two_devices())):
         # Graphs of one device take longer to build than to run; replicas need them.
         tf.config.run_functions_eagerly(devices == 1)
         with replicas.scope():
