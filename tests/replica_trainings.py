@@ -64,8 +64,6 @@ def compare(folder: Path, name: str, clips: ClipArrays, section, model=MODEL, **
     """Train on one device and on two, and write both."""
     task: Task = options.pop("task", Classification(CLASSES, target_accuracy=0.95))
     for devices, replicas in ((1, OneReplica()), (2, two_devices())):
-        # Graphs of one device take longer to build than to run; replicas need them.
-        tf.config.run_functions_eagerly(devices == 1)
         with replicas.scope():
             network = build(model, task=task, precision=section.precision)
         start = network.get_weights()

@@ -123,4 +123,5 @@ class _LogRate(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if logs is not None:
-            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+            # Of several replicas it is a MirroredVariable, which float() refuses.
+            logs["learning_rate"] = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))

@@ -109,7 +109,8 @@ def mlflow_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        raise PipelineError(f"MLflow at {shown_uri()}: {_reason(error)}. {_remedy()}") from error
+        reason = _reason(error)
+        raise PipelineError(f"MLflow at {shown_uri()}: {reason}. {_remedy(reason)}") from error
 
 
 def shown_uri() -> str:
@@ -142,7 +143,12 @@ def _reason(error: Exception) -> str:
     return reason.rstrip(".")
 
 
-def _remedy() -> str:
+def _remedy(reason: str) -> str:
+    if "401" in reason or "403" in reason:
+        return (
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account that may do "
+            "this."
+        )
     if store_uri().startswith(_SERVERS):
         return f"Start the server, or correct or unset {_URI_VARIABLE}."
     if store_uri() == _default_uri():
