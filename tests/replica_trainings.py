@@ -106,7 +106,7 @@ def frames(folder: Path) -> None:
 
 def mobilenet(folder: Path) -> None:
     model = tiny(MOBILENET, frame_features=0, recurrent="none", summary="mean")
-    section = training(epochs=1, learning_rate=0.001)
+    section = training(epochs=1, learning_rate=0.001, batch_size=8)  # one step
     compare(folder, "mobilenet", clips_in(folder, side=32), section, model, optimizer_of=sgd)
 
 

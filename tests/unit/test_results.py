@@ -14,7 +14,7 @@ from pipeline.tracking.evaluations import (
 )
 from pipeline.tracking.notes import Results, note_results
 from pipeline.tracking.results import CATALOG, has_data, log_data, log_results, log_scores
-from pipeline.tracking.runs import ensure_run, log_epoch, training_run
+from pipeline.tracking.runs import ensure_run, training_run
 from pipeline.tracking.store import connect
 
 RESULTS = Results(
@@ -117,7 +117,7 @@ def test_without_audits_the_note_has_no_section_for_them(run_id):
 
 
 def test_scores_and_intervals_of_the_run_are_the_last_ones(run_id):
-    log_epoch(run_id, 1, {"loss": 1.0})
+    connect().log_metric(run_id, "loss", 1.0, step=1)
     ended = the_run(run_id).info.end_time
     for accuracy in (0.75, 0.5, 0.5):
         intervals = {"accuracy": (accuracy - 0.25, accuracy + 0.125)}

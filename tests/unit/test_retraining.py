@@ -77,7 +77,9 @@ class Scene:
         return DataCheck("Compared:", [Finding("splits", status, "Sentence.")])
 
     def promote(self, _, *, version, dry_run):
-        self.steps.append(f"gate {version}{' --dry-run' if dry_run else ''}")
+        self.steps.append(
+            f"gate {version.removeprefix(f'{NAME}/')}{' --dry-run' if dry_run else ''}"
+        )
         decision = SimpleNamespace(outcome="passed" if dry_run else self.outcome)
         return SimpleNamespace(decision=decision, lines=lambda: ["the gate's lines"])
 
