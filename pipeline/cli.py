@@ -358,9 +358,12 @@ def promote(
     from pipeline.common.paths import PROMOTION, PROMOTION_REPORT
     from pipeline.registry.gate import REFUSED_EXIT_CODE
     from pipeline.registry.promotion import promote as promote_version
+    from pipeline.retraining.repro import read_registration
 
     for report_file in (PROMOTION, PROMOTION_REPORT):
         output_file(report_file)
+    if not version and (here := read_registration()):
+        here.reference()  # raises if @challenger is an earlier model, because this one waits
     report = promote_version(_params(), version=version or None, dry_run=dry_run, again=again)
     _print_lines(report.lines())
     if report.decision.outcome == "refused":

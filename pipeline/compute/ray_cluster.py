@@ -20,6 +20,8 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     # As a process of the local engine; the default of 15 starves workers on a busy machine.
     "RAY_worker_niceness": "0",
+    # A task that needs more memory than its machine has would otherwise run again without end.
+    "RAY_task_oom_retries": "10",
 }
 
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
@@ -62,7 +64,8 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
 
 
 def _connect(ray: Any, address: str, cpus: int | None) -> None:
-    options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus}
+    # Without "local", Ray would join a cluster that another program has started here.
+    options = {"address": address} if address else {"address": "local", "num_cpus": cpus}
     python_path = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     for starts_left in range(0 if address else _MAX_STARTS - 1, -1, -1):
         try:

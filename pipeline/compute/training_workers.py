@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pipeline.common.errors import PipelineError
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.settings import ComputeSection
+from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
 
 logger = logging.getLogger(__name__)
 
@@ -99,18 +100,22 @@ def run_workers(
 class _Worker:
     """A process of the training; an actor of Ray."""
 
-    def __init__(self, folder: str, *, is_chief: bool) -> None:
-        os.chdir(folder)
+    def __init__(self, *, is_chief: bool) -> None:
         logging.basicConfig(
             level=logging.WARNING if is_chief else logging.ERROR, format="%(message)s"
         )
         self._is_chief = is_chief
         self._rows: list[Any] = []
 
-    def address(self) -> str:
-        """Return ``host:port`` of this machine, a port that is free."""
+    def enter(self, folder: SharedFolder) -> str:
+        """Work in ``folder``; return ``host:port`` of this machine, a port that is free.
+
+        Raises:
+            PipelineError: this machine does not share the folder.
+        """
         import ray
 
+        folder.enter()
         with socket.socket() as free:
             free.bind(("", 0))
             return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
@@ -156,13 +161,14 @@ def _run(
                 group, placement_group_bundle_index=rank
             ),
         )
-        .remote(str(Path.cwd()), is_chief=rank == 0)
+        .remote(is_chief=rank == 0)
         for rank in range(count)
     ]
     try:
-        addresses = ray.get(
-            [worker.address.remote() for worker in workers], timeout=_PLACEMENT_SECONDS
-        )
+        with sharing_working_directory() as folder:
+            addresses = ray.get(
+                [worker.enter.remote(folder) for worker in workers], timeout=_PLACEMENT_SECONDS
+            )
         job = ray.put(train)
         ranks = {
             worker.train.remote(job, addresses, rank): rank for rank, worker in enumerate(workers)

@@ -75,6 +75,7 @@ class Training:
                 task_to_json(self.task),
                 [asdict(one) for one in self.side_inputs],
                 [sha256_of_file(path) for path in sorted(self.clips.glob("*/*.csv"))],
+                [sha256_of_file(path) for path in sorted(self.clips.glob("*.json"))],
                 [sha256_of_file(path) for path in code],
                 [keras.__version__, tf.__version__],
                 [hashlib.sha256(array.tobytes()).hexdigest() for array in weights],
@@ -161,15 +162,17 @@ def _fit_copy(
         update={"cnn": training.model.cnn.model_copy(update={"weights": "none"})}
     )
     logging.disable(logging.WARNING)
-    with replicas.scope():
-        model = build_model(
-            section,
-            training.task,
-            frame_shape=train.frames(0).shape[1:],
-            precision=training.section.precision,
-            side_inputs=training.side_inputs,
-        )
-    logging.disable(logging.NOTSET)
+    try:
+        with replicas.scope():
+            model = build_model(
+                section,
+                training.task,
+                frame_shape=train.frames(0).shape[1:],
+                precision=training.section.precision,
+                side_inputs=training.side_inputs,
+            )
+    finally:
+        logging.disable(logging.NOTSET)
     model.set_weights(weights)
     result = fit(
         model,

@@ -106,19 +106,24 @@ def synchronise() -> int:
     """Send what MLflow lacks after an outage: runs, and the version of the present model.
 
     Returns:
-        The exit code of DVC.
+        0, or 1 or the exit code of DVC if the model is not registered.
 
     Raises:
         PipelineError: the store cannot be opened or written.
     """
     from pipeline.tracking.buffer import upload_buffered
+    from pipeline.tracking.store import EXPERIMENT, connect, experiment_id
 
+    experiment_id(connect(), EXPERIMENT)  # raises if the store is unreachable
     n_runs = upload_buffered()
     logger.info("%s sent to MLflow.", count_of(n_runs, "run"))
     registration = read_registration()
     if registration is None or registered_version(registration) is not None:
         return 0
-    return reproduce(["register"], force=True, single_item=True)
+    if code := reproduce(["register"], force=True, single_item=True):
+        return code
+    registration = read_registration()
+    return 0 if registration is not None and registration.version is not None else 1
 
 
 def registered_version(registration: Registration) -> "ModelVersion | None":
@@ -142,8 +147,10 @@ def _register_if_missing() -> int:
     from pipeline.tracking.store import shown_uri
 
     registration = read_registration()
+    if registration is None or registration.version is None:  # vidpipe sync registers it
+        return 0
     try:
-        if registration is None or registered_version(registration) is not None:
+        if registered_version(registration) is not None:
             return 0
     except PipelineError as error:
         logger.warning("Whether MLflow has %s is unknown. %s", registration, error)

@@ -9,7 +9,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, read_json, write_json
 from pipeline.common.records import SPLITS
 from pipeline.model.saving import ModelMetadata, model_digest
-from pipeline.params import load_params
+from pipeline.params import Params, load_params
 from pipeline.registry.register import TEST_DATA, register_model
 from pipeline.registry.versions import CHALLENGER
 from pipeline.serving.request import ServingConfig
@@ -17,7 +17,7 @@ from pipeline.tracking.buffer import upload_buffered
 from pipeline.tracking.notes import Results
 from pipeline.tracking.provenance import provenance_tags
 from pipeline.tracking.results import SCORES, log_results
-from pipeline.tracking.runs import ensure_run
+from pipeline.tracking.runs import ensure_run, warned
 from pipeline.video.writing import encode_mp4
 
 logger = logging.getLogger(__name__)
@@ -25,27 +25,36 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     params = load_params()
-    name = params.register_.name
-    metadata = ModelMetadata.read(paths.MODEL_METADATA)
     model_sha256 = model_digest(paths.MODEL, paths.MODEL_METADATA)
-    scores: dict[str, float] = read_json(paths.METRICS)
-    registration = {"name": name, "alias": CHALLENGER, "model_sha256": model_sha256}
+    version = None  # pending
     try:
-        upload_buffered()
-        run_id = ensure_run(
-            model_sha256,
-            params=params.training_params(),
-            dataset=params.data.videos,
-            history=[
-                {key: float(cell) for key, cell in row.items()} for row in read_csv(paths.HISTORY)
-            ],
-        )
+        version = _register(params, model_sha256)
     except PipelineError as error:
         if params.tracking.on_error == "fail":
             raise
-        write_json(paths.REGISTRATION, {**registration, "version": None})
         logger.warning("Not registered: %s When it is reachable, run: vidpipe sync", error)
-        return
+    name = params.register_.name
+    write_json(
+        paths.REGISTRATION,
+        {"name": name, "version": version, "alias": CHALLENGER, "model_sha256": model_sha256},
+    )
+
+
+def _register(params: Params, model_sha256: str) -> int:
+    """Log the results to the run of the model and register it; return the version."""
+    name = params.register_.name
+    metadata = ModelMetadata.read(paths.MODEL_METADATA)
+    scores: dict[str, float] = read_json(paths.METRICS)
+    with warned("Runs of an earlier outage are not sent"):
+        upload_buffered()
+    run_id = ensure_run(
+        model_sha256,
+        params=params.training_params(),
+        dataset=params.data.videos,
+        history=[
+            {key: float(cell) for key, cell in row.items()} for row in read_csv(paths.HISTORY)
+        ],
+    )
     results = Results(
         scores=scores,
         intervals=read_json(paths.INTERVALS),
@@ -55,19 +64,9 @@ def main() -> None:
         clips={split: len(ClipArrays(paths.CLIPS / split)) for split in SPLITS},
         headline=metadata.task.headline_metrics,
     )
+    files = [paths.METRICS, paths.INTERVALS, paths.TABLES, paths.PLOTS, paths.AUDITS, paths.REVIEW]
     evaluation = log_results(
-        run_id,
-        results,
-        catalog=paths.CATALOG,
-        decode_index=paths.DECODE_INDEX,
-        files=[
-            paths.METRICS,
-            paths.INTERVALS,
-            paths.TABLES,
-            paths.PLOTS,
-            paths.AUDITS,
-            paths.REVIEW,
-        ],
+        run_id, results, catalog=paths.CATALOG, decode_index=paths.DECODE_INDEX, files=files
     )
     version = register_model(
         run_id,
@@ -84,8 +83,8 @@ def main() -> None:
         },
         config=ServingConfig(timeout_seconds=params.decode.timeout_seconds),
     )
-    write_json(paths.REGISTRATION, {**registration, "version": version})
     logger.info("registered %s version %d as @%s", name, version, CHALLENGER)
+    return version
 
 
 def _example_video(metadata: ModelMetadata) -> bytes:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from pipeline.common.errors import PipelineError
-from pipeline.tracking.interruption import is_alive, process_tags
+from pipeline.tracking.interruption import SILENT_SECONDS, is_alive, is_here, process_tags
 from pipeline.tracking.notes import start_note
-from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_errors
+from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_errors, shown_uri
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,10 @@ class BufferedRun:
 
     def __init__(self, description: RunDescription) -> None:
         self.id: str | None = None
+        self._store = ""  # address of the store that has the run
         self._description = description
         self._pending: list[dict[str, Any]] = []
+        self._n_written = 0  # of the pending operations
         self._lock = threading.RLock()  # system metrics have a thread of their own
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         self._path = BUFFER / f"{name}.jsonl"
@@ -101,7 +104,7 @@ class BufferedRun:
         """
         client = connect()
         with mlflow_errors():
-            self.id = self._description.create(client, self._path.stem)
+            self._create(client)
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int, retry: bool = True) -> None:
         """Log metrics of one step, such as an epoch counted from 1.
@@ -123,47 +126,63 @@ class BufferedRun:
     def keep(self) -> None:
         """Write the run to its file, to be created later."""
         with self._lock:
-            self._write(self._pending)
+            self._write()
+
+    def _create(self, client: MlflowClient) -> None:
+        self.id, self._store = self._description.create(client, self._path.stem), shown_uri()
 
     def _do(self, operation: dict[str, Any], title: str, *, retry: bool = True) -> None:
         with self._lock:
             is_failing = bool(self._pending) or self.id is None
             self._pending.append(operation)
+            if is_failing:  # before the next try, which may be killed
+                self._write()
             if is_failing and not retry:
-                self._write([operation])
                 return
             try:
                 client = connect()
                 with mlflow_errors():
-                    self.id = self.id or self._description.create(client, self._path.stem)
+                    if self.id is None:
+                        self._create(client)
                     while self._pending:
-                        _apply(client, self.id, self._pending[0])
+                        _apply(client, str(self.id), self._pending[0])
                         self._pending.pop(0)
+                        self._n_written = max(0, self._n_written - 1)
             except PipelineError as error:
-                self._write([operation] if self._path.exists() else self._pending)
+                self._write()
                 logger.warning(
-                    "MLflow lacks %s for now, which %s keeps: %s", title, self._path, error
+                    "MLflow did not get %s. They are kept in %s: %s", title, self._path, error
                 )
             else:
                 self._path.unlink(missing_ok=True)
 
-    def _write(self, operations: list[dict[str, Any]]) -> None:
-        """Append operations to the file, after a header if the file is new."""
-        BUFFER.mkdir(exist_ok=True)
-        rows = operations
-        if not self._path.exists():
-            description = asdict(self._description)
-            header = {"run": self.id, "process": process_tags(), "description": description}
-            rows = [header, *operations]
-        with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    def _write(self) -> None:
+        """Append the pending operations that the file lacks, after a header if it is new."""
+        rows = self._pending[self._n_written :]
+        try:
+            BUFFER.mkdir(exist_ok=True)
+            if not self._path.exists():
+                header = {
+                    "store": self._store,
+                    "run": self.id,
+                    "process": process_tags(),
+                    "description": asdict(self._description),
+                }
+                rows = [header, *self._pending]
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        except OSError as error:
+            logger.warning("%s cannot be written, so the run may lack metrics: %s", BUFFER, error)
+        else:
+            self._n_written = len(self._pending)
 
 
 def upload_buffered() -> int:
     """Send the runs of ``mlflow-buffer/`` to the store and delete their files.
 
-    A run whose process was killed ends as KILLED. That of a process that is alive stays: the
-    process sends it.
+    A run whose process was killed ends as KILLED. The run of a process that is alive stays: the
+    process sends it. A process of another machine counts as alive for an hour after it has last
+    written its file. A run that began in another store stays, too.
 
     Returns:
         The number of runs that were sent.
@@ -171,24 +190,47 @@ def upload_buffered() -> int:
     Raises:
         PipelineError: the store cannot be opened or written, or a file is damaged.
     """
-    n_sent = 0
-    for path in sorted(BUFFER.glob("*.jsonl")):
+    if not BUFFER.exists():
+        return 0
+    with FileLock(BUFFER / ".lock"):  # of the uploads, not of trainings
+        return sum(_upload(path) for path in sorted(BUFFER.glob("*.jsonl")))
+
+
+def _upload(path: Path) -> bool:
+    """Send one file and delete it; return whether it was sent."""
+    try:
         header, *operations = _read(path)
-        if is_alive(header["process"]):
-            logger.info("%s: the training is running, and sends its metrics itself.", path)
-            continue
-        client = connect()
+        silent_seconds = time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # its process has sent it
+        return False
+    process = header["process"]
+    if is_alive(process) or (not is_here(process) and silent_seconds < SILENT_SECONDS):
+        logger.info("%s: the training is running, and sends its metrics itself.", path)
+        return False
+    if header["run"] and header["store"] != shown_uri():
+        logger.warning(
+            "%s: kept, because its run is in another store, %s. Set MLFLOW_TRACKING_URI to it, or "
+            "delete the file.",
+            path,
+            header["store"],
+        )
+        return False
+    description = RunDescription(**header["description"])
+    client = connect()
+    try:
         with mlflow_errors():
-            description = RunDescription(**header["description"])
             run_id = header["run"] or description.create(client, path.stem)
             for operation in operations:
                 _apply(client, run_id, operation)
             if not any("end" in operation for operation in operations):
                 client.set_terminated(run_id, "KILLED")
-        path.unlink()
-        n_sent += 1
-        logger.info("%s: sent to MLflow as run %s.", path, description.name)
-    return n_sent
+    except PipelineError as error:
+        raise PipelineError(
+            f"{path}: not sent. {error} If its run was deleted, delete the file."
+        ) from None
+    path.unlink(missing_ok=True)
+    logger.info("%s: sent to MLflow as run %s.", path, description.name)
+    return True
 
 
 def _apply(client: MlflowClient, run_id: str, operation: Mapping[str, Any]) -> None:

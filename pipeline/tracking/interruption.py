@@ -25,7 +25,7 @@ _SPACE = "process.space"
 # psutil computes the start of a process from the system clock, which may be adjusted.
 _SAME_START_SECONDS = 2.0
 # A training logs system metrics every few seconds.
-_SILENT_SECONDS = 3600.0
+SILENT_SECONDS = 3600.0
 _EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -75,13 +75,11 @@ def close_abandoned_runs(client: MlflowClient, experiment: str) -> None:
     Args:
         experiment: id of the experiment.
     """
-    here = _process_space()
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         tags = run.data.tags
         if _PID not in tags:
             continue  # not started by this project
-        is_here = tags.get(_SPACE) == here
-        is_gone = not is_alive(tags) if is_here else _is_silent(run)
+        is_gone = not is_alive(tags) if is_here(tags) else _is_silent(run)
         if is_gone:
             client.set_terminated(run.info.run_id, "KILLED")
             logger.info("Closed run %s, whose process was killed.", run.info.run_name)
@@ -100,12 +98,17 @@ def _is_silent(run: Run) -> bool:
     """Return whether the run has logged no metric for an hour."""
     metrics = run.data.to_proto().metrics  # with their times, in milliseconds
     last = max([run.info.start_time, *(metric.timestamp for metric in metrics)])
-    return bool(time.time() - last / 1000 > _SILENT_SECONDS)
+    return bool(time.time() - last / 1000 > SILENT_SECONDS)
+
+
+def is_here(tags: Mapping[str, str]) -> bool:
+    """Return whether ``process_tags`` are of a process that this one can look up."""
+    return tags.get(_SPACE) == _process_space()
 
 
 def is_alive(tags: Mapping[str, str]) -> bool:
     """Return whether the process with these ``process_tags`` runs on this machine."""
-    if tags.get(_SPACE) != _process_space():
+    if not is_here(tags):
         return False
     try:
         process = psutil.Process(int(tags[_PID]))

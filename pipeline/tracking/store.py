@@ -144,7 +144,7 @@ def _reason(error: Exception) -> str:
 
 
 def _remedy(reason: str) -> str:
-    if "401" in reason or "403" in reason:
+    if store_uri().startswith(_SERVERS) and re.search(r"error code (401|403)\b", reason):
         return (
             "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account that may do "
             "this."

@@ -54,9 +54,12 @@ class SystemMetrics:
         while not self._is_over.wait(seconds):
             metrics: dict[str, float] = {}
             for monitor in monitors:
-                monitor.collect_metrics()
-                metrics |= monitor.aggregate_metrics()
-                monitor.clear_metrics()
+                try:
+                    monitor.collect_metrics()
+                    metrics |= monitor.aggregate_metrics()
+                    monitor.clear_metrics()
+                except Exception as error:  # noqa: BLE001  # of a driver: the training continues
+                    logger.warning("System metrics are incomplete: %s", error)
             named = {f"system/{name}": value for name, value in metrics.items()}
             self._run.log_metrics(named, step=step, retry=False)
             step += 1

@@ -65,7 +65,7 @@ def history_of(run_id, metric):
 
 
 def kept_files():
-    return sorted(Path("mlflow-buffer").glob("*"))
+    return sorted(Path("mlflow-buffer").glob("*.jsonl"))
 
 
 def in_a_process(code, **environment):
@@ -88,7 +88,7 @@ def test_metrics_of_an_outage_arrive_with_the_next_ones(outage, caplog):
         outage.start()
         run.log_metrics({"loss": 3.0}, step=2)
         (kept,) = kept_files()
-        assert f"MLflow lacks metrics of step 2 for now, which {kept} keeps" in caplog.text
+        assert f"MLflow did not get metrics of step 2. They are kept in {kept}" in caplog.text
         assert "unable to open database file" in caplog.text
         outage.end()
         run.log_metrics({"loss": 2.0}, step=3)
@@ -206,6 +206,42 @@ def test_a_damaged_file_is_named():
     Path("mlflow-buffer/20260101-000000-1.jsonl").write_text("junk\n")
     with pytest.raises(PipelineError, match=r"mlflow-buffer/20260101-000000-1\.jsonl: .*Delete"):
         upload_buffered()
+
+
+def test_metrics_of_an_interrupted_try_are_kept(outage, monkeypatch):
+    """As by Ctrl-C or SIGTERM while the store does not answer."""
+    with pytest.raises(KeyboardInterrupt), training_run(params=PARAMS, dataset="d") as run:
+        outage.start()
+        run.log_metrics({"loss": 4.0}, step=1)
+
+        def interrupted():
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.tracking.buffer.connect", interrupted)
+            run.log_metrics({"loss": 3.0}, step=2)
+    (kept,) = kept_files()
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [row["step"] for row in rows if "step" in row] == [1, 2]
+    assert rows[-1]["end"] == "KILLED"
+
+
+def test_a_run_of_another_store_is_kept(folder, monkeypatch, empty_database, caplog):
+    in_a_process(
+        f"""
+        import os
+        from pipeline.tracking.runs import training_run
+        with training_run(params={{}}, dataset="d") as run:
+            os.environ["MLFLOW_TRACKING_URI"] = "{UNUSABLE}"
+            run.log_metrics({{"loss": 3.0}}, step=1)
+        """
+    )
+    (kept,) = kept_files()
+    shutil.copy(empty_database, "other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/other.db")
+    assert upload_buffered() == 0
+    assert f"{kept}: kept, because its run is in another store" in caplog.text
+    assert kept.exists()
 
 
 # Several trainings at once
