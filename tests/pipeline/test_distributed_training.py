@@ -105,15 +105,13 @@ def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, cap
         assert row == pytest.approx(expected, abs=1e-6)
     assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]  # none twice
     (message,) = [text for text in caplog.messages if "Starting the workers again" in text]
-    assert message == (
-        "worker 2 of 2 died. Starting the workers again; they continue after epoch 1."
-    )
+    assert message.endswith(". Starting the workers again; they continue after epoch 1.")
 
 
 @pytest.mark.long
 def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers, tmp_path):
     checkpoint, dying = tmp_path / "checkpoint.npz", deadly(job, tmp_path / "deaths", 3, 5)
-    with pytest.raises(PipelineError, match=r"train_workers: worker 2 of 2 died, .* second time"):
+    with pytest.raises(PipelineError, match=r"train_workers: .*, for the second time"):
         train_with_workers(dying, checkpoint, Epochs())
     with np.load(checkpoint) as file:
         assert file["state"].tobytes().count(b'"epoch"') == 2  # complete ones

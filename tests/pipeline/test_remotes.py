@@ -65,6 +65,8 @@ def ssh_server(tmp_path_factory) -> Iterator[dict[str, str]]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
+        else:
+            pytest.fail(f"no sshd answers at port {port}")
         user = subprocess.check_output(["id", "-un"], text=True).strip()
         yield {
             "url": f"ssh://{user}@127.0.0.1:{port}{folder}/storage",
