@@ -35,7 +35,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.estimates import estimate_lines, measure_clip
 from benchmarks.timing import memory_mb, new_process
 from pipeline.clips.settings import ExtractSection
 from pipeline.clips.shards import write_clips
@@ -94,6 +93,9 @@ def main() -> None:
                     flush=True,
                 )
     growth = {name: _growth(sizes, costs) for name, costs in measured.items()}
+    # Here, because the processes of the steps import this module, and need no TensorFlow.
+    from benchmarks.estimates import estimate_lines, measure_clip
+
     with new_process() as process:
         clip = process.submit(measure_clip, load_params()).result()
     print("a clip of 10 s, on one core:")
