@@ -106,6 +106,7 @@ def test_a_fresh_clone_pulls_everything_and_has_nothing_to_run(
     assert_nothing_to_run(clone, workspace, built)
 
 
+@pytest.mark.long
 def test_clones_share_a_cache_on_a_network_disk_by_link(built, workspace, tmp_path):
     cache = tmp_path / "network disk" / "cache"
     shutil.copytree(workspace.root / ".dvc/cache", cache)

@@ -104,6 +104,7 @@ def test_a_deleted_store_is_filled_again_from_what_lies_on_disk(workspace):
     assert [version.version for version in client_of(workspace).search_model_versions()] == [1]
 
 
+@pytest.mark.long
 def test_the_ui_serves_the_runs_and_the_registered_model(built):
     with mlflow_ui(built.root) as url:
         models = f"{url}/api/2.0/mlflow/registered-models/search"

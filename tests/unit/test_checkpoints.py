@@ -63,7 +63,7 @@ def train(clips, section, *, path=None, training="a", callbacks=()):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("epoch", [2, 4])
+@pytest.mark.parametrize("epoch", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_the_weights_after_a_break_are_those_without(clips, tmp_path, kind, epoch):
     section = TrainSection(**{"epochs": 5, "batch_size": 3, "patience": 0, **KINDS[kind]})
     weights, result, _ = train(clips, section)

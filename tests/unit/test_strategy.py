@@ -66,11 +66,13 @@ def check_equal(folder: Path, name: str, *, tolerance: float) -> None:
         assert two_row == pytest.approx(one_row, abs=10 * tolerance)
 
 
+@pytest.mark.long
 def test_two_devices_give_the_weights_and_metrics_of_one(trained):
     """Two streams, class weights, label smoothing, batch normalisation, an uneven last batch."""
     check_equal(trained, "sgd", tolerance=1e-5)
 
 
+@pytest.mark.long
 def test_adam_w_clips_the_gradient_of_the_whole_batch(trained):
     check_equal(trained, "adam_w", tolerance=1e-4)
 
