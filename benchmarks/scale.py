@@ -14,8 +14,9 @@ frames tiny, so the figures are the costs of a row, not those of decoding or tra
 Then it decodes and trains a few clips of 10 seconds, and estimates what large data sets cost on 1,
 10 and 100 machines with 16 cores like those of this machine.
 
-The exponent is the slope of log(seconds) over log(rows); 1 is linear. The memory is the growth of
-the peak from the first to the last size. The last line is JSON.
+The exponent is the slope of log(seconds) over log(rows) from the second to the last size, because
+costs of a start hide the growth before; 1 is linear. The memory is the growth of the peak from the
+first to the last size. The last line is JSON.
 """
 
 import argparse
@@ -120,11 +121,11 @@ class Cost:
 
 def _growth(sizes: Sequence[int], costs: Sequence[Cost]) -> dict[str, float]:
     seconds = [cost.seconds for cost in costs]
-    slope = np.polyfit([math.log(size) for size in sizes], [math.log(s) for s in seconds], 1)[0]
+    slope = math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
     grown_mb = costs[-1].peak_mb - costs[0].peak_mb
     return {
         "rows_per_second": round(sizes[-1] / seconds[-1], 1),
-        "exponent": round(float(slope), 3),
+        "exponent": round(slope, 3),
         "memory_bytes_per_row": round(1e6 * grown_mb / (sizes[-1] - sizes[0])),
     }
 

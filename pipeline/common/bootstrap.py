@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Intervals from fewer groups are unreliable.
 MIN_GROUPS = 10
 
-_CHUNK_CELLS = 1 << 21  # 16 MiB as float64
+_CHUNK_CELLS = 1 << 23  # 64 MiB as float64; narrow chunks of many videos take longer
 
 Interval = tuple[float, float]
 

@@ -9,6 +9,7 @@ is resampled separately.
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,41 +262,61 @@ def _resample_average_precisions(
     n_videos = len(resampling.groups)
     is_positive = np.frombuffer(positive_bytes, np.bool_).reshape(n_videos, -1)
     probabilities = np.frombuffer(probability_bytes, np.float64).reshape(n_videos, -1)
+    rankings = [
+        _rank(positive, column)
+        for positive, column in zip(is_positive.T, probabilities.T, strict=True)
+    ]
     chunks = []
     for counts in resampling.video_counts():
         # float32 counts exactly up to 2 ** 24, in half the memory.
         weights = np.ascontiguousarray(counts.T, np.float32)
-        columns = [
-            _weighted_average_precision(positive, column, weights)
-            for positive, column in zip(is_positive.T, probabilities.T, strict=True)
-        ]
+        columns = [_weighted_average_precision(ranking, weights) for ranking in rankings]
         chunks.append(np.stack(columns, axis=1))
     return np.concatenate(chunks)
 
 
-def _weighted_average_precision(
-    is_positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return float64 [S]: sum of (gain of recall) x precision over falling thresholds.
+class _Ranking(NamedTuple):
+    """The videos by falling score of a class, up to the last positive one.
 
-    Args:
-        is_positive: bool [N].
-        scores: float64 [N]; equal scores are one threshold.
-        weights: float32 [N, S]: how often each video is in each of S test sets.
+    order: int64 [M], indices of videos.
+    starts: int64 [L], first position in ``order`` of each threshold.
+    is_positive: bool [M].
     """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    is_positive: NDArray[np.bool_]
+
+
+def _rank(is_positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> _Ranking | None:
+    """Rank the videos [N] for a class; None if none is positive. Equal scores are one threshold."""
     if not is_positive.any():
-        return np.full(weights.shape[1], np.nan)
+        return None
     order = np.argsort(-scores, kind="stable")
     is_last = np.append(np.diff(scores[order]) != 0, True)
     # A threshold without a positive gains no recall: its videos are counted with the next one's.
     level = np.concatenate([[0], np.cumsum(is_last)[:-1]])
     has_positive = np.bincount(level, weights=is_positive[order]) > 0
     stops = np.flatnonzero(is_last)[has_positive] + 1
-    starts = np.concatenate([[0], stops[:-1]])
-    ranked = weights[order[: stops[-1]]]
-    retrieved = np.cumsum(np.add.reduceat(ranked, starts, axis=0), axis=0)
-    ranked *= is_positive[order[: stops[-1]], None]
-    gained = np.add.reduceat(ranked, starts, axis=0)
+    order = order[: stops[-1]]
+    return _Ranking(order, np.concatenate([[0], stops[:-1]]), is_positive[order])
+
+
+def _weighted_average_precision(
+    ranking: _Ranking | None, weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return float64 [S]: sum of (gain of recall) x precision over falling thresholds.
+
+    Args:
+        ranking: of a class.
+        weights: float32 [N, S]: how often each video is in each of S test sets.
+    """
+    if ranking is None:
+        return np.full(weights.shape[1], np.nan)
+    ranked = weights[ranking.order]
+    retrieved = np.cumsum(np.add.reduceat(ranked, ranking.starts, axis=0), axis=0)
+    ranked *= ranking.is_positive[:, None]
+    gained = np.add.reduceat(ranked, ranking.starts, axis=0)
     hits = np.cumsum(gained, axis=0)
     precision = np.divide(hits, retrieved, where=retrieved > 0, out=np.zeros_like(hits))
     with np.errstate(invalid="ignore"):  # NaN: the class is not in the test set
