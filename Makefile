@@ -29,7 +29,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 install-cluster: $(INSTALLED_CLUSTER) ## Add Ray, remotes and PostgreSQL: docs/scale.md
 
 $(INSTALLED_CLUSTER): $(INSTALLED) requirements-cluster.txt
-	uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements-cluster.txt
+	uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python \
+		--require-hashes -r requirements-cluster.txt
 	@touch $@
 
 repro: $(INSTALLED) ## Run the stages that are out of date, from videos to a registered model
