@@ -215,6 +215,7 @@ def test_metrics_of_an_interrupted_try_are_kept(outage, monkeypatch):
         run.log_metrics({"loss": 4.0}, step=1)
 
         def interrupted():
+            assert '"step": 2' in kept_files()[0].read_text()  # SIGKILL here would lose nothing
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
