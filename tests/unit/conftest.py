@@ -1,6 +1,7 @@
 """What several of these tests need: a registry, a small disk."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -19,6 +20,26 @@ def registry(tmp_path_factory):
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         connect().search_experiments()
         yield folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A new database of MLflow; making its tables takes longer than a test."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect().search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def folder_with_store(tmp_path, monkeypatch, empty_database):
+    """The current folder of the test, with an empty store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_database, "mlflow.db")
+    return tmp_path
 
 
 @pytest.fixture

@@ -46,24 +46,9 @@ stages:
 """
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """A new database; making its tables takes longer than a test."""
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        connect().search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch, empty_database):
-    """The current folder of the test, with an empty store."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(empty_database, "mlflow.db")
-    return tmp_path
+def folder(folder_with_store):
+    return folder_with_store
 
 
 def the_run(run_id):
