@@ -30,7 +30,8 @@ def deadly_sgd(
     """Return ``sgd`` that kills the second worker, once, in each of these steps, from 0.
 
     Args:
-        folder: remembers the steps in which it did.
+        folder: remembers in which it did, and has the file ``steps`` with all steps of that
+            worker, one a line.
     """
     del section
     return keras.optimizers.SGD(DeadlyRate(learning_rate, folder, steps), momentum=_MOMENTUM)
@@ -49,6 +50,9 @@ class DeadlyRate(keras.optimizers.schedules.LearningRateSchedule):
     def _rate_of(self, step: tf.Tensor) -> float:
         memory = self._folder / str(int(step))
         is_second = json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1
+        if is_second:
+            with (self._folder / "steps").open("a") as steps:
+                steps.write(f"{int(step)}\n")
         if is_second and int(step) in self._steps and not memory.exists():
             memory.touch()
             os.kill(os.getpid(), signal.SIGKILL)

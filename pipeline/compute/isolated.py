@@ -3,18 +3,22 @@
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from pipeline.common.errors import PipelineError
+
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 _PENDING_PER_WORKER = 4
 _MAX_TRIES = 2  # a crash may have another cause than the task, such as a lack of memory
+_MAX_BREAKS = 3  # of a pool, without a result in between
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,10 @@ class IsolatedPool:
             timeout_seconds: a task that takes longer is stopped; None: no limit.
             initializer: called once in each process.
         """
-        # A forked process would inherit the threads and locks of this one.
-        context = multiprocessing.get_context("spawn")
         self._workers = workers
         self._timeout_seconds = timeout_seconds
-        self._pool = ProcessPool(max_workers=workers, initializer=initializer, context=context)
+        self._initializer = initializer
+        self._pool = self._new_pool()
 
     def __enter__(self) -> Self:
         return self
@@ -68,24 +71,57 @@ class IsolatedPool:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
+    def _schedule(
+        self, work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]
+    ) -> Future[list[ResultT]]:
+        timeout = self._timeout_seconds
+        try:
+            return self._pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout)
+        except RuntimeError:  # an idle process died
+            self._replace_pool()
+            return self._pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout)
+
+    def _replace_pool(self) -> None:
+        self.stop()
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPool:
+        # A forked process would inherit the threads and locks of this one.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPool(
+            max_workers=self._workers, initializer=self._initializer, context=context
+        )
+
     def run(
         self, work: Callable[[TaskT], ResultT], chunks: Iterable[Sequence[TaskT]]
     ) -> Iterator[tuple[TaskT, ResultT | Failure]]:
         """Yield each task with its result, as ``run_isolated``."""
         waiting = deque((chunk, 1) for chunk in chunks)
         pending: dict[Future[list[ResultT]], tuple[Sequence[TaskT], int]] = {}
+        breaks = 0
         while waiting or pending:
             # Few futures at a time, because ``wait`` examines all pending ones for each result.
             while waiting and len(pending) < _PENDING_PER_WORKER * self._workers:
                 chunk, tries = waiting.popleft()
-                future = self._pool.schedule(
-                    _run_chunk, args=(work, chunk), timeout=self._timeout_seconds
-                )
-                pending[future] = (chunk, tries)
+                pending[self._schedule(work, chunk)] = (chunk, tries)
             for done in wait(pending, return_when=FIRST_COMPLETED).done:
                 chunk, tries = pending.pop(done)
                 try:
                     yield from zip(chunk, done.result(), strict=True)
+                    breaks = 0
+                except (BrokenProcessPool, CancelledError):
+                    # A process died before the pool knew its task: every task fails, and none
+                    # counts a try, because no one knows which one it was.
+                    breaks += 1
+                    if breaks > _MAX_BREAKS:
+                        raise PipelineError(
+                            f"{breaks} times, a process died before its first task. Look at the "
+                            "free memory of this machine, then run the command again."
+                        ) from None
+                    waiting.extendleft([(chunk, tries), *pending.values()])
+                    pending.clear()
+                    self._replace_pool()
+                    break
                 except (TimeoutError, ProcessExpired) as error:
                     is_crash = isinstance(error, ProcessExpired)
                     tries += is_crash
@@ -109,6 +145,9 @@ def run_isolated(
 
     A task that takes longer than ``timeout_seconds`` is stopped. If the process of a task dies,
     the task runs once more. Exceptions of ``work`` are defects and are raised.
+
+    Raises:
+        PipelineError: processes die when they start.
 
     Args:
         work: a function that can be pickled, with results that can be pickled.

@@ -90,9 +90,8 @@ def run_workers(
                         "the params and the clips are the same."
                     ) from None
                 logger.warning(
-                    "%s. Starting the workers again; they continue after epoch %d.",
+                    "%s. Starting the workers again; they continue after the last complete epoch.",
                     error,
-                    len(seen),
                 )
         raise AssertionError("every start returns or raises")
 

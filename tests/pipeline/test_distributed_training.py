@@ -93,6 +93,10 @@ def deadly(job: Training, folder: Path, *steps: int) -> Training:
     return replace(job, optimizer_of=partial(deadly_sgd, folder, steps))
 
 
+def steps_in(folder: Path) -> list[int]:
+    return [int(step) for step in (folder / "steps").read_text().split()]
+
+
 @pytest.mark.long
 def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog):
     weights, result, _ = two_workers
@@ -104,8 +108,9 @@ def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, cap
     for row, expected in zip(result_after.history, result.history, strict=True):
         assert row == pytest.approx(expected, abs=1e-6)
     assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]  # none twice
-    (message,) = [text for text in caplog.messages if "Starting the workers again" in text]
-    assert message.endswith(". Starting the workers again; they continue after epoch 1.")
+    assert len([text for text in caplog.messages if "Starting the workers again" in text]) == 1
+    # Steps of the second worker: the first epoch is not repeated, the second one is from its start.
+    assert steps_in(tmp_path / "deaths") == [0, 1, 2, 3, 2, 3, 4, 5]
 
 
 @pytest.mark.long

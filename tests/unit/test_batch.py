@@ -4,16 +4,19 @@ import os
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+import pebble.pool.process
 import psutil
 import pytest
 
+from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.records import DecodeFacts, VideoRecord
-from pipeline.compute.isolated import Failure, run_isolated
+from pipeline.compute.isolated import Failure, IsolatedPool, run_isolated
 from pipeline.compute.settings import ComputeSection
 from pipeline.video.batch import decode_records, prune_store
 from pipeline.video.reading import read_frames
@@ -237,6 +240,10 @@ def run(*chunks: list[str], timeout_seconds: float = 30, workers: int = 1):
     return dict(run_isolated(behave, chunks, workers=workers, timeout_seconds=timeout_seconds))
 
 
+def is_spawned(process: psutil.Process) -> bool:
+    return "spawn_main" in " ".join(process.cmdline())
+
+
 class TestIsolation:
     def test_every_task_gets_its_result(self):
         assert run(["a"], ["b"], ["c"], workers=2) == {"a": "A", "b": "B", "c": "C"}
@@ -253,6 +260,35 @@ class TestIsolation:
         task = f"die-once {tmp_path / 'seen'}"
         assert run([task]) == {task: task.upper()}
 
+    def test_a_process_that_dies_before_the_pool_knows_its_task_is_replaced(
+        self, tmp_path, monkeypatch
+    ):
+        late = iter([1.0])  # seconds: the death is seen before the message of the start
+
+        def task_start(self, *args, original=pebble.pool.process.TaskManager.task_start):
+            time.sleep(next(late, 0))
+            original(self, *args)
+
+        monkeypatch.setattr(pebble.pool.process.TaskManager, "task_start", task_start)
+        task = f"die-once {tmp_path / 'seen'}"
+        assert run(["a", task], ["b"]) == {"a": "A", task: task.upper(), "b": "B"}
+        assert next(late, None) is None
+
+    def test_an_idle_process_that_dies_is_replaced(self):
+        with IsolatedPool(1, timeout_seconds=30) as pool:
+            assert dict(pool.run(behave, [["a"]])) == {"a": "A"}
+            (child,) = [one for one in psutil.Process().children() if is_spawned(one)]
+            child.kill()  # without waiting for it: the pool does
+            time.sleep(1)
+            assert dict(pool.run(behave, [["b"]])) == {"b": "B"}
+
+    def test_processes_that_cannot_start_are_an_error(self):
+        with (
+            pytest.raises(PipelineError, match="a process died before its first task"),
+            IsolatedPool(1, timeout_seconds=30, initializer=partial(behave, "die")) as pool,
+        ):
+            list(pool.run(behave, [["a"]]))
+
     @pytest.mark.parametrize("bad", ["block", "die"])
     def test_the_other_tasks_of_a_chunk_get_their_results(self, bad):
         results = run(["a", bad, "b"], ["c"], timeout_seconds=1)
@@ -264,7 +300,7 @@ class TestIsolation:
         with pytest.raises(RuntimeError, match="raise"):
             run(["raise"], ["block"], workers=2)
         left = set(psutil.Process().children()) - before
-        assert not [child for child in left if "spawn_main" in " ".join(child.cmdline())]
+        assert not [child for child in left if is_spawned(child)]
 
     def test_no_task_starts_no_process(self):
         assert run() == {}
