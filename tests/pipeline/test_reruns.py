@@ -15,7 +15,7 @@ ROWS = {
     "compute": (["pipeline/compute/isolated.py", "pipeline/compute/ray_tasks.py"], []),
     "registry": (["pipeline/registry/gate.py", "pipeline/registry/promotion.py"], []),
     "retraining": (["pipeline/retraining/retrain.py", "pipeline/retraining/tune.py"], []),
-    "command line": (["pipeline/cli.py", "pipeline/params.py"], []),
+    "command line": (["pipeline/cli/app.py", "pipeline/params.py"], []),
     "docs": (["README.md", "docs/architecture.md"], []),
     "settings": (["pipeline/model/settings.py", "pipeline/video/settings.py"], []),
     "errors and paths": (["pipeline/common/errors.py", "pipeline/common/paths.py"], []),

@@ -23,8 +23,8 @@ from tests.registered import NAME
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
-    "repro", "sync", "demo", "check", "predict", "serve", "export", "crossval", "tune", "compare",
-    "promote", "rollback", "champions", "show", "rebuild", "retrain", "data-check", "ci",
+    "demo", "check", "data-check", "repro", "sync", "crossval", "tune", "compare", "predict",
+    "serve", "export", "promote", "rollback", "champions", "show", "rebuild", "retrain", "ci",
 ]  # fmt: skip
 CI_VERBS = ["pull", "commit", "report", "outcome"]
 HEAVY = (

@@ -1,0 +1,5 @@
+"""Run ``vidpipe`` as ``python -m pipeline.cli``."""
+
+from pipeline.cli import main
+
+main()

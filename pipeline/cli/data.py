@@ -1,0 +1,66 @@
+"""Verbs about the data set and the settings."""
+
+from typing import Annotated
+
+from typer import Argument, Exit
+
+from pipeline.cli.app import app, params_of_project, print_lines
+
+
+@app.command()
+def demo(
+    name: Annotated[str, Argument(metavar="NAME", help="a value of task.type, or side_inputs")],
+) -> None:
+    """Set params.yaml to a demo data set.
+
+    `vidpipe repro` then builds it. Only data, task, register.name and what the demo needs of
+    extract and model change.
+
+    \b
+    Example:    vidpipe demo regression
+    Exit codes: 0 done, 1 error.
+    """
+    from pipeline.common.paths import PARAMS
+    from pipeline.dataset.demo import use_demo
+
+    use_demo(name, PARAMS)
+    print(f"params.yaml uses the demo data set {name}. Build it with: vidpipe repro")
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml, its paths and the model.
+
+    \b
+    Example:    vidpipe check
+    Exit codes: 0 valid, 1 error.
+    """
+    from pipeline.retraining.checks import check_settings
+
+    check_settings()
+    print("params.yaml is valid.")
+
+
+@app.command("data-check")
+def data_check() -> None:
+    """Compare the data with that of the champion.
+
+    New videos are decoded first.
+
+    \b
+    Example:    vidpipe data-check
+    Exit codes: 0 no findings, or warnings only, 1 a check failed, or an error; when a stage
+                fails, that of DVC.
+    """
+    from pipeline.common.files import output_file
+    from pipeline.common.paths import DATA_CHECK
+    from pipeline.retraining.checks import check_data_set
+    from pipeline.retraining.repro import reproduce
+
+    output_file(DATA_CHECK)
+    if code := reproduce(["decode"]):
+        raise Exit(code)
+    result = check_data_set(params_of_project())
+    print_lines(result.lines())
+    if result.failed:
+        raise Exit(1)
