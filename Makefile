@@ -54,10 +54,12 @@ lint: $(INSTALLED) ## Check style and types
 	mypy
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows into requirements.txt
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--fork-strategy fewest --generate-hashes \
 		--group dev --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--output-file requirements.txt pyproject.toml
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--fork-strategy fewest --generate-hashes \
 		--extra cluster --group cluster-test --constraint requirements.txt \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--output-file requirements-cluster.txt pyproject.toml
