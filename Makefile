@@ -1,6 +1,5 @@
 # Run `make` to list the targets, and `vidpipe --help` for everything else.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
@@ -17,10 +16,19 @@ help: ## List the targets
 
 install: $(INSTALLED) ## Build .venv from requirements.txt; the other targets do it when needed
 
+# The newest interpreter that TensorFlow has wheels for, or PYTHON. Not the one in .venv.
 $(INSTALLED): requirements.txt pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "error: expected Python 3.11, received $$("$(PYTHON)" -V 2>&1). Set PYTHON=path/to/python3.11"; exit 1; }
-	"$(PYTHON)" -m venv --clear $(VENV)
+	@export PATH="$${PATH#*:}"; \
+	set -- python3.13 python3.12 python3.11 python3; [ -z "$$PYTHON" ] || set -- "$$PYTHON"; \
+	for python; do \
+		if "$$python" -c 'import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+				> /dev/null 2>&1; then \
+			echo "Installing .venv with $$("$$python" -V), $$(command -v "$$python"); two minutes"; \
+			exec "$$python" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "error: expected Python 3.11, 3.12 or 3.13 with its module venv. Received:" \
+		"$$python, $$("$$python" -V 2>&1). Install one, or set PYTHON=path/to/python3.13" >&2; exit 1
 	$(VENV)/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true # pip compiles on one core
