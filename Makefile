@@ -47,8 +47,8 @@ repro: $(INSTALLED) ## Run the stages that are out of date, from videos to a reg
 retrain: $(INSTALLED) ## Pull, check data, run what changed, judge, push, report
 	@vidpipe retrain
 
-ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000
-	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port 5000
+ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (PORT=5050: at another port)
+	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port "$${PORT:-5000}"
 
 test: $(INSTALLED) ## Run the tests, without the long sweeps
 	python -m pytest -n 2 -m "not long"

@@ -112,7 +112,9 @@ def _check_weights(weights: str) -> list[str]:
     if weights in ("none", "imagenet"):
         return []
     try:
-        is_below = Path(weights).resolve().is_relative_to(WEIGHTS.resolve())
+        path = Path(weights).resolve()
+        # From Python 3.13 on, a loop of links is resolved to one of its links.
+        is_below = path.is_relative_to(WEIGHTS.resolve()) and not path.is_symlink()
     except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
         is_below = False
     if is_below:

@@ -1,10 +1,54 @@
 """Verbs about the data set and the settings."""
 
+from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit
+from typer import Argument, BadParameter, Exit, Option
 
 from pipeline.cli.app import app, params_of_project, print_lines
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, Argument(help="of videos: class folders, or with a table of labels")],
+    task: Annotated[
+        str | None, Option(metavar="TYPE", help="a value of task.type; default: by the labels")
+    ] = None,
+    dvc_add: Annotated[bool, Option("--dvc-add", help="track the folder with DVC")] = False,
+) -> None:
+    """Set params.yaml to a folder of videos.
+
+    Prints what is in the folder, what to look at, the settings that change, and how long the
+    stages will take. Comments in params.yaml stay.
+
+    \b
+    Example:    vidpipe init ~/my/videos
+    Exit codes: 0 done, 1 error.
+    """
+    from pipeline.setup.init import initialise
+    from pipeline.tasks.targets import target_types
+
+    if task is not None and task not in target_types():
+        raise BadParameter(f"expected one of {', '.join(target_types())}. Received: {task}")
+    print_lines(initialise(folder, task_type=task, dvc_add=dvc_add))
+
+
+@app.command()
+def doctor() -> None:
+    """Examine the machine, the environment and the project.
+
+    Each line is ok, or says what to do.
+
+    \b
+    Example:    vidpipe doctor
+    Exit codes: 0 nothing failed, 1 something failed.
+    """
+    from pipeline.setup.doctor import doctor_lines, examine
+
+    findings = examine()
+    print_lines(doctor_lines(findings))
+    if any(finding.status == "fail" for finding in findings):
+        raise Exit(1)
 
 
 @app.command()

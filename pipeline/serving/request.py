@@ -176,7 +176,10 @@ def _path_below(path_root: str, path: str, name: str) -> Path:
     try:
         target = (root / path).resolve()
         pictures = pictures_in(target) if target.is_dir() else []
-        is_below = all(file.resolve().is_relative_to(root) for file in (target, *pictures))
+        # From Python 3.13 on, a loop of links is resolved to one of its links.
+        is_below = not target.is_symlink() and all(
+            file.resolve().is_relative_to(root) for file in (target, *pictures)
+        )
     except (OSError, RuntimeError, ValueError):  # a loop of links, a long name or one with NUL
         is_below = False
     if not is_below:

@@ -27,6 +27,7 @@ LAYERS = (
     "registry",
     "params",
     "retraining",
+    "setup",
     "stages",
     "cli",
 )

@@ -1,0 +1,1 @@
+"""First steps with one's own videos: inspect a folder, propose settings, examine the machine."""

@@ -1,0 +1,84 @@
+"""``vidpipe init``: point params.yaml at a folder of videos, with settings that fit it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.common.command import run_python
+from pipeline.common.errors import PipelineError
+from pipeline.common.params_text import set_values, with_values
+from pipeline.common.paths import PARAMS
+from pipeline.common.tables import align_columns, printable
+from pipeline.params import load_params, parse_params
+from pipeline.setup.inspection import inspect_folder
+from pipeline.setup.proposal import estimates, problems, propose, summary_rows
+
+
+def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[str]:
+    """Inspect ``folder``, write params.yaml, and return what was found and changed.
+
+    Args:
+        task_type: value of ``task.type``; None: guessed from the labels.
+        dvc_add: also track the folder with DVC.
+
+    Raises:
+        PipelineError: the folder is not a data set, or DVC cannot track it. params.yaml is then
+            as before.
+    """
+    before = load_params()
+    videos = _relative_to_project(folder)
+    if dvc_add and Path(videos).is_absolute():
+        raise PipelineError(
+            f"--dvc-add: expected a folder in this repository, {Path.cwd()}. Received: {folder}. "
+            "Move the videos into data/, or leave out --dvc-add: the folder's content is hashed "
+            "where it is."
+        )
+    inspection = inspect_folder(Path(videos), task_type=task_type, decode=before.decode)
+    proposal = propose(inspection, before, videos=videos)
+    text = PARAMS.read_text(encoding="utf-8")
+    new = yaml.safe_load(with_values(text, proposal.values, where=PARAMS))
+    after = parse_params(new)
+    changed = {
+        key: value
+        for key, value in proposal.values.items()
+        if _value(yaml.safe_load(text), key) != value
+    }
+    if dvc_add:
+        run_python("dvc", "add", "--quiet", videos)
+    set_values(PARAMS, changed)
+
+    lines = [f"{printable(str(folder))}:", *align_columns(summary_rows(inspection), "<<")]
+    if found := problems(inspection):
+        lines += ["", "To look at:", *(f"  - {printable(line)}" for line in found)]
+    rows = [
+        (f"{key}:", _yaml(value), f"({proposal.reasons[key]})" if key in proposal.reasons else "")
+        for key, value in changed.items()
+    ]
+    lines += ["", "Changed in params.yaml:" if rows else "params.yaml fits already."]
+    lines += align_columns(rows, "<<<") if rows else []
+    lines += ["", "Estimates:", *align_columns(estimates(inspection, after), "<<")]
+    return [
+        *lines,
+        "",
+        "Next: vidpipe repro    # or first, to look at the data: vidpipe repro report",
+    ]
+
+
+def _relative_to_project(folder: Path) -> str:
+    """Return the value of ``data.videos``: relative to the project for a folder inside it."""
+    path = Path(os.path.normpath(Path.cwd() / folder.expanduser()))  # links in it stay
+    root = Path.cwd()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _value(content: dict[str, Any], key: str) -> Any:
+    section, *rest = key.split(".")
+    for name in (section, *rest):
+        content = content.get(name, {})
+    return content
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()

@@ -1,0 +1,233 @@
+"""Look at a folder of videos: its labels, its task, and the facts of a sample of its videos."""
+
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import joblib
+import numpy as np
+import zstandard
+from tqdm import tqdm
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.compute.isolated import Failure, run_isolated
+from pipeline.dataset.layouts import LABELS_TABLE, read_labels
+from pipeline.dataset.settings import DataSection
+from pipeline.tasks.targets import Targets, target_types, targets_of
+from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
+from pipeline.video.memory import limit_memory
+from pipeline.video.opening import VideoError
+from pipeline.video.reading import FrameReader, Segment
+from pipeline.video.settings import DecodeSection
+
+_MAX_PROBED = 200  # videos whose packets are scanned
+_MAX_TIMED = 8  # videos that are decoded as the decode stage does, for the estimates
+_MAX_TIMED_SECONDS = 60.0  # a longer one is not decoded
+_TIMEOUT_SECONDS = 60.0
+_TOUCHING_SECONDS = 0.25  # between labelled intervals that follow each other
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one video of the sample contains.
+
+    Attributes:
+        facts: None if the video cannot be read.
+        reason: why it cannot be read; empty if it can.
+        decode_seconds: time that decoding took; None if it was not timed.
+        frames: number of frames that were decoded for this.
+        compression: size of these frames in the frame store, compared with their pixels.
+    """
+
+    record: VideoRecord
+    facts: DecodeFacts | None = None
+    reason: str = ""
+    decode_seconds: float | None = None
+    frames: int = 0
+    compression: float = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the duration of the video or of its labelled segment; None when unknown."""
+        return replace(self.record, facts=self.facts).seconds
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A folder of videos.
+
+    Attributes:
+        labels: value of ``data.labels``.
+        task_type: the task that the labels fit.
+        n_bytes: size of all videos.
+        probes: of an evenly spread sample of the videos.
+    """
+
+    folder: Path
+    labels: str
+    task_type: str
+    records: Sequence[VideoRecord]
+    n_bytes: int
+    probes: Sequence[Probe]
+
+    @property
+    def targets(self) -> Targets:
+        return targets_of(self.task_type)
+
+    @property
+    def readable(self) -> list[Probe]:
+        return [probe for probe in self.probes if probe.facts is not None]
+
+    @property
+    def unreadable(self) -> list[Probe]:
+        return [probe for probe in self.probes if probe.facts is None]
+
+
+def inspect_folder(folder: Path, *, task_type: str | None, decode: DecodeSection) -> Inspection:
+    """Read the labels of a folder, and probe a sample of its videos.
+
+    Args:
+        task_type: None: the task that the columns of the table fit.
+        decode: settings of the frames, for the time and the size of decoded videos.
+
+    Raises:
+        PipelineError: the folder is not a data set, or no video of the sample can be read.
+    """
+    labels = _find_table(folder)
+    data = DataSection(videos=str(folder), labels="" if labels == LABELS_TABLE else labels)
+    task_type = task_type or _guess_task(folder, labels)
+    records = read_labels(data, targets_of(task_type))
+    videos = list(dict.fromkeys(record.video for record in records))
+    paths = (folder / video for video in videos)
+    n_bytes = sum(
+        file.stat().st_size
+        for path in paths
+        for file in (path.iterdir() if path.is_dir() else [path])
+    )
+    chosen = _spread(records, _MAX_PROBED)
+    probes = _probe(folder, chosen, _spread(chosen, _MAX_TIMED), decode)
+    inspection = Inspection(folder, data.labels, task_type, records, n_bytes, probes)
+    if not inspection.readable:
+        first = inspection.unreadable[0]
+        raise PipelineError(
+            f"{folder}: no video can be read. The first one, {first.record.video}: {first.reason}. "
+            "Convert the videos to a format that FFmpeg reads, such as mp4 with H.264."
+        )
+    return inspection
+
+
+def _find_table(folder: Path) -> str:
+    """Return the name of the table of labels in a folder; empty for class folders.
+
+    Raises:
+        PipelineError: several tables could be meant.
+    """
+    if not folder.is_dir() or (folder / LABELS_TABLE).is_file():
+        return LABELS_TABLE if folder.is_dir() else ""
+    tables = [path.name for path in sorted(folder.glob("*.csv")) if "video" in _header(path)]
+    if len(tables) > 1:
+        raise PipelineError(
+            f"{folder}: expected one table with the column video. Received: {', '.join(tables)}. "
+            f"Rename the one to use to {LABELS_TABLE}."
+        )
+    return tables[0] if tables else ""
+
+
+def _header(table: Path) -> list[str]:
+    with table.open(encoding="utf-8-sig", newline="", errors="replace") as lines:
+        return [cell.strip() for cell in next(csv.reader(lines), [])]
+
+
+def _guess_task(folder: Path, labels: str) -> str:
+    """Return the task whose target columns the table has; the one with most columns."""
+    if not labels:
+        return "classification"
+    header = set(_header(folder / labels))
+    fitting = [name for name in target_types() if header.issuperset(targets_of(name).columns)]
+    if not fitting:
+        expected = "; ".join(f"{','.join(targets_of(name).columns)}" for name in target_types())
+        raise PipelineError(
+            f"{folder / labels}, line 1: expected the column video and those of a task: "
+            f"{expected}. Received: {','.join(sorted(header))}. docs/tasks.md has the tasks."
+        )
+    if "frames" in fitting and not _intervals_touch(folder, labels):
+        fitting.remove("frames")  # segments of long videos, each a video of its own
+    return max(fitting, key=lambda name: (len(targets_of(name).columns), name == "classification"))
+
+
+def _intervals_touch(folder: Path, labels: str) -> bool:
+    """Return whether most labelled intervals begin where another one of the video ends."""
+    data = DataSection(videos=str(folder), labels=labels)
+    records = read_labels(data, targets_of("classification"))
+    ordered = sorted(records, key=lambda record: (record.video, record.start_seconds or 0.0))
+    pairs = [(a, b) for a, b in pairwise(ordered) if a.video == b.video]
+    touching = [
+        a.end_seconds is not None
+        and b.start_seconds is not None
+        and abs(b.start_seconds - a.end_seconds) <= _TOUCHING_SECONDS
+        for a, b in pairs
+    ]
+    return sum(touching) > len(touching) / 2
+
+
+def _spread(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:
+    count = min(count, len(records))
+    return [records[index * len(records) // count] for index in range(count)]
+
+
+def _probe(
+    folder: Path,
+    records: Sequence[VideoRecord],
+    timed: Sequence[VideoRecord],
+    decode: DecodeSection,
+) -> list[Probe]:
+    """Read the videos in processes of their own, which may block or die."""
+    names = {record.name for record in timed}
+    results = run_isolated(
+        partial(_probe_video, folder=folder, timed=names, decode=decode),
+        [[record] for record in records],
+        workers=joblib.cpu_count(),
+        timeout_seconds=_TIMEOUT_SECONDS,
+        initializer=partial(_start_worker, decode),
+    )
+    progress = tqdm(results, total=len(records), desc="inspect", unit="video", disable=None)
+    probes = {
+        record.name: Probe(record, reason=result.reason) if isinstance(result, Failure) else result
+        for record, result in progress
+    }
+    return [probes[record.name] for record in records]
+
+
+def _start_worker(decode: DecodeSection) -> None:
+    cv2.setNumThreads(1)  # the worker processes already use every core
+    limit_memory(decode)
+
+
+def _probe_video(
+    record: VideoRecord, *, folder: Path, timed: set[str], decode: DecodeSection
+) -> Probe:
+    segment = Segment(record.start_seconds, record.end_seconds)
+    path = folder / record.video
+    reader = FrameReader(path, decode, segment=segment, select=lambda count: [0][:count])
+    try:
+        for _ in reader.numbered():
+            break
+        facts = reader.facts
+        seconds = replace(record, facts=facts).seconds
+        if record.name not in timed or seconds is None or seconds > _MAX_TIMED_SECONDS:
+            return Probe(record, facts)
+        started = time.perf_counter()
+        frames = np.stack(list(FrameReader(path, decode, segment=segment)))
+    except VideoError as error:
+        return Probe(record, reason=error.reason)
+    except UNEXPECTED_ERRORS as error:
+        return Probe(record, reason=describe(error))
+    stored = zstandard.ZstdCompressor(level=1).compress(frames.data)
+    elapsed = time.perf_counter() - started
+    return Probe(record, facts, "", elapsed, len(frames), len(stored) / frames.nbytes)

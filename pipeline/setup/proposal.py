@@ -1,0 +1,222 @@
+"""Propose settings for a data set, and estimate what they cost."""
+
+import math
+import os
+import re
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.params import Params
+from pipeline.setup.inspection import Inspection
+
+_MAX_KEPT_FRAMES = 300  # of the median video
+_LONGEST_CLIP = 32  # frames
+_SHORTEST_CLIP = 8
+_SECONDS_OF_LONG_VIDEOS = 10.0
+_LONGEST_SIDE_RATIO = 2.0  # beyond it, cropping to a square loses most of the picture
+_SMALLEST_SIDE = 32
+
+# Of a training step: docs/learning.md, on two cores.
+_SECONDS_PER_PIXEL = 0.168 / (16 * 20 * 64 * 64)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings for a data set.
+
+    Attributes:
+        values: by dotted key of params.yaml.
+        reasons: why a value was chosen, by the same keys.
+    """
+
+    values: dict[str, Any]
+    reasons: dict[str, str]
+
+
+def propose(inspection: Inspection, params: Params, *, videos: str) -> Proposal:
+    """Return settings for the videos; those that fit every data set stay as they are.
+
+    Args:
+        params: the present settings.
+        videos: value of ``data.videos``.
+    """
+    facts = [probe.facts for probe in inspection.readable if probe.facts is not None]
+    seconds = sorted(probe.seconds for probe in inspection.readable if probe.seconds)
+    rates = [fact.source_fps for fact in facts if fact.source_fps]
+    sizes = [fact.upright_size for fact in facts if fact.upright_size]
+    values: dict[str, Any] = {
+        "data.videos": videos,
+        "data.labels": inspection.labels,
+        "data.side_inputs": {},
+        "task.type": inspection.task_type,
+        "register.name": _model_name(inspection.folder),
+    }
+    reasons = {"register.name": "name of the folder; a model has versions of one data set"}
+    if sizes:
+        shorter = statistics.median(min(size) for size in sizes)
+        side = max(_SMALLEST_SIDE, min(64, int(shorter) // 16 * 16))
+        ratio = statistics.median(max(size) / min(size) for size in sizes)
+        values |= {"decode.width": side, "decode.height": side}
+        values["decode.fit"] = "letterbox" if ratio > _LONGEST_SIDE_RATIO else "crop"
+        reasons["decode.width"] = f"the shorter side of the median video has {shorter:g} pixels"
+        reasons["decode.fit"] = f"the longer side is {ratio:.1f} times the shorter one"
+    if seconds:
+        median, longer = statistics.median(seconds), seconds[math.ceil(0.9 * len(seconds)) - 1]
+        rate = statistics.median(rates) if rates else 10.0
+        fps = _round_rate(min(10.0, rate, _MAX_KEPT_FRAMES / median))
+        if longer < _SHORTEST_CLIP / fps:  # very short videos: more of their frames
+            fps = _round_rate(min(rate, 25.0, _SHORTEST_CLIP / longer))
+        longest = _LONGEST_CLIP if median > _SECONDS_OF_LONG_VIDEOS else 20
+        values["decode.fps"] = fps
+        values["extract.frames"] = max(1, min(longest, math.ceil(longer * fps)))
+        reasons["decode.fps"] = f"the median video lasts {median:.1f} s and has {rate:.3g} fps"
+        reasons["extract.frames"] = f"nine of ten videos have at most {math.ceil(longer * fps)}"
+        if seconds[-1] > params.decode.max_seconds:
+            values["decode.max_seconds"] = math.ceil(seconds[-1] / 600) * 600
+            reasons["decode.max_seconds"] = f"the longest video lasts {seconds[-1]:.0f} s"
+    elif facts:  # pictures
+        values |= {
+            "extract.frames": 1,
+            "model.streams": ["frames"],
+            "model.temporal.recurrent": "none",
+            "model.temporal.summary": "mean",
+        }
+        reasons["extract.frames"] = "the videos are single pictures"
+    return Proposal(values, reasons)
+
+
+def _round_rate(fps: float) -> float:
+    """Return a rate with two significant digits, as an integer where it is one."""
+    rounded = float(f"{fps:.2g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def _model_name(folder: Path) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
+    return name or "video-classifier"
+
+
+def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
+    """Return the expected size and time of the stages, as lines of a table.
+
+    Args:
+        params: the proposed settings.
+    """
+    decode, extract = params.decode, params.extract
+    seconds = [probe.seconds or 0.0 for probe in inspection.readable]
+    total = statistics.fmean(seconds) * len(inspection.records)
+    frame_bytes = decode.width * decode.height * 3
+    n_frames = max(total * decode.fps, len(inspection.records))
+    timed = [probe for probe in inspection.probes if probe.decode_seconds is not None]
+    lines = []
+    if timed:
+        compression = statistics.fmean(probe.compression for probe in timed)
+        per_frame = sum(p.decode_seconds or 0.0 for p in timed) / sum(p.frames for p in timed)
+        minutes = n_frames * per_frame / (os.cpu_count() or 1) / 60
+        lines.append(("decode", f"{_minutes(minutes)}, measured on {len(timed)} videos"))
+    else:
+        compression = 1.0
+    n_clips = len(inspection.records) * extract.clips_per_video
+    clips = n_clips * extract.frames * frame_bytes
+    disk = n_frames * frame_bytes * compression + clips
+    lines.append(("disk", f"{disk / 1e9:.1f} GB of frames and clips, beside the videos"))
+    if params.model.cnn.backbone == "small_cnn":
+        train = round(n_clips * (1 - params.catalog.val_share - params.catalog.test_share))
+        batch = params.train.batch_size
+        steps = params.train.n_epochs(max(train, 1)) * math.ceil(max(train, 1) / batch)
+        pixels = batch * extract.frames * decode.width * decode.height
+        streams = len(params.model.streams) / 2
+        minutes = steps * pixels * streams * _SECONDS_PER_PIXEL / 60
+        lines.append(("train", f"{_minutes(minutes)} for {steps:,} steps, on two cores"))
+    return lines
+
+
+def _minutes(minutes: float) -> str:
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes:.0f} min" if minutes < 100 else f"about {minutes / 60:.1f} h"
+
+
+def problems(inspection: Inspection) -> list[str]:
+    """Return what a user should look at before training, each with a remedy."""
+    targets, records = inspection.targets, inspection.records
+    strata = Counter(targets.strata([record.target for record in records]))
+    unreadable = inspection.unreadable
+    found = [f"{probe.record.video}: {probe.reason}" for probe in unreadable[:3]]
+    if len(unreadable) > 3:
+        found.append(f"{len(unreadable) - 3} more videos of the sample cannot be read")
+    few = [name for name, count in sorted(strata.items()) if count < 3]
+    if targets.class_folders and len(strata) == 1:
+        (name,) = strata
+        found.append(f"there is one class, {name!r}: a classifier needs at least two")
+    elif few and targets.class_folders:
+        found.append(
+            f"fewer than three videos of {', '.join(map(repr, few[:5]))}: every class needs one in "
+            "each of train, val and test; add videos or remove the class"
+        )
+    if len(strata) > 1 and max(strata.values()) > 5 * min(strata.values()):
+        least, most = min(strata, key=strata.__getitem__), max(strata, key=strata.__getitem__)
+        found.append(
+            f"{strata[most]} videos of {most!r} and {strata[least]} of {least!r}: consider "
+            "train.class_weights: balanced, and look at the recall of each class"
+        )
+    if not any(record.group for record in records) and len(records) > len(strata):
+        found.append(
+            "no groups: videos of one scene or person may come into different splits; "
+            "vidpipe labels proposes groups"
+        )
+    return found
+
+
+def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
+    """Return what was found in the folder, as lines of a table."""
+    strata = Counter(inspection.targets.strata([record.target for record in inspection.records]))
+    noun = inspection.targets.stratum_name
+    facts = [probe.facts for probe in inspection.readable if probe.facts is not None]
+    seconds = [probe.seconds for probe in inspection.readable if probe.seconds]
+    n_videos = len({record.video for record in inspection.records})
+    counts = [f"{name} {count}" for name, count in strata.most_common(8)]
+    more = f" and {len(strata) - 8} more" if len(strata) > 8 else ""
+    rows = [
+        ("labels", inspection.labels or ("labels.csv" if _has_table(inspection) else "folders")),
+        ("task", inspection.task_type),
+        ("videos", f"{n_videos:,}, {inspection.n_bytes / 1e9:.2f} GB"),
+    ]
+    if len(inspection.records) > n_videos:
+        rows.append(("segments", f"{len(inspection.records):,}"))
+    if len(strata) > 1:
+        rows.append((f"{noun}es" if noun.endswith("s") else f"{noun}s", ", ".join(counts) + more))
+    if len(inspection.probes) < len(inspection.records):
+        rows.append(("sample", f"{len(inspection.probes)} of them, for the lines below"))
+    if seconds:
+        total = statistics.fmean(seconds) * len(inspection.records) / 60
+        rows.append(
+            (
+                "durations",
+                f"{min(seconds):.1f} to {max(seconds):.1f} s, median "
+                f"{statistics.median(seconds):.1f} s; {total:.1f} min in all",
+            )
+        )
+    rows.append(("sizes", _most_common([_size(fact.upright_size) for fact in facts])))
+    rates = [f"{fact.source_fps:.3g}" for fact in facts if fact.source_fps]
+    rows.append(("frame rates", _most_common(rates)))
+    rows.append(("codecs", _most_common([fact.codec or "unknown" for fact in facts])))
+    return rows
+
+
+def _has_table(inspection: Inspection) -> bool:
+    return (inspection.folder / "labels.csv").is_file()
+
+
+def _size(size: tuple[int, int] | None) -> str:
+    return "unknown" if size is None else f"{size[0]} x {size[1]}"
+
+
+def _most_common(values: Sequence[str]) -> str:
+    counts = Counter(values).most_common()
+    more = f" and {len(counts) - 4} more" if len(counts) > 4 else ""
+    return ", ".join(f"{value} ({count})" for value, count in counts[:4]) + more

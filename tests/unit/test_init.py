@@ -1,0 +1,197 @@
+"""``vidpipe init``: what it finds in a folder, and the settings that it writes."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.common.errors import PipelineError
+from pipeline.params import load_params
+from pipeline.setup.init import initialise
+from pipeline.video.writing import encode_mp4
+from tests.conftest import numbered_frames
+
+PARAMS = Path("params.yaml").absolute()
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """The current folder of the test, with the params.yaml of this repository."""
+    root = tmp_path / "project"
+    root.mkdir()
+    shutil.copy(PARAMS, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def videos(tmp_path):
+    return tmp_path / "My videos (2)"
+
+
+def add(path: Path, *, frames: int = 20, fps: float = 10, height: int = 96, width: int = 128):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_mp4(numbered_frames(frames, height=height, width=width) // 4, fps=fps))
+
+
+def class_folders(folder: Path, *, per_class: int = 4, **video) -> None:
+    for label in ("clap", "wave"):
+        for number in range(per_class):
+            add(folder / label / f"{number}.mp4", **video)
+
+
+def init(folder: Path, *, task_type: str | None = None, dvc_add: bool = False) -> str:
+    return "\n".join(initialise(folder, task_type=task_type, dvc_add=dvc_add))
+
+
+def test_class_folders_are_found_and_the_comments_of_params_stay(project, videos):
+    class_folders(videos)
+    before = PARAMS.read_text().splitlines()
+    output = init(videos)
+    assert "classes      clap 4, wave 4" in output
+    assert "128 x 96 (8)" in output
+    assert "durations    2.0 to 2.0 s" in output
+    params = load_params()
+    assert params.data.videos == str(videos)
+    assert params.task.type == "classification"
+    assert params.register_.name == "my-videos-2"
+    after = (project / "params.yaml").read_text().splitlines()
+    assert [line.partition("#")[2] for line in after] == [line.partition("#")[2] for line in before]
+    assert "params.yaml fits already." in init(videos)
+
+
+def test_a_folder_of_the_project_is_named_relative_to_it(project):
+    class_folders(project / "data/mine")
+    init(project / "data/mine")
+    assert load_params().data.videos == "data/mine"
+
+
+@pytest.mark.parametrize(
+    ("table", "task"),
+    [
+        ("video,label\na.mp4,x\nb.mp4,y\n", "classification"),
+        ("video,labels\na.mp4,x|y\nb.mp4,\n", "multilabel"),
+        ("video,value\na.mp4,1\nb.mp4,2.5\n", "regression"),
+        ("video,caption\na.mp4,a dog runs\nb.mp4,a cat\n", "caption"),
+        (
+            "video,label,start_seconds,end_seconds\na.mp4,x,0,1\na.mp4,y,1,2\nb.mp4,x,0,1\n",
+            "frames",
+        ),
+        (
+            "video,label,start_seconds,end_seconds\na.mp4,x,0,0.5\na.mp4,y,1,2\nb.mp4,x,0,1\n",
+            "classification",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.csv", "my annotations.csv"])
+def test_the_columns_of_the_table_tell_the_task(videos, table, task, name):
+    for video in ("a.mp4", "b.mp4"):
+        add(videos / video)
+    (videos / name).write_text(table)
+    (videos / "notes.csv").write_text("who,when\n")
+    init(videos)
+    params = load_params()
+    assert params.task.type == task
+    assert params.data.labels == ("" if name == "labels.csv" else name)
+
+
+def test_two_tables_are_an_error_that_names_both(videos):
+    class_folders(videos)
+    for name in ("a.csv", "b.csv"):
+        (videos / name).write_text("video,label\n")
+    with pytest.raises(PipelineError, match=r"Received: a\.csv, b\.csv\. Rename the one"):
+        init(videos)
+
+
+def test_an_unknown_table_is_an_error_that_lists_the_columns_of_the_tasks(project, videos):
+    add(videos / "a.mp4")
+    (videos / "labels.csv").write_text("video,category\na.mp4,x\n")
+    with pytest.raises(PipelineError, match=r"labels\.csv, line 1: .*caption.*label.*category"):
+        init(videos)
+    assert (project / "params.yaml").read_text() == PARAMS.read_text()
+
+
+@pytest.mark.parametrize(
+    ("video", "expected"),
+    [
+        ({}, {"fps": 10, "frames": 20, "width": 64, "fit": "crop"}),
+        ({"frames": 12, "fps": 30}, {"fps": 20, "frames": 8}),  # 0.4 s
+        ({"frames": 5, "fps": 1}, {"fps": 1, "frames": 5}),
+        ({"height": 48, "width": 48}, {"width": 48}),
+        ({"height": 64, "width": 192}, {"fit": "letterbox"}),
+    ],
+)
+def test_rate_length_and_size_follow_the_videos(videos, video, expected):
+    class_folders(videos, **video)
+    init(videos)
+    params = load_params()
+    settings = {**params.decode.model_dump(), **params.extract.model_dump()}
+    assert {key: settings[key] for key in expected} == expected
+
+
+def test_pictures_get_a_model_without_time(videos):
+    for label in ("cat", "dog"):
+        for name in ("a", "b", "c"):
+            (videos / label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((80, 80, 3), 99, np.uint8)).save(videos / label / f"{name}.png")
+    init(videos)
+    params = load_params()
+    assert params.extract.frames == 1
+    assert params.model.streams == ["frames"]
+
+
+def test_what_needs_attention_is_listed(videos):
+    class_folders(videos, per_class=2)
+    add(videos / "rare/1.mp4")
+    (videos / "wave/broken.mp4").write_bytes(b"not a video")
+    output = init(videos)
+    assert "wave/broken.mp4: " in output
+    assert "fewer than three videos of 'clap', 'rare'" in output
+    assert "no groups: " in output
+    assert "vidpipe labels" in output
+
+
+def test_one_class_is_not_enough(videos):
+    add(videos / "only/1.mp4")
+    assert "there is one class, 'only'" in init(videos)
+
+
+def test_a_folder_without_a_readable_video_is_an_error(videos):
+    (videos / "a").mkdir(parents=True)
+    (videos / "a/1.mp4").write_bytes(b"text")
+    with pytest.raises(PipelineError, match=r"no video can be read\. The first one, a/1\.mp4: "):
+        init(videos)
+
+
+@pytest.mark.parametrize("name", ["missing", "file.mp4"])
+def test_a_path_that_is_not_a_folder_is_an_error(videos, name):
+    videos.mkdir()
+    (videos / "file.mp4").touch()
+    with pytest.raises(PipelineError, match=r"data\.videos: expected a folder"):
+        init(videos / name)
+
+
+def test_the_folder_is_tracked_with_dvc_if_asked(project):
+    class_folders(project / "data/mine")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    init(project / "data/mine", dvc_add=True)
+    assert (project / "data/mine.dvc").is_file()
+
+
+def test_a_folder_elsewhere_cannot_be_tracked(project, videos):
+    class_folders(videos)
+    with pytest.raises(PipelineError, match="--dvc-add: expected a folder in this repository"):
+        init(videos, dvc_add=True)
+    assert (project / "params.yaml").read_text() == PARAMS.read_text()
+
+
+def test_real_clips_are_described(real_videos):
+    output = init(real_videos / "survfight")
+    assert "fight 150, noFight 150" in output
+    assert "durations    1.0 to 4.4 s" in output
+    assert load_params().extract.frames == 20
