@@ -1,10 +1,25 @@
 """The command line ``vidpipe``: each verb is a few lines over a package."""
 
-from pipeline.cli import data, training, serving, registry, retraining  # noqa: F401, I001  (the order of the verbs in the help)
+import sys
+
+# isort: off
+from pipeline.cli import data, training, serving, registry, retraining  # noqa: F401  (their order)
+
+# isort: on
 from pipeline.cli.app import app
-from pipeline.common.command import run_command
+from pipeline.common.command import INTERRUPTED, end_interrupted, run_command
 
 
 def main() -> None:
     """Run ``vidpipe``."""
-    run_command(app)
+    try:
+        run_command(app)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print(
+                "Interrupted. Stages that ended are done, and decoded videos are kept. To go on, "
+                "run the command again.",
+                file=sys.stderr,
+            )
+            end_interrupted()
+        raise

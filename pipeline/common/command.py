@@ -7,13 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import printable
 
+INTERRUPTED = 130  # exit code after Ctrl-C
+
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run ``main`` with logging to stderr; exit with code 1 and one line on a PipelineError."""
+    """Run ``main`` with logging to stderr.
+
+    Exits with code 1 and one line on a PipelineError, and with code 130 after Ctrl-C.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -24,7 +30,17 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        end_interrupted()
+
+
+def end_interrupted() -> NoReturn:
+    """End this process with code 130, at once.
+
+    At its normal end, the interpreter waits for threads of TensorFlow, for seconds.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 class _OneLine(logging.Formatter):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.common.command import run_python
+from pipeline.common.command import INTERRUPTED, run_python
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, read_json
 from pipeline.common.paths import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = 130
 _ANY_CODE = range(-64, 256)  # negative: DVC was killed by a signal
 _SHOWN_PATHS = 8
 
@@ -97,6 +96,11 @@ def reproduce(
         _restore()
     if interrupts:
         return INTERRUPTED
+    if code:
+        logger.error(
+            "To go on, correct what the lines above report and run the command again. Stages that "
+            "succeeded do not run again."
+        )
     if code == 0 and not single_item and (not targets or "register" in targets):
         return _register_if_missing()
     return code if code >= 0 else 128 - code
@@ -194,10 +198,6 @@ def _restore() -> None:
             "These outputs are missing and are not in DVC's cache: %s.",
             shorten_list(missing, shown=_SHOWN_PATHS),
         )
-    logger.error(
-        "To go on, correct what the lines above report and run the command again. Stages that "
-        "succeeded do not run again."
-    )
 
 
 def summary_lines(params: Params) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Literal, cast, get_args
 
 from filelock import FileLock, Timeout
 
+from pipeline.common.command import INTERRUPTED
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_json, replacing_file
 from pipeline.common.pages import words
@@ -29,7 +30,6 @@ from pipeline.retraining import dvc_data
 from pipeline.retraining.checks import DataCheck, check_data_set
 from pipeline.retraining.report import RetrainReport, data_changes
 from pipeline.retraining.repro import (
-    INTERRUPTED,
     Registration,
     read_registration,
     registered_version,

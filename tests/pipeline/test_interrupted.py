@@ -1,0 +1,73 @@
+"""Ctrl-C: ends at once and without a traceback, loses nothing, and says how to go on."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.pipeline.conftest import Workspace
+
+PATIENCE_SECONDS = 120  # on a busy machine
+
+
+def interrupted(workspace: Workspace, *command: str, at: str, wait_seconds: float = 0) -> str:
+    """Run a command, press Ctrl-C when its output has the pattern ``at``; return the output."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(workspace.root)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    log = workspace.root.parent / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=workspace.root,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not re.search(at, log.read_text()):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    time.sleep(wait_seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(PATIENCE_SECONDS) == 130, log.read_text()
+    output = log.read_text()
+    assert "Traceback" not in output
+    with pytest.raises(ProcessLookupError):  # no process of the command is left
+        os.killpg(process.pid, 0)
+    return output
+
+
+@pytest.mark.parametrize(
+    ("at", "wait_seconds"), [("Epoch 1/", 0), ("Running stage 'train'", 1)], ids=["epoch", "import"]
+)
+def test_an_interrupted_training_keeps_the_last_model_and_can_run_again(
+    workspace, at, wait_seconds
+):
+    workspace.set_params(train={"epochs": 5000})
+    before = workspace.snapshot()
+    output = interrupted(workspace, "vidpipe", "repro", at=at, wait_seconds=wait_seconds)
+    assert "Checked out the last good outputs again: models/" in output
+    assert "Interrupted. " in output
+    assert "To go on, run the command again" in output
+    assert workspace.snapshot() == before
+    if at == "Epoch 1/":
+        client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root / 'mlflow.db'}")
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        (run,) = client.search_runs(experiments)
+        assert run.info.status == "KILLED"
+
+
+def test_an_interrupted_prediction_says_how_to_go_on(workspace):
+    videos = sorted(str(path) for path in (workspace.root / "videos").rglob("*.mp4"))
+    workspace.run("vidpipe", "repro")  # registers the model in this copy
+    output = interrupted(workspace, "vidpipe", "predict", *videos * 40, at="model video-classifier")
+    assert "Interrupted. " in output
