@@ -1,6 +1,7 @@
 """Run tasks in processes that may block or die, on this machine."""
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -74,12 +75,17 @@ class IsolatedPool:
     def _schedule(
         self, work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]
     ) -> Future[list[ResultT]]:
+        # The processes inherit the mask: Ctrl-C, which they receive too, is for this process, which
+        # stops them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         timeout = self._timeout_seconds
         try:
             return self._pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout)
         except RuntimeError:  # an idle process died
             self._replace_pool()
             return self._pool.schedule(_run_chunk, args=(work, chunk), timeout=timeout)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _replace_pool(self) -> None:
         self.stop()
