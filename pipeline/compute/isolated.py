@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -76,7 +77,8 @@ class IsolatedPool:
         self, work: Callable[[TaskT], ResultT], chunk: Sequence[TaskT]
     ) -> Future[list[ResultT]]:
         # The processes inherit the mask: Ctrl-C, which they receive too, is for this process, which
-        # stops them.
+        # stops them. The resource tracker, which they start otherwise, would unblock the signal.
+        resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         timeout = self._timeout_seconds
         try:

@@ -275,9 +275,11 @@ class TestIsolation:
         assert next(late, None) is None
 
     def test_an_idle_process_that_dies_is_replaced(self):
+        before = set(psutil.Process().children())
         with IsolatedPool(1, timeout_seconds=30) as pool:
             assert dict(pool.run(behave, [["a"]])) == {"a": "A"}
-            (child,) = [one for one in psutil.Process().children() if is_spawned(one)]
+            new = set(psutil.Process().children()) - before
+            (child,) = [one for one in new if is_spawned(one)]
             child.kill()  # without waiting for it: the pool does
             time.sleep(1)
             assert dict(pool.run(behave, [["b"]])) == {"b": "B"}
