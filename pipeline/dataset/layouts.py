@@ -3,14 +3,16 @@
 import csv
 import logging
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.common.records import SPLITS, FoldPart, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.settings import DataSection
@@ -21,6 +23,9 @@ logger = logging.getLogger(__name__)
 LABELS_TABLE = "labels.csv"  # inside data.videos
 
 _OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
+
+_FOLD_PARTS: tuple[FoldPart, ...] = get_args(FoldPart)
+_FOLD = re.compile(r"fold(0*[1-9][0-9]*)")  # a simplified column
 
 _CLASS_DEPTH = 2  # parts of the path <class>/<video>
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -233,7 +238,9 @@ def _read_header(
                 )
     columns = [clean_text(cell, where=where) for cell in header]
     for column in columns:
-        meant = known.get(_simplified(column), column)
+        simplified = _simplified(column)
+        fold = _FOLD.fullmatch(simplified)
+        meant = f"fold_{int(fold[1])}" if fold else known.get(simplified, column)
         if column != meant:
             raise PipelineError(
                 f"{where}: unknown column {column!r}. Expected {meant!r}, which differs only in "
@@ -252,7 +259,14 @@ def _read_header(
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
-    others = [name for name in columns if name and name not in known.values()]
+    folds = fold_columns(columns)
+    expected = [f"fold_{number + 1}" for number in range(max(2, len(folds)))]
+    if folds and folds != expected:
+        raise PipelineError(
+            f"{where}: expected official folds in the columns {', '.join(expected)}, counted from "
+            f"1 without a gap, at least two. Received: {', '.join(folds)}. Rename the columns."
+        )
+    others = [name for name in columns if name and name not in (*known.values(), *folds)]
     if others:
         logger.info("%s: kept as properties of the videos: %s", where, ", ".join(others))
     if missing := [column for column in side_inputs if column not in columns]:
@@ -307,7 +321,8 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
     def name(column: str) -> str:
         return clean_text(row.get(column, ""), where=f"{where}, column {column}")
 
-    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS)
+    folds = fold_columns(row)
+    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *folds)
     return VideoRecord(
         video=_relative_video(where, row["video"], videos),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),
@@ -315,6 +330,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
         group=name("group"),
         start_seconds=start,
         end_seconds=end,
+        folds=tuple(_fold_part(where, column, row[column]) for column in folds),
         # A cell may contain line breaks; the catalog has one line per video.
         extra={
             column: unicodedata.normalize("NFC", " ".join(cell.split()))
@@ -329,6 +345,16 @@ def _split(where: str, text: str) -> Split | None:
     if text and split is None:
         raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
     return split
+
+
+def _fold_part(where: str, column: str, text: str) -> FoldPart:
+    part = next((part for part in _FOLD_PARTS if part == text), None)
+    if part is None:
+        raise PipelineError(
+            f"{where}: {column} must be train, test or empty (the fold does not use the video). "
+            f"Received: {text}. Correct the cell."
+        )
+    return part
 
 
 def _relative_video(where: str, video: str, videos: Path) -> str:
@@ -352,9 +378,9 @@ def _combine_rows(
         rows_by_name.setdefault(record.name, []).append((where, record))
     combined = []
     for (first_place, first), *others in rows_by_name.values():
-        expected = {"split": first.split, "group": first.group, **first.extra}
+        expected = _shared_cells(first)
         for where, record in others:
-            cells = {"split": record.split, "group": record.group, **record.extra}
+            cells = _shared_cells(record)
             for column, cell in cells.items():
                 if cell != expected[column]:
                     raise PipelineError(
@@ -368,6 +394,12 @@ def _combine_rows(
         )
         combined.append((first_place, replace(first, target=target)))
     return combined
+
+
+def _shared_cells(record: VideoRecord) -> dict[str, str]:
+    """Return the cells that are the same in all rows of a video, by column."""
+    folds = {f"fold_{number}": part for number, part in enumerate(record.folds, start=1)}
+    return {"split": record.split or "", "group": record.group, **folds, **record.extra}
 
 
 def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> None:
@@ -396,9 +428,19 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
                 f"{where}: {record.name} already has a row, {first[record.name]}. Delete one."
             )
         first[record.name] = where
-    without_split = [where for where, record in located if record.split is None]
-    if without_split and len(without_split) < len(located):
-        raise PipelineError(
-            f"{without_split[0]}: split is empty, but other rows have one. Give every row a "
-            "split, or none: the catalog stage then splits by group."
-        )
+    if any(record.split for _, record in located):
+        for where, record in located:
+            if record.split is None and not any(record.folds):
+                raise PipelineError(
+                    f"{where}: split is empty, but other rows have one. Give every row a split, "
+                    "or none: the catalog stage then splits by group. Only a video of an official "
+                    "fold (fold_1, fold_2, ...) may have none."
+                )
+    for number in range(len(located[0][1].folds)):
+        parts = {record.folds[number] for _, record in located}
+        if missing_parts := {"train", "test"} - parts:
+            table = located[0][0].rsplit(", line", 1)[0]
+            raise PipelineError(
+                f"{table}: no row has {' and '.join(sorted(missing_parts))} in fold_{number + 1}. "
+                "Expected videos of both in every official fold. Correct the column or delete it."
+            )

@@ -20,7 +20,8 @@ def assign_splits(
     """Return the records with a group and a split each.
 
     A video without a group is grouped with its copies and its other segments. Splits that the
-    labels give are kept; if they give no ``val``, it is taken from ``train``. Computed splits are
+    labels give are kept; if they give no ``val``, it is taken from ``train``, and a video that has
+    none, because only other official folds use it, stays without. Computed splits are
     stratified: every split has every stratum of the targets.
 
     Raises:
@@ -35,7 +36,8 @@ def assign_splits(
     )
     grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
     given = {record.split for record in records}
-    if None in given:
+    _check_folds(grouped)
+    if given == {None}:
         shares: dict[Split, float] = {"test": catalog.test_share, "val": catalog.val_share}
         assigned = _divide(grouped, grouped, shares, catalog.seed, targets)
     else:
@@ -149,6 +151,8 @@ def _check_copies(records: Sequence[VideoRecord]) -> None:
 def _check_given_splits(records: Sequence[VideoRecord]) -> None:
     first: dict[str, VideoRecord] = {}
     for record in records:
+        if record.split is None:
+            continue
         other = first.setdefault(record.group, record)
         if other.split != record.split:
             raise PipelineError(
@@ -156,6 +160,23 @@ def _check_given_splits(records: Sequence[VideoRecord]) -> None:
                 f"group, {record.group} (the same group in the labels, the same file, or copies "
                 "of a file), but in two splits. Give them the same split."
             )
+
+
+def _check_folds(records: Sequence[VideoRecord]) -> None:
+    """Refuse an official fold that trains and tests with one group."""
+    first: dict[tuple[int, str], VideoRecord] = {}
+    for record in records:
+        for number, part in enumerate(record.folds):
+            if not part:
+                continue
+            other = first.setdefault((number, record.group), record)
+            if other.folds[number] != part:
+                raise PipelineError(
+                    f"fold_{number + 1}: {other.name} ({other.folds[number]}) and {record.name} "
+                    f"({part}) are in one group, {record.group} (the same group in the labels, the "
+                    "same file, or copies of a file). Expected both in train or both in test. "
+                    "Correct the fold or the group in the labels table."
+                )
 
 
 def _warn_of_sizes(
