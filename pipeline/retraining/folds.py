@@ -71,7 +71,7 @@ def official_folds(
     strata = targets.strata(clips.targets)
     required = targets.required_strata(clips.targets)
     parts = np.array([list(parts_of_video[name]) for name in clips.names])
-    folds = []
+    folds: list[Fold] = []
     for column in parts.T:
         rest, test = np.flatnonzero(column == "train"), np.flatnonzero(column == "test")
         if not len(rest):
