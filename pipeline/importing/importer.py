@@ -174,6 +174,7 @@ def _params(name: str, target: Path, task: str) -> Mapping[str, Any]:
 
 def _readable(message: str, folder: Path, source: Path, target: Path) -> str:
     """Return a message with the paths that the user knows instead of temporary ones."""
+    unpacked = str(folder / _UNPACKED)
     archives = source if source.is_dir() else source.parent
-    message = message.replace(str(folder / _UNPACKED), str(archives))
+    message = message.replace(f"{unpacked}/", f"{archives}/").replace(unpacked, str(source))
     return message.replace(str(folder), str(target))

@@ -19,7 +19,7 @@ from pipeline.importing.source import Source, numbered_lines, safe_name
 from pipeline.importing.table import SPLIT_NAMES, Imported, Row
 
 _LIST = r"(?=.*(?:train|val|test)).*\.txt"
-_NAMES = r"(?:classInd|class(?:es|_?names)?|label(?:s|_?map)?|label_?map_.+|.+_classes)\.txt"
+_NAMES = r"(?:classInd|class(?:es|_?names)?|label(?:s|_?map)?|.*label_?map.*|.+_classes)\.txt"
 _LINE = re.compile(r"(?P<path>.*?)(?P<numbers>(?:\s+-?\d+)+)")
 _NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
 
@@ -37,8 +37,10 @@ def read_mmaction2(source: Source, task: str | None) -> Imported:
         )
         if not re.fullmatch(_NAMES, path.name)
     ]
-    if any("rawframes" not in path.name for path in lists):  # both kinds list the same videos
-        lists = [path for path in lists if "rawframes" not in path.name]
+    for kind in ("videos", "rawframes"):  # both list the same videos; others are the originals
+        if chosen := [path for path in lists if kind in path.stem]:
+            lists = chosen
+            break
     missing = MissingVideos(source.folders[0], are_normal=True)
     splits = OfficialSplits()
     rows: dict[str, Row] = {}

@@ -317,6 +317,14 @@ def test_a_killed_import_leaves_no_folder_and_the_same_call_succeeds(project):
     assert [path.name for path in (project / "data/imported").iterdir()] == ["ucf101"]
 
 
+def test_an_archive_without_the_annotations_is_named(project):
+    ucf_archives(project / "source")
+    archive = project / "source/UCF101.rar"
+    with pytest.raises(PipelineError) as caught:
+        import_data_set("ucf101", archive, params=project / "params.yaml")
+    assert str(caught.value).startswith(f"{archive}: no file classInd.txt in it or below it. It is")
+
+
 def test_an_import_can_be_repeated_but_replaces_no_other_folder(project):
     ucf_archives(project / "source")
     for _ in range(2):

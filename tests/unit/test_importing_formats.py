@@ -330,6 +330,7 @@ def test_lists_of_several_splits_are_official_folds(project):
         "ucf101_train_split_2_videos.txt": "some/path/002.mp4 0\nsome/path/003.mp4 1\n",
         "ucf101_val_split_2_videos.txt": "some/path/000.mp4 0\nsome/path/001.mp4 1\n",
         "classInd.txt": "1 clap\n2 wave\n",
+        "annotations/trainlist01.txt": "some/path/000.mp4 1\n",  # the original, from 1
     } | {name: None for name, text in MMACTION.items() if text is None}
     rows, _ = imported(project, "mmaction2", files)
     assert tuple(rows[0].values()) == ("some/path/000.mp4", "clap", "train", "train", "test")
