@@ -3,18 +3,22 @@
 import csv
 import logging
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, FoldPart, Split, VideoRecord, fold_columns
+from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.common.video_files import is_video, join_numbered_pictures
+from pipeline.dataset.official_folds import (
+    check_fold_columns,
+    check_fold_parts,
+    meant_fold,
+    read_fold_part,
+)
 from pipeline.dataset.settings import DataSection
 from pipeline.tasks.targets import Targets, read_seconds
 
@@ -23,9 +27,6 @@ logger = logging.getLogger(__name__)
 LABELS_TABLE = "labels.csv"  # inside data.videos
 
 _OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
-
-_FOLD_PARTS: tuple[FoldPart, ...] = get_args(FoldPart)
-_FOLD = re.compile(r"fold(0*[1-9][0-9]*)")  # a simplified column
 
 _CLASS_DEPTH = 2  # parts of the path <class>/<video>
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -239,8 +240,7 @@ def _read_header(
     columns = [clean_text(cell, where=where) for cell in header]
     for column in columns:
         simplified = _simplified(column)
-        fold = _FOLD.fullmatch(simplified)
-        meant = f"fold_{int(fold[1])}" if fold else known.get(simplified, column)
+        meant = known.get(simplified) or meant_fold(simplified) or column
         if column != meant:
             raise PipelineError(
                 f"{where}: unknown column {column!r}. Expected {meant!r}, which differs only in "
@@ -259,13 +259,7 @@ def _read_header(
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
-    folds = fold_columns(columns)
-    expected = [f"fold_{number + 1}" for number in range(max(2, len(folds)))]
-    if folds and folds != expected:
-        raise PipelineError(
-            f"{where}: expected official folds in the columns {', '.join(expected)}, counted from "
-            f"1 without a gap, at least two. Received: {', '.join(folds)}. Rename the columns."
-        )
+    folds = check_fold_columns(columns, where=where)
     others = [name for name in columns if name and name not in (*known.values(), *folds)]
     if others:
         logger.info("%s: kept as properties of the videos: %s", where, ", ".join(others))
@@ -330,7 +324,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
         group=name("group"),
         start_seconds=start,
         end_seconds=end,
-        folds=tuple(_fold_part(where, column, row[column]) for column in folds),
+        folds=tuple(read_fold_part(row[column], column, where=where) for column in folds),
         # A cell may contain line breaks; the catalog has one line per video.
         extra={
             column: unicodedata.normalize("NFC", " ".join(cell.split()))
@@ -345,16 +339,6 @@ def _split(where: str, text: str) -> Split | None:
     if text and split is None:
         raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
     return split
-
-
-def _fold_part(where: str, column: str, text: str) -> FoldPart:
-    part = next((part for part in _FOLD_PARTS if part == text), None)
-    if part is None:
-        raise PipelineError(
-            f"{where}: {column} must be train, test or empty (the fold does not use the video). "
-            f"Received: {text}. Correct the cell."
-        )
-    return part
 
 
 def _relative_video(where: str, video: str, videos: Path) -> str:
@@ -436,11 +420,4 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
                     "or none: the catalog stage then splits by group. Only a video of an official "
                     "fold (fold_1, fold_2, ...) may have none."
                 )
-    for number in range(len(located[0][1].folds)):
-        parts = {record.folds[number] for _, record in located}
-        if missing_parts := {"train", "test"} - parts:
-            table = located[0][0].rsplit(", line", 1)[0]
-            raise PipelineError(
-                f"{table}: no row has {' and '.join(sorted(missing_parts))} in fold_{number + 1}. "
-                "Expected videos of both in every official fold. Correct the column or delete it."
-            )
+    check_fold_parts([record for _, record in located], table=located[0][0].rsplit(", line", 1)[0])

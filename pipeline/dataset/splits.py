@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.dataset.official_folds import check_fold_groups
 from pipeline.dataset.settings import CatalogSection
 from pipeline.dataset.stratification import Groups, NoSplitError, divide_groups
 from pipeline.tasks.targets import Targets
@@ -36,7 +37,7 @@ def assign_splits(
     )
     grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
     given = {record.split for record in records}
-    _check_folds(grouped)
+    check_fold_groups(grouped)
     if given == {None}:
         shares: dict[Split, float] = {"test": catalog.test_share, "val": catalog.val_share}
         assigned = _divide(grouped, grouped, shares, catalog.seed, targets)
@@ -160,23 +161,6 @@ def _check_given_splits(records: Sequence[VideoRecord]) -> None:
                 f"group, {record.group} (the same group in the labels, the same file, or copies "
                 "of a file), but in two splits. Give them the same split."
             )
-
-
-def _check_folds(records: Sequence[VideoRecord]) -> None:
-    """Refuse an official fold that trains and tests with one group."""
-    first: dict[tuple[int, str], VideoRecord] = {}
-    for record in records:
-        for number, part in enumerate(record.folds):
-            if not part:
-                continue
-            other = first.setdefault((number, record.group), record)
-            if other.folds[number] != part:
-                raise PipelineError(
-                    f"fold_{number + 1}: {other.name} ({other.folds[number]}) and {record.name} "
-                    f"({part}) are in one group, {record.group} (the same group in the labels, the "
-                    "same file, or copies of a file). Expected both in train or both in test. "
-                    "Correct the fold or the group in the labels table."
-                )
 
 
 def _warn_of_sizes(

@@ -1,5 +1,6 @@
 """Import a data set: unpack, write the labels table, and point params.yaml at the new folder."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -117,11 +118,36 @@ def _fill(folder: Path, data_set: DataSet, source: Path, task: str | None) -> Im
             f"{source}: no video has a label of the task {imported.task}. Expected "
             f"{data_set.needs}. Get them from {data_set.page}."
         )
+    if not targets_of(imported.task).several_rows:
+        _check_repeated(imported.rows)
     _place_videos(folder, imported.rows, unpacked)
     shutil.rmtree(unpacked, ignore_errors=True)
     write_labels(folder / LABELS_TABLE, imported.rows)
-    read_labels(DataSection(videos=str(folder)), targets_of(imported.task))  # as the catalog stage
+    _check_labels(folder, imported)
     return imported
+
+
+def _check_labels(folder: Path, imported: Imported) -> None:
+    """Read the table as the catalog stage does; an error names the annotation file and line."""
+    try:
+        read_labels(DataSection(videos=str(folder)), targets_of(imported.task))
+    except PipelineError as error:
+        message, place = str(error), re.match(r".*?, line (\d+)", str(error))
+        if place and 2 <= int(place[1]) < len(imported.rows) + 2:
+            where = imported.rows[int(place[1]) - 2].where
+            message = f"{where}: the row of the labels table would be wrong. {message}"
+        raise PipelineError(message) from error
+
+
+def _check_repeated(rows: Sequence[Row]) -> None:
+    first: dict[str, Row] = {}
+    for row in rows:
+        other = first.setdefault(row.video, row)
+        if other is not row:
+            raise PipelineError(
+                f"{row.where}: {row.video} is also in {other.where}. Expected each video once. "
+                "Delete one of the lines."
+            )
 
 
 def _archives(source: Path) -> Iterator[tuple[Path, Path]]:

@@ -67,6 +67,37 @@ def rar_of(path, files=None, *members):
     return path
 
 
+def vint(number):
+    """A number of RAR 5: seven bits a byte, the lowest first."""
+    low = number & 0x7F
+    return bytes([low | 0x80]) + vint(number >> 7) if number > 0x7F else bytes([low])
+
+
+def rar5_block(fields, data=b""):
+    header = vint(len(fields)) + fields
+    return struct.pack("<L", zlib.crc32(header)) + header + data
+
+
+def rar5_of(path, files, link=None):
+    """Write a RAR 5 archive whose members are stored; ``link`` redirects the first one."""
+    blocks = [b"Rar!\x1a\x07\x01\x00", rar5_block(vint(1) + vint(0) + vint(0))]
+    for name, content in files.items():
+        extra = b""
+        if link is not None:
+            record = vint(5) + vint(1) + vint(0) + vint(len(link)) + link.encode()
+            extra, link = vint(len(record)) + record, None
+        file, has_crc, method, unix, mode = 2, 4, 0, 1, 0o100644
+        flags = 2 | (1 if extra else 0)  # a data area, an extra area
+        fields = vint(file) + vint(flags) + (vint(len(extra)) if extra else b"")
+        fields += vint(len(content)) + vint(has_crc) + vint(len(content)) + vint(mode)
+        fields += struct.pack("<L", zlib.crc32(content)) + vint(method) + vint(unix)
+        fields += vint(len(name)) + name.encode() + extra
+        blocks.append(rar5_block(fields, content))
+    blocks.append(rar5_block(vint(5) + vint(0) + vint(0)))
+    path.write_bytes(b"".join(blocks))
+    return path
+
+
 def files_in(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -83,6 +114,7 @@ ARCHIVES = {
     "x.tar.bz2": lambda path, files: tar_of(path, files, "w:bz2"),
     "x.tar.xz": lambda path, files: tar_of(path, files, "w:xz"),
     "x.rar": rar_of,
+    "x5.rar": rar5_of,
 }
 
 
@@ -139,6 +171,7 @@ def test_links_and_devices_are_refused(tmp_path):
         tar_link(tmp_path / "pipe.tar", tarfile.FIFOTYPE, ""),
         zip_link(tmp_path / "x.zip"),
         rar_of(tmp_path / "x.rar", None, rar_member("link", b"/tmp", attributes=0o120777)),
+        rar5_of(tmp_path / "x5.rar", {"link": b""}, link="/tmp"),
     ]
     for number, archive in enumerate(archives):
         with pytest.raises(PipelineError, match=r"member 'link', a (link|device)"):

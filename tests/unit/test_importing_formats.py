@@ -1,6 +1,7 @@
 """Annotation files of well-known data sets, as short excerpts, become rows of the catalog."""
 
 import json
+import re
 from collections import Counter
 
 import pandas as pd
@@ -296,6 +297,21 @@ def test_a_wrong_entry_of_ssv2_is_named(project):
     assert "train.json, line 20: expected a class of labels.json. Received: 'Eating some" in message
     message = refused(project, "ssv2", SSV2 | {"labels/train.json": '[\n{"id": }]'})
     assert "train.json, line 2: expected JSON" in message
+
+
+def test_a_video_with_two_entries_is_named_with_both_places(project):
+    twice = json.dumps([*SSV2_ENTRIES["validation"], SSV2_ENTRIES["train"][0]], indent=1)
+    message = refused(project, "ssv2", SSV2 | {"labels/validation.json": twice})
+    assert re.search(
+        r"validation.json, line \d+: 78687.webm is also in .*train.json, line", message
+    )
+
+
+def test_a_label_that_the_catalog_refuses_is_named_with_its_annotation(project):
+    files = {"label_map.txt": "clap\nwa\x07ve\n"}
+    message = refused(project, "mmaction2", MMACTION | files)
+    assert re.match(r".*/train_list.txt, line 1: the row of the labels table would be", message)
+    assert "expected a name without line breaks" in message
 
 
 MMACTION = {

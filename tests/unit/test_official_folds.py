@@ -99,6 +99,15 @@ def test_a_group_that_trains_and_tests_in_one_fold_is_refused(tmp_path):
         build_catalog(table_of(tmp_path, *rows), CatalogSection(), CLASSES)
 
 
+def test_the_rows_of_one_video_have_the_same_parts(tmp_path):
+    header = "video,caption,fold_1,fold_2\n"
+    rows = ["a.mp4,one cat,train,test", "a.mp4,a cat,train,train", "b.mp4,a dog,test,train"]
+    data = table_of(tmp_path, *rows, header=header)
+    message = r"line 3: fold_2 must be the same in all rows of a\.mp4\. Received: train, but test"
+    with pytest.raises(PipelineError, match=message):
+        read_labels(data, targets_of("caption"))
+
+
 def test_a_fold_column_is_no_side_input():
     with pytest.raises(ValueError, match="fold_1"):
         DataSection(videos="x", side_inputs={"fold_1": "category"})
