@@ -43,7 +43,7 @@ DATA_SETS: dict[str, DataSet] = {
         ("classification",),
         "UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip",
         "https://www.crcv.ucf.edu/data/UCF101.php",
-        "research; read the page: the videos belong to the people who uploaded them to YouTube",
+        "those on the page; the videos belong to the people who uploaded them to YouTube",
     ),
     "hmdb51": DataSet(
         "HMDB51",
@@ -68,7 +68,7 @@ DATA_SETS: dict[str, DataSet] = {
         ("classification", "caption"),
         "the videos (.webm) and labels.json, train.json, validation.json, test.json",
         "https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
-        "research; the licence is accepted on the page, with an account",
+        "a research licence, which is accepted on the page with an account",
     ),
     "mmaction2": DataSet(
         "mmaction2 lists",
@@ -94,7 +94,7 @@ DATA_SETS: dict[str, DataSet] = {
         "the videos and train_val_videodatainfo.json, test_videodatainfo.json",
         "https://www.microsoft.com/en-us/research/publication/"
         "msr-vtt-a-large-video-description-dataset-for-bridging-video-and-language/",
-        "research; read the page, or ask the authors",
+        "those on the page",
     ),
     "msvd": DataSet(
         "MSVD",
@@ -102,6 +102,6 @@ DATA_SETS: dict[str, DataSet] = {
         ("caption",),
         "YouTubeClips.tar and AllVideoDescriptions.txt",
         "https://www.cs.utexas.edu/~ml/clamp/videoDescription/",
-        "research; read the page: the videos belong to the people who uploaded them to YouTube",
+        "those on the page; the videos belong to the people who uploaded them to YouTube",
     ),
 }

@@ -72,7 +72,8 @@ def import_data_set(
         *(_readable(note, folder, source, target) for note in imported.notes),
         f"{target} has {count_of(len(videos), 'video')} of {data_set.title} for the task "
         f"{imported.task}" + (f", with {folds} official folds." if folds else "."),
-        "params.yaml uses them. Next: vidpipe check, then vidpipe repro",
+        f"params.yaml uses them. Next: vidpipe init {target} --task {imported.task}, which fits "
+        "settings to the videos, then vidpipe repro",
     ]
 
 
