@@ -40,6 +40,7 @@ _MAX_NESTING = 2  # HMDB51 is a rar of rars
 _CHUNK = 1 << 20  # bytes
 _LONGEST_HEADER = 1 << 24  # bytes of one read of tarfile, which keeps headers in memory
 _LONGEST_NAME = 255  # bytes of a part of a path
+_LONGEST_PATH = 1024  # bytes
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError,
            EOFError, ValueError, gzip.BadGzipFile, NotImplementedError)  # fmt: skip
 
@@ -212,10 +213,11 @@ def _checked_parts(archive: Path, member: _Member) -> tuple[str, ...]:
             f"{member.kind}, which can lead out of the folder. Get the archive from the page of "
             "the data set, or unpack it by hand and name the folder."
         )
-    if any(len(part.encode("utf-8", "surrogateescape")) > _LONGEST_NAME for part in parts):
+    lengths = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
+    if max(lengths, default=0) > _LONGEST_NAME or sum(lengths) > _LONGEST_PATH:
         raise PipelineError(
-            f"{archive}: expected names of at most {_LONGEST_NAME} bytes. Received: the member "
-            f"{member.name[:80]!r}... Get the archive again."
+            f"{archive}: expected names of at most {_LONGEST_NAME} bytes in paths of at most "
+            f"{_LONGEST_PATH}. Received: the member {member.name[:80]!r}... Get the archive again."
         )
     return parts
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_folder, write_json
 from pipeline.common.params_text import set_values, with_values
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, valid_unicode
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
 from pipeline.dataset.settings import DataSection
 from pipeline.importing.archives import archive_stem, is_archive, unpack
@@ -166,6 +166,8 @@ def _place_videos(folder: Path, rows: Sequence[Row], unpacked: Path) -> None:
     """Move unpacked videos into the folder, and link the others."""
     sources: dict[str, Path] = {}
     for row in rows:
+        if row.video != valid_unicode(row.video):
+            raise PipelineError(f"{row.where!a}: the name is not UTF-8. Rename the file.")
         other = sources.setdefault(row.video, row.source)
         if other != row.source:
             raise PipelineError(

@@ -179,6 +179,12 @@ def test_links_and_devices_are_refused(tmp_path):
     assert not files_in(tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("member", ["a" * 300, "/".join(["folder"] * 300)])
+def test_a_path_that_no_disk_takes_is_refused(tmp_path, member):
+    with pytest.raises(PipelineError, match="at most 255 bytes in paths of at most 1024"):
+        unpack(tar_of(tmp_path / "x.tar", {member: b""}), tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
 def test_a_bomb_is_refused(tmp_path, name):
     archive = ARCHIVES[name](tmp_path / name, {"big.mp4": bytes(1 << 22)})
@@ -307,6 +313,36 @@ def test_videos_of_a_folder_are_linked_and_not_copied(project):
     rows = read_csv(project / "new/labels.csv")
     assert all((project / "new" / row["video"]).is_symlink() for row in rows)
     assert all(not path.is_symlink() for path in project.glob("new/*/"))
+
+
+def test_a_linked_folder_of_videos_is_found_and_a_loop_of_links_ends(project):
+    ucf_archives(project / "source")
+    unpack(project / "source/UCF101.rar", project / "big disk")
+    (project / "source/UCF101.rar").unlink()
+    (project / "source/videos").symlink_to(project / "big disk")
+    (project / "big disk/loop").symlink_to(project / "source")
+    import_data_set("ucf101", project / "source", params=project / "params.yaml", to=Path("new"))
+    rows = read_csv(project / "new/labels.csv")
+    assert len(rows) == 10
+    place = (project / "new" / rows[0]["video"]).readlink()
+    assert place.is_relative_to(project / "big disk/UCF-101")
+
+
+def test_extracted_videos_are_preferred_to_those_of_an_archive(project):
+    ucf_archives(project / "source")
+    unpack(project / "source/UCF101.rar", project / "source/extracted")
+    import_data_set("ucf101", project / "source", params=project / "params.yaml", to=Path("new"))
+    rows = read_csv(project / "new/labels.csv")
+    assert all((project / "new" / row["video"]).is_symlink() for row in rows)
+
+
+def test_a_name_that_is_not_utf8_is_refused(project):
+    for name in (b"train/a/1.mp4", b"test/a\xe9/2.mp4"):
+        path = Path(os.fsdecode(os.fsencode(project / "source") + b"/" + name))
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"1")
+    with pytest.raises(PipelineError, match=r"udce9.*the name is not UTF-8"):
+        import_data_set("videofolder", project / "source", params=project / "params.yaml")
 
 
 def test_an_error_in_an_archive_names_a_path_that_the_user_knows(project):
