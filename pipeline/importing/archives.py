@@ -5,7 +5,6 @@ larger than it claims, or more data than the disk or a real data set has. Modes 
 members are ignored.
 """
 
-import bz2
 import gzip
 import lzma
 import re
@@ -13,32 +12,26 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import Any
 
 import rarfile
 from tqdm import tqdm
 
 from pipeline.common.errors import PipelineError
-
-# Suffix of a tar file -> the module that decompresses it.
-_COMPRESSIONS: dict[str, Any] = {
-    ".tar": None,
-    ".tar.gz": gzip,
-    ".tgz": gzip,
-    ".tar.bz2": bz2,
-    ".tbz2": bz2,
-    ".tar.xz": lzma,
-    ".txz": lzma,
-}
-ARCHIVE_SUFFIXES = (".zip", ".rar", *_COMPRESSIONS)
+from pipeline.importing.archive_members import (
+    Member,
+    archive_stem,
+    is_archive,
+    parts_of,
+    read_members,
+)
 
 _MAX_NESTING = 2  # HMDB51 is a rar of rars
 _CHUNK = 1 << 20  # bytes
-_LONGEST_HEADER = 1 << 24  # bytes of one read of tarfile, which keeps headers in memory
 _LONGEST_NAME = 255  # bytes of a part of a path
 _LONGEST_PATH = 1024  # bytes
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError,
@@ -71,10 +64,10 @@ class _Budget:
     most_bytes: float = field(init=False)
 
     def __post_init__(self) -> None:
-        packed = self.archive.stat().st_size
+        packed = sum(path.stat().st_size for path in parts_of(self.archive))
         self.most_bytes = max(self.limits.ratio * packed, self.limits.free_bytes)
 
-    def take(self, member: "_Member") -> None:
+    def take(self, member: "Member") -> None:
         self.entries += 1
         self.size_bytes += member.size_bytes
         if self.entries > self.limits.entries:
@@ -90,25 +83,6 @@ class _Budget:
             )
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    size_bytes: int
-    kind: Literal["file", "folder", "link", "device"]
-    open: Callable[[], IO[bytes]]
-
-
-def is_archive(path: Path) -> bool:
-    """Return whether the name has the suffix of an archive."""
-    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
-
-
-def archive_stem(path: Path) -> str:
-    """Return the name without the suffix of the archive."""
-    suffix = max((end for end in ARCHIVE_SUFFIXES if path.name.lower().endswith(end)), key=len)
-    return path.name[: -len(suffix)] or path.name
-
-
 def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> None:
     """Unpack an archive, and the archives inside it, into ``folder``, a new folder.
 
@@ -121,7 +95,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> None
 
 def _unpack(archive: Path, folder: Path, budget: _Budget, *, nesting: int) -> None:
     try:
-        with _members(archive) as members:
+        with read_members(archive) as members:
             folder.mkdir(parents=True)
             _write_members(archive, members, folder, budget)
     except rarfile.NeedFirstVolume:
@@ -148,9 +122,7 @@ def _unpack(archive: Path, folder: Path, budget: _Budget, *, nesting: int) -> No
         path.unlink()
 
 
-def _write_members(
-    archive: Path, members: Iterable[_Member], folder: Path, budget: _Budget
-) -> None:
+def _write_members(archive: Path, members: Iterable[Member], folder: Path, budget: _Budget) -> None:
     """Check and write the members; those of a list are all checked before the first is written."""
     is_listed = isinstance(members, list)
     total = None
@@ -180,7 +152,7 @@ def _write_members(
                 ) from None
 
 
-def _write_file(archive: Path, member: _Member, path: Path, progress: "tqdm[Any]") -> None:
+def _write_file(archive: Path, member: Member, path: Path, progress: "tqdm[Any]") -> None:
     written = 0
     with closing(member.open()) as content, path.open("xb") as out:
         while chunk := content.read(_CHUNK):
@@ -197,7 +169,7 @@ def _write_file(archive: Path, member: _Member, path: Path, progress: "tqdm[Any]
         )
 
 
-def _checked_parts(archive: Path, member: _Member) -> tuple[str, ...]:
+def _checked_parts(archive: Path, member: Member) -> tuple[str, ...]:
     """Return the parts of the path of a member; refuse one that is not a path inside a folder."""
     name = member.name.replace("\\", "/")
     parts = PurePosixPath(name).parts
@@ -229,80 +201,3 @@ def _check_disk(archive: Path, size_bytes: int, folder: Path) -> None:
             f"{archive}: unpacking it needs {size_bytes:,} bytes, but {free:,} are free in "
             f"{folder.parent}. Make room there, or name another disk with --to."
         )
-
-
-@contextmanager
-def _members(archive: Path) -> Iterator[Iterable[_Member]]:
-    """Yield the members: a list if the archive has a table of contents."""
-    suffix = archive.suffix.lower()
-    if suffix == ".zip":
-        with zipfile.ZipFile(archive) as packed:
-            yield [_zip_member(archive, packed, info) for info in packed.infolist()]
-    elif suffix == ".rar":
-        with rarfile.RarFile(archive) as packed:
-            yield [_rar_member(archive, packed, info) for info in packed.infolist()]
-    else:
-        name = archive.name.lower()
-        module = next(module for end, module in _COMPRESSIONS.items() if name.endswith(end))
-        with archive.open("rb") if module is None else module.open(archive, "rb") as stream:
-            short_reads: Any = _ShortReads(stream)
-            with tarfile.TarFile(fileobj=short_reads) as packed:
-                yield (_tar_member(packed, info) for info in packed)
-
-
-def _zip_member(archive: Path, packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    if info.flag_bits & 1:
-        raise _encrypted(archive, info.filename)
-    file_type = info.external_attr >> 28  # of the mode in Unix
-    is_link = file_type not in (0, 0o04, 0o10)
-    kind: Literal["file", "folder", "link"] = "folder" if info.is_dir() else "file"
-    return _Member(
-        info.filename, info.file_size, "link" if is_link else kind, lambda: packed.open(info)
-    )
-
-
-def _rar_member(archive: Path, packed: Any, info: Any) -> _Member:
-    if info.needs_password():
-        raise _encrypted(archive, info.filename)
-    is_link = info.is_symlink() or info.file_redir is not None
-    kind: Literal["file", "folder", "link"] = "folder" if info.is_dir() else "file"
-    return _Member(
-        info.filename, info.file_size or 0, "link" if is_link else kind, lambda: packed.open(info)
-    )
-
-
-def _tar_member(packed: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    kind: Literal["file", "folder", "link", "device"] = "device"
-    if info.isdir():
-        kind = "folder"
-    elif info.isreg():
-        kind = "file"
-    elif info.issym() or info.islnk():
-        kind = "link"
-
-    def opened() -> IO[bytes]:
-        content = packed.extractfile(info)
-        assert content is not None  # a file
-        return content
-
-    return _Member(info.name, info.size if kind == "file" else 0, kind, opened)
-
-
-def _encrypted(archive: Path, name: str) -> PipelineError:
-    return PipelineError(
-        f"{archive}: the member {name!r} is encrypted. Expected an archive without a password. "
-        "Unpack it by hand and name the folder."
-    )
-
-
-class _ShortReads:
-    """A stream that refuses a header of a tar file that would fill the memory."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.tell, self.seek = stream.tell, stream.seek
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return self._stream.read(size)

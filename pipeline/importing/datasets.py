@@ -66,7 +66,8 @@ DATA_SETS: dict[str, DataSet] = {
         "Something-Something v2",
         read_ssv2,
         ("classification", "caption"),
-        "the videos (.webm) and labels.json, train.json, validation.json, test.json",
+        "the videos (.webm, or the archive in parts) and labels.json, train.json, validation.json, "
+        "test.json",
         "https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
         "a research licence, which is accepted on the page with an account",
     ),

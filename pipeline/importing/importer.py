@@ -14,7 +14,8 @@ from pipeline.common.params_text import set_values, with_values
 from pipeline.common.tables import count_of, valid_unicode
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
 from pipeline.dataset.settings import DataSection
-from pipeline.importing.archives import archive_stem, is_archive, unpack
+from pipeline.importing.archive_members import archive_stem, is_archive
+from pipeline.importing.archives import unpack
 from pipeline.importing.datasets import DATA_SETS, DataSet
 from pipeline.importing.mmaction2 import listed_pictures
 from pipeline.importing.source import Source

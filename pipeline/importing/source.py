@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
-from pipeline.importing.archives import is_archive
+from pipeline.importing.archive_members import is_archive
 
 _LONGEST_CELL = 1 << 30
 

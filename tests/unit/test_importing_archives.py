@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv
+from pipeline.importing.archive_members import is_archive
 from pipeline.importing.archives import Limits, unpack
 from pipeline.importing.importer import import_data_set
 from pipeline.video.writing import encode_mp4
@@ -122,6 +123,21 @@ ARCHIVES = {
 def test_every_format_is_unpacked(tmp_path, name):
     unpack(ARCHIVES[name](tmp_path / name, FILES), tmp_path / "out")
     assert files_in(tmp_path / "out") == FILES
+
+
+def test_an_archive_in_parts_is_unpacked(tmp_path):
+    files = {f"{number}.webm": os.urandom(30_000) for number in range(5)}
+    content = tar_of(tmp_path / "whole", files, "w:gz").read_bytes()
+    for number in range(3):
+        part = content[number * 55_000 : (number + 1) * 55_000 if number < 2 else None]
+        (tmp_path / f"20bn-something-something-v2-0{number}").write_bytes(part)
+    first = tmp_path / "20bn-something-something-v2-00"
+    assert is_archive(first)
+    unpack(first, tmp_path / "out")
+    assert files_in(tmp_path / "out") == files
+    (tmp_path / "20bn-something-something-v2-01").unlink()
+    with pytest.raises(PipelineError, match="20bn-something-something-v2-00"):
+        unpack(first, tmp_path / "out2")
 
 
 def test_a_rar_of_rars_is_unpacked(tmp_path):
