@@ -69,17 +69,15 @@ def with_usable_splits(imported: Imported) -> Imported:
     """
     rows, notes = list(imported.rows), list(imported.notes)
     splits = {row.split for row in rows} - {None}
-    if splits and "test" not in splits:
-        kept: Split | None = "test" if "val" in splits else None
-        rows = [replace(row, split=kept if row.split != "train" else "train") for row in rows]
-        if kept is None:
-            rows = [replace(row, split=None) for row in rows]
-            notes.append("Only training videos have labels: the catalog stage computes the splits.")
-        else:
-            notes.append(
-                "The test videos have no labels: the official validation videos are the split "
-                "test, and the catalog stage takes val from train."
-            )
+    if splits == {"train"}:
+        rows = [replace(row, split=None) for row in rows if row.split]
+        notes.append("Only training videos have labels: the catalog stage computes the splits.")
+    elif "val" in splits and "test" not in splits:
+        rows = [replace(row, split="test") if row.split == "val" else row for row in rows]
+        notes.append(
+            "The test videos have no labels: the official validation videos are the split test, "
+            "and the catalog stage takes val from train."
+        )
     parts: dict[tuple[int, str], set[str]] = defaultdict(set)
     for row in rows:
         for number, part in enumerate((row.split or "", *row.folds)):
