@@ -8,6 +8,40 @@ from typer import Argument, BadParameter, Exit, Option
 from pipeline.cli.app import app, params_of_project, print_lines
 
 
+@app.command("import")
+def import_(
+    dataset: Annotated[
+        str,
+        Argument(
+            metavar="DATASET",
+            help="ucf101, hmdb51, kinetics, ssv2, mmaction2, videofolder, msrvtt or msvd",
+        ),
+    ],
+    src: Annotated[
+        Path, Argument(metavar="SRC", help="folder of annotations and videos, or an archive")
+    ],
+    to: Annotated[
+        Path | None, Option(help="new folder; default: data/imported/DATASET", show_default=False)
+    ] = None,
+    task: Annotated[
+        str | None, Option(help="such as caption for ssv2; default: the usual one")
+    ] = None,
+) -> None:
+    """Make a data set that you have ready to use.
+
+    Unpacks archives (zip, tar, rar), writes labels.csv and sets params.yaml. Videos of a folder
+    are linked. Nothing is downloaded. docs/datasets.md lists what SRC must hold.
+
+    \b
+    Example:    vidpipe import ucf101 ~/Downloads/ucf101
+    Exit codes: 0 done, 1 error.
+    """
+    from pipeline.common.paths import PARAMS
+    from pipeline.importing.importer import import_data_set
+
+    print_lines(import_data_set(dataset, src, params=PARAMS, to=to, task=task))
+
+
 @app.command()
 def init(
     folder: Annotated[Path, Argument(help="of videos: class folders, or with a table of labels")],

@@ -48,12 +48,18 @@ def sync() -> None:
 
 @app.command()
 def crossval(
-    folds: Annotated[int, Option(min=2)] = 5,
-    seed: Annotated[int, Option(min=0, help="of the folds")] = 0,
+    folds: Annotated[
+        int | None,
+        Option(
+            min=2, help="computed folds; default: the official ones of the labels table, else 5"
+        ),
+    ] = None,
+    seed: Annotated[int, Option(min=0, help="of computed folds and of validation clips")] = 0,
 ) -> None:
     """Cross-validate the recipe of params.yaml.
 
-    Every clip is tested once, and groups are never split. Doubtful labels are listed.
+    Uses the official folds if the labels table has them (fold_1, fold_2, ...). Computed folds
+    test every clip once. Groups are never split. Doubtful labels are listed.
 
     \b
     Example:    vidpipe crossval --folds 5 --seed 0

@@ -12,6 +12,7 @@ DECODE_ATTEMPT = Path("data/decode_attempt.yaml")  # in git; dvc.yaml reads it
 DATA_SUMMARY = Path("data/report/summary.csv")
 DATA_PICTURE = Path("data/report/videos.png")
 CLIPS = Path("data/clips")
+UNUSED_CLIPS = CLIPS / "unused"  # of videos without a split, if any: official folds use them
 CLIPS_INDEX = "clips.csv"  # in the folder of each split
 PREPROCESSING = CLIPS / "preprocessing.json"
 FEATURES = Path("data/features")  # cache of frame features; may be deleted at any time

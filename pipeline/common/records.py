@@ -4,6 +4,7 @@ The catalog, ``data/catalog/catalog.csv``, holds the labels. The decode index,
 ``data/frames/index.csv``, holds the facts of each video, or why it was quarantined.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ FACTS_VERSION = 2
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+# What a video is in an official fold of its data set; empty: the fold does not use it.
+FoldPart = Literal["", "train", "test"]
 
 DecodeStatus = Literal["ok", "damaged", "quarantined"]
 
@@ -89,11 +93,14 @@ class VideoRecord:
         video: path relative to ``data.videos``, with ``/``: of a video file, a picture file, or a
             folder of numbered pictures.
         target: the answer that the model learns, as text; see ``tasks/targets.py``.
-        split: None until the catalog stage assigns one.
+        split: None until the catalog stage assigns one. It stays None for a video that only
+            some official folds use.
         group: videos of one group are always in the same split; empty until assigned.
         start_seconds, end_seconds: the segment, since the first frame; None for no bound.
         sha256: of the file's bytes, or of the names and bytes of the pictures in a folder;
             empty when there is neither.
+        folds: part of the video in each official fold of the data set, such as ``("train",
+            "test", "")``; all records have the same number, mostly none.
         extra: cells of the other columns of the labels, by column. All records have the same
             columns.
         facts: None until the video is decoded.
@@ -106,6 +113,7 @@ class VideoRecord:
     start_seconds: float | None = None
     end_seconds: float | None = None
     sha256: str = ""
+    folds: tuple[FoldPart, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
     facts: DecodeFacts | None = None
 
@@ -143,25 +151,39 @@ def _exact(seconds: float) -> str:
 
 
 _CATALOG_COLUMNS = ("video", "target", "split", "group", "start_seconds", "end_seconds", "sha256")
+_FOLD = re.compile(r"fold_([1-9][0-9]*)")
 _FACT_COLUMNS = tuple(column.name for column in fields(DecodeFacts) if column.name != "reason")
 
 # They convert cells to the types of the fields and ignore other columns.
 _RECORD, _FACTS = TypeAdapter(VideoRecord), TypeAdapter(DecodeFacts)
+_FOLD_PARTS = TypeAdapter(tuple[FoldPart, ...])
+
+
+def fold_columns(columns: Iterable[str]) -> list[str]:
+    """Return the columns of official folds, by number.
+
+    >>> fold_columns(["video", "fold_2", "fold_1", "folds"])
+    ['fold_1', 'fold_2']
+    """
+    return sorted(filter(_FOLD.fullmatch, columns), key=lambda column: int(column[5:]))
 
 
 def write_catalog(path: Path, records: Iterable[VideoRecord]) -> None:
     """Write the catalog sorted by video: the same videos give the same bytes.
 
-    Extra columns follow, as ``extra.<column>``.
+    Official folds follow, as ``fold_1``, ``fold_2`` and so on, then extra columns, as
+    ``extra.<column>``.
     """
     ordered = sorted(records, key=lambda row: (row.video, row.start_seconds or 0, row.name))
     extra = [_EXTRA + column for column in (ordered[0].extra if ordered else ())]
+    folds = [f"fold_{number + 1}" for number in range(len(ordered[0].folds) if ordered else 0)]
     rows = (
         {column: getattr(record, column) for column in _CATALOG_COLUMNS}
+        | dict(zip(folds, record.folds, strict=True))
         | {_EXTRA + column: cell for column, cell in record.extra.items()}
         for record in ordered
     )
-    write_csv(path, [*_CATALOG_COLUMNS, *extra], rows)
+    write_csv(path, [*_CATALOG_COLUMNS, *folds, *extra], rows)
 
 
 def read_catalog(path: Path) -> list[VideoRecord]:
@@ -180,7 +202,8 @@ def read_catalog(path: Path) -> list[VideoRecord]:
             for column, cell in row.items()
             if column.startswith(_EXTRA)
         }
-        records.append(replace(record, extra=extra))
+        folds = _FOLD_PARTS.validate_python([row[column] for column in fold_columns(row)])
+        records.append(replace(record, folds=folds, extra=extra))
     return records
 
 

@@ -10,9 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.common.video_files import is_video, join_numbered_pictures
+from pipeline.dataset.official_folds import (
+    check_fold_columns,
+    check_fold_parts,
+    meant_fold,
+    read_fold_part,
+)
 from pipeline.dataset.settings import DataSection
 from pipeline.tasks.targets import Targets, read_seconds
 
@@ -233,7 +239,8 @@ def _read_header(
                 )
     columns = [clean_text(cell, where=where) for cell in header]
     for column in columns:
-        meant = known.get(_simplified(column), column)
+        simplified = _simplified(column)
+        meant = known.get(simplified) or meant_fold(simplified) or column
         if column != meant:
             raise PipelineError(
                 f"{where}: unknown column {column!r}. Expected {meant!r}, which differs only in "
@@ -252,7 +259,8 @@ def _read_header(
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
-    others = [name for name in columns if name and name not in known.values()]
+    folds = check_fold_columns(columns, where=where)
+    others = [name for name in columns if name and name not in (*known.values(), *folds)]
     if others:
         logger.info("%s: kept as properties of the videos: %s", where, ", ".join(others))
     if missing := [column for column in side_inputs if column not in columns]:
@@ -307,7 +315,8 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
     def name(column: str) -> str:
         return clean_text(row.get(column, ""), where=f"{where}, column {column}")
 
-    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS)
+    folds = fold_columns(row)
+    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *folds)
     return VideoRecord(
         video=_relative_video(where, row["video"], videos),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),
@@ -315,6 +324,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
         group=name("group"),
         start_seconds=start,
         end_seconds=end,
+        folds=tuple(read_fold_part(row[column], column, where=where) for column in folds),
         # A cell may contain line breaks; the catalog has one line per video.
         extra={
             column: unicodedata.normalize("NFC", " ".join(cell.split()))
@@ -352,9 +362,9 @@ def _combine_rows(
         rows_by_name.setdefault(record.name, []).append((where, record))
     combined = []
     for (first_place, first), *others in rows_by_name.values():
-        expected = {"split": first.split, "group": first.group, **first.extra}
+        expected = _shared_cells(first)
         for where, record in others:
-            cells = {"split": record.split, "group": record.group, **record.extra}
+            cells = _shared_cells(record)
             for column, cell in cells.items():
                 if cell != expected[column]:
                     raise PipelineError(
@@ -368,6 +378,12 @@ def _combine_rows(
         )
         combined.append((first_place, replace(first, target=target)))
     return combined
+
+
+def _shared_cells(record: VideoRecord) -> dict[str, str]:
+    """Return the cells that are the same in all rows of a video, by column."""
+    folds = {f"fold_{number}": part for number, part in enumerate(record.folds, start=1)}
+    return {"split": record.split or "", "group": record.group, **folds, **record.extra}
 
 
 def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> None:
@@ -396,9 +412,12 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
                 f"{where}: {record.name} already has a row, {first[record.name]}. Delete one."
             )
         first[record.name] = where
-    without_split = [where for where, record in located if record.split is None]
-    if without_split and len(without_split) < len(located):
-        raise PipelineError(
-            f"{without_split[0]}: split is empty, but other rows have one. Give every row a "
-            "split, or none: the catalog stage then splits by group."
-        )
+    if any(record.split for _, record in located):
+        for where, record in located:
+            if record.split is None and not any(record.folds):
+                raise PipelineError(
+                    f"{where}: split is empty, but other rows have one. Give every row a split, "
+                    "or none: the catalog stage then splits by group. Only a video of an official "
+                    "fold (fold_1, fold_2, ...) may have none."
+                )
+    check_fold_parts([record for _, record in located], table=located[0][0].rsplit(", line", 1)[0])

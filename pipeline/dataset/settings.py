@@ -11,15 +11,18 @@ _Kind = Literal["number", "category"]
 
 # A request of a served model has a field of this name, and MLflow logs it as the name of a param.
 _NAME = re.compile(r"[\w -]+")
+_FOLD = re.compile(r"fold_[0-9]+")
 _RESERVED = ("video", "path", "split", "group", "start_seconds", "end_seconds")
 
 
 def _check_names(columns: dict[str, _Kind]) -> dict[str, _Kind]:
     for name in columns:
-        if not _NAME.fullmatch(name) or name != name.strip() or name in _RESERVED:
+        is_reserved = name in _RESERVED or _FOLD.fullmatch(name)
+        if not _NAME.fullmatch(name) or name != name.strip() or is_reserved:
             raise ValueError(
                 "Names of columns should have letters, digits, spaces, - and _, and differ from "
-                f"{', '.join(_RESERVED)}. Received: {name!r}. Rename the column in the labels table"
+                f"{', '.join(_RESERVED)}, fold_1, fold_2, ... Received: {name!r}. Rename the "
+                "column in the labels table"
             )
     return columns
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord
+from pipeline.dataset.official_folds import check_fold_groups
 from pipeline.dataset.settings import CatalogSection
 from pipeline.dataset.stratification import Groups, NoSplitError, divide_groups
 from pipeline.tasks.targets import Targets
@@ -20,7 +21,8 @@ def assign_splits(
     """Return the records with a group and a split each.
 
     A video without a group is grouped with its copies and its other segments. Splits that the
-    labels give are kept; if they give no ``val``, it is taken from ``train``. Computed splits are
+    labels give are kept; if they give no ``val``, it is taken from ``train``, and a video that has
+    none, because only other official folds use it, stays without. Computed splits are
     stratified: every split has every stratum of the targets.
 
     Raises:
@@ -35,7 +37,8 @@ def assign_splits(
     )
     grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
     given = {record.split for record in records}
-    if None in given:
+    check_fold_groups(grouped)
+    if given == {None}:
         shares: dict[Split, float] = {"test": catalog.test_share, "val": catalog.val_share}
         assigned = _divide(grouped, grouped, shares, catalog.seed, targets)
     else:
@@ -149,6 +152,8 @@ def _check_copies(records: Sequence[VideoRecord]) -> None:
 def _check_given_splits(records: Sequence[VideoRecord]) -> None:
     first: dict[str, VideoRecord] = {}
     for record in records:
+        if record.split is None:
+            continue
         other = first.setdefault(record.group, record)
         if other.split != record.split:
             raise PipelineError(

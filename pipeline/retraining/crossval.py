@@ -1,8 +1,9 @@
 """Cross-validation of the recipe of params.yaml, and doubtful labels among all videos.
 
-Every video is predicted by a model that was not trained on it or on its group. The pooled
-predictions score the recipe more precisely than one test split, and show doubtful labels in all
-splits.
+Every test video of a fold is predicted by a model that was not trained on it or on its group. The
+pooled predictions score the recipe more precisely than one test split, and show doubtful labels in
+all splits. Computed folds test every video once; the official folds of a data set may leave videos
+out and test some several times.
 """
 
 import logging
@@ -18,8 +19,8 @@ from tqdm import tqdm
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
 from pipeline.common.files import write_json
-from pipeline.common.paths import CLIPS, CROSSVAL
-from pipeline.common.records import SPLITS
+from pipeline.common.paths import CATALOG, CLIPS, CROSSVAL, UNUSED_CLIPS
+from pipeline.common.records import SPLITS, FoldPart, read_catalog
 from pipeline.common.tables import align_columns, write_table_csv
 from pipeline.evaluation.audits import find_doubtful_labels, labels_audit, write_doubtful_labels_csv
 from pipeline.evaluation.baselines import predict_baselines, score_baselines
@@ -27,7 +28,7 @@ from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
 from pipeline.retraining.fold_training import run_in_process, train_fold
-from pipeline.retraining.folds import Fold, folds_of_clips
+from pipeline.retraining.folds import Fold, folds_of_clips, official_folds
 from pipeline.tasks.task import Task
 from pipeline.tracking.results import log_files, log_scores
 from pipeline.tracking.runs import training_run, warned
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _DOUBTFUL_LABELS = CROSSVAL / "label_issues.csv"
 _SHOWN_DOUBTFUL = 20
+_COMPUTED_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class FoldTask:
 
     title: str
     fold: Fold
-    settings: Mapping[str, int]  # folds, seed of the folds, and fold, which counts from 1
+    settings: Mapping[str, int]  # folds, official, seed, and fold, which counts from 1
     params: Params
     parent_run: str
 
@@ -81,8 +83,13 @@ class FoldResult:
         }
 
 
-def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
+def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[str]:
     """Train and test each fold; write eval/crossval/; log one MLflow run with a run each fold.
+
+    Args:
+        n_folds: of computed folds. None: the official folds of the labels table, or five computed
+            ones if it has none.
+        seed: of computed folds, or of the validation clips of official ones.
 
     Returns:
         Lines for a terminal.
@@ -91,18 +98,25 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
         PipelineError: there are too few groups, or the process of a fold died.
     """
     clips = _all_clips()
-    folds = folds_of_clips(
-        clips,
-        params.task.type,
-        n_folds=n_folds,
-        val_share=params.catalog.val_share,
-        seed=seed,
-    )
-    settings = {"folds": n_folds, "seed": seed}
+    val_share = params.catalog.val_share
+    official = {} if n_folds else _official_parts()
+    if official:
+        folds = official_folds(clips, official, params.task.type, val_share=val_share, seed=seed)
+        logger.info("%d official folds of the labels table (fold_1, ...)", len(folds))
+    else:
+        folds = folds_of_clips(
+            clips,
+            params.task.type,
+            n_folds=n_folds or _COMPUTED_FOLDS,
+            val_share=val_share,
+            seed=seed,
+        )
+    n_folds = len(folds)
+    settings = {"folds": n_folds, "official": int(bool(official)), "seed": seed}
     with training_run(
         params=_run_params(params, settings),
         dataset=params.data.videos,
-        name=f"crossval of {n_folds} folds, seed {seed}",
+        name=f"crossval of {n_folds} {'official ' if official else ''}folds, seed {seed}",
     ) as run:
         assert run.id is not None  # without a store, training_run raises
         tasks = [
@@ -115,14 +129,15 @@ def cross_validate(params: Params, *, n_folds: int, seed: int) -> list[str]:
             run_in_process(run_fold, task, title=task.title)
             for task in tqdm(tasks, unit="fold", disable=None)
         ]
-        pooled = pool([result.predictions for result in results])
+        pooled = _each_once(pool([result.predictions for result in results]))
         baselines = {
-            name: pool([result.baselines[name] for result in results])
+            name: _each_once(pool([result.baselines[name] for result in results]))
             for name in results[0].baselines
         }
         scores = score_predictions(pooled, params.evaluate)
         scores |= score_baselines(baselines, params.evaluate)
         summary = summarise(results, pooled, scores, confidence=params.evaluate.confidence)
+        summary["is_official"] = bool(official)
         rows = [result.cells() for result in results]
         files = [CROSSVAL / name for name in ("folds.csv", "predictions.csv", "summary.json")]
         write_table_csv(files[0], list(rows[0]), rows)
@@ -153,10 +168,11 @@ def summarise(
     """Return the content of eval/crossval/summary.json.
 
     ``mean`` and ``spread`` (the sample standard deviation) weight every fold equally. ``pooled``
-    scores the predictions of all folds as if one model had made them, so every video has the
-    same weight. ``interval`` is its interval over groups: the effect of other videos,
-    not of other seeds. Settings may be chosen by the mean of the validation metric, which does
-    not depend on the test folds.
+    scores the predictions of all folds as if one model had made them, so every tested video has
+    the same weight: of a video in several official test folds, the first prediction counts.
+    ``interval`` is its interval over groups: the effect of other videos, not of other seeds.
+    Settings may be chosen by the mean of the validation metric, which does not depend on the
+    test folds.
     """
     by_name = {name: [result.scores[name] for result in results] for name in results[0].scores}
     return {
@@ -172,8 +188,27 @@ def summarise(
     }
 
 
+def _folders() -> list[Path]:
+    """Return the folders of all clips: of the splits, and of videos that have none."""
+    folders = [CLIPS / split for split in SPLITS]
+    return [*folders, UNUSED_CLIPS] if UNUSED_CLIPS.exists() else folders
+
+
 def _all_clips() -> ClipArrays:
-    return ClipArrays(*(CLIPS / split for split in SPLITS))
+    return ClipArrays(*_folders())
+
+
+def _official_parts() -> dict[str, tuple[FoldPart, ...]]:
+    """Return the parts of each video in the official folds; empty if the labels have none."""
+    return {record.name: record.folds for record in read_catalog(CATALOG) if record.folds}
+
+
+def _each_once(predictions: Predictions) -> Predictions:
+    """Return the first prediction of each video; the videos are sorted."""
+    videos = predictions.videos
+    return predictions.rows(
+        [row for row, video in enumerate(videos) if not row or video != videos[row - 1]]
+    )
 
 
 def _run_params(params: Params, settings: Mapping[str, int]) -> dict[str, Any]:
@@ -220,7 +255,7 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
 
 def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], list[Path]]:
     """Look for doubtful targets in all splits; return lines for a terminal and written files."""
-    splits = {name: split for split in SPLITS for name in ClipArrays(CLIPS / split).names}
+    splits = {name: folder.name for folder in _folders() for name in ClipArrays(folder).names}
     doubtful = find_doubtful_labels(pooled, splits)
     if doubtful is None:
         return [], []

@@ -1,8 +1,12 @@
-"""Train, validation and test clips of each fold of a cross-validation."""
+"""Train, validation and test clips of each fold of a cross-validation.
+
+Computed folds test every clip once. The official folds of a data set may leave clips out, and test
+some of them never or several times.
+"""
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.errors import PipelineError
+from pipeline.common.records import FoldPart
 from pipeline.common.tables import count_of
 from pipeline.tasks.targets import targets_of
 
@@ -19,7 +24,10 @@ _PARTS = 3  # train, val and test
 
 @dataclass(frozen=True)
 class Fold:
-    """Indices of clips, ascending. No group is in two of the three parts."""
+    """Indices of clips, ascending. No group is in two of the three parts.
+
+    An official fold may leave clips out of all parts.
+    """
 
     train: tuple[int, ...]
     val: tuple[int, ...]
@@ -39,6 +47,50 @@ def folds_of_clips(
         val_share=val_share,
         seed=seed,
     )
+
+
+def official_folds(
+    clips: ClipArrays,
+    parts_of_video: Mapping[str, Sequence[FoldPart]],
+    task_type: str,
+    *,
+    val_share: float,
+    seed: int,
+) -> list[Fold]:
+    """Return the official folds; validation clips are drawn from the training clips by group.
+
+    Args:
+        parts_of_video: name of a video -> its part in each fold.
+        val_share: fraction of the clips of a fold for validation, above 0.
+        seed: of the validation clips.
+
+    Raises:
+        PipelineError: a part lacks a required stratum.
+    """
+    targets = targets_of(task_type)
+    strata = targets.strata(clips.targets)
+    required = targets.required_strata(clips.targets)
+    parts = np.array([list(parts_of_video[name]) for name in clips.names])
+    folds: list[Fold] = []
+    for column in parts.T:
+        rest, test = np.flatnonzero(column == "train"), np.flatnonzero(column == "test")
+        if not len(rest):
+            raise PipelineError(
+                f"Fold {len(folds) + 1}: no train clip. Expected usable videos with train in the "
+                f"column fold_{len(folds) + 1} of the labels table. Repair the videos, or use "
+                "--folds for computed folds."
+            )
+        share = val_share * (len(rest) + len(test)) / len(rest)
+        val = _validation_part(rest, strata, required, clips.groups, share=share, seed=seed)
+        train = np.setdiff1d(rest, val)
+        folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
+    _check_parts(
+        folds,
+        required,
+        "because official folds have too few of them, or their videos are quarantined. Repair "
+        "them, try another --seed, or use --folds for computed folds.",
+    )
+    return folds
 
 
 def make_folds(
@@ -82,7 +134,6 @@ def make_folds(
     }
     most = max(n_groups, key=lambda stratum: n_groups[stratum])
     strata = [stratum if n_groups[stratum] >= needed else most for stratum in strata]
-    names = {name for own in required for name in own}
     everything = np.arange(len(strata))
     folds = []
     for test in _split(everything, strata, groups, n_parts=n_folds, seed=seed):
@@ -91,16 +142,25 @@ def make_folds(
         val = _validation_part(rest, strata, required, groups, share=share, seed=seed)
         train = np.setdiff1d(rest, val)
         folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
+    _check_parts(
+        folds,
+        required,
+        "because the groups are few or uneven. Try another --seed or fewer --folds.",
+    )
+    return folds
+
+
+def _check_parts(folds: Sequence[Fold], required: Sequence[tuple[str, ...]], remedy: str) -> None:
+    """Refuse a part of a fold that lacks a required stratum."""
+    names = {name for own in required for name in own}
     for number, fold in enumerate(folds, start=1):
         for name in ("train", "val", "test"):
             missing = names - {own for index in getattr(fold, name) for own in required[index]}
             if missing:
                 raise PipelineError(
-                    f"Fold {number} of {n_folds}: no {name} clip of "
-                    f"{', '.join(map(repr, sorted(missing)))}, because the groups are few or "
-                    "uneven. Try another --seed or fewer --folds."
+                    f"Fold {number} of {len(folds)}: no {name} clip of "
+                    f"{', '.join(map(repr, sorted(missing)))}, {remedy}"
                 )
-    return folds
 
 
 def _split(

@@ -27,6 +27,8 @@ def main() -> None:
 def _log_counts(records: Sequence[VideoRecord], targets: Targets) -> None:
     groups = {record.group for record in records}
     logger.info("%d videos in %d groups:", len(records), len(groups))
+    if unused := sum(record.split is None for record in records):
+        logger.info("  %d of them in no split: only other official folds use them", unused)
     texts = [record.target for record in records]
     # A video with several labels counts for each; one without counts by its stratum.
     strata = [

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     params = load_params()
     section = params.evaluate
-    records = read_decoded(paths.CATALOG, paths.DECODE_INDEX)
+    decoded = read_decoded(paths.CATALOG, paths.DECODE_INDEX)
+    records = [record for record in decoded if record.split]
     model, task = load_model(paths.MODEL), ModelMetadata.read(paths.MODEL_METADATA).task
     test = ClipArrays(paths.CLIPS / "test")
 

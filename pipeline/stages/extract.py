@@ -8,7 +8,14 @@ from pipeline.clips.preprocessing import Preprocessing
 from pipeline.clips.shards import clip_target, write_clips
 from pipeline.common.command import run_command
 from pipeline.common.files import replacing_folder
-from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, FRAMES, PREPROCESSING
+from pipeline.common.paths import (
+    CATALOG,
+    CLIPS,
+    DECODE_INDEX,
+    FRAMES,
+    PREPROCESSING,
+    UNUSED_CLIPS,
+)
 from pipeline.common.records import SPLITS, read_decoded
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.params import load_params
@@ -37,10 +44,16 @@ def main() -> None:
     is_ray = params.compute.engine == "ray"
     cluster = ray_cluster(address, cpus=workers or None) if is_ray else nullcontext()
     with cluster, replacing_folder(CLIPS) as folder:
-        for split in SPLITS:
+        members = {
+            CLIPS / split: [record for record in usable if record.split == split]
+            for split in SPLITS
+        }
+        if unused := [record for record in usable if record.split is None]:
+            members[UNUSED_CLIPS] = unused  # only vidpipe crossval reads them
+        for path, videos in members.items():
             n_clips = write_clips(
-                folder / split,
-                [record for record in usable if record.split == split],
+                folder / path.name,
+                videos,
                 load=partial(load_record, folder=FRAMES, decode=decode),
                 extract=extract,
                 frame_size=(decode.height, decode.width),
@@ -50,7 +63,7 @@ def main() -> None:
                 side_inputs=params.data.side_inputs,
                 compute=params.compute,
             )
-            logger.info("%s: %d clips of %d frames", split, n_clips, extract.frames)
+            logger.info("%s: %d clips of %d frames", path.name, n_clips, extract.frames)
         Preprocessing(decode, extract).write(folder / PREPROCESSING.name)
 
 

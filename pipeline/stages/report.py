@@ -11,7 +11,7 @@ from pipeline.tasks.targets import targets_of
 
 
 def main() -> None:
-    records = read_decoded(CATALOG, DECODE_INDEX)
+    records = [record for record in read_decoded(CATALOG, DECODE_INDEX) if record.split]
     targets = targets_of(load_params().task.type)
     summary = summarise(records, targets.strata([record.target for record in records]))
     write_summary_csv(DATA_SUMMARY, summary)

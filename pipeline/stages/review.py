@@ -30,9 +30,8 @@ def main() -> None:
     predictions = Predictions.read_csv(paths.PREDICTIONS, task_type=params.task.type)
     outputs = predictions.task.convert(predictions.outputs, task)
     predictions = replace(predictions, outputs=outputs, task=task)
-    records = [
-        record for record in read_decoded(paths.CATALOG, paths.DECODE_INDEX) if record.is_usable
-    ]
+    decoded = read_decoded(paths.CATALOG, paths.DECODE_INDEX)
+    records = [record for record in decoded if record.split and record.is_usable]
     frames = inputs.StoredFrames(paths.FRAMES, records)
     scores = inputs.read_scores(paths.METRICS, paths.INTERVALS)
     slices = inputs.read_rows(paths.SLICES, Slice)

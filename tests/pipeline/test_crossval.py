@@ -15,7 +15,7 @@ from pipeline.clips.settings import ExtractSection
 from pipeline.clips.shards import write_clips
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv
-from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import Params, load_params
 from pipeline.retraining.crossval import cross_validate
@@ -161,6 +161,36 @@ def test_mlflow_has_a_run_and_its_folds_below_it(crossval):
         points = client.get_metric_history(run.info.run_id, "val_accuracy")
         of_best = {point.step: point.value for point in points}[int(row["kept_epoch"])]
         assert float(row["val_accuracy"]) == pytest.approx(of_best, abs=1e-6)
+
+
+@pytest.mark.long
+def test_official_folds_may_test_a_video_twice_or_never(tmp_path, monkeypatch):
+    """A video without a split is used, too; one that is tested twice counts once in the pool."""
+    params = write_workspace(tmp_path)
+    write_split(tmp_path / "data/clips/unused", 4, np.random.default_rng(1))
+    parts = {"test": ("test", "test"), "unused": ("", "test")}
+    records = [
+        VideoRecord(row["name"], row["target"], None if split == "unused" else split, row["group"],
+                    folds=parts.get(split, ("train", "train")))
+        for split in (*SPLITS, "unused")
+        for row in read_csv(tmp_path / f"data/clips/{split}/clips.csv")
+    ]  # fmt: skip
+    write_catalog(tmp_path / "data/catalog/catalog.csv", records)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    printed = cross_validate(params, n_folds=None, seed=3)
+    folds = read_csv(tmp_path / "eval/crossval/folds.csv")
+    assert [row["videos"] for row in folds] == ["4", "8"]
+    tested = [name.split("/")[1].split("-")[0] for name in read_predictions(tmp_path).videos]
+    assert sorted(tested) == ["test"] * 4 + ["unused"] * 4
+    summary = json.loads((tmp_path / "eval/crossval/summary.json").read_text())
+    assert (summary["is_official"], summary["folds"], summary["videos"]) == (True, 2, 8)
+    assert any("8 videos in 4 groups" in line for line in printed)
+    names = {run.info.run_name for run in runs_of(tmp_path)}
+    assert "crossval of 2 official folds, seed 3" in names
+    assert "unused" in {
+        row["split"] for row in read_csv(tmp_path / "eval/crossval/label_issues.csv")
+    }
 
 
 @pytest.mark.long

@@ -13,9 +13,17 @@ import yaml
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.preprocessing import Preprocessing
 from pipeline.common.errors import PipelineError
-from pipeline.common.paths import CATALOG, CLIPS, DECODE_INDEX, PREPROCESSING
+from pipeline.common.files import read_csv
+from pipeline.common.paths import (
+    CATALOG,
+    CLIPS,
+    DATA_SUMMARY,
+    DECODE_INDEX,
+    PREPROCESSING,
+    UNUSED_CLIPS,
+)
 from pipeline.common.records import SPLITS, read_catalog, read_decoded
-from pipeline.stages import catalog, decode, extract
+from pipeline.stages import catalog, decode, extract, report
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames, numbers_in
 
@@ -66,6 +74,22 @@ def test_three_stages_turn_a_folder_of_videos_into_clips(caplog):
     assert numbers_in(train.frames(1)) == [0, 1, 3, 4]
     preprocessing = Preprocessing.read(PREPROCESSING)
     assert (preprocessing.decode.width, preprocessing.extract.frames) == (8, 4)
+
+
+def test_a_video_of_another_official_fold_only_is_in_clips_of_its_own(project, caplog):
+    caplog.set_level("INFO")
+    table = project / "videos/labels.csv"
+    header, *rows = table.read_text().splitlines()
+    (project / "videos/6.mp4").write_bytes(encode_mp4(numbered_frames(9), fps=10))
+    parts = {"train": "train,test", "val": "train,", "test": "test,train"}
+    rows = [f"{row},{parts[row.rsplit(',')[-1]]}" for row in rows]
+    table.write_text("\n".join([f"{header},fold_1,fold_2", *rows, "6.mp4,dog,,,train"]))
+    for stage in (catalog, decode, report, extract):
+        stage.main()
+    assert read_catalog(CATALOG)[-1].folds == ("", "train")
+    assert ClipArrays(UNUSED_CLIPS).names == ["6.mp4"]
+    assert "unused: 1 clips of 4 frames" in caplog.text
+    assert sum(int(row["videos"]) for row in read_csv(DATA_SUMMARY)) == 6
 
 
 def test_a_video_that_is_cut_before_its_labels_is_left_out(project, caplog):

@@ -18,6 +18,7 @@ LAYERS = (
     "tracking",
     "tasks",
     "dataset",
+    "importing",
     "video",
     "clips",
     "model",

@@ -100,8 +100,8 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "data.side_inputs",
             {"group": "category"},
             "data.side_inputs: Names of columns should have letters, digits, spaces, - and _, and "
-            "differ from video, path, split, group, start_seconds, end_seconds. Received: 'group'. "
-            "Rename the column in the labels table",
+            "differ from video, path, split, group, start_seconds, end_seconds, fold_1, fold_2, "
+            "... Received: 'group'. Rename the column in the labels table",
         ),
         ("trian", {}, "trian: unknown key. Remove it or correct its spelling"),
         ("train.batch_size", 0, "train.batch_size: Input should be greater than 0. Received: 0"),

@@ -1,0 +1,51 @@
+"""What happens to annotated videos whose file is not there."""
+
+from pathlib import Path
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.tables import count_of
+
+
+class MissingVideos:
+    """Counts the annotated videos and those without a file."""
+
+    def __init__(self, folder: Path, *, are_normal: bool) -> None:
+        """Start to count.
+
+        Args:
+            folder: where the videos were looked for, for messages.
+            are_normal: whether a copy of the data set may lack videos.
+        """
+        self._folder, self._are_normal = folder, are_normal
+        self._videos = 0
+        self._missing: list[tuple[str, str]] = []  # places and names
+
+    def check(self, path: Path | None, name: str, *, where: str) -> Path | None:
+        """Count a video and return its path."""
+        self._videos += 1
+        if path is None:
+            self._missing.append((where, name))
+        return path
+
+    def notes(self) -> list[str]:
+        """Return sentences for the user.
+
+        Raises:
+            PipelineError: too many videos are missing.
+        """
+        if not self._videos:
+            raise PipelineError(
+                f"{self._folder}: the annotation files list no video with a label. Get them from "
+                "the page of the data set."
+            )
+        if not self._missing:
+            return []
+        where, name = self._missing[0]
+        counts = f"{len(self._missing):,} of {count_of(self._videos, 'video')}"
+        if not self._are_normal or len(self._missing) == self._videos:
+            raise PipelineError(
+                f"{where}: the video {name} is not below {self._folder}. Missing: {counts}. "
+                "Expected each annotated video in this folder or in an archive in it. Add the "
+                "videos, or delete the lines."
+            )
+        return [f"Missing: {counts} of the annotation files, such as {name}."]

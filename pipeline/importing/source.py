@@ -1,0 +1,227 @@
+"""The files of a data set as people have them: annotation files and videos in some folders."""
+
+import csv
+import io
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import sha256_of_file
+from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
+from pipeline.importing.archive_members import is_archive
+
+_LONGEST_CELL = 1 << 30
+
+
+class Source:
+    """All files below some folders that are not hidden.
+
+    Links to folders are followed. A video of an earlier folder is preferred to one with the same
+    path in a later folder.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+        self.files = [path for folder in folders for path in sorted(_visible_files(folder))]
+        self._videos_by_name: dict[str, list[Path]] = defaultdict(list)
+        self._videos_by_stem: dict[str, list[Path]] = defaultdict(list)
+        self._picture_folders: dict[str, set[Path]] = defaultdict(set)
+        for path in self.files:
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                self._videos_by_name[path.name.casefold()].append(path)
+                self._videos_by_stem[path.stem].append(path)
+            elif is_picture(path):
+                self._picture_folders[path.parent.name].add(path.parent)
+
+    def annotations(self, pattern: str) -> list[Path]:
+        """Return the files whose whole name matches a regular expression, by name.
+
+        Of files with one name and one content, the first is returned.
+
+        Raises:
+            PipelineError: files with one name have different contents.
+        """
+        by_name: dict[str, Path] = {}
+        for path in self.files:
+            if not re.fullmatch(pattern, path.name):
+                continue
+            other = by_name.setdefault(path.name, path)
+            if other != path and sha256_of_file(other) != sha256_of_file(path):
+                raise PipelineError(
+                    f"{path}: expected one file {path.name}. Received: another one, {other}, with "
+                    "other content. Remove one of them."
+                )
+        return [by_name[name] for name in sorted(by_name)]
+
+    def require(self, pattern: str, example: str, remedy: str) -> list[Path]:
+        """Return ``annotations``, at least one.
+
+        Args:
+            example: name of such a file, for the message.
+            remedy: where the file is found.
+        """
+        paths = self.annotations(pattern)
+        if not paths:
+            raise PipelineError(f"{self.folders[0]}: no file {example} in it or below it. {remedy}")
+        return paths
+
+    def video_named(self, name: str, *, where: str, parent: str = "") -> Path | None:
+        """Return the video file with a name, in any case of letters; None without one.
+
+        Args:
+            where: file and line, for messages.
+            parent: name of the folder to prefer, in any case of letters.
+        """
+        found = self._videos_by_name.get(name.casefold(), [])
+        preferred = [path for path in found if path.parent.name.casefold() == parent.casefold()]
+        return self._only(preferred or found, name, where)
+
+    def video_with_stem(self, stem: str, *, where: str) -> Path | None:
+        """Return the video file with a name before its suffix; None without one."""
+        return self._only(self._videos_by_stem.get(stem, []), stem, where)
+
+    def video_at(self, path: str, *, where: str) -> Path | None:
+        """Return the video file, or the folder of pictures, whose path ends with ``path``."""
+        parts = PurePosixPath(path).parts
+        name = parts[-1] if parts else ""
+        found = [
+            *self._videos_by_name.get(name.casefold(), []),
+            *sorted(self._picture_folders.get(name, ())),
+        ]
+        fitting = [one for one in found if one.parts[-len(parts) :] == parts]
+        return self._only(fitting, path, where)
+
+    def _only(self, found: Sequence[Path], name: str, where: str) -> Path | None:
+        """Return the video; of the same path in several folders, that in the first folder."""
+        if len(found) < 2:
+            return found[0] if found else None
+        for folder in self.folders:
+            own = [path for path in found if path.is_relative_to(folder)]
+            if len(own) == 1:
+                return own[0]
+            if own:
+                raise PipelineError(
+                    f"{where}: expected one video {name}. Received: {own[0]} and {own[1]}. "
+                    "Remove or rename one of them."
+                )
+        raise AssertionError  # every path is below a folder
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that are neither hidden nor archives."""
+    seen: set[str] = set()
+    for name, subfolders, files in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(name))
+        subfolders[:] = [
+            subfolder
+            for subfolder in subfolders
+            if not subfolder.startswith(".")
+            and os.path.realpath(os.path.join(name, subfolder)) not in seen  # noqa: PTH118
+        ]
+        for file in files:
+            path = Path(name, file)
+            if not file.startswith(".") and not is_archive(path):
+                yield path
+
+
+def safe_name(text: str, *, where: str) -> str:
+    """Return a path of an annotation as a path inside a folder.
+
+    Raises:
+        PipelineError: it is absolute or leaves the folder.
+    """
+    path = PurePosixPath(text)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise PipelineError(
+            f"{where}: expected a path inside the folder of videos. Received: {text!r}. Correct "
+            "the line."
+        )
+    return path.as_posix()
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a text that are not empty, each with its place for messages."""
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
+
+
+def csv_rows(
+    path: Path, required: Sequence[str], delimiter: str = ","
+) -> list[tuple[str, Mapping[str, str]]]:
+    """Return the rows of a csv file with a header, each with its place for messages."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.DictReader(
+        io.StringIO(_text_of(path), newline=""), delimiter=delimiter, strict=True
+    )
+    try:
+        columns = reader.fieldnames or []
+        if missing := [column for column in required if column not in columns]:
+            raise PipelineError(
+                f"{path}, line 1: missing {', '.join(missing)}. Expected the columns "
+                f"{', '.join(required)}. Received: {', '.join(columns) or 'nothing'}. Correct it."
+            )
+        rows: list[tuple[str, Mapping[str, str]]] = []
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row or None in row.values():
+                raise PipelineError(
+                    f"{where}: expected {len(columns)} cells, as in line 1. Received: "
+                    f"{'more' if None in row else 'fewer'}. Correct the line."
+                )
+            rows.append((where, {column: cell.strip() for column, cell in row.items()}))
+    except csv.Error as error:
+        raise PipelineError(
+            f"{path}, line {reader.line_num}: expected csv. Received: {error}. Correct the line."
+        ) from None
+    return rows
+
+
+def csv_header(path: Path) -> list[str]:
+    """Return the column names of a csv file; empty if it is no text."""
+    with path.open("rb") as content:
+        line = content.readline(1 << 16)
+    return next(csv.reader([line.decode("utf-8-sig", "replace")]), [])
+
+
+def json_content(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        PipelineError: it is not JSON; the message has the line.
+    """
+    try:
+        return json.loads(_text_of(path))
+    except json.JSONDecodeError as error:
+        raise PipelineError(
+            f"{path}, line {error.lineno}: expected JSON. Received: {error.msg}. Get the file "
+            "again."
+        ) from None
+
+
+def lines_of_key(path: Path, key: str) -> dict[str, int]:
+    """Return the line of the first entry with each value of a key in a JSON file."""
+    lines: dict[str, int] = {}
+    text, at, line = _text_of(path), 0, 1
+    for match in re.finditer(rf'"{key}"\s*:\s*"?([^",\s}}]+)', text):
+        line += text.count("\n", at, match.start())
+        at = match.start()
+        lines.setdefault(match[1], line)
+    return lines
+
+
+def _text_of(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PipelineError(
+            f"{path}, line {line}: expected text in UTF-8. Received: {error.reason}. Save the "
+            "file as UTF-8."
+        ) from None
