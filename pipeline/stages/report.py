@@ -4,8 +4,8 @@ from pipeline.common.charts import save_png
 from pipeline.common.command import run_command
 from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_INDEX
 from pipeline.common.records import read_decoded
-from pipeline.dataset.report import summarise, write_summary_csv
-from pipeline.dataset.report_picture import data_picture
+from pipeline.data_report.picture import data_picture
+from pipeline.data_report.summary import summarise, write_summary_csv
 from pipeline.params import load_params
 from pipeline.tasks.targets import targets_of
 

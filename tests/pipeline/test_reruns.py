@@ -37,7 +37,7 @@ ROWS = {
         ["extract", *TRAIN_AND_AFTER],
     ),
     "frames on disk": (["pipeline/video/store.py"], DECODE_AND_AFTER),
-    "data report": (["pipeline/dataset/report.py"], ["report"]),
+    "data report": (["pipeline/data_report/summary.py"], ["report"]),
 }
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from pipeline.common.charts import save_png
 from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_INDEX
 from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog, write_decode_index
-from pipeline.dataset.report import SplitSummary, summarise, write_summary_csv
-from pipeline.dataset.report_picture import BINS, data_picture
+from pipeline.data_report.picture import BINS, data_picture
+from pipeline.data_report.summary import SplitSummary, summarise, write_summary_csv
 from pipeline.stages import report
 
 FACTS = DecodeFacts(

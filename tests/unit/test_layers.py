@@ -22,6 +22,7 @@ LAYERS = (
     "clips",
     "model",
     "evaluation",
+    "data_report",
     "serving",
     "review",
     "registry",

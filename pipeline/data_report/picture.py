@@ -21,7 +21,7 @@ from pipeline.common.charts import (
 )
 from pipeline.common.records import SPLITS, DecodeFacts, VideoRecord
 from pipeline.common.tables import count_of
-from pipeline.dataset.report import SplitSummary
+from pipeline.data_report.summary import SplitSummary
 
 BINS = 20  # of the histograms
 
