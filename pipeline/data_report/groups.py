@@ -111,6 +111,22 @@ class Proposals:
         counts = Counter(reason for group in self.groups for reason in group.reasons)
         return {reason: counts[reason] for reason in REASONS if counts[reason]}
 
+    @property
+    def remarks(self) -> list[str]:
+        """Return what limits the proposals, a sentence each."""
+        remarks = []
+        if self.distance < PROPOSED_DISTANCE:
+            closeness = (
+                "none are grouped for it."
+                if self.distance < 0
+                else f"only those whose hashes differ in at most {self.distance} of 64 bits are "
+                "grouped for it."
+            )
+            remarks.append(f"Many videos look alike, as in front of one background: {closeness}")
+        if not self.is_complete:
+            remarks.append("So many videos look alike that not all pairs were compared.")
+        return remarks
+
 
 def propose_groups(
     videos: Sequence[str],
