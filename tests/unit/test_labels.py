@@ -197,7 +197,7 @@ def test_a_video_without_contrast_has_no_group_by_looks(tmp_path):
 def test_frames_of_a_file_that_must_be_decoded_whole_are_spread(tmp_path, real_videos):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    for number, source in enumerate(sorted((real_videos / "odd").glob("*.*"))):
+    for number, source in enumerate(sorted((real_videos / "odd").rglob("*.*"))):
         shutil.copy(source, tmp_path / "ab"[number % 2] / f"{number:02}{source.suffix}")
     lines = "\n".join(write(tmp_path))
     assert "Not readable" in lines
