@@ -396,6 +396,7 @@ def test_near_duplicates_are_a_warning():
         "2 pairs of videos in different splits look alike, 2 test videos among them. Look at them "
         "(eval/tables/near_duplicates.csv)."
     )
+    assert "vidpipe labels writes a table with proposed groups" in finding.sentence
 
 
 def test_without_near_duplicates_the_audit_is_ok():
