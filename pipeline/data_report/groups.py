@@ -34,8 +34,8 @@ PROPOSED_DISTANCE = 8
 
 _MAX_COMPARISONS = 1 << 24  # of videos without the index of hashes: some seconds
 _MAX_PENDING = 1 << 20  # pairs in memory before they are reduced to a forest
-# A group of videos that look alike is at most this large. Above, the videos rather share a
-# background, and a smaller distance is used.
+# A group of videos that look alike is at most this large, in present groups. Above, the videos
+# rather share a background, and a smaller distance is used.
 _LARGEST_SHARE = 0.2
 _LARGEST_COUNT = 20  # always allowed
 
@@ -133,6 +133,7 @@ def propose_groups(
     contents: Sequence[Hashable],
     looks: Sequence[HashedVideo | None],
     *,
+    known: Sequence[str],
     max_comparisons: int = _MAX_COMPARISONS,
 ) -> Proposals:
     """Propose groups of videos, each with its reasons.
@@ -141,10 +142,12 @@ def propose_groups(
         videos: path of each video, with ``/``.
         contents: what identifies the content of each, such as a SHA-256; empty: not compared.
         looks: perceptual hashes of each; None: not compared.
+        known: present group of each; empty: a group of its own. The limit of videos that look alike
+            counts present groups, because segments of one video and clips of one scene look alike.
         max_comparisons: as for ``find_near_duplicates``.
     """
     links = [*_copy_links(contents), *_name_links(videos)]
-    alike, distance, is_complete = _alike_links(looks, max_comparisons)
+    alike, distance, is_complete = _alike_links(looks, known, max_comparisons)
     links += alike
     groups = [
         ProposedGroup(tuple(members), tuple(links[index] for index in own))
@@ -170,7 +173,7 @@ def _name_links(videos: Sequence[str]) -> Iterator[Link]:
 
 
 def _alike_links(
-    looks: Sequence[HashedVideo | None], max_comparisons: int
+    looks: Sequence[HashedVideo | None], known: Sequence[str], max_comparisons: int
 ) -> tuple[list[Link], int, bool]:
     """Return links of videos that look alike, the distance limit, and whether all were searched."""
     indices = np.array([index for index, look in enumerate(looks) if look is not None], np.int64)
@@ -195,7 +198,7 @@ def _alike_links(
             forest = _spanning_forest(np.hstack([forest, *pending]), len(hashed))
             pending = []
     forest = _spanning_forest(np.hstack([forest, *pending]), len(hashed))
-    distance = _distance_limit(forest, len(hashed))
+    distance = _distance_limit(forest, [(known[index] or index) for index in indices.tolist()])
     links = [
         _alike_link(indices[a], indices[b], hashed[a], hashed[b], bits)
         for a, b, bits in forest.T.tolist()
@@ -215,15 +218,18 @@ def _spanning_forest(edges: NDArray[np.int64], n_videos: int) -> NDArray[np.int6
     return np.stack([tree.row, tree.col, tree.data - 1]).astype(np.int64)
 
 
-def _distance_limit(forest: NDArray[np.int64], n_videos: int) -> int:
-    """Return the largest distance at which no group has too many of the videos; or -1."""
-    largest = max(_LARGEST_COUNT, int(_LARGEST_SHARE * n_videos))
+def _distance_limit(forest: NDArray[np.int64], known: Sequence[Hashable]) -> int:
+    """Return the largest distance at which no group has too many present groups; or -1."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(known))}
+    own = [numbers[group] for group in known]
+    largest = max(_LARGEST_COUNT, int(_LARGEST_SHARE * len(numbers)))
     for limit in range(PROPOSED_DISTANCE, -1, -1):
         a, b, _ = forest[:, forest[2] <= limit]
         ones = np.ones(len(a), np.int8)
-        graph = coo_array((ones, (a, b)), shape=(n_videos, n_videos))
+        graph = coo_array((ones, (a, b)), shape=(len(own), len(own)))
         _, labels = connected_components(graph, directed=False)
-        if np.bincount(labels).max() <= largest:
+        members = np.unique(np.stack([labels, own]), axis=1)
+        if np.bincount(members[0]).max() <= largest:
             return limit
     return -1
 

@@ -97,8 +97,13 @@ def write_labels_table(
     files = sorted(set(table.videos))
     contents = content_hashes([videos / file for file in files])
     looks = _look_at_videos(files, videos, decode, compute)
-    proposals = propose_groups(files, contents, [looks[file].hashed for file in files])
     given = table.groups
+    proposals = propose_groups(
+        files,
+        contents,
+        [looks[file].hashed for file in files],
+        known=[given[file] for file in files],
+    )
     names = _name_groups(proposals.groups, files, given)
     rows = [
         {**row, "group": row["group"] or names.get(video, "")}

@@ -37,6 +37,7 @@ def main() -> None:
             [record.video for record in records],
             [record.sha256 for record in records],
             [hashed.get(record.name) for record in records],
+            known=[record.group for record in records],
         ),
         frames=paths.FRAMES,
         decode=read_frame_settings(paths.FRAMES),

@@ -68,6 +68,7 @@ class Store:
                 [record.video for record in self.records],
                 [record.sha256 for record in self.records],
                 [hashed.get(record.name) for record in self.records],
+                known=[record.group for record in self.records],
             ),
             frames=self.folder,
             decode=DECODE,

@@ -97,9 +97,10 @@ def numbered(count):
     return [f"clap/{number:05}.mp4" for number in range(count)]
 
 
-def proposed(looks, contents=None, videos=None, **options):
+def proposed(looks, contents=None, videos=None, known=None, **options):
+    none = [""] * len(looks)
     videos = videos or numbered(len(looks))
-    return propose_groups(videos, contents or [""] * len(looks), looks, **options)
+    return propose_groups(videos, contents or none, looks, known=known or none, **options)
 
 
 def test_copies_are_one_group():
@@ -142,6 +143,13 @@ def test_videos_in_front_of_one_background_are_no_group():
     result = proposed(looks)
     assert result.groups == ()
     assert result.distance < 0
+
+
+def test_of_a_large_present_group_all_may_look_alike():
+    looks = [looks_of(moving(0)) for _ in range(60)] + [looks_of(moving(1))]
+    result = proposed(looks, known=["match"] * 59 + ["", ""])
+    assert [group.members for group in result.groups] == [tuple(range(60))]
+    assert result.distance == PROPOSED_DISTANCE
 
 
 def test_a_smaller_distance_is_used_where_many_videos_resemble_each_other():
