@@ -225,10 +225,13 @@ def _name_groups(
         known = {given[member] for member in members} - {""}
         if len(known) > 1:
             continue
-        name = known.pop() if known else clean_text(printable(members[0]), where=members[0])
-        while name in taken and not any(given[member] == name for member in members):
-            name += "+"
-        taken.add(name)
+        if known:
+            name = known.pop()
+        else:
+            name = clean_text(printable(members[0]), where=members[0])
+            while name in taken:
+                name += "+"
+            taken.add(name)
         names |= {member: name for member in members if not given[member]}
     return names
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -194,7 +195,22 @@ def test_a_video_without_contrast_has_no_group_by_looks(tmp_path):
     assert groups_of(tmp_path / "labels.csv") == []
 
 
-def test_frames_of_a_file_that_must_be_decoded_whole_are_spread(tmp_path, real_videos):
+def test_most_pairs_of_real_clips_that_look_alike_show_one_source(tmp_path, real_videos):
+    source = real_videos / "survfight"
+    (tmp_path / "fight").mkdir()
+    sources = {row["video"]: row["group"] for row in rows_of(source / "labels.csv")}
+    for video in [video for video in sources if video.startswith("fight/")][:75]:
+        (tmp_path / video).symlink_to(source / video)
+    write(tmp_path)
+    pairs = [
+        pair for group in groups_of(tmp_path / "labels.csv") for pair in combinations(group, 2)
+    ]
+    right = [sources[a] == sources[b] for a, b in pairs]
+    assert len(right) > 40
+    assert np.mean(right) > 0.9
+
+
+def test_odd_files_are_grouped_or_listed_and_kept(tmp_path, real_videos):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     for number, source in enumerate(sorted((real_videos / "odd").rglob("*.*"))):
