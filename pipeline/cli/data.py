@@ -74,11 +74,11 @@ def demo(
 @app.command()
 def labels(
     output: Annotated[
-        str, Option(metavar="FILE", help="new table; default: labels.csv beside the videos")
-    ] = "",
+        Path | None, Option(metavar="FILE", help="new table; default: labels.csv of the folder")
+    ] = None,
     folder: Annotated[
-        str, Option(metavar="FOLDER", help="of videos; default: data.videos of params.yaml")
-    ] = "",
+        Path | None, Option(metavar="FOLDER", help="of videos; default: data.videos")
+    ] = None,
 ) -> None:
     """Write a table of labels with proposed groups.
 
@@ -99,7 +99,7 @@ def labels(
         decode=params.decode,
         compute=params.compute,
         folder=folder,
-        output=Path(output) if output else None,
+        output=output,
     )
     print_lines(lines)
 

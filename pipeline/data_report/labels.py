@@ -69,7 +69,7 @@ def write_labels_table(
     *,
     decode: DecodeSection,
     compute: ComputeSection,
-    folder: str = "",
+    folder: Path | None = None,
     output: Path | None = None,
 ) -> list[str]:
     """Write the labels of the videos, with a proposed group for those that have none.
@@ -87,7 +87,7 @@ def write_labels_table(
         PipelineError: the output exists, or the labels are missing or not valid.
     """
     in_params = data
-    source = {"videos": folder, "labels": ""} if folder else {}
+    source = {"videos": str(folder), "labels": ""} if folder else {}
     data = data.model_copy(update={**source, "side_inputs": {}})
     videos = Path(data.videos)
     output = output_file(output or videos / LABELS_TABLE)

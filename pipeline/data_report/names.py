@@ -29,6 +29,7 @@ _CLIP_OF_GROUP = re.compile(r"(?P<stem>.+_g\d+)_c\d+", re.IGNORECASE)  # of UCF1
 _SPAN = re.compile(rf"(?P<stem>.+?){_BETWEEN}+(?P<start>\d{{5,}}){_BETWEEN}(?P<end>\d{{5,}})")
 
 _LONGEST_SPAN = 1000  # seconds or frames; longer ones may be a date and a time
+_LARGEST_COUNT = 20  # videos of a family; more must be less than half of all
 _MIN_LETTERS = 4  # of a stem that names one source, wherever its videos lie
 # fmt: off
 _GENERIC = frozenset({
@@ -62,7 +63,8 @@ def find_name_families(videos: Sequence[str]) -> list[NameFamily]:
 
     A stem with too few letters of its own, such as ``017``, joins videos of one folder only, and
     only if an ending was removed. One that is nothing but a general word or the name of the
-    folder, such as ``video``, joins none.
+    folder, such as ``video``, joins none. Nor does one of more than half of all videos: it names
+    the data set.
 
     Args:
         videos: paths with ``/``.
@@ -82,7 +84,7 @@ def find_name_families(videos: Sequence[str]) -> list[NameFamily]:
     return [
         NameFamily(stems[members[0]], tuple(members))
         for (folder, _), members in families.items()
-        if len(members) > 1
+        if 1 < len(members) <= max(_LARGEST_COUNT, len(videos) // 2)
         and (folder is None or any(stems[member] != names[member] for member in members))
     ]
 

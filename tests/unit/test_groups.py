@@ -73,6 +73,12 @@ def test_a_name_joins_videos_of_several_folders_whatever_its_case_and_unicode_fo
     assert stems(composed, decomposed) == {"Zürich": [composed, decomposed]}
 
 
+def test_a_stem_of_most_videos_names_the_data_set():
+    names = [f"k/studio_clip{number:02}.mp4" for number in range(30)]
+    assert stems(*names) == {}
+    assert list(stems(*names, *(f"k/{number}.mp4" for number in range(30)))) == ["studio"]
+
+
 def test_a_folder_of_pictures_has_a_name_without_a_suffix():
     assert stems("k/holiday.v2", "k/holiday.v2_flipped") == {
         "holiday.v2": ["k/holiday.v2", "k/holiday.v2_flipped"]
