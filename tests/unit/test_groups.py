@@ -103,6 +103,13 @@ def numbered(count):
     return [f"clap/{number:05}.mp4" for number in range(count)]
 
 
+def look_of(hashes, grey=100):
+    """A video of these hashes in one colour."""
+    hashes = np.array(hashes, np.uint64)
+    colours = np.full((4, 4, 3), grey, np.uint8)
+    return HashedVideo("x", "", hashes, ~hashes, np.zeros(len(hashes)), colours)
+
+
 def proposed(looks, contents=None, videos=None, known=None, **options):
     none = [""] * len(looks)
     videos = videos or numbered(len(looks))
@@ -138,7 +145,7 @@ def test_reasons_of_several_kinds_join_into_one_group():
 
 def test_of_a_hundred_copies_only_the_links_of_a_tree_are_kept():
     rows = RNG.integers(2**63, size=(500, FRAMES_HASHED), dtype=np.uint64)
-    others = [HashedVideo("x", "", row, ~row, np.zeros(FRAMES_HASHED)) for row in rows]
+    others = [look_of(row) for row in rows]
     (group,) = proposed([others[0]] * 99 + others).groups
     assert len(group.members) == 100
     assert len(group.links) == 99
@@ -159,14 +166,20 @@ def test_of_a_large_present_group_all_may_look_alike():
 
 
 def test_a_smaller_distance_is_used_where_many_videos_resemble_each_other():
-    def look(*hashes):
-        values = np.array(hashes * (FRAMES_HASHED // len(hashes)), np.uint64)
-        return HashedVideo("x", "", values, ~values, np.zeros(len(values)))
-
-    chain = [look((1 << 6 * step) - 1) for step in range(10)]  # each 6 bits from the next
+    # Each is 6 bits from the next.
+    chain = [look_of([(1 << 6 * step) - 1] * FRAMES_HASHED) for step in range(10)]
     result = proposed([one for one in chain for _ in range(4)])
     assert 0 <= result.distance < 6 < PROPOSED_DISTANCE
     assert [len(group.members) for group in result.groups] == [4] * 10
+
+
+@pytest.mark.parametrize(
+    ("bits", "grey", "is_group"),
+    [(6, 200, True), (8, 110, True), (8, 120, False), (9, 100, False)],
+)
+def test_hashes_of_more_than_6_bits_difference_need_the_same_colours(bits, grey, is_group):
+    looks = [look_of([0] * FRAMES_HASHED), look_of([(1 << bits) - 1] * FRAMES_HASHED, grey)]
+    assert bool(proposed(looks).groups) == is_group
 
 
 def test_a_sample_of_too_many_similar_videos_is_said_to_be_incomplete():
