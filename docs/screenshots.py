@@ -1,6 +1,6 @@
-"""Take the pictures of docs/review.md: ``python -m docs.screenshots`` from the root.
+"""Take the pictures of docs/review.md and data/README.md: ``python -m docs.screenshots``.
 
-Run it after ``vidpipe repro`` and ``vidpipe compare``. It opens the review, the comparison and the
+Run it from the root after ``vidpipe repro`` and ``vidpipe compare``. It opens the pages and the
 MLflow UI in a headless Chromium, and writes docs/images/.
 """
 
@@ -13,7 +13,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from pipeline.common.command import run_command
 from pipeline.common.errors import PipelineError
-from pipeline.common.paths import COMPARISON, METRICS, MODEL, MODEL_METADATA, REVIEW_REPORT
+from pipeline.common.paths import (
+    COMPARISON,
+    DATA_REPORT,
+    METRICS,
+    MODEL,
+    MODEL_METADATA,
+    REVIEW_REPORT,
+)
 from pipeline.model.saving import model_digest
 from pipeline.params import load_params
 from pipeline.tracking.evaluations import EVALUATION
@@ -53,10 +60,11 @@ def _pages(browser: Browser, url: str) -> Iterator[tuple[str, Page]]:
     """Yield the name of each image and the page to capture."""
     page = browser.new_page(viewport={"width": _WINDOW[0], "height": _WINDOW[1]})
     page.set_default_timeout(_TIMEOUT_MILLISECONDS)
-    for path in (REVIEW_REPORT, COMPARISON):
+    pages = {"data": DATA_REPORT, "report": REVIEW_REPORT, "compare": COMPARISON}
+    for name, path in pages.items():
         if path.exists():
             page.goto(path.resolve().as_uri())
-            yield path.stem, page
+            yield name, page
         else:
             logger.warning("%s: no such file, so no image is taken of it.", path)
     run = connect().get_run(_run_id())

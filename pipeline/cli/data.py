@@ -106,6 +106,39 @@ def demo(
 
 
 @app.command()
+def labels(
+    output: Annotated[
+        Path | None, Option(metavar="FILE", help="new table; default: labels.csv of the folder")
+    ] = None,
+    folder: Annotated[
+        Path | None, Option(metavar="FOLDER", help="of videos; default: data.videos")
+    ] = None,
+) -> None:
+    """Write a table of labels with proposed groups.
+
+    Videos are grouped that are copies, have a common name, or look alike, also mirrored. Edit the
+    groups: a group is never split. Class folders or a table are read; existing cells are kept.
+
+    \b
+    Example:    vidpipe labels --output proposed.csv
+    Exit codes: 0 done, 1 error.
+    """
+    from pipeline.data_report.labels import write_labels_table
+    from pipeline.tasks.targets import targets_of
+
+    params = params_of_project()
+    lines = write_labels_table(
+        params.data,
+        targets_of(params.task.type).configured(params.task),
+        decode=params.decode,
+        compute=params.compute,
+        folder=folder,
+        output=output,
+    )
+    print_lines(lines)
+
+
+@app.command()
 def check() -> None:
     """Check params.yaml, its paths and the model.
 

@@ -1,10 +1,13 @@
 """Verbs that train and judge models of this project."""
 
+import logging
 from typing import Annotated
 
 from typer import Argument, Exit, Option
 
 from pipeline.cli.app import app, params_of_project, print_lines
+
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -21,12 +24,15 @@ def repro(
     Example:    vidpipe repro train
     Exit codes: 0 done, 1 error, 130 interrupted; when a stage fails, that of DVC.
     """
+    from pipeline.common.paths import DATA_REPORT
     from pipeline.retraining.repro import reproduce, summary_lines
 
     if code := reproduce(targets or [], force=force, single_item=single_item):
         raise Exit(code)
     if not targets:
         print_lines(summary_lines(params_of_project()))
+    elif "report" in targets:
+        logger.info("Open %s in a browser: the data before training.", DATA_REPORT)
 
 
 @app.command()

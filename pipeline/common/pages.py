@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from pipeline.common.tables import printable
 
+_CSS_PIXELS_PER_INCH = 96
 _SHARED_TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -78,3 +79,12 @@ def words(name: str) -> str:
 def data_uri(content: bytes, media_type: str) -> str:
     """Return ``content`` as a data URI, such as ``data:image/png;base64,...``."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def chart_image(png: bytes, width_inches: float, height_inches: float) -> dict[str, str | int]:
+    """Return ``uri``, ``width`` and ``height`` (CSS pixels) of a chart for ``chart.html``."""
+    return {
+        "uri": data_uri(png, "image/png"),
+        "width": round(width_inches * _CSS_PIXELS_PER_INCH),
+        "height": round(height_inches * _CSS_PIXELS_PER_INCH),
+    }

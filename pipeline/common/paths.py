@@ -9,6 +9,7 @@ CATALOG = Path("data/catalog/catalog.csv")
 FRAMES = Path("data/frames")
 DECODE_INDEX = FRAMES / "index.csv"
 DECODE_ATTEMPT = Path("data/decode_attempt.yaml")  # in git; dvc.yaml reads it
+DATA_REPORT = Path("data/report/report.html")
 DATA_SUMMARY = Path("data/report/summary.csv")
 DATA_PICTURE = Path("data/report/videos.png")
 CLIPS = Path("data/clips")

@@ -95,10 +95,11 @@ def shorten_list(items: Sequence[str], *, shown: int = 5, separator: str = ", ")
 def count_of(count: int, singular: str, plural: str = "") -> str:
     """Return a count with its noun.
 
-    >>> count_of(1, "video"), count_of(1200, "class", "classes")
-    ('1 video', '1,200 classes')
+    >>> count_of(1, "video"), count_of(1200, "class"), count_of(2, "stratum", "strata")
+    ('1 video', '1,200 classes', '2 strata')
     """
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+    plural = plural or singular + ("es" if singular.endswith("s") else "s")
+    return f"{count:,} {singular if count == 1 else plural}"
 
 
 def printable(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Labels, splits, the catalog, data checks and the data report."""
+"""Labels, splits, the catalog and data checks."""

@@ -47,26 +47,36 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
         received = "a file" if videos.exists() else "no such path"
         raise PipelineError(f"data.videos: expected a folder. Received: {videos} ({received})")
     _check_readable(videos, where=f"data.videos: {videos}")
-    if data.labels:
-        path = Path(data.labels)
-        if path.is_absolute():
-            # DVC watches <data.videos>/<data.labels>.
+    table = labels_table(data)
+    if table is None:
+        if data.side_inputs:
             raise PipelineError(
-                "data.labels: expected a path relative to data.videos, such as "
-                f"{os.path.relpath(path, videos)}. Received: {data.labels}"
+                f"{videos / LABELS_TABLE}: no such file. data.side_inputs names the columns "
+                f"{', '.join(data.side_inputs)}, which class folders do not have. Label the "
+                "videos in this table, or set data.side_inputs to {}."
             )
-        table = videos / path
-    else:
-        table = videos / LABELS_TABLE
-        if not table.is_file():
-            if data.side_inputs:
-                raise PipelineError(
-                    f"{table}: no such file. data.side_inputs names the columns "
-                    f"{', '.join(data.side_inputs)}, which class folders do not have. Label the "
-                    "videos in this table, or set data.side_inputs to {}."
-                )
-            return _read_class_folders(videos, targets)
+        return _read_class_folders(videos, targets)
     return _read_table(videos, table, targets, data.side_inputs)
+
+
+def labels_table(data: DataSection) -> Path | None:
+    """Return the path of the table of labels; None for class folders.
+
+    Raises:
+        PipelineError: ``data.labels`` is not a relative path.
+    """
+    videos = Path(data.videos)
+    if not data.labels:
+        table = videos / LABELS_TABLE
+        return table if table.is_file() else None
+    path = Path(data.labels)
+    if path.is_absolute():
+        # DVC watches <data.videos>/<data.labels>.
+        raise PipelineError(
+            "data.labels: expected a path relative to data.videos, such as "
+            f"{os.path.relpath(path, videos)}. Received: {data.labels}"
+        )
+    return videos / path
 
 
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
@@ -124,7 +134,7 @@ def check_class_folders(data: DataSection) -> None:
         PipelineError: there is one.
     """
     videos = Path(data.videos)
-    if not data.labels and not (videos / LABELS_TABLE).is_file():
+    if labels_table(data) is None:
         for _ in _visible_files(videos):
             pass
 
@@ -175,10 +185,14 @@ def clean_text(text: str, *, where: str) -> str:
     return cleaned
 
 
-def _read_table(
-    videos: Path, table: Path, targets: Targets, side_inputs: Mapping[str, SideInputKind]
-) -> list[VideoRecord]:
-    """Read a csv file: video, the columns of the target, optional columns, others as extra."""
+def read_table_rows(
+    table: Path, targets: Targets, side_inputs: Collection[str] = ()
+) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Return the columns of a table and its rows: file and line, and stripped cells by column.
+
+    Raises:
+        PipelineError: the file is not a csv file with the columns of the targets.
+    """
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, strict=True)
@@ -207,6 +221,17 @@ def _read_table(
         ) from None
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
+    return columns, rows
+
+
+def _read_table(
+    videos: Path, table: Path, targets: Targets, side_inputs: Mapping[str, SideInputKind]
+) -> list[VideoRecord]:
+    """Read a csv file: video, the columns of the target, optional columns, others as extra."""
+    columns, rows = read_table_rows(table, targets, side_inputs)
+    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *fold_columns(columns))
+    if others := [column for column in columns if column not in known]:
+        logger.info("%s: kept as properties of the videos: %s", table, ", ".join(others))
     located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
     for where, record in located:
         for column, kind in side_inputs.items():
@@ -259,10 +284,7 @@ def _read_header(
             f"{','.join(required)} and optionally {','.join(optional)}. "
             f"Received: {','.join(columns) or 'an empty line'}"
         )
-    folds = check_fold_columns(columns, where=where)
-    others = [name for name in columns if name and name not in (*known.values(), *folds)]
-    if others:
-        logger.info("%s: kept as properties of the videos: %s", where, ", ".join(others))
+    check_fold_columns(columns, where=where)
     if missing := [column for column in side_inputs if column not in columns]:
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected a column for each of "
@@ -318,7 +340,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
     folds = fold_columns(row)
     known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *folds)
     return VideoRecord(
-        video=_relative_video(where, row["video"], videos),
+        video=relative_video(where, row["video"], videos),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),
         split=_split(where, row.get("split", "")),
         group=name("group"),
@@ -341,8 +363,12 @@ def _split(where: str, text: str) -> Split | None:
     return split
 
 
-def _relative_video(where: str, video: str, videos: Path) -> str:
-    """Return ``video`` relative to ``videos``. DVC tracks no file outside that folder."""
+def relative_video(where: str, video: str, videos: Path) -> str:
+    """Return a cell of the column video relative to ``videos``.
+
+    Raises:
+        PipelineError: the path is outside that folder, where DVC tracks no file.
+    """
     path = Path(video)
     if path.is_absolute() and path.is_relative_to(videos.absolute()):
         path = path.relative_to(videos.absolute())

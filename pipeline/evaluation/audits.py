@@ -228,7 +228,8 @@ def leaks_audit(duplicates: NearDuplicates, *, videos: int) -> Finding:
             f"{at_least}{count_of(duplicates.n_test_videos, 'test video')} among them. Look at "
             f"{'them' if listed == duplicates.n_pairs else f'the closest {listed:,}'} "
             f"({NEAR_DUPLICATES}). If they show one scene, give them one group in the labels "
-            "table, so that they stay in one split."
+            "table, so that they stay in one split: vidpipe labels writes a table with proposed "
+            "groups."
         )
         if duplicates.n_pairs > duplicates.n_compared / 2:
             sentence = (

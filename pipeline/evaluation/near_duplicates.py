@@ -24,6 +24,7 @@ from pipeline.video.store import load_frames, read_frame_settings, stored_path
 FRAMES_HASHED = 8  # of a video, evenly spread
 MAX_DISTANCE = 6  # bits; of a near duplicate
 
+_COLOUR_FIELDS = (4, 4)  # columns, rows
 _MIN_CONTRAST = 5.0  # grey levels; the hash of a flatter frame, such as a fade, is noise
 _MAX_PAIRS = 1000  # that are kept: the closest
 _MAX_COMPARISONS = 1 << 26  # of videos without the index: less than a minute
@@ -37,6 +38,7 @@ class HashedVideo:
         hashes: uint64 [F].
         mirrored: uint64 [F], of the frames mirrored left to right.
         seconds: float64 [F], time of each hashed frame in its file.
+        colours: uint8 [4, 4, 3], mean of the hashed frames in 16 fields, RGB.
     """
 
     name: str
@@ -44,6 +46,7 @@ class HashedVideo:
     hashes: NDArray[np.uint64]
     mirrored: NDArray[np.uint64]
     seconds: NDArray[np.float64]
+    colours: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,9 @@ def hash_video(
     chosen = chosen[np.arange(len(frames)) * len(chosen) // len(frames)]
     hashes = np.array([_hash(frames[index]) for index in chosen], np.uint64)
     mirrored = np.array([_hash(frames[index, :, ::-1]) for index in chosen], np.uint64)
-    return HashedVideo(name, split, hashes, mirrored, seconds[chosen])
+    mean = Image.fromarray(frames[chosen].mean(axis=0).astype(np.uint8))
+    colours = np.asarray(mean.resize(_COLOUR_FIELDS, Image.Resampling.BOX))
+    return HashedVideo(name, split, hashes, mirrored, seconds[chosen], colours)
 
 
 def find_near_duplicates(

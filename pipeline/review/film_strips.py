@@ -15,11 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.clips.sampling import Clip
 from pipeline.common.charts import NEUTRAL, PALE, PALETTE, shorten_name
 from pipeline.common.files import replacing_file
+from pipeline.common.pictures import WEBP_QUALITY, thumbnail, webp
 from pipeline.common.tables import count_of
 
 logger = logging.getLogger(__name__)
-
-WEBP = "image/webp"
 
 # Film strips; sizes in pixels.
 _COLUMNS = 10
@@ -40,7 +39,6 @@ _LONGEST_HEADING = 120  # characters
 # Previews.
 _PREVIEW_SIDE = 128  # pixels
 _PREVIEW_FRAMES = 40
-_WEBP_QUALITY = 65
 _LAST_FRAME_MILLISECONDS = 600  # shows where the loop restarts
 
 
@@ -205,7 +203,7 @@ def preview(frames: NDArray[np.uint8], *, fps: float) -> Preview:
             append_images=images[1:],
             duration=[each] * (len(images) - 1) + [_LAST_FRAME_MILLISECONDS],
             loop=0,
-            quality=_WEBP_QUALITY,
+            quality=WEBP_QUALITY,
             method=4,
         )
         animation = encoded.getvalue()
@@ -217,20 +215,6 @@ def frames_in_preview(n_frames: int) -> list[int]:
     chosen = np.linspace(0, n_frames - 1, min(n_frames, _PREVIEW_FRAMES))
     frames: list[int] = np.round(chosen).astype(int).tolist()
     return frames
-
-
-def thumbnail(frame: NDArray[np.uint8], longest_side: int) -> Image.Image:
-    """Shrink a frame uint8 [H, W, 3] so that no side is longer than ``longest_side`` pixels."""
-    image = Image.fromarray(frame)
-    image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-    return image
-
-
-def webp(image: Image.Image) -> bytes:
-    """Encode an image of video frames as WebP."""
-    encoded = io.BytesIO()
-    image.save(encoded, format="WEBP", quality=_WEBP_QUALITY, method=6)
-    return encoded.getvalue()
 
 
 def _draw_frame(

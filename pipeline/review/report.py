@@ -10,18 +10,12 @@ from matplotlib.figure import Figure
 from pipeline.common.bootstrap import Score
 from pipeline.common.charts import Chart, png_bytes
 from pipeline.common.findings import Finding
-from pipeline.common.pages import data_uri, render_page
+from pipeline.common.pages import chart_image, data_uri, render_page
+from pipeline.common.pictures import WEBP, thumbnail, webp
 from pipeline.evaluation.audits import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.slices import Slice
-from pipeline.review.film_strips import (
-    WEBP,
-    Preview,
-    frames_in_preview,
-    preview,
-    thumbnail,
-    webp,
-)
+from pipeline.review.film_strips import Preview, frames_in_preview, preview
 from pipeline.review.inputs import ShownTable, StoredFrames
 from pipeline.review.selection import ShownSelection
 from pipeline.tasks.task import Task
@@ -29,7 +23,6 @@ from pipeline.tasks.task import Task
 PAGE = "report.html"
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
-_CSS_PIXELS_PER_INCH = 96
 _MAX_SUSPECTS = 6  # near-duplicates and doubtful labels shown, each
 _PAIR_SIDE = 144  # pixels of a near-duplicate, the longer side
 
@@ -143,12 +136,7 @@ def _render(review: Review, figures: Mapping[str, Figure], pngs: Mapping[str, by
         ],
         score_rows=_score_rows(review),
         chart_images={
-            name: {
-                "uri": data_uri(png, "image/png"),
-                "width": round(figures[name].get_figwidth() * _CSS_PIXELS_PER_INCH),
-                "height": round(figures[name].get_figheight() * _CSS_PIXELS_PER_INCH),
-            }
-            for name, png in pngs.items()
+            name: chart_image(png, *figures[name].get_size_inches()) for name, png in pngs.items()
         },
         strip_uri=lambda strip: data_uri(webp(strip), WEBP),
         webp_uri=lambda content: data_uri(content, WEBP),

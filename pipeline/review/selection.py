@@ -215,7 +215,7 @@ def draw_selections(
         target, clip = predictions.targets[row], clips[row]
         return ShownVideo(
             video=predictions.videos[row],
-            target=predictions.task.target_text(target),
+            target=targets_of(predictions.task.type).text(target),
             is_right=bool(is_right[row]),
             guesses=predictions.task.guesses(target, predictions.outputs[row]),
             strip=film_strip(clip),

@@ -1,21 +1,55 @@
-"""report: draw the data set, and count it by class and split."""
+"""report: count and draw the data set, propose groups, and write one HTML page."""
 
-from pipeline.common.charts import save_png
+import logging
+
+from pipeline.common import paths
+from pipeline.common.charts import png_bytes
 from pipeline.common.command import run_command
-from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_INDEX
+from pipeline.common.files import replacing_file
 from pipeline.common.records import read_decoded
-from pipeline.dataset.report import summarise, write_summary_csv
-from pipeline.dataset.report_picture import data_picture
+from pipeline.data_report.groups import propose_groups
+from pipeline.data_report.page import DataSet, write_page
+from pipeline.data_report.picture import data_picture
+from pipeline.data_report.summary import summarise, write_summary_csv
+from pipeline.evaluation.near_duplicates import hash_stored_videos
 from pipeline.params import load_params
 from pipeline.tasks.targets import targets_of
+from pipeline.video.store import read_frame_settings
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    records = [record for record in read_decoded(CATALOG, DECODE_INDEX) if record.split]
-    targets = targets_of(load_params().task.type)
-    summary = summarise(records, targets.strata([record.target for record in records]))
-    write_summary_csv(DATA_SUMMARY, summary)
-    save_png(data_picture(records, summary), DATA_PICTURE)
+    params = load_params()
+    decoded = read_decoded(paths.CATALOG, paths.DECODE_INDEX)
+    records = [record for record in decoded if record.split]
+    targets = targets_of(params.task.type)
+    strata = targets.strata([record.target for record in records])
+    summary = summarise(records, strata)
+    hashed = {video.name: video for video in hash_stored_videos(paths.FRAMES, records)}
+    data = DataSet(
+        source=params.data.videos,
+        task=params.task.type,
+        records=records,
+        targets=targets,
+        strata=strata,
+        summary=summary,
+        proposals=propose_groups(
+            [record.video for record in records],
+            [record.sha256 for record in records],
+            [hashed.get(record.name) for record in records],
+            known=[record.group for record in records],
+        ),
+        frames=paths.FRAMES,
+        decode=read_frame_settings(paths.FRAMES),
+    )
+    picture = data_picture(records, summary, noun=targets.stratum_name)
+    png = png_bytes(picture)
+    write_summary_csv(paths.DATA_SUMMARY, summary)
+    with replacing_file(paths.DATA_PICTURE) as temporary:
+        temporary.write_bytes(png)
+    write_page(paths.DATA_REPORT, data, picture, png)
+    logger.info("Wrote %s (%.1f MB)", paths.DATA_REPORT, paths.DATA_REPORT.stat().st_size / 1e6)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pipeline.common.bootstrap import Resampling
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
 from pipeline.tasks.settings import TaskSection
-from pipeline.tasks.targets import caption_words, split_references
+from pipeline.tasks.targets import caption_words, split_references, targets_of
 from pipeline.tasks.task import (
     AnswerType,
     BaselineClips,
@@ -307,7 +307,7 @@ class Caption(Task):
         from pipeline.tasks.caption_charts import caption_tables
 
         _, cider, _, rouge, _ = self.terms(targets, outputs).T[:5]
-        references = [self.target_text(target) for target in targets]
+        references = [targets_of(self.type).text(target) for target in targets]
         return caption_tables(self._captions(outputs), references, rouge_l=rouge, cider_d=cider)
 
     def charts(
@@ -424,10 +424,6 @@ class Caption(Task):
     def shown_clip(self, outputs: Outputs, explained: int) -> int:  # noqa: ARG002
         """Return the clip whose caption ``combine_clips`` takes."""
         return int(self.confidence(outputs).argmax())
-
-    def target_text(self, target: str) -> str:
-        """Return the references, separated by a bar."""
-        return " | ".join(split_references(target))
 
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the caption with its ROUGE-L."""

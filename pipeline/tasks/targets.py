@@ -92,6 +92,10 @@ class Targets(ABC):
         """Return the target as a number; None if it is none."""
         return None
 
+    def text(self, target: str) -> str:
+        """Return a target as pages show it."""
+        return target
+
     def strata(self, targets: Sequence[str]) -> list[str]:
         """Return the stratum of each target, by which videos are counted and shown."""
         return ["all"] * len(targets)
@@ -443,6 +447,10 @@ class CaptionTargets(Targets):
 
     def combine(self, targets: Sequence[str], *, where: Sequence[str]) -> str:  # noqa: ARG002
         return join_references([caption for each in targets for caption in split_references(each)])
+
+    def text(self, target: str) -> str:
+        """Return the references, separated by a bar."""
+        return " | ".join(split_references(target))
 
     def split_strata(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
         """Return no strata: captions divide videos at random."""

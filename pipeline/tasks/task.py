@@ -563,10 +563,6 @@ class Task(ABC):
         by_output = outputs.reshape(len(outputs), -1, outputs.shape[-1]).sum(axis=1)
         return int(by_output[:, explained].argmax())
 
-    def target_text(self, target: str) -> str:
-        """Return a target as the review shows it."""
-        return target
-
     def guesses(self, target: str, output: Outputs) -> list[Guess]:
         """Return the lines under a film strip, the best answer first."""
         return []

@@ -4,10 +4,11 @@ Each worker is a separate process, because a damaged file can block or crash FFm
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import joblib
@@ -33,6 +34,8 @@ from pipeline.video.store import (
 )
 
 logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 # A worker receives several videos at once, because sending a task takes milliseconds.
 _CHUNK_VIDEOS = 16
@@ -70,23 +73,50 @@ def decode_records(
     facts = _read_stored(folder, by_key.keys())
     missing = [record for key, record in by_key.items() if key not in facts]
     logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(facts))
+    work = partial(decode_record, folder=folder, videos=videos, decode=decode)
+    results = for_each_video(
+        work, missing, videos=videos, decode=decode, compute=compute, title="decode"
+    )
+    for record, result in results:
+        key = _key(record, videos, decode)
+        facts[key] = _failed(key, result.reason) if isinstance(result, Failure) else result
+    remove_in_progress(folder)
+    return [replace(record, facts=facts[key]) for key, record in zip(keys, records, strict=True)]
+
+
+def for_each_video(
+    work: Callable[[VideoRecord], ResultT],
+    records: Sequence[VideoRecord],
+    *,
+    videos: Path,
+    decode: DecodeSection,
+    compute: ComputeSection,
+    title: str,
+) -> Iterator[tuple[VideoRecord, ResultT | Failure]]:
+    """Yield each record with the result of ``work``, or why it has none, with a progress bar.
+
+    Args:
+        work: a function that can be pickled, with small results that can be pickled.
+        videos: the folder that ``VideoRecord.video`` is relative to.
+        decode: limits of memory and time of a video.
+        compute: where the videos are read, and the number of processes.
+        title: of the progress bar.
+
+    Raises:
+        PipelineError: as ``run_on_ray``, with ``compute.engine`` ray.
+    """
     run = (
         partial(run_on_ray, compute=compute)
         if compute.engine == "ray"
         else partial(run_isolated, workers=compute.workers or joblib.cpu_count())
     )
     results = run(
-        partial(decode_record, folder=folder, videos=videos, decode=decode),
-        _chunk_by_size(missing, videos),
+        work,
+        _chunk_by_size(records, videos),
         timeout_seconds=decode.timeout_seconds,
         initializer=partial(_start_worker, decode),
     )
-    progress = tqdm(results, total=len(missing), desc="decode", unit="video", disable=None)
-    for record, result in progress:
-        key = _key(record, videos, decode)
-        facts[key] = _failed(key, result.reason) if isinstance(result, Failure) else result
-    remove_in_progress(folder)
-    return [replace(record, facts=facts[key]) for key, record in zip(keys, records, strict=True)]
+    yield from tqdm(results, total=len(records), desc=title, unit="video", disable=None)
 
 
 def prune_store(folder: Path, keys: Collection[str]) -> None:

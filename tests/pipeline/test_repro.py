@@ -16,6 +16,7 @@ def test_every_output_is_there(built):
     for path in (
         "data/catalog/catalog.csv",
         "data/frames/index.csv",
+        "data/report/report.html",
         "data/report/summary.csv",
         "data/report/videos.png",
         "data/clips/preprocessing.json",
@@ -36,6 +37,11 @@ def test_a_second_run_runs_no_stage(built):
     done = built.run("dvc", "repro")
     assert "Running stage" not in done.stdout
     assert "Data and pipelines are up to date." in done.stdout
+
+
+def test_repro_of_the_report_ends_with_its_page(built):
+    lines = built.run("vidpipe", "repro", "report").stdout.splitlines()
+    assert lines[-1] == "Open data/report/report.html in a browser: the data before training."
 
 
 def test_git_sees_no_output_but_those_meant_for_git(built):

@@ -37,7 +37,17 @@ ROWS = {
         ["extract", *TRAIN_AND_AFTER],
     ),
     "frames on disk": (["pipeline/video/store.py"], DECODE_AND_AFTER),
-    "data report": (["pipeline/dataset/report.py"], ["report"]),
+    "data report": (
+        ["pipeline/data_report/summary.py", "pipeline/data_report/page.py"],
+        ["report"],
+    ),
+    "template of the data report": (["pipeline/data_report/templates/report.html"], ["report"]),
+    "proposed labels": (["pipeline/data_report/labels.py"], []),
+    "near-duplicates": (
+        ["pipeline/evaluation/near_duplicates.py"],
+        ["report", "evaluate", "review", "register"],
+    ),
+    "pages": (["pipeline/common/templates/style.css"], ["report", "review", "register"]),
 }
 
 

@@ -174,7 +174,8 @@ def test_a_weak_model_is_not_blamed_on_lengths():
 
 def hashed(name, split, hashes):
     hashes = np.array(hashes, np.uint64)
-    return HashedVideo(name, split, hashes, hashes, np.arange(len(hashes)) / 2)
+    colours = np.zeros((4, 4, 3), np.uint8)
+    return HashedVideo(name, split, hashes, hashes, np.arange(len(hashes)) / 2, colours)
 
 
 def scenes(count, *, seed):
@@ -261,7 +262,8 @@ def test_the_search_finds_what_comparing_all_pairs_finds(seed, max_distance, n_s
         for _ in range(max_distance):
             both = both ^ (np.uint64(1) << rng.integers(64, size=both.shape, dtype=np.uint64))
         split = ("train", "val", "test")[index // 8]
-        videos.append(HashedVideo(f"{index:02}", split, *both, np.arange(n_frames)))
+        colours = np.zeros((4, 4, 3), np.uint8)
+        videos.append(HashedVideo(f"{index:02}", split, *both, np.arange(n_frames), colours))
     found = find_near_duplicates(videos, max_distance=max_distance)
     pairs = {frozenset((pair.video_a, pair.video_b)): pair.distance for pair in found.closest}
     assert pairs == brute_force(videos, max_distance)
@@ -396,6 +398,7 @@ def test_near_duplicates_are_a_warning():
         "2 pairs of videos in different splits look alike, 2 test videos among them. Look at them "
         "(eval/tables/near_duplicates.csv)."
     )
+    assert "vidpipe labels writes a table with proposed groups" in finding.sentence
 
 
 def test_without_near_duplicates_the_audit_is_ok():

@@ -397,6 +397,6 @@ def test_tables_show_the_worst_and_the_best_captions():
     (chart,) = TASK.charts(TARGETS, OUTPUTS, ["a.mp4"] * len(TARGETS))
     assert chart.name == TASK.headline_chart
     chart.draw()
-    assert TASK.target_text(TARGETS[0]) == "a man runs | the man is running"
+    assert targets_of(TASK.type).text(TARGETS[0]) == "a man runs | the man is running"
     (guess,) = TASK.guesses(TARGETS[0], OUTPUTS[0])
     assert (guess.text, guess.is_target) == ("a man runs", True)

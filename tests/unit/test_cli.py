@@ -23,8 +23,9 @@ from tests.registered import NAME
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
-    "import", "init", "doctor", "demo", "check", "data-check", "repro", "sync", "crossval", "tune",
-    "compare", "predict", "serve", "export", "promote", "rollback", "champions", "show",
+    "import", "init", "doctor", "demo", "labels", "check", "data-check", "repro", "sync",
+    "crossval", "tune", "compare", "predict", "serve", "export", "promote", "rollback",
+    "champions", "show",
     "rebuild", "retrain", "ci",
 ]  # fmt: skip
 CI_VERBS = ["pull", "commit", "report", "outcome"]

@@ -1,18 +1,30 @@
 """The data report: the table, the picture and the stage."""
 
 import dataclasses
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.common.charts import save_png
-from pipeline.common.paths import CATALOG, DATA_PICTURE, DATA_SUMMARY, DECODE_INDEX
+from pipeline.common.paths import (
+    CATALOG,
+    DATA_PICTURE,
+    DATA_REPORT,
+    DATA_SUMMARY,
+    DECODE_INDEX,
+    FRAMES,
+)
 from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog, write_decode_index
-from pipeline.dataset.report import SplitSummary, summarise, write_summary_csv
-from pipeline.dataset.report_picture import BINS, data_picture
+from pipeline.data_report.picture import BINS, data_picture
+from pipeline.data_report.summary import SplitSummary, summarise, write_summary_csv
 from pipeline.stages import report
+from pipeline.video.settings import DecodeSection
+from pipeline.video.store import stored_path, write_frame_settings, write_frames
 
 FACTS = DecodeFacts(
     key="key",
@@ -43,7 +55,9 @@ MIXED = [
 
 
 def picture(records):
-    return data_picture(records, summarise(records, [record.target for record in records]))
+    return data_picture(
+        records, summarise(records, [record.target for record in records]), noun="class"
+    )
 
 
 def panels(records):
@@ -205,7 +219,7 @@ def test_videos_without_facts_are_drawn(tmp_path, records):
 
 def test_a_picture_needs_a_video():
     with pytest.raises(ValueError, match="records: expected at least one"):
-        data_picture([], [])
+        data_picture([], [], noun="class")
 
 
 def test_of_very_many_classes_the_largest_and_the_smallest_are_drawn():
@@ -268,23 +282,38 @@ def test_the_same_videos_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_the_stage_writes_a_picture_and_a_table(tmp_path, monkeypatch):
+def test_the_stage_writes_a_picture_a_table_and_a_page(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
+    decode = DecodeSection(width=64, height=48)
+    facts = write_frames(
+        stored_path(FRAMES, "key"), np.zeros((10, 48, 64, 3), np.uint8), lambda: FACTS, key="key"
+    )
     records = [
-        video(),
+        VideoRecord("a.mp4", "cat", "train", facts=facts),
         dataclasses.replace(UNKNOWN, video="b.mp4", split="test"),
     ]
     (tmp_path / "params.yaml").write_text("data: {videos: videos}\n")
     write_catalog(CATALOG, records)
+    write_frame_settings(FRAMES, decode)
     write_decode_index(DECODE_INDEX, records)
-    report.main()
+    with caplog.at_level("INFO"):
+        report.main()
+    assert "Wrote data/report/report.html" in caplog.messages[-1]
     assert DATA_SUMMARY.read_text().splitlines()[1:] == [
         "cat,train,1,0,0,4.000,10",
         "cat,val,0,0,0,0.000,0",
         "cat,test,1,1,0,0.000,0",
     ]
     assert DATA_PICTURE.read_bytes().startswith(b"\x89PNG")
+    assert "2 videos of 1 class" in DATA_REPORT.read_text()
     assert sorted(path.name for path in Path("data/report").iterdir()) == [
+        "report.html",
         "summary.csv",
         "videos.png",
     ]
+
+
+def test_the_stage_does_not_import_tensorflow():
+    code = "import sys, pipeline.stages.report; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -23,6 +23,7 @@ LAYERS = (
     "clips",
     "model",
     "evaluation",
+    "data_report",
     "serving",
     "review",
     "registry",

@@ -11,13 +11,14 @@ import pytest
 from pipeline.common.bootstrap import Score
 from pipeline.common.charts import Chart
 from pipeline.common.findings import Finding
+from pipeline.common.pictures import thumbnail, webp
 from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.evaluation.audits import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.plots import training_chart
 from pipeline.evaluation.slices import Slice
 from pipeline.review.charts import slices_chart, splits_chart
-from pipeline.review.film_strips import SeenClip, preview, thumbnail, webp
+from pipeline.review.film_strips import SeenClip, preview
 from pipeline.review.inputs import Cell, ShownTable
 from pipeline.review.report import PAGE, Review, ShownLabel, ShownPair, write_review
 from pipeline.review.selection import draw_selections, select_videos

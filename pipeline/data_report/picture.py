@@ -21,7 +21,7 @@ from pipeline.common.charts import (
 )
 from pipeline.common.records import SPLITS, DecodeFacts, VideoRecord
 from pipeline.common.tables import count_of
-from pipeline.dataset.report import SplitSummary
+from pipeline.data_report.summary import SplitSummary
 
 BINS = 20  # of the histograms
 
@@ -44,7 +44,9 @@ _LOG_FROM = 50  # largest value over smallest from which an axis is logarithmic
 _FINE_LABELS_BELOW = 300  # the same ratio, from which labels are at powers of ten only
 
 
-def data_picture(records: Sequence[VideoRecord], summary: Sequence[SplitSummary]) -> Figure:
+def data_picture(
+    records: Sequence[VideoRecord], summary: Sequence[SplitSummary], *, noun: str
+) -> Figure:
     """Draw duration, frame rate, picture size and codec of all videos, and the class balance.
 
     For 1 to 200 classes and any number of videos. A panel shows the known values; its title
@@ -53,6 +55,7 @@ def data_picture(records: Sequence[VideoRecord], summary: Sequence[SplitSummary]
     Args:
         records: decoded.
         summary: result of ``summarise`` for these records.
+        noun: what a stratum of the summary is called, such as ``class``.
 
     Raises:
         ValueError: there are no records.
@@ -70,7 +73,7 @@ def data_picture(records: Sequence[VideoRecord], summary: Sequence[SplitSummary]
     facts = [record.facts for record in records if record.facts is not None]
     status = Counter(fact.status for fact in facts)
     figure.suptitle(
-        f"{count_of(len(records), 'video')} of {count_of(len(classes), 'class', 'classes')}: "
+        f"{count_of(len(records), 'video')} of {count_of(len(classes), noun)}: "
         f"{status['ok']:,} intact, {status['damaged']:,} damaged but kept, "
         f"{status['quarantined']:,} quarantined"
     )
@@ -81,10 +84,10 @@ def data_picture(records: Sequence[VideoRecord], summary: Sequence[SplitSummary]
     _draw_durations(duration, records)
     _draw_rates(rate, facts)
     _draw_sizes(size, facts)
-    title = "Videos by class and split"
+    title = f"Videos by {noun} and split"
     if len(drawn) < len(classes):
         half = len(drawn) // 2
-        title += f": the {half} largest and the {half} smallest of {len(classes):,} classes"
+        title += f": the {half} largest and the {half} smallest of {count_of(len(classes), noun)}"
     below.suptitle(title, fontsize=10)
     _draw_balance(below.subplots(), drawn, points=min(10.0, 45 * row_inches))
     return figure

@@ -1,0 +1,1 @@
+"""Look at data before training: counts, charts, proposed groups and one HTML page."""

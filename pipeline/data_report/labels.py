@@ -1,0 +1,322 @@
+"""Write a table of labels with proposed groups, for a person to look at and edit."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.errors import PipelineError
+from pipeline.common.files import output_file, write_csv
+from pipeline.common.records import VideoRecord
+from pipeline.common.tables import align_columns, count_of, printable, shorten_list
+from pipeline.compute.isolated import Failure
+from pipeline.compute.settings import ComputeSection
+from pipeline.data_report.groups import REASONS, Proposals, ProposedGroup, propose_groups
+from pipeline.dataset.catalog import content_hashes
+from pipeline.dataset.layouts import (
+    LABELS_TABLE,
+    clean_text,
+    labels_table,
+    read_labels,
+    read_table_rows,
+    relative_video,
+)
+from pipeline.dataset.settings import DataSection
+from pipeline.evaluation.near_duplicates import HashedVideo, hash_video, spread_frames
+from pipeline.tasks.targets import Targets
+from pipeline.video.batch import for_each_video
+from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
+from pipeline.video.opening import VideoError
+from pipeline.video.reading import FrameReader
+from pipeline.video.settings import DecodeSection
+
+_SIDE = 64  # pixels of the hashed frames
+_MAX_FRAMES = 64  # in memory, of a video whose frames cannot be selected
+_SHOWN = 10  # groups, files or classes in the summary
+_SHOWN_MEMBERS = 3
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a process reports about a video: its hashes, if it has contrast, or why it fails."""
+
+    hashed: HashedVideo | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns and rows; the column ``group`` is among them."""
+
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, str]]
+    videos: Sequence[str]  # of each row, relative to ``data.videos``
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Return the group of each video; empty if the table gives none."""
+        return {video: row["group"] for video, row in zip(self.videos, self.rows, strict=True)}
+
+
+def write_labels_table(
+    data: DataSection,
+    targets: Targets,
+    *,
+    decode: DecodeSection,
+    compute: ComputeSection,
+    folder: Path | None = None,
+    output: Path | None = None,
+) -> list[str]:
+    """Write the labels of the videos, with a proposed group for those that have none.
+
+    Args:
+        data: of params.yaml.
+        decode: limits of a video; rate of the frames of which some are compared.
+        folder: of the videos, with its own labels; ``data.videos`` and ``data.labels`` by default.
+        output: a new file; ``labels.csv`` in the folder by default.
+
+    Returns:
+        Lines that summarise the table.
+
+    Raises:
+        PipelineError: the output exists, or the labels are missing or not valid.
+    """
+    in_params = data
+    source = {"videos": str(folder), "labels": ""} if folder else {}
+    data = data.model_copy(update={**source, "side_inputs": {}})
+    videos = Path(data.videos)
+    output = output_file(output or videos / LABELS_TABLE)
+    _check_new(output)
+    records = read_labels(data, targets)
+    table = _read_table(data, targets, records)
+    files = sorted(set(table.videos))
+    contents = content_hashes([videos / file for file in files])
+    looks = _look_at_videos(files, videos, decode, compute)
+    given = table.groups
+    proposals = propose_groups(
+        files,
+        contents,
+        [looks[file].hashed for file in files],
+        known=[given[file] for file in files],
+    )
+    names = _name_groups(proposals.groups, files, given)
+    rows = [
+        {**row, "group": row["group"] or names.get(video, "")}
+        for row, video in zip(table.rows, table.videos, strict=True)
+    ]
+    _check_new(output)
+    write_csv(output, table.columns, rows)
+    return [
+        *_count_lines(output, records, targets, files),
+        *_group_lines(proposals, files, given, names),
+        *_failure_lines({file: look.failure for file, look in looks.items() if look.failure}),
+        *_next_lines(in_params, videos, output, has_groups=bool(names)),
+    ]
+
+
+def _check_new(output: Path) -> None:
+    if output.exists():
+        raise PipelineError(
+            f"{output}: the file exists. Expected the path of a new file: this command overwrites "
+            "none. Name another file with --output, or move this one away."
+        )
+
+
+def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoRecord]) -> _Table:
+    """Return the rows of the table of labels, or a row for each video of the class folders."""
+    path = labels_table(data)
+    if path is None:
+        columns = ["video", targets.columns[0], "group"]
+        videos = [record.video for record in records]
+        for video in videos:
+            if video != video.strip():
+                raise PipelineError(
+                    f"{Path(data.videos, video)}: expected a path without a space at its beginning "
+                    f"or end, which a table cannot hold. Received: {video!r}. Rename the folder."
+                )
+        labels = [clean_text(video.split("/", 1)[0], where=video) for video in videos]
+        cells = zip(videos, labels, [""] * len(videos), strict=True)
+        return _Table(columns, [dict(zip(columns, row, strict=True)) for row in cells], videos)
+    header, located = read_table_rows(path, targets)
+    columns = [column for column in header if column]
+    rows = [{column: row[column] for column in columns} for _, row in located]
+    if "group" not in columns:
+        columns.append("group")
+    videos = [relative_video(where, row["video"], Path(data.videos)) for where, row in located]
+    return _Table(columns, [{"group": "", **row} for row in rows], videos)
+
+
+def _look_at_videos(
+    files: Sequence[str], videos: Path, decode: DecodeSection, compute: ComputeSection
+) -> dict[str, _Look]:
+    """Hash some frames of each video, in separate processes."""
+    small = decode.model_copy(
+        update={"width": _SIDE, "height": _SIDE, "fit": "stretch", "on_damage": "quarantine"}
+    )
+    results = for_each_video(
+        partial(_look_at_video, videos=videos, decode=small),
+        [VideoRecord(file, "") for file in files],
+        videos=videos,
+        decode=small,
+        compute=compute,
+        title="compare",
+    )
+    return {
+        record.video: _Look(failure=result.reason) if isinstance(result, Failure) else result
+        for record, result in results
+    }
+
+
+def _look_at_video(record: VideoRecord, *, videos: Path, decode: DecodeSection) -> _Look:
+    reader = FrameReader(videos / record.video, decode, select=_spread)
+    try:
+        frames, numbers = _some_frames(reader)
+    except VideoError as error:
+        return _Look(failure=error.reason)
+    except UNEXPECTED_ERRORS as error:
+        return _Look(failure=describe(error))
+    return _Look(hash_video(frames, numbers / decode.fps, name=record.video, split=""))
+
+
+def _spread(n_frames: int) -> list[int]:
+    chosen: list[int] = spread_frames(n_frames).tolist()
+    return chosen
+
+
+def _some_frames(reader: FrameReader) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return evenly spread frames uint8 [F, H, W, 3], and their numbers int64 [F].
+
+    A file whose frames must all be decoded yields them all, in order; every second, fourth and so
+    on is then kept.
+    """
+    kept: dict[int, NDArray[np.uint8]] = {}
+    last, step = -1, 1
+    for number, picture in reader.numbered():
+        if number < last:  # all frames are needed after all
+            kept = {}
+        last = number
+        if number % step == 0:
+            kept[number] = picture
+        if len(kept) > _MAX_FRAMES:
+            step *= 2
+            kept = {number: frame for number, frame in kept.items() if number % step == 0}
+    numbers = np.array(sorted(kept))
+    chosen = numbers[spread_frames(len(numbers))]
+    return np.stack([kept[number] for number in chosen.tolist()]), chosen
+
+
+def _name_groups(
+    groups: Sequence[ProposedGroup], files: Sequence[str], given: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the name of the group of each video that gets one.
+
+    It is the group that the table gives to other members, or the path of the first member. If the
+    table gives several groups to the members, the others get none.
+    """
+    taken = set(given.values())
+    names: dict[str, str] = {}
+    for group in groups:
+        members = [files[member] for member in group.members]
+        known = {given[member] for member in members} - {""}
+        if len(known) > 1:
+            continue
+        if known:
+            name = known.pop()
+        else:
+            name = clean_text(printable(members[0]), where=members[0])
+            while name in taken:
+                name += "+"
+            taken.add(name)
+        names |= {member: name for member in members if not given[member]}
+    return names
+
+
+def _count_lines(
+    output: Path, records: Sequence[VideoRecord], targets: Targets, files: Sequence[str]
+) -> Iterator[str]:
+    rows = "" if len(records) == len(files) else f", {count_of(len(records), 'labelled part')}"
+    yield f"Wrote {output}: {count_of(len(files), 'video')}{rows}."
+    strata = Counter(targets.strata([record.target for record in records]))
+    if len(strata) > 1:
+        counts = [f"{name} {count:,}" for name, count in sorted(strata.items())]
+        yield f"By {targets.stratum_name}: {shorten_list(counts, shown=_SHOWN)}"
+
+
+def _group_lines(
+    proposals: Proposals, files: Sequence[str], given: Mapping[str, str], names: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the number of proposed groups by reason, the largest, and contradictions."""
+
+    def shown(group: ProposedGroup) -> tuple[str, str, str]:
+        members = [files[member] for member in group.members]
+        return (
+            str(len(members)),
+            shorten_list(members, shown=_SHOWN_MEMBERS),
+            ", ".join(REASONS[reason] for reason in group.reasons),
+        )
+
+    new = replace(
+        proposals,
+        groups=tuple(
+            group
+            for group in proposals.groups
+            if any(files[member] in names for member in group.members)
+        ),
+    )
+    if not new.groups:
+        yield "Proposed groups: none."
+    else:
+        n_videos = sum(len(group.members) for group in new.groups)
+        yield f"Proposed groups: {len(new.groups):,} of {count_of(n_videos, 'video')}, by reason:"
+        counts = [(REASONS[kind], f"{count:,}") for kind, count in new.reason_counts.items()]
+        yield from align_columns(counts, "<>")
+        yield "Largest groups:"
+        yield from align_columns([shown(group) for group in new.groups[:_SHOWN]], "><<")
+    contradictions = [
+        group
+        for group in proposals.groups
+        if len({given[files[member]] for member in group.members} - {""}) > 1
+    ]
+    if contradictions:
+        yield "Several groups of the table may be one; they are unchanged:"
+        yield from align_columns([shown(group) for group in contradictions[:_SHOWN]], "><<")
+        if len(contradictions) > _SHOWN:
+            yield f"  and {len(contradictions) - _SHOWN:,} more"
+    yield from proposals.remarks
+
+
+def _failure_lines(failures: Mapping[str, str]) -> Iterator[str]:
+    if failures:
+        yield f"Not readable, and kept in the table: {count_of(len(failures), 'video')}."
+        rows = sorted(failures.items())[:_SHOWN]
+        yield from align_columns(rows, "<<")
+        if len(failures) > _SHOWN:
+            yield f"  and {len(failures) - _SHOWN:,} more"
+
+
+def _next_lines(
+    data: DataSection, videos: Path, output: Path, *, has_groups: bool
+) -> Iterator[str]:
+    """Yield what to do next; ``data`` is that of params.yaml."""
+    yield ""
+    yield "Next:"
+    if has_groups:
+        yield (
+            f"  Look at the videos of each group in {output}. Clear the cell group of a video that "
+            "shows another scene; give one name to videos of one scene or person."
+        )
+    settings = []
+    if videos != Path(data.videos):
+        settings.append(f"data.videos: {videos}")
+    used = videos / (data.labels or LABELS_TABLE)
+    if not used.exists() or not output.samefile(used):
+        relative = os.path.relpath(output.absolute(), videos.absolute())
+        settings.append(f"data.labels: {relative}")
+    if settings:
+        yield f"  Set in params.yaml: {', '.join(settings)}"
+    yield "  vidpipe repro report   # shows the data before training"

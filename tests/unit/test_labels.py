@@ -1,0 +1,233 @@
+"""``vidpipe labels``: a table of labels with proposed groups."""
+
+import csv
+import os
+import shutil
+from itertools import combinations
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.common.errors import PipelineError
+from pipeline.compute.settings import ComputeSection
+from pipeline.data_report.labels import write_labels_table
+from pipeline.dataset.layouts import read_labels
+from pipeline.dataset.settings import DataSection
+from pipeline.tasks.targets import targets_of
+from pipeline.video.settings import DecodeSection
+from pipeline.video.writing import encode_mp4
+
+SIZE = 96
+HOSTILE = '<img src=x onerror=alert(1)>,"=1+1"\nü $(x).mp4'
+
+
+def scene(seed, count=20):
+    """Frames uint8 [count, SIZE, SIZE, 3]: coarse random blocks, and a square that moves."""
+    blocks = np.random.default_rng(seed).integers(30, 226, (8, 8, 3), dtype=np.uint8)
+    still = blocks.repeat(SIZE // 8, axis=0).repeat(SIZE // 8, axis=1)
+    frames = np.repeat(still[None], count, axis=0)
+    for number, frame in enumerate(frames):
+        frame[40:52, 3 * number : 3 * number + 12] = 255
+    return frames
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Class folders with a copy, a mirrored, a recompressed, a broken and hostile files."""
+    folder = tmp_path_factory.mktemp("made")
+    for name in ("clap", "wave/deep"):
+        (folder / name).mkdir(parents=True)
+    (folder / "clap/1.mp4").write_bytes(encode_mp4(scene(1), fps=10))
+    (folder / "wave/deep/2.mp4").write_bytes(encode_mp4(scene(1)[:, :, ::-1], fps=10))
+    (folder / "wave/3.mp4").write_bytes(encode_mp4(scene(1)[:, ::2, ::2], fps=10, crf=35))
+    (folder / "clap/4.mp4").write_bytes(encode_mp4(scene(4), fps=10))
+    shutil.copy(folder / "clap/4.mp4", folder / "clap/5.mp4")
+    (folder / f"clap/{HOSTILE}").write_bytes(encode_mp4(scene(6), fps=10))
+    (folder / "wave/goal.mp4").write_bytes(b"not a video")
+    (folder / "wave/goal_part2.mp4").write_bytes(encode_mp4(scene(7), fps=10))
+    (folder / "wave/8.mp4").write_bytes(encode_mp4(scene(8), fps=10))
+    return folder
+
+
+@pytest.fixture
+def videos(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "videos")
+
+
+def write(videos, *, task="classification", labels="", output=None, **settings):
+    return write_labels_table(
+        DataSection(videos=str(videos), labels=labels),
+        targets_of(task),
+        decode=DecodeSection(**settings),
+        compute=ComputeSection(workers=2),
+        output=output,
+    )
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def groups_of(path):
+    """Sets of the videos of each group."""
+    groups = {}
+    for row in rows_of(path):
+        if row["group"]:
+            groups.setdefault(row["group"], set()).add(row["video"])
+    return sorted(map(sorted, groups.values()))
+
+
+EXPECTED = [
+    ["clap/1.mp4", "wave/3.mp4", "wave/deep/2.mp4"],
+    ["clap/4.mp4", "clap/5.mp4"],
+    ["wave/goal.mp4", "wave/goal_part2.mp4"],
+]
+
+
+def test_class_folders_become_a_table_with_proposed_groups(videos):
+    lines = "\n".join(write(videos))
+    table = videos / "labels.csv"
+    rows = rows_of(table)
+    assert list(rows[0]) == ["video", "label", "group"]
+    assert len(rows) == 9
+    assert {row["label"] for row in rows} == {"clap", "wave"}
+    assert groups_of(table) == EXPECTED
+    assert "9 videos" in lines
+    assert "By class: clap 4, wave 5" in lines
+    assert "Proposed groups: 3 of 7 videos" in lines
+    for reason in ("copies of one file", "names with a common stem", "look alike when mirrored"):
+        assert reason in lines
+    assert "Not readable, and kept in the table: 1 video" in lines
+    assert "wave/goal.mp4" in lines
+    assert "vidpipe repro report" in lines
+    assert "params.yaml" not in lines, "the table is at its usual place"
+
+
+def test_the_table_can_be_read_as_labels(videos):
+    before = read_labels(DataSection(videos=str(videos)), targets_of("classification"))
+    write(videos)
+    after = read_labels(DataSection(videos=str(videos)), targets_of("classification"))
+    assert {(one.video, one.target) for one in before} == {(one.video, one.target) for one in after}
+    assert f"clap/{HOSTILE}" in {one.video for one in after}
+
+
+def test_an_existing_file_is_never_overwritten(videos, tmp_path):
+    (videos / "labels.csv").write_text("video,label\nclap/1.mp4,clap\n")
+    with pytest.raises(PipelineError, match=r"labels\.csv: the file exists.*--output"):
+        write(videos)
+    with pytest.raises(PipelineError, match="--output"):
+        write(videos, output=videos / "clap/1.mp4")
+    assert (videos / "labels.csv").read_text() == "video,label\nclap/1.mp4,clap\n"
+    link = tmp_path / "link.csv"
+    link.symlink_to(videos / "labels.csv")
+    with pytest.raises(PipelineError, match="the file exists"):
+        write(videos, output=link)
+
+
+def test_the_rows_columns_and_groups_of_a_table_are_kept(videos, tmp_path):
+    table = videos / "labels.csv"
+    table.write_text(
+        "video,camera,label,group\n"
+        'clap/1.mp4,"a,b",clap,studio\n'
+        "wave/deep/2.mp4,=1,wave,\n"
+        "clap/4.mp4,,clap,four\n"
+        "clap/5.mp4,,clap,five\n"
+        "wave/8.mp4,c,wave,\n"
+    )
+    output = tmp_path / "new.csv"
+    lines = "\n".join(write(videos, output=output))
+    assert output.read_text() == (
+        "video,camera,label,group\n"
+        'clap/1.mp4,"a,b",clap,studio\n'
+        "wave/deep/2.mp4,=1,wave,studio\n"
+        "clap/4.mp4,,clap,four\n"
+        "clap/5.mp4,,clap,five\n"
+        "wave/8.mp4,c,wave,\n"
+    )
+    assert "Several groups of the table may be one; they are unchanged:" in lines
+    assert f"data.labels: {os.path.relpath(output, videos)}" in lines
+
+
+def test_all_rows_of_a_video_get_its_group(videos, tmp_path):
+    (videos / "labels.csv").write_text(
+        "video,start_seconds,end_seconds,label\n"
+        "clap/1.mp4,0,1,up\nclap/1.mp4,1,2,down\nwave/3.mp4,0,1,up\nwave/8.mp4,,,down\n"
+    )
+    write(videos, task="frames", output=tmp_path / "new.csv")
+    rows = rows_of(tmp_path / "new.csv")
+    assert [row["group"] for row in rows] == ["clap/1.mp4"] * 3 + [""]
+
+
+def test_another_table_and_other_targets_are_kept(videos, tmp_path):
+    (tmp_path / "values.csv").write_text("video,value\nclap/4.mp4,1.5\nclap/5.mp4,2\n")
+    lines = "\n".join(write(videos, task="regression", labels="../values.csv"))
+    assert (videos / "labels.csv").read_text() == (
+        "video,value,group\nclap/4.mp4,1.5,clap/4.mp4\nclap/5.mp4,2,clap/4.mp4\n"
+    )
+    assert "data.labels: labels.csv" in lines
+
+
+def test_pictures_are_videos_and_a_linked_folder_is_refused(tmp_path):
+    for folder, seed in (("clap/series", 1), ("wave/again", 1)):
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        for number, frame in enumerate(scene(seed, 5)):
+            Image.fromarray(frame).save(tmp_path / "videos" / folder / f"f_{number}.png")
+    Image.fromarray(scene(2)[0]).save(tmp_path / "videos/clap/single.jpg")
+    write(tmp_path / "videos")
+    assert groups_of(tmp_path / "videos/labels.csv") == [["clap/series", "wave/again"]]
+    (tmp_path / "videos/labels.csv").unlink()
+    (tmp_path / "videos/linked").symlink_to(tmp_path / "videos/clap")
+    with pytest.raises(PipelineError, match="symbolic link to a folder"):
+        write(tmp_path / "videos")
+
+
+def test_a_video_without_contrast_has_no_group_by_looks(tmp_path):
+    for name in ("a/1.mp4", "b/2.mp4"):
+        (tmp_path / name).parent.mkdir()
+        level = 10 if name == "a/1.mp4" else 200
+        frames = np.full((4, 32, 32, 3), level, np.uint8)
+        (tmp_path / name).write_bytes(encode_mp4(frames, fps=10))
+    assert "Proposed groups: none." in write(tmp_path)
+    assert groups_of(tmp_path / "labels.csv") == []
+
+
+def test_most_pairs_of_real_clips_that_look_alike_show_one_source(tmp_path, real_videos):
+    source = real_videos / "survfight"
+    (tmp_path / "fight").mkdir()
+    sources = {row["video"]: row["group"] for row in rows_of(source / "labels.csv")}
+    for video in [video for video in sources if video.startswith("fight/")][:75]:
+        (tmp_path / video).symlink_to(source / video)
+    write(tmp_path)
+    pairs = [
+        pair for group in groups_of(tmp_path / "labels.csv") for pair in combinations(group, 2)
+    ]
+    right = [sources[a] == sources[b] for a, b in pairs]
+    assert len(right) > 40
+    assert np.mean(right) > 0.9
+
+
+def test_odd_files_are_grouped_or_listed_and_kept(tmp_path, real_videos):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    for number, source in enumerate(sorted((real_videos / "odd").rglob("*.*"))):
+        shutil.copy(source, tmp_path / "ab"[number % 2] / f"{number:02}{source.suffix}")
+    lines = "\n".join(write(tmp_path))
+    assert "Not readable" in lines
+    read = read_labels(DataSection(videos=str(tmp_path)), targets_of("classification"))
+    assert len(rows_of(tmp_path / "labels.csv")) == len(read)
+
+
+@pytest.mark.usefixtures("videos")
+def test_the_command_writes_a_table_of_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("data: {videos: elsewhere}\ncompute: {workers: 2}\n")
+    result = CliRunner().invoke(app, ["labels", "--folder", "videos", "--output", "sub/new.csv"])
+    assert result.exit_code == 0, result.exception
+    assert groups_of(tmp_path / "sub/new.csv") == EXPECTED
+    assert "data.videos: videos, data.labels: ../sub/new.csv" in result.output
+    result = CliRunner().invoke(app, ["labels"])
+    assert "data.videos" in str(result.exception)
