@@ -1,16 +1,15 @@
 """Read all packets of a video before decoding, to list its frames.
 
 The scan takes 1 to 8 % of the time of decoding everything. Without it, truncated files would not
-be noticed, and every frame would have to be decoded to know which ones are kept.
+be noticed, and every frame would have to be decoded to know which ones are kept. Of an interval
+of a long video, interval_scan.py reads only the packets around it.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import dropwhile
 from pathlib import Path
-from typing import NamedTuple
 
 from av.container import InputContainer
 from av.packet import Packet
@@ -29,46 +28,31 @@ from pipeline.video.ffmpeg_errors import (
     describe,
     relevant_error,
 )
+from pipeline.video.frame_table import CodedFrame, FrameTable
 from pipeline.video.mp4_index import MAX_FRAMES
 from pipeline.video.opening import OpenedVideo, VideoError, source_name
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import DurationKind, TimedFrame
 
-# Compressed bytes kept in memory. The packets of a larger file are read twice.
-_MAX_KEPT_BYTES = 16 << 20
-_PACKET_BYTES = 400  # memory of a packet in addition to its content
-
-# FFmpeg's names of containers with at most one time a packet, its decoding time.
-_DECODING_TIMES_ONLY = ("avi", "asf", "mpegvideo")
-# MPEG-4 in Matroska with another tag was copied from an AVI file, with its times.
-_MATROSKA, _OWN_MPEG4_TAGS = "matroska,webm", ("\0\0\0\0", "mp4v")
-# Codecs that reorder frames only if ``has_b_frames`` is set; MPEG-1 and MPEG-2 always set it.
-_REORDERING_CODECS = ("h264", "hevc", "mpeg4")
-
-
-class CodedFrame(NamedTuple):
-    """A frame according to its packet; times in ticks of the stream's time base."""
-
-    pts: int
-    duration: int  # 0 when unknown
-    is_keyframe: bool
-    is_shown: bool  # False if an edit list hides the frame
-
 
 @dataclass(frozen=True)
 class PacketScan:
-    """The frames of a video stream, according to its packets.
+    """The frames of a video stream or of a part of it, according to its packets.
 
     Attributes:
         frames: in decoding order; None if the packets do not reliably determine the decoded
             frames and their presentation times.
+        first_pts: of the first shown frame of the video; None without reliable frames.
+        seek_pts: of a part, the time to seek to before its packets are read, in ticks; None for
+            the start of the file.
         packets: of ``frames``; None if they are too large to be kept.
         shown_at: the times of all frames in ascending order, in ticks, of a stream whose packets do
             not tell which frame is shown when: the i-th frame from the decoder is shown at
             ``shown_at[i]``. None if the frames have times of their own.
         doubtful_pts: timestamps that may belong to another frame; they must not place a frame.
-        count: number of shown frames with packets in the file.
-        seconds: from the first frame to the end of the last one.
+        count: number of shown frames with packets in the file; None when unknown.
+        seconds: from the first frame to the end of the last one, of the whole video.
+        fps: None when unknown.
         durations: meaning of the durations of the frames.
         is_variable_rate: None when unknown.
         claim: according to the container's header.
@@ -77,21 +61,24 @@ class PacketScan:
 
     time_base: Fraction
     frames: Sequence[CodedFrame] | None
+    first_pts: int | None
     packets: "Sequence[Packet[VideoStream]] | None"
     shown_at: Sequence[int] | None
     doubtful_pts: Set[int]
-    count: int
+    count: int | None
     seconds: float
+    fps: float | None
     durations: DurationKind
     is_variable_rate: bool | None
     claim: HeaderClaim
-    damage: str
+    damage: str = ""
+    seek_pts: int | None = None
 
     def timed_frames(self) -> Iterator[tuple[TimedFrame, int]]:
         """Yield the time and the pts of each shown frame, in presentation order."""
         shown = sorted(frame for frame in self.frames or () if frame.is_shown)
         for frame in shown:
-            since_first = (frame.pts - shown[0].pts) * self.time_base
+            since_first = (frame.pts - (self.first_pts or 0)) * self.time_base
             yield TimedFrame(since_first, frame.duration * self.time_base), frame.pts
 
 
@@ -108,8 +95,8 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
     """
     container, stream, opening_error = video
     name = source_name(source)
-    table = _FrameTable(container, stream)
-    error = _read_packets(container, stream, table, name)
+    table = FrameTable(container, stream)
+    error = read_packets(video, container.demux(stream), table, name)
     claim = read_header(container, stream, hidden_frames=table.hidden)
     is_cut = is_truncated(
         container,
@@ -131,14 +118,17 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
             cause=error,
         )
     is_reliable = table.is_reliable and not (damage or table.shown_at) and bool(table.frames)
+    count = table.count - table.hidden
     return PacketScan(
         time_base=table.time_base,
         frames=table.frames if is_reliable else None,
+        first_pts=table.first_pts if is_reliable else None,
         packets=table.packets if is_reliable else None,
         shown_at=table.shown_at,
         doubtful_pts=table.doubtful_pts,
-        count=table.count - table.hidden,
+        count=count,
         seconds=table.seconds,
+        fps=count / table.seconds if table.seconds and count > 1 else None,
         durations=duration_kind(container, stream),
         is_variable_rate=table.is_variable_rate,
         claim=claim,
@@ -147,20 +137,30 @@ def scan_packets(video: OpenedVideo, source: Path | bytes, decode: DecodeSection
 
 
 def frame_packets(
-    container: InputContainer, stream: VideoStream
+    container: InputContainer, stream: VideoStream, scan: PacketScan
 ) -> "Iterator[Packet[VideoStream]]":
-    """Yield the packets of ``PacketScan.frames``, in that order."""
+    """Yield the packets of ``scan.frames``, in that order, from a newly opened container."""
+    if scan.seek_pts is not None:
+        container.seek(scan.seek_pts, stream=stream)
+    first_pts = scan.frames[0].pts if scan.frames else None
     # Empty packets mark the end of the file and repeated frames in AVI.
-    return (packet for packet in container.demux(stream) if packet.size)
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    # A Matroska demuxer that has read less of the file may know of fewer keyframes.
+    return dropwhile(lambda packet: packet.pts != first_pts, packets)
 
 
-def _read_packets(
-    container: InputContainer, stream: VideoStream, table: "_FrameTable", name: str
+def read_packets(
+    video: OpenedVideo, packets: "Iterable[Packet[VideoStream]]", table: FrameTable, name: str
 ) -> str:
-    """Add packets to ``table`` up to the end or the first sign of damage; return the damage."""
+    """Add packets to ``table`` up to the end or the first sign of damage; return the damage.
+
+    Raises:
+        VideoError: the video is encrypted or has too many frames.
+    """
+    container, stream, _ = video
     with capture_errors() as errors:
         try:
-            for packet in container.demux(stream):
+            for packet in packets:
                 if packet.is_keyframe and packet.has_sidedata("encryption_info"):
                     raise VideoError(name, "encrypted")
                 table.add(packet)
@@ -175,141 +175,3 @@ def _read_packets(
         except DAMAGE_ERRORS as error:
             return describe(error)
     return ""
-
-
-class _FrameTable:
-    """The frames of a stream, collected packet by packet."""
-
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self.time_base = stream.time_base or Fraction(1)
-        self.is_reliable = stream.time_base is not None
-        self.frames: list[CodedFrame] = []
-        self.packets: list[Packet[VideoStream]] | None = []
-        self.count = 0
-        self.hidden = 0
-        self.start: int | None = None
-        self.end = 0
-        self.last_dts: int | None = None
-        rate = stream.guessed_rate
-        self._usual_interval = 1 / (rate * self.time_base) if rate else Fraction(0)
-        self._codec_name = stream.codec_context.name
-        self._has_b_frames = stream.codec_context.has_b_frames
-        self._has_decoding_times_only = container.format.name in _DECODING_TIMES_ONLY or (
-            container.format.name == _MATROSKA
-            and self._codec_name == "mpeg4"
-            and stream.codec_context.codec_tag not in _OWN_MPEG4_TAGS
-        )
-        self._times: list[int | None] = []  # of packets that hold a frame
-        self._is_increasing = True  # pts, in decoding order
-        self._last_pts: int | None = None
-        self._kept_bytes = 0
-        self._seen_pts: set[int] = set()
-
-    def add(self, packet: "Packet[VideoStream]") -> None:
-        times = [packet.pts, packet.dts]
-        if self._has_decoding_times_only:
-            times.reverse()  # FFmpeg computes pts, and not always correctly
-        time = times[1] if times[0] is None else times[0]
-        if time is None and not packet.size:
-            return  # the end of the file
-        self.count += 1
-        if packet.dts is not None:
-            # Decoding times decrease at the joints of concatenated files.
-            if self.last_dts is not None and packet.dts < self.last_dts:
-                self.is_reliable = False
-            self.last_dts = packet.dts
-        self.hidden += packet.is_discard
-        if time is not None and not packet.is_discard:
-            self.start = time if self.start is None else min(self.start, time)
-            self.end = max(self.end, time + (packet.duration or 0))
-        if packet.size:
-            self._times.append(time)
-            self._add_frame(packet)
-
-    @property
-    def shown_at(self) -> list[int] | None:
-        """Return ``PacketScan.shown_at``."""
-        if self._has_decoding_times_only:
-            is_reordered = self._has_b_frames or not self._is_increasing
-        else:  # the writer of the file stored decoding times as presentation times
-            is_known = self._codec_name in _REORDERING_CODECS
-            is_reordered = is_known and self._has_b_frames and self._is_increasing
-        times = [time for time in self._times if time is not None]
-        is_complete = len(times) == len(self._times) and not self.hidden
-        return sorted(times) if is_reordered and is_complete else None
-
-    @property
-    def doubtful_pts(self) -> set[int]:
-        """Return timestamps that several frames share, if other frames have none.
-
-        In program streams, FFmpeg's parser gives some timestamps to an earlier frame, too.
-        """
-        if None not in self._times:
-            return set()
-        repeated = {time for time, n in Counter(self._times).items() if n > 1 and time is not None}
-        return repeated - {self.start}  # the first frame has time 0 in any case
-
-    def _add_frame(self, packet: "Packet[VideoStream]") -> None:
-        if packet.pts is not None:
-            if self._last_pts is not None and packet.pts <= self._last_pts:
-                self._is_increasing = False
-            self._last_pts = packet.pts
-        if packet.pts is None or self._is_unexpected(packet, packet.pts):
-            self.is_reliable = False
-            self.packets = None
-            return
-        self._seen_pts.add(packet.pts)
-        self.frames.append(
-            CodedFrame(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard)
-        )
-        self._kept_bytes += packet.size + _PACKET_BYTES
-        if self._kept_bytes > _MAX_KEPT_BYTES:
-            self.packets = None
-        if self.packets is not None:
-            self.packets.append(packet)
-
-    def _is_unexpected(self, packet: "Packet[VideoStream]", pts: int) -> bool:
-        if not self.frames:
-            return not packet.is_keyframe
-        # Frames shown before the first keyframe refer to frames that the file does not have.
-        return pts in self._seen_pts or pts < self.frames[0].pts
-
-    @property
-    def seconds(self) -> float:
-        """Return the time from the first frame to the end of the last one."""
-        if self.start is None:
-            return 0.0
-        ticks = Fraction(self.end - self.start)
-        if None in self._times:  # the last frames may have no timestamp
-            ticks = max(ticks, (self.count - self.hidden) * self._usual_interval)
-        return float(ticks * self.time_base)
-
-    @property
-    def is_variable_rate(self) -> bool | None:
-        """Return whether intervals differ by more than 10 % and by more than rounding."""
-        if not self.is_reliable:
-            return None
-        intervals = [later - earlier for earlier, later in pairwise(self._shown_pts())]
-        return bool(intervals) and max(intervals) - min(intervals) > max(2, min(intervals) / 10)
-
-    @property
-    def has_gap_at_end(self) -> bool:
-        """Return whether frames seem to be missing after the last packet.
-
-        Packets are in decoding order: the frames shown before the decoding time of the last
-        packet are complete, later ones may lack frames in between. A longer interval after that
-        time than before it means that the file was cut.
-        """
-        shown = self._shown_pts()
-        if not self.is_reliable or self.last_dts is None or len(shown) < 2:
-            return False
-        longest_complete, longest_open = self._usual_interval, Fraction(0)
-        for earlier, later in pairwise(shown):
-            if later > self.last_dts:
-                longest_open = max(longest_open, Fraction(later - earlier))
-            else:
-                longest_complete = max(longest_complete, Fraction(later - earlier))
-        return longest_complete * Fraction(3, 2) < longest_open
-
-    def _shown_pts(self) -> list[int]:
-        return self.shown_at or sorted(frame.pts for frame in self.frames if frame.is_shown)

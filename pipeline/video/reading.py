@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.common.records import DecodeFacts
+from pipeline.video.interval_scan import scan_interval
 from pipeline.video.memory import memory_limit
 from pipeline.video.opening import VideoError, open_video, source_name
 from pipeline.video.packet_scan import PacketScan, frame_packets, scan_packets
@@ -150,6 +151,40 @@ class FrameReader:
 
     def _frames_of_video(self) -> Iterator[tuple[int, Picture]]:
         n_yielded = 0
+        if self._selective and self._segment != WHOLE_VIDEO:
+            try:
+                for index, picture in self._frames_of_interval():
+                    yield index, picture
+                    n_yielded += 1
+            except UnreliableFrames:
+                pass  # the frames yielded so far are intact
+            else:
+                return
+        first = 0 if self._select else n_yielded
+        for index, picture in self._frames_of_file():
+            if index >= first:
+                yield index, picture
+
+    def _frames_of_interval(self) -> Iterator[tuple[int, Picture]]:
+        """Yield the frames of the segment, without reading the whole file.
+
+        Raises:
+            UnreliableFrames: this is not possible, or the segment seems to be damaged.
+        """
+        start, end = self._bounds()
+        with open_video(self._source, self._decode) as video:
+            container, stream, _ = video
+            scan = scan_interval(
+                video, self._source, self._decode, start_seconds=start, end_seconds=end
+            )
+            if scan is None:
+                raise UnreliableFrames
+            self.facts = _scan_facts(container, stream, scan)
+            self._check_scan(scan, damage="")
+            yield from self._decode_selectively(stream, scan)
+
+    def _frames_of_file(self) -> Iterator[tuple[int, Picture]]:
+        n_yielded = 0
         with open_video(self._source, self._decode) as video:
             container, stream, _ = video
             scan = scan_packets(video, self._source, self._decode)
@@ -204,7 +239,7 @@ class FrameReader:
             return
         with open_video(self._source, self._decode) as (container, reopened, _):
             assert reopened.index == stream.index
-            yield frame_packets(container, reopened)
+            yield frame_packets(container, reopened, scan)
 
     def _decode_sequentially(self, scan: PacketScan, damage: str) -> Iterator[Picture]:
         with open_video(self._source, self._decode) as (container, stream, _):
@@ -272,13 +307,20 @@ class FrameReader:
     def _at_rate(
         self, timed: Iterable[tuple[TimedFrame, FrameT]], durations: DurationKind
     ) -> Iterator[FrameT]:
-        end = self._segment.end_seconds
+        start, end = self._bounds()
         return frames_at_rate(
             timed,
             fps=exact_rate(self._decode.fps),
-            start_seconds=exact_rate(self._segment.start_seconds or 0),
-            end_seconds=None if end is None else exact_rate(end),
+            start_seconds=start,
+            end_seconds=end,
             durations=durations,
+        )
+
+    def _bounds(self) -> tuple[Fraction, Fraction | None]:
+        end = self._segment.end_seconds
+        return (
+            exact_rate(self._segment.start_seconds or 0),
+            None if end is None else exact_rate(end),
         )
 
     def _small_picture(self, frame: av.VideoFrame, stream: VideoStream) -> Picture:
@@ -300,7 +342,6 @@ def read_frames(
 def _scan_facts(container: InputContainer, stream: VideoStream, scan: PacketScan) -> DecodeFacts:
     """Return the facts that are known before decoding."""
     codec = stream.codec_context
-    has_rate = bool(scan.seconds) and scan.count > 1
     claimed_seconds = scan.claim.seconds
     return DecodeFacts(
         key="",
@@ -309,7 +350,7 @@ def _scan_facts(container: InputContainer, stream: VideoStream, scan: PacketScan
         width=stream.width,
         height=stream.height,
         is_hdr=codec.color_trc in _HDR_TRANSFERS,
-        source_fps=round(scan.count / scan.seconds, 3) if has_rate else None,
+        source_fps=None if scan.fps is None else round(scan.fps, 3),
         is_variable_rate=scan.is_variable_rate,
         source_seconds=round(scan.seconds, 3),
         source_frames=scan.count,

@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from pipeline.video.ffmpeg_errors import DAMAGE_ERRORS, capture_errors
-from pipeline.video.packet_scan import CodedFrame
+from pipeline.video.frame_table import CodedFrame
 
 
 class UnreliableFrames(Exception):  # noqa: N818  (not an error that a user sees)

@@ -1,0 +1,221 @@
+"""Read only the packets around an interval of a video, to list its frames.
+
+The frames of the interval are those that the packet scan of the whole file lists. This follows
+from a limit of the codecs: at most 16 frames precede a frame in the file and are shown after it.
+So 17 packets with later times prove that all earlier frames have been read.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from itertools import islice, pairwise
+from math import floor
+from pathlib import Path
+
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from pipeline.video.container_header import duration_kind, is_truncated, read_header
+from pipeline.video.ffmpeg_errors import DAMAGE_ERRORS, INDEXED_CONTAINER, capture_errors
+from pipeline.video.frame_table import MATROSKA, FrameTable, has_variable_rate
+from pipeline.video.opening import OpenedVideo, source_name
+from pipeline.video.packet_scan import PacketScan, read_packets
+from pipeline.video.settings import DecodeSection
+
+# H.264 and HEVC allow the most. Source: ITU-T H.264, A.3.1, and H.265, A.4.2 (MaxDpbSize).
+_MAX_REORDERED = 16
+
+
+class _NeedsWholeFile(Exception):  # noqa: N818  (not an error that a user sees)
+    """The packets around the interval do not suffice."""
+
+
+def scan_interval(
+    video: OpenedVideo,
+    source: Path | bytes,
+    decode: DecodeSection,
+    *,
+    start_seconds: Fraction,
+    end_seconds: Fraction | None,
+) -> PacketScan | None:
+    """Read the packets from the keyframe before an interval to its end.
+
+    Three parts of the file are read: the first packets, for the time of the first frame; those
+    of the interval; and the last group of pictures, for the duration.
+
+    Args:
+        video: a video that was just opened.
+        source: of ``video``.
+        start_seconds, end_seconds: since the first frame; None for the end of the video.
+
+    Returns:
+        None if the whole file must be scanned: the container has no index, an edit list hides
+        frames, times are missing or unexpected, or there is a sign of damage.
+
+    Raises:
+        VideoError: the video is encrypted.
+    """
+    try:
+        return _scan(video, source, decode, start_seconds, end_seconds)
+    except _NeedsWholeFile:
+        return None
+
+
+def _scan(
+    video: OpenedVideo,
+    source: Path | bytes,
+    decode: DecodeSection,
+    start_seconds: Fraction,
+    end_seconds: Fraction | None,
+) -> PacketScan:
+    container, stream, _ = video
+    name = source_name(source)
+    index = _decoding_times(video)
+    time_base = stream.time_base or Fraction(1)
+    head = FrameTable(container, stream)
+    _read(video, islice(container.demux(stream), _MAX_REORDERED + 2), head, name)
+    first_pts = head.frames[0].pts
+    seek_pts = first_pts + floor(start_seconds / time_base)
+    end_pts = None if end_seconds is None else first_pts + end_seconds / time_base
+    part = FrameTable(container, stream, is_part=True)
+    _seek(video, seek_pts)
+    _read(video, _until_shown(container.demux(stream), end_pts), part, name)
+    tail = part
+    has_later = end_pts is not None and _is_complete(part, end_pts)
+    if has_later:
+        tail = FrameTable(container, stream, is_part=True)
+        _seek(video, index[-1] if index else _claimed_end(video))
+        _read(video, container.demux(stream), tail, name)
+    claim = read_header(container, stream, hidden_frames=0)
+    is_cut = not has_later and is_truncated(
+        container,
+        source,
+        claim,
+        frames=len(index),
+        end_seconds=tail.end * time_base,
+        has_gap_at_end=tail.has_gap_at_end,
+        decode=decode,
+    )
+    if (
+        is_cut
+        or part.frames[0].pts > seek_pts
+        # The duration of the last frame may be the interval before it.
+        or (not has_later and len(part.frames) < 2)
+        or (index and not _are_in_index(index, stream, part=part, tail=tail))
+        # The times may be decoding times: no packet shows that frames are reordered.
+        or (head.shown_at and part.shown_at and tail.shown_at)
+    ):
+        raise _NeedsWholeFile
+    seconds = float((tail.end - first_pts) * time_base)
+    around = _times_around(part, end_pts)
+    if index:
+        fps = len(index) / seconds if seconds and len(index) > 1 else None
+    else:
+        ticks = around[-1] - around[0]
+        fps = float((len(around) - 1) / (ticks * time_base)) if ticks else None
+    return PacketScan(
+        time_base=time_base,
+        frames=part.frames,
+        first_pts=first_pts,
+        packets=part.packets,
+        shown_at=None,
+        doubtful_pts=frozenset(),
+        count=len(index) or None,
+        seconds=seconds,
+        fps=fps,
+        durations=duration_kind(container, stream),
+        is_variable_rate=has_variable_rate(index or around),
+        claim=claim,
+        seek_pts=seek_pts,
+    )
+
+
+def _decoding_times(video: OpenedVideo) -> Sequence[int]:
+    """Return the times of all frames in the index of an mp4, in ticks; empty for Matroska.
+
+    The index of Matroska lists keyframes only.
+    """
+    container, stream, opening_error = video
+    if opening_error or stream.time_base is None:
+        raise _NeedsWholeFile
+    if container.format.name == MATROSKA and container.duration:
+        return ()
+    if container.format.name != INDEXED_CONTAINER:
+        raise _NeedsWholeFile
+    entries = list(stream.index_entries)
+    times = [entry.timestamp for entry in entries]
+    # Fragments are not in the index before they are read. Edits repeat, hide or leave out frames.
+    is_whole = len(times) > 0 and len(times) == stream.frames
+    is_increasing = all(earlier < later for earlier, later in pairwise(times))
+    if not (is_whole and is_increasing) or any(entry.is_discard for entry in entries):
+        raise _NeedsWholeFile
+    return times
+
+
+def _claimed_end(video: OpenedVideo) -> int:
+    container, stream, _ = video
+    return floor((container.duration or 0) / (1_000_000 * (stream.time_base or 1)))
+
+
+def _seek(video: OpenedVideo, pts: int) -> None:
+    """Continue at the keyframe before a time."""
+    container, stream, _ = video
+    with capture_errors() as errors:
+        try:
+            container.seek(pts, stream=stream)
+        except MemoryError:  # an FFmpeg error, but not damage
+            raise
+        except DAMAGE_ERRORS:
+            raise _NeedsWholeFile from None
+    if errors:
+        raise _NeedsWholeFile
+
+
+def _read(
+    video: OpenedVideo,
+    packets: "Iterable[Packet[VideoStream]]",
+    table: FrameTable,
+    name: str,
+) -> None:
+    damage = read_packets(video, packets, table, name)
+    is_usable = table.is_reliable and not (table.hidden or table.has_decoding_times_only)
+    if damage or not is_usable or not table.frames:
+        raise _NeedsWholeFile
+
+
+def _until_shown(
+    packets: "Iterable[Packet[VideoStream]]", end_pts: Fraction | None
+) -> "Iterator[Packet[VideoStream]]":
+    """Yield packets until none that follows is shown before ``end_pts``; None for all."""
+    n_later = 0
+    for packet in packets:
+        yield packet
+        n_later += end_pts is not None and packet.pts is not None and packet.pts >= end_pts
+        if n_later > _MAX_REORDERED:
+            return
+
+
+def _is_complete(table: FrameTable, end_pts: Fraction) -> bool:
+    return sum(frame.pts >= end_pts for frame in table.frames) > _MAX_REORDERED
+
+
+def _are_in_index(
+    index: Sequence[int], stream: VideoStream, *, part: FrameTable, tail: FrameTable
+) -> bool:
+    """Return whether the index of an mp4 lists the packets that were read, and no others."""
+    if len(stream.index_entries) != len(index):  # a fragment followed
+        return False
+    for table in (part, tail):
+        if table.first_dts is None or table.last_dts is None:
+            return False
+        start, end = bisect_left(index, table.first_dts), bisect_left(index, table.last_dts)
+        if end - start + 1 != len(table.frames) or index[start] != table.first_dts:
+            return False
+    return tail.last_dts == index[-1]
+
+
+def _times_around(part: FrameTable, end_pts: Fraction | None) -> list[int]:
+    """Return the times from the keyframe before an interval to the first frame after it."""
+    times = sorted(frame.pts for frame in part.frames if frame.pts >= part.frames[0].pts)
+    n_before = len(times) if end_pts is None else bisect_left(times, end_pts)
+    return times[: n_before + 1]
