@@ -17,7 +17,7 @@ from pipeline.common.files import read_csv, write_csv
 
 # Increase it when a field of DecodeFacts is added or computed differently. Videos are decoded
 # again; models are not affected.
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -47,7 +47,8 @@ class DecodeFacts:
         source_fps: measured, ``data.image_fps`` for a folder; None for a single frame.
         is_variable_rate: None when the timestamps do not tell.
         source_seconds: from the first frame to the end of the last one; None for a picture.
-        source_frames: number of frames found in the file.
+        source_frames: number of frames found in the file; None for a segment of a Matroska file,
+            of which ``source_fps`` and ``is_variable_rate`` are those around the segment.
         claimed_seconds, claimed_frames: according to the container header.
         brightness: mean of all kept pixels and channels, 0 (black) to 1 (white).
     """

@@ -75,10 +75,10 @@ def _scan(
     head = FrameTable(container, stream)
     _read(video, islice(container.demux(stream), _MAX_REORDERED + 2), head, name)
     first_pts = head.frames[0].pts
-    seek_pts = first_pts + floor(start_seconds / time_base)
+    start_pts = first_pts + floor(start_seconds / time_base)
     end_pts = None if end_seconds is None else first_pts + end_seconds / time_base
     part = FrameTable(container, stream, is_part=True)
-    _seek(video, seek_pts)
+    seek_pts = _seek_shown(video, start_pts)
     _read(video, _until_shown(container.demux(stream), end_pts), part, name)
     tail = part
     has_later = end_pts is not None and _is_complete(part, end_pts)
@@ -98,7 +98,7 @@ def _scan(
     )
     if (
         is_cut
-        or part.frames[0].pts > seek_pts
+        or part.frames[0].pts > start_pts
         # The duration of the last frame may be the interval before it.
         or (not has_later and len(part.frames) < 2)
         or (index and not _are_in_index(index, stream, part=part, tail=tail))
@@ -169,6 +169,24 @@ def _seek(video: OpenedVideo, pts: int) -> None:
             raise _NeedsWholeFile from None
     if errors:
         raise _NeedsWholeFile
+
+
+def _seek_shown(video: OpenedVideo, pts: int) -> int:
+    """Continue at a keyframe that is shown by a time; return the time that was sought."""
+    container, stream, _ = video
+    _seek(video, pts)
+    with capture_errors():
+        try:
+            first = next(container.demux(stream))
+        except MemoryError:  # an FFmpeg error, but not damage
+            raise
+        except (*DAMAGE_ERRORS, StopIteration):
+            raise _NeedsWholeFile from None
+    # The index of an mp4 has decoding times: its keyframe may be shown later.
+    if first.pts is not None and first.dts is not None and first.pts > pts:
+        pts = first.dts - 1
+    _seek(video, pts)
+    return pts
 
 
 def _read(

@@ -212,7 +212,10 @@ class FrameReader:
     ) -> Iterator[tuple[int, Picture]]:
         kept = list(self._at_rate(scan.timed_frames(), scan.durations))
         if not kept:
-            raise UnreliableFrames
+            if scan.seek_pts is None:
+                raise UnreliableFrames
+            *_, (last, _) = scan.timed_frames()
+            raise self._no_frame(float(last.seconds))
         self.count = len(kept)
         indices = self._select(len(kept)) if self._select else range(len(kept))
         assert scan.frames is not None
