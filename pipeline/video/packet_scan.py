@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from pipeline.common.records import DecodeFacts
 from pipeline.video.container_header import (
     HeaderClaim,
     duration_kind,
@@ -33,6 +34,9 @@ from pipeline.video.mp4_index import MAX_FRAMES
 from pipeline.video.opening import OpenedVideo, VideoError, source_name
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import DurationKind, TimedFrame
+
+# Transfer characteristics of HDR pictures: PQ and HLG. Source: ITU-T H.273, table 3.
+_HDR_TRANSFERS = (16, 18)
 
 
 @dataclass(frozen=True)
@@ -175,3 +179,23 @@ def read_packets(
         except DAMAGE_ERRORS as error:
             return describe(error)
     return ""
+
+
+def scan_facts(container: InputContainer, stream: VideoStream, scan: PacketScan) -> DecodeFacts:
+    """Return the facts that are known before decoding."""
+    codec = stream.codec_context
+    claimed_seconds = scan.claim.seconds
+    return DecodeFacts(
+        key="",
+        container=container.format.name,
+        codec=codec.codec.canonical_name,
+        width=stream.width,
+        height=stream.height,
+        is_hdr=codec.color_trc in _HDR_TRANSFERS,
+        source_fps=None if scan.fps is None else round(scan.fps, 3),
+        is_variable_rate=scan.is_variable_rate,
+        source_seconds=round(scan.seconds, 3),
+        source_frames=scan.count,
+        claimed_seconds=None if claimed_seconds is None else round(claimed_seconds, 3),
+        claimed_frames=scan.claim.frames,
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -17,16 +16,13 @@ from pipeline.common.records import DecodeFacts
 from pipeline.video.interval_scan import scan_interval
 from pipeline.video.memory import memory_limit
 from pipeline.video.opening import VideoError, open_video, source_name
-from pipeline.video.packet_scan import PacketScan, frame_packets, scan_packets
+from pipeline.video.packet_scan import PacketScan, frame_packets, scan_facts, scan_packets
 from pipeline.video.picture import Picture, small_picture
 from pipeline.video.picture_files import PictureSeries, picture_series
 from pipeline.video.selective import UnreliableFrames, decode_selected
 from pipeline.video.sequential import SequentialDecoder
 from pipeline.video.settings import DecodeSection
 from pipeline.video.timing import DurationKind, FrameT, TimedFrame, exact_rate, frames_at_rate
-
-# Transfer characteristics of HDR pictures: PQ and HLG. Source: ITU-T H.273, table 3.
-_HDR_TRANSFERS = (16, 18)
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,11 @@ class Segment:
 
     start_seconds: float | None = None
     end_seconds: float | None = None
+
+    def bounds(self) -> tuple[Fraction, Fraction | None]:
+        """Return the bounds as written; 0 for no start."""
+        end = self.end_seconds
+        return exact_rate(self.start_seconds or 0), None if end is None else exact_rate(end)
 
 
 WHOLE_VIDEO = Segment()
@@ -51,7 +52,8 @@ class FrameReader:
 
     The codec skips frames that are not kept, if this does not change the others (selective.py).
     If packets or decoded frames are not as expected, every frame is decoded (sequential.py),
-    which also finds the reason for damage.
+    which also finds the reason for damage. Of a segment, only the part of the file around it is
+    read where the container allows it (interval_scan.py).
 
     A picture file is a video of one frame. A folder of numbered pictures is a video at
     ``decode.image_fps``; only the pictures that are kept are decoded.
@@ -171,7 +173,7 @@ class FrameReader:
         Raises:
             UnreliableFrames: this is not possible, or the segment seems to be damaged.
         """
-        start, end = self._bounds()
+        start, end = self._segment.bounds()
         with open_video(self._source, self._decode) as video:
             container, stream, _ = video
             scan = scan_interval(
@@ -179,7 +181,7 @@ class FrameReader:
             )
             if scan is None:
                 raise UnreliableFrames
-            self.facts = _scan_facts(container, stream, scan)
+            self.facts = scan_facts(container, stream, scan)
             self._check_scan(scan, damage="")
             yield from self._decode_selectively(stream, scan)
 
@@ -189,7 +191,7 @@ class FrameReader:
             container, stream, _ = video
             scan = scan_packets(video, self._source, self._decode)
             damage = scan.damage if self._reaches(scan.seconds) else ""
-            self.facts = replace(_scan_facts(container, stream, scan), reason=damage)
+            self.facts = replace(scan_facts(container, stream, scan), reason=damage)
             self._check_scan(scan, damage)
             if self._selective and scan.frames is not None:
                 try:
@@ -310,20 +312,13 @@ class FrameReader:
     def _at_rate(
         self, timed: Iterable[tuple[TimedFrame, FrameT]], durations: DurationKind
     ) -> Iterator[FrameT]:
-        start, end = self._bounds()
+        start, end = self._segment.bounds()
         return frames_at_rate(
             timed,
             fps=exact_rate(self._decode.fps),
             start_seconds=start,
             end_seconds=end,
             durations=durations,
-        )
-
-    def _bounds(self) -> tuple[Fraction, Fraction | None]:
-        end = self._segment.end_seconds
-        return (
-            exact_rate(self._segment.start_seconds or 0),
-            None if end is None else exact_rate(end),
         )
 
     def _small_picture(self, frame: av.VideoFrame, stream: VideoStream) -> Picture:
@@ -340,26 +335,6 @@ def read_frames(
         VideoError: as for FrameReader.
     """
     return np.stack(list(FrameReader(source, decode, segment=segment)))
-
-
-def _scan_facts(container: InputContainer, stream: VideoStream, scan: PacketScan) -> DecodeFacts:
-    """Return the facts that are known before decoding."""
-    codec = stream.codec_context
-    claimed_seconds = scan.claim.seconds
-    return DecodeFacts(
-        key="",
-        container=container.format.name,
-        codec=codec.codec.canonical_name,
-        width=stream.width,
-        height=stream.height,
-        is_hdr=codec.color_trc in _HDR_TRANSFERS,
-        source_fps=None if scan.fps is None else round(scan.fps, 3),
-        is_variable_rate=scan.is_variable_rate,
-        source_seconds=round(scan.seconds, 3),
-        source_frames=scan.count,
-        claimed_seconds=None if claimed_seconds is None else round(claimed_seconds, 3),
-        claimed_frames=scan.claim.frames,
-    )
 
 
 def _add_frame_facts(facts: DecodeFacts, frame: av.VideoFrame) -> DecodeFacts:
