@@ -2,6 +2,7 @@
 
 ``python -m tests.replica_trainings FOLDER quick|long`` writes ``<name>/<name>_<devices>.npz`` for
 each training: the weights at the start and at the end, and the rows of the history as JSON.
+``gathered.json`` has the values that two devices gather.
 """
 
 import json
@@ -119,6 +120,7 @@ def main(folder: Path, kind: str) -> None:
     devices = [tf.config.LogicalDeviceConfiguration() for _ in DEVICES]
     tf.config.set_logical_device_configuration(cpu, devices)
     make_deterministic(0, 1)
+    (folder / "gathered.json").write_text(json.dumps(two_devices().gathered([2, 1 << 55])))
     for train in QUICK if kind == "quick" else LONG:
         (folder / train.__name__).mkdir()
         train(folder / train.__name__)

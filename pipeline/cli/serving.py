@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,7 +44,7 @@ def predict(
     Example:    vidpipe predict a.mp4 clips/ --timeline --json out.json
     Exit codes: 0 done, 1 error, or a video could not be predicted, 130 interrupted.
     """
-    from pipeline.common.files import IN_PROGRESS_PREFIX, output_file
+    from pipeline.common.files import output_file
     from pipeline.serving.predict import (
         LocalModel,
         as_csv,
@@ -79,15 +81,12 @@ def predict(
     decoders = min(len(files), params.compute.workers or joblib.cpu_count())
     config = ServingConfig(timeout_seconds=params.decode.timeout_seconds, decoders=decoders)
     is_ray = (engine or params.compute.engine) == "ray"
-    shared = Path.cwd() if is_ray else None  # the workers read the model there
-    with tempfile.TemporaryDirectory(prefix=IN_PROGRESS_PREFIX, dir=shared) as folder:
-        for name in (MODEL.name, MODEL_METADATA.name):
-            shutil.copy(version_file(version, name), Path(folder, name))
-        loaded = (
-            RayModel(Path(folder), config, params.compute)
-            if is_ray
-            else LocalModel(Path(folder), config)
-        )
+    # The workers of Ray read the model in the working directory.
+    with shared_folder(Path.cwd()) if is_ray else tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in (MODEL.name, MODEL_METADATA.name):
+            shutil.copy(version_file(version, part), folder / part)
+        loaded = RayModel(folder, config, params.compute) if is_ray else LocalModel(folder, config)
         predicted = loaded.predict(files, options, given)
         answers = list(tqdm(predicted, "predict", len(files), unit="video", disable=None))
         if csv:
@@ -109,6 +108,26 @@ def predict(
         for file, error in failed:
             logger.error("  %s: %s", printable(str(file)), printable(error))
         raise Exit(1)
+
+
+@contextmanager
+def shared_folder(parent: Path) -> Iterator[Path]:
+    """Yield a folder in ``parent`` that is deleted after the block.
+
+    Folders of commands that were killed on this machine are deleted, too.
+    """
+    from pipeline.common.files import IN_PROGRESS_PREFIX, read_json, write_json
+    from pipeline.tracking.interruption import is_alive, is_here, process_tags
+
+    prefix, owner = f"{IN_PROGRESS_PREFIX}predict-", "process.json"
+    for leftover in parent.glob(f"{prefix}*/{owner}"):
+        with suppress(FileNotFoundError):  # its process has just ended
+            tags = read_json(leftover)
+            if is_here(tags) and not is_alive(tags):
+                shutil.rmtree(leftover.parent)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
+        write_json(Path(folder, owner), process_tags())
+        yield Path(folder)
 
 
 @app.command()

@@ -8,6 +8,7 @@
 The file is written atomically, and removed at the end of the training.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
 
 History = list[dict[str, float]]
@@ -112,6 +114,26 @@ class CheckpointFile:
 
     def __post_init__(self) -> None:
         self.last = Checkpoint.read(self.path, self.training)
+
+    def require_agreement(self, gathered: Callable[[Sequence[int]], list[list[int]]]) -> None:
+        """Check that all processes of the training continue from the same checkpoint.
+
+        Args:
+            gathered: of the ``Replicas`` of the training.
+
+        Raises:
+            PipelineError: a process reads another checkpoint, or none. All processes raise it.
+        """
+        history = self.last.history if self.last else []
+        digest = hashlib.sha256(json.dumps(history).encode()).digest()
+        states = gathered([len(history), int.from_bytes(digest[:7], "big")])
+        if any(state != states[0] for state in states):
+            raise PipelineError(
+                f"{self.path}: the workers read different checkpoints. Expected the same number of "
+                f"complete epochs in each. Received: {', '.join(str(n) for n, _ in states)}. The "
+                "shared folder shows some machines an old file. Run the stage again after a "
+                "minute, or delete the file to begin the training anew."
+            )
 
 
 class WriteCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

@@ -143,11 +143,14 @@ def _train_in_worker(
 
     Raises:
         ConnectionError: another process is gone.
+        PipelineError: the processes read different checkpoints.
     """
     make_deterministic(training.section.seed, training.section.threads)
     file = CheckpointFile(checkpoint, digest, is_writer=is_chief, report=report)
+    replicas = worker_replicas()
     try:
-        return _fit_copy(training, weights, worker_replicas(), checkpoints=file)
+        file.require_agreement(replicas.gathered)
+        return _fit_copy(training, weights, replicas, checkpoints=file)
     except _LOST_CONNECTION as error:
         raise ConnectionError(str(error).splitlines()[0]) from None
 

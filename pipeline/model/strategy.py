@@ -138,6 +138,15 @@ class Replicas(OneReplica):
 
         return self._strategy.distribute_datasets_from_function(of_process)
 
+    def gathered(self, values: Sequence[int]) -> list[list[int]]:
+        """Return the values of all processes, a row for each replica.
+
+        Every process calls it at the same point of the training, with equally many values.
+        """
+        rows = self._strategy.run(lambda: tf.constant([list(values)], tf.int64))
+        gathered: list[list[int]] = self._strategy.gather(rows, axis=0).numpy().tolist()
+        return gathered
+
     def steps(self, n_clips: int, batch_size: int) -> int:
         return ceil(n_clips / batch_size)
 

@@ -87,6 +87,8 @@ def main() -> None:
         )
         tag_model(run, model_digest(paths.MODEL, paths.MODEL_METADATA))
         paths.UNCALIBRATED.unlink()
+        # Of workers that failed before this training, which ran in one process.
+        paths.CHECKPOINT.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

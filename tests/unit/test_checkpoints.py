@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline.common.errors import PipelineError
 from pipeline.model.checkpoints import CheckpointFile
 from pipeline.model.fitting import fit
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
@@ -82,6 +83,16 @@ def test_a_checkpoint_of_another_training_is_not_used(clips, tmp_path):
     train(clips, section, path=path)
     *_, reported = train(clips, section, path=path, training="b")
     assert reported == [0, 1]
+
+
+def test_processes_that_read_different_checkpoints_do_not_train(clips, tmp_path):
+    section, path = TrainSection(epochs=2, batch_size=3), tmp_path / "checkpoint.npz"
+    train(clips, section, path=path)
+    file = CheckpointFile(path, "a", is_writer=True, report=list)
+    file.require_agreement(lambda own: [own, own])
+    for other in ([0, 0], [1, 5], [2, 5]):
+        with pytest.raises(PipelineError, match=rf"checkpoint\.npz: .* Received: 2, {other[0]}\."):
+            file.require_agreement(lambda own, other=other: [own, other])
 
 
 def test_a_complete_training_is_not_repeated(clips, tmp_path):

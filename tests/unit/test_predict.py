@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.cli.serving import shared_folder
 from pipeline.common.errors import PipelineError
 from pipeline.common.side_inputs import SideInput
 from pipeline.serving.predict import (
@@ -302,3 +305,37 @@ def test_a_model_that_reads_side_inputs_names_the_missing_one(folder, tmp_path):
     assert "No such file" in answer["error"]
     (answer,) = model.predict([Path("a.mp4")], given=[{"age": "3"}])
     assert answer["error"] == "the file is empty"
+
+
+HOLD_A_FOLDER = """
+import sys, time
+from pathlib import Path
+from pipeline.cli.serving import shared_folder
+with shared_folder(Path(sys.argv[1])) as folder:
+    (folder / "model.keras").touch()
+    print(folder.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_folder_of_a_killed_prediction_is_removed_by_the_next_one(tmp_path):
+    command = [sys.executable, "-c", HOLD_A_FOLDER, str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        for _ in range(2)
+    ]
+    killed, _ = processes
+    names = [process.stdout.readline().strip() for process in processes]
+    try:
+        killed.kill()
+        killed.wait()
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+        with shared_folder(tmp_path) as own:
+            assert sorted(tmp_path.iterdir()) == sorted([own, tmp_path / names[1]])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    with shared_folder(tmp_path) as own:
+        assert list(tmp_path.iterdir()) == [own]
+    assert list(tmp_path.iterdir()) == []

@@ -67,6 +67,11 @@ def check_equal(folder: Path, name: str, *, tolerance: float) -> None:
 
 
 @pytest.mark.long
+def test_two_devices_gather_a_row_each(trained):
+    assert json.loads((trained / "gathered.json").read_text()) == [[2, 1 << 55], [2, 1 << 55]]
+
+
+@pytest.mark.long
 def test_two_devices_give_the_weights_and_metrics_of_one(trained):
     """Two streams, class weights, label smoothing, batch normalisation, an uneven last batch."""
     check_equal(trained, "sgd", tolerance=1e-5)
