@@ -5,19 +5,22 @@ from a limit of the codecs: at most 16 frames precede a frame in the file and ar
 So 17 packets with later times prove that all earlier frames have been read.
 """
 
+import io
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice, pairwise
 from math import floor
 from pathlib import Path
 
+import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.video.container_header import duration_kind, is_truncated, read_header
 from pipeline.video.ffmpeg_errors import DAMAGE_ERRORS, INDEXED_CONTAINER, capture_errors
 from pipeline.video.frame_table import MATROSKA, FrameTable, has_variable_rate
+from pipeline.video.mp4_index import time_offsets
 from pipeline.video.opening import OpenedVideo, source_name
 from pipeline.video.packet_scan import PacketScan, read_packets
 from pipeline.video.settings import DecodeSection
@@ -70,7 +73,7 @@ def _scan(
 ) -> PacketScan:
     container, stream, _ = video
     name = source_name(source)
-    index = _decoding_times(video)
+    index = _Index(video, source)
     time_base = stream.time_base or Fraction(1)
     head = FrameTable(container, stream)
     _read(video, islice(container.demux(stream), _MAX_REORDERED + 2), head, name)
@@ -84,14 +87,14 @@ def _scan(
     has_later = end_pts is not None and _is_complete(part, end_pts)
     if has_later:
         tail = FrameTable(container, stream, is_part=True)
-        _seek(video, index[-1] if index else _claimed_end(video))
+        _seek(video, index.end)
         _read(video, container.demux(stream), tail, name)
     claim = read_header(container, stream, hidden_frames=0)
     is_cut = not has_later and is_truncated(
         container,
         source,
         claim,
-        frames=len(index),
+        frames=index.count,
         end_seconds=tail.end * time_base,
         has_gap_at_end=tail.has_gap_at_end,
         decode=decode,
@@ -101,15 +104,15 @@ def _scan(
         or part.frames[0].pts > start_pts
         # The duration of the last frame may be the interval before it.
         or (not has_later and len(part.frames) < 2)
-        or (index and not _are_in_index(index, stream, part=part, tail=tail))
+        or not index.agrees(head=head, part=part, tail=tail)
         # The times may be decoding times: no packet shows that frames are reordered.
         or (head.shown_at and part.shown_at and tail.shown_at)
     ):
         raise _NeedsWholeFile
     seconds = float((tail.end - first_pts) * time_base)
     around = _times_around(part, end_pts)
-    if index:
-        fps = len(index) / seconds if seconds and len(index) > 1 else None
+    if index.count:
+        fps = index.count / seconds if seconds and index.count > 1 else None
     else:
         ticks = around[-1] - around[0]
         fps = float((len(around) - 1) / (ticks * time_base)) if ticks else None
@@ -120,41 +123,78 @@ def _scan(
         packets=part.packets,
         shown_at=None,
         doubtful_pts=frozenset(),
-        count=len(index) or None,
+        count=index.count or None,
         seconds=seconds,
         fps=fps,
         durations=duration_kind(container, stream),
-        is_variable_rate=has_variable_rate(index or around),
+        is_variable_rate=has_variable_rate(index.shown or around),
         claim=claim,
         seek_pts=seek_pts,
     )
 
 
-def _decoding_times(video: OpenedVideo) -> Sequence[int]:
-    """Return the times of all frames in the index of an mp4, in ticks; empty for Matroska.
+class _Index:
+    """What the container's index tells of all frames: of an mp4 their times.
 
     The index of Matroska lists keyframes only.
+
+    Attributes:
+        count: number of frames; 0 for Matroska.
+        shown: presentation times of all frames since the first, in ascending order, in ticks;
+            empty for Matroska.
+        end: a time that the last keyframe is not after, in ticks.
     """
-    container, stream, opening_error = video
-    if opening_error or stream.time_base is None:
-        raise _NeedsWholeFile
-    if container.format.name == MATROSKA and container.duration:
-        return ()
-    if container.format.name != INDEXED_CONTAINER:
-        raise _NeedsWholeFile
-    entries = list(stream.index_entries)
-    times = [entry.timestamp for entry in entries]
-    # Fragments are not in the index before they are read. Edits repeat, hide or leave out frames.
-    is_whole = len(times) > 0 and len(times) == stream.frames
-    is_increasing = all(earlier < later for earlier, later in pairwise(times))
-    if not (is_whole and is_increasing) or any(entry.is_discard for entry in entries):
-        raise _NeedsWholeFile
-    return times
 
+    def __init__(self, video: OpenedVideo, source: Path | bytes) -> None:
+        container, stream, opening_error = video
+        if opening_error or stream.time_base is None:
+            raise _NeedsWholeFile
+        self._stream = stream
+        self._decoded: list[int] = []
+        self.count, self.shown = 0, list[int]()
+        match container.format.name:
+            case name if name == MATROSKA and container.duration:
+                self.end = floor(container.duration / (1_000_000 * stream.time_base))
+            case name if name == INDEXED_CONTAINER:
+                self._read_mp4(source)
+                self.end = self._decoded[-1]
+            case _:
+                raise _NeedsWholeFile
 
-def _claimed_end(video: OpenedVideo) -> int:
-    container, stream, _ = video
-    return floor((container.duration or 0) / (1_000_000 * (stream.time_base or 1)))
+    def _read_mp4(self, source: Path | bytes) -> None:
+        entries = list(self._stream.index_entries)
+        decoded = [entry.timestamp for entry in entries]
+        # Fragments are not in the index before they are read. Edits repeat or leave out frames.
+        is_whole = len(entries) > 0 and len(entries) == self._stream.frames
+        is_increasing = all(earlier < later for earlier, later in pairwise(decoded))
+        if not (is_whole and is_increasing) or any(entry.is_discard for entry in entries):
+            raise _NeedsWholeFile
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            offsets = time_offsets(file, self._stream.id)
+        if offsets is None or len(offsets) not in (0, len(decoded)):
+            raise _NeedsWholeFile
+        ticks = np.array(decoded, np.int64) + (offsets if len(offsets) else 0)
+        shown = np.unique(ticks)
+        if len(shown) < len(ticks) or shown[0] != ticks[0]:
+            raise _NeedsWholeFile
+        self.count, self._decoded = len(decoded), decoded
+        self._since_first: list[int] = (ticks - ticks[0]).tolist()
+        self.shown = (shown - shown[0]).tolist()
+
+    def agrees(self, *, head: FrameTable, part: FrameTable, tail: FrameTable) -> bool:
+        """Return whether the index of an mp4 lists the packets that were read, and no others."""
+        if not self.count:
+            return True
+        if len(self._stream.index_entries) != self.count:  # a fragment followed
+            return False
+        for table in (head, part, tail):
+            if table.first_dts is None or table.last_dts is None:
+                return False
+            start = bisect_left(self._decoded, table.first_dts)
+            expected = self._since_first[start : start + len(table.frames)]
+            if [frame.pts - head.frames[0].pts for frame in table.frames] != expected:
+                return False
+        return tail.last_dts == self._decoded[-1]
 
 
 def _seek(video: OpenedVideo, pts: int) -> None:
@@ -215,21 +255,6 @@ def _until_shown(
 
 def _is_complete(table: FrameTable, end_pts: Fraction) -> bool:
     return sum(frame.pts >= end_pts for frame in table.frames) > _MAX_REORDERED
-
-
-def _are_in_index(
-    index: Sequence[int], stream: VideoStream, *, part: FrameTable, tail: FrameTable
-) -> bool:
-    """Return whether the index of an mp4 lists the packets that were read, and no others."""
-    if len(stream.index_entries) != len(index):  # a fragment followed
-        return False
-    for table in (part, tail):
-        if table.first_dts is None or table.last_dts is None:
-            return False
-        start, end = bisect_left(index, table.first_dts), bisect_left(index, table.last_dts)
-        if end - start + 1 != len(table.frames) or index[start] != table.first_dts:
-            return False
-    return tail.last_dts == index[-1]
 
 
 def _times_around(part: FrameTable, end_pts: Fraction | None) -> list[int]:

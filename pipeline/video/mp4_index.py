@@ -1,4 +1,4 @@
-"""Refuse an mp4 whose index claims more frames than the file can hold.
+"""Refuse an mp4 whose index claims more frames than the file can hold; read the frames' times.
 
 A table of a few bytes can claim any number of frames, and FFmpeg allocates 60 bytes for each before
 it reads one. The boxes are searched as FFmpeg does: the same boxes contain others, at any depth,
@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 MAX_FRAMES = 2_000_000  # of a video in any container: nine hours at 60 frames a second
 
@@ -63,6 +66,31 @@ def index_fault(file: BinaryIO) -> str:
     if max(part.frames for part in parts if not part.is_sound) > MAX_FRAMES:
         return f"more than {MAX_FRAMES} frames"
     return ""
+
+
+def time_offsets(file: BinaryIO, track_id: int) -> NDArray[np.int64] | None:
+    """Return the presentation time minus the decoding time of each frame of a track, in ticks.
+
+    Returns:
+        An empty array if they are equal; None if the index has several tables of the track.
+    """
+    size = file.seek(0, os.SEEK_END)
+    tables: list[NDArray[np.int64]] = []
+    is_track = False
+    for box in _boxes(file, 0, size, depth=0):
+        head = _read(file, box.body, 24)
+        if box.name == b"tkhd" and len(head) == 24:
+            at = 20 if head[0] else 12  # after times of 64 or 32 bits
+            is_track = int.from_bytes(head[at : at + 4], "big") == track_id
+        elif box.name == b"ctts" and is_track:
+            count = min(int.from_bytes(head[4:8], "big"), (box.end - box.body - 8) // 8)
+            runs = np.frombuffer(_read(file, box.body + 8, 8 * count), ">i4").reshape(-1, 2)
+            if (runs[:, 0] < 0).any() or int(runs[:, 0].sum(dtype=np.int64)) > MAX_FRAMES:
+                return None
+            tables.append(np.repeat(runs[:, 1].astype(np.int64), runs[:, 0]))
+    if len(tables) > 1:
+        return None
+    return tables[0] if tables else np.zeros(0, np.int64)
 
 
 @dataclass

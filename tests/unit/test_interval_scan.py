@@ -15,7 +15,7 @@ from pipeline.video.opening import VideoError, open_video
 from pipeline.video.packet_scan import PacketScan
 from pipeline.video.reading import FrameReader, Segment
 from pipeline.video.settings import DecodeSection
-from tests.made_videos import check_both_ways, encode_frames, rgb_frame
+from tests.made_videos import check_both_ways, encode_frames, overwrite, rewrite_box, rgb_frame
 
 DECODE = DecodeSection(fps=10, width=32, height=32)
 TICK = Fraction(1, 25)
@@ -108,6 +108,21 @@ def test_few_packets_are_read(kind):
 @pytest.mark.parametrize("kind", READ_WHOLE)
 def test_the_whole_file_is_read_where_an_interval_may_be_read_wrongly(kind):
     assert scan(encode(READ_WHOLE[kind]), Segment(3.9, 4.7)) is None
+
+
+def test_the_whole_file_is_read_if_two_frames_of_an_mp4_have_the_same_time(tmp_path):
+    """Each later frame is then shown one interval later, as in decoding everything."""
+
+    def repeat_a_time(ctts: bytes) -> bytes:
+        """Show the frames of the run number 40 when earlier frames are shown."""
+        return overwrite(ctts, 8 + 40 * 8 + 4, bytes(4))
+
+    box = "moov/trak/mdia/minf/stbl/ctts"
+    path = tmp_path / "video.mp4"
+    path.write_bytes(rewrite_box(encode(READ_IN_PARTS["mp4"]), box, repeat_a_time))
+    for segment in INTERVALS:
+        assert scan(path, segment) is None
+        check_both_ways(path, 25.0, segment=segment)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mp4, variable rate", "mp4, late start", "mov"])
