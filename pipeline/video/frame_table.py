@@ -6,9 +6,11 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 # Compressed bytes kept in memory. The packets of a larger file are read twice.
 _MAX_KEPT_BYTES = 16 << 20
@@ -181,11 +183,14 @@ class FrameTable:
         return self.shown_at or sorted(frame.pts for frame in self.frames if frame.is_shown)
 
 
-def has_variable_rate(ticks: Sequence[int]) -> bool:
+def has_variable_rate(ticks: Sequence[int] | NDArray[np.int64]) -> bool:
     """Return whether the intervals differ by more than 10 % and by more than rounding.
 
     Args:
         ticks: times in ascending order.
     """
-    intervals = [later - earlier for earlier, later in pairwise(ticks)]
-    return bool(intervals) and max(intervals) - min(intervals) > max(2, min(intervals) / 10)
+    if len(ticks) < 2:
+        return False
+    intervals = np.diff(ticks)
+    shortest, longest = int(intervals.min()), int(intervals.max())
+    return longest - shortest > max(2, shortest / 10)

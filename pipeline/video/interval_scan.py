@@ -9,7 +9,7 @@ import io
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice
 from math import floor
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def _scan(
         seconds=seconds,
         fps=fps,
         durations=duration_kind(container, stream),
-        is_variable_rate=has_variable_rate(index.shown or around),
+        is_variable_rate=has_variable_rate(index.shown if index.count else around),
         claim=claim,
         seek_pts=seek_pts,
     )
@@ -150,36 +150,36 @@ class _Index:
         if opening_error or stream.time_base is None:
             raise _NeedsWholeFile
         self._stream = stream
-        self._decoded: list[int] = []
-        self.count, self.shown = 0, list[int]()
+        self._decoded = self.shown = np.zeros(0, np.int64)
+        self.count = 0
         match container.format.name:
             case name if name == MATROSKA and container.duration:
                 self.end = floor(container.duration / (1_000_000 * stream.time_base))
             case name if name == INDEXED_CONTAINER:
                 self._read_mp4(source)
-                self.end = self._decoded[-1]
+                self.end = int(self._decoded[-1])
             case _:
                 raise _NeedsWholeFile
 
     def _read_mp4(self, source: Path | bytes) -> None:
-        entries = list(self._stream.index_entries)
-        decoded = [entry.timestamp for entry in entries]
+        entries = ((entry.timestamp, entry.is_discard) for entry in self._stream.index_entries)
+        table = np.fromiter(entries, np.dtype((np.int64, 2))).astype(np.int64)
+        decoded, is_hidden = table[:, 0], table[:, 1]
         # Fragments are not in the index before they are read. Edits repeat or leave out frames.
-        is_whole = len(entries) > 0 and len(entries) == self._stream.frames
-        is_increasing = all(earlier < later for earlier, later in pairwise(decoded))
-        if not (is_whole and is_increasing) or any(entry.is_discard for entry in entries):
+        is_whole = 0 < len(decoded) == self._stream.frames
+        if not is_whole or is_hidden.any() or (np.diff(decoded) <= 0).any():
             raise _NeedsWholeFile
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             offsets = time_offsets(file, self._stream.id)
         if offsets is None or len(offsets) not in (0, len(decoded)):
             raise _NeedsWholeFile
-        ticks = np.array(decoded, np.int64) + (offsets if len(offsets) else 0)
+        ticks = decoded + (offsets if len(offsets) else 0)
         shown = np.unique(ticks)
         if len(shown) < len(ticks) or shown[0] != ticks[0]:
             raise _NeedsWholeFile
         self.count, self._decoded = len(decoded), decoded
-        self._since_first: list[int] = (ticks - ticks[0]).tolist()
-        self.shown = (shown - shown[0]).tolist()
+        self._since_first = ticks - ticks[0]
+        self.shown = shown - shown[0]
 
     def agrees(self, *, head: FrameTable, part: FrameTable, tail: FrameTable) -> bool:
         """Return whether the index of an mp4 lists the packets that were read, and no others."""
@@ -190,11 +190,11 @@ class _Index:
         for table in (head, part, tail):
             if table.first_dts is None or table.last_dts is None:
                 return False
-            start = bisect_left(self._decoded, table.first_dts)
-            expected = self._since_first[start : start + len(table.frames)]
+            start = int(np.searchsorted(self._decoded, table.first_dts))
+            expected = self._since_first[start : start + len(table.frames)].tolist()
             if [frame.pts - head.frames[0].pts for frame in table.frames] != expected:
                 return False
-        return tail.last_dts == self._decoded[-1]
+        return tail.last_dts == self.end
 
 
 def _seek(video: OpenedVideo, pts: int) -> None:
