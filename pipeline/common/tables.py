@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,19 @@ def count_of(count: int, singular: str, plural: str = "") -> str:
     """
     plural = plural or singular + ("es" if singular.endswith("s") else "s")
     return f"{count:,} {singular if count == 1 else plural}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for a person, with two significant digits or so.
+
+    >>> [duration(seconds) for seconds in (0.42, 14.2, 100, 900, 20_000)]
+    ['0.4 s', '14 s', '1.7 min', '15 min', '5.6 h']
+    """
+    for limit, size, unit in ((90.0, 1.0, "s"), (5400.0, 60.0, "min"), (math.inf, 3600.0, "h")):
+        if seconds < limit:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    raise AssertionError
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Outputs of a model for clips on disk and in memory."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.common.errors import PipelineError
 MAX_BATCH_FRAMES = 256
 
 _NAMES_SHOWN = 10
+_CLIPS_WITHOUT_BAR = 500  # predicted in a few seconds
 
 
 def clips_per_batch(n_frames: int) -> int:
@@ -42,7 +44,8 @@ def predict_arrays(
     batches = evaluation_batches(
         clips, unused_targets, batch_size=batch_size, frame_order=frame_order
     )
-    return np.asarray(model.predict(batches, verbose=0), np.float64)
+    verbose = 1 if sys.stderr.isatty() and len(clips) > _CLIPS_WITHOUT_BAR else 0
+    return np.asarray(model.predict(batches, verbose=verbose), np.float64)
 
 
 def predict_clips(model: keras.Model, clips: Sequence[Clip]) -> NDArray[np.float64]:

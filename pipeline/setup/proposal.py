@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.common.tables import duration
 from pipeline.params import Params
 from pipeline.setup.inspection import Inspection
 
@@ -116,8 +117,10 @@ def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
     if timed:
         compression = statistics.fmean(probe.compression for probe in timed)
         per_frame = sum(p.decode_seconds or 0.0 for p in timed) / sum(p.frames for p in timed)
-        minutes = n_frames * per_frame / (os.cpu_count() or 1) / 60
-        lines.append(("decode", f"{_minutes(minutes)}, measured on {len(timed)} videos"))
+        seconds_needed = n_frames * per_frame / (os.cpu_count() or 1)
+        lines.append(
+            ("decode", f"about {duration(seconds_needed)}, measured on {len(timed)} videos")
+        )
     else:
         compression = 1.0
     n_clips = len(inspection.records) * extract.clips_per_video
@@ -130,15 +133,9 @@ def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
         steps = params.train.n_epochs(max(train, 1)) * math.ceil(max(train, 1) / batch)
         pixels = batch * extract.frames * decode.width * decode.height
         streams = len(params.model.streams) / 2
-        minutes = steps * pixels * streams * _SECONDS_PER_PIXEL / 60
-        lines.append(("train", f"{_minutes(minutes)} for {steps:,} steps, on two cores"))
+        text = duration(steps * pixels * streams * _SECONDS_PER_PIXEL)
+        lines.append(("train", f"about {text} for {steps:,} steps, on two cores"))
     return lines
-
-
-def _minutes(minutes: float) -> str:
-    if minutes < 1:
-        return "less than a minute"
-    return f"about {minutes:.0f} min" if minutes < 100 else f"about {minutes / 60:.1f} h"
 
 
 def problems(inspection: Inspection) -> list[str]:

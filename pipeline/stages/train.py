@@ -16,7 +16,7 @@ from pipeline.model.streams import stream_weights
 from pipeline.params import load_params
 from pipeline.tasks.task import task_class
 from pipeline.tracking import results
-from pipeline.tracking.epochs import EpochMetrics
+from pipeline.tracking.epochs import EpochMetrics, TimeLeft
 from pipeline.tracking.runs import tag_cnn_weights, tag_model, training_run, warned
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def main() -> None:
                 results.log_data(run.id, paths.CATALOG, name=results.CATALOG)
         if params.model.cnn.weights not in ("none", "imagenet"):
             tag_cnn_weights(run, Path(params.model.cnn.weights))
-        callbacks, features = [EpochMetrics(run)], paths.FEATURES
+        callbacks = [EpochMetrics(run), TimeLeft(params.train.n_epochs(len(train)))]
+        features = paths.FEATURES
         if params.compute.has_replicas:
             training = Training(
                 params.model, params.train, task, side_inputs, paths.CLIPS, features

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.common.errors import PipelineError
-from pipeline.tracking.epochs import EpochMetrics
+from pipeline.tracking.epochs import EpochMetrics, TimeLeft
 from pipeline.tracking.interruption import process_tags
 from pipeline.tracking.runs import (
     ensure_run,
@@ -408,3 +408,16 @@ def test_no_usage_statistics_are_sent():
         [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, text=True
     )
     assert printed == "true\n"
+
+
+def test_the_time_left_is_logged_once_a_minute_without_the_first_epoch(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    clock = iter([0, 100, 120, 140, 150, 180, 200, 230])  # start, then the end of each epoch
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    time_left = TimeLeft(epochs=7)
+    for epoch in range(7):
+        time_left.on_epoch_end(epoch)
+    assert caplog.messages == [
+        "epoch 2 of 7, 20 s each: 1.7 min left",
+        "epoch 5 of 7, 20 s each: 40 s left",
+    ]
