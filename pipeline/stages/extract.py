@@ -37,6 +37,16 @@ def main() -> None:
             usable.append(record)
         elif record.is_usable:
             logger.warning("%s: left out, no kept frame has a label", record.name)
+    longest = max((record.facts.frames for record in usable if record.facts), default=0)
+    if 0 < longest < extract.frames:
+        logger.warning(
+            "extract.frames = %d is more than any video has at %g fps, %d: every clip is padded. "
+            "Set extract.frames to %d, or raise decode.fps.",
+            extract.frames,
+            decode.fps,
+            longest,
+            longest,
+        )
     if targets.covers_videos:
         extract = extract.model_copy(update={"sampling": "consecutive"})
 
