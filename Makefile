@@ -48,7 +48,8 @@ retrain: $(INSTALLED) ## Pull, check data, run what changed, judge, push, report
 	@vidpipe retrain
 
 ui: $(INSTALLED) ## Browse runs and models at http://127.0.0.1:5000 (PORT=5050: at another port)
-	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port "$${PORT:-5000}"
+	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port "$${PORT:-5000}" \
+		|| { echo "error: the UI has ended. If port $${PORT:-5000} is in use: make ui PORT=5050" >&2; exit 1; }
 
 test: $(INSTALLED) ## Run the tests, without the long sweeps
 	python -m pytest -n 2 -m "not long"

@@ -145,8 +145,14 @@ def serve(
     Exit codes: 0 stopped, 1 error, 130 interrupted.
     """
     from pipeline.registry.versions import version_uri
-    from pipeline.serving.server import serve_command, server_environment, serving_config
+    from pipeline.serving.server import (
+        check_port,
+        serve_command,
+        server_environment,
+        serving_config,
+    )
 
+    check_port(host, port)
     params = params_of_project()
     config = serving_config(params.serve, params.decode, params.compute)
     uri = version_uri(version_named(version, params))

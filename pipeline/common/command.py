@@ -1,5 +1,6 @@
 """Start stages and command line tools: logging, exit codes, child processes."""
 
+import errno
 import getpass
 import logging
 import os
@@ -14,11 +15,20 @@ from pipeline.common.tables import printable
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 
+_REMEDIES = {
+    errno.EROFS: "Move the project to a disk that can be written.",
+    errno.EACCES: "Change its permissions or its owner.",
+    errno.EPERM: "Change its permissions or its owner.",
+    errno.ENOSPC: "The disk is full: free some space, then run the command again.",
+    errno.EDQUOT: "The disk quota is used up: free some space, then run the command again.",
+}
+
 
 def run_command(main: Callable[[], None]) -> None:
     """Run ``main`` with logging to stderr.
 
-    Exits with code 1 and one line on a PipelineError, and with code 130 after Ctrl-C.
+    Exits with code 1 and one line on a PipelineError or when a file cannot be written, and with
+    code 130 after Ctrl-C.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(message)s"))
@@ -28,6 +38,13 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except PipelineError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None or error.filename is None:
+            raise
+        where = printable(os.fsdecode(error.filename))
+        print(f"error: {where}: {error.strerror}. {remedy}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
         end_interrupted()

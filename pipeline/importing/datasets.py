@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.importing.captions import read_msrvtt, read_msvd
 from pipeline.importing.hmdb51 import read_hmdb51
@@ -26,6 +27,7 @@ class DataSet:
         needs: what SRC must hold.
         page: the official page.
         terms: who may use it for what, according to that page.
+        marks: patterns of the names of annotation files by which a folder is recognised.
     """
 
     title: str
@@ -34,6 +36,7 @@ class DataSet:
     needs: str
     page: str
     terms: str
+    marks: tuple[str, ...] = ()
 
 
 DATA_SETS: dict[str, DataSet] = {
@@ -44,6 +47,7 @@ DATA_SETS: dict[str, DataSet] = {
         "UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip",
         "https://www.crcv.ucf.edu/data/UCF101.php",
         "those on the page; the videos belong to the people who uploaded them to YouTube",
+        ("classInd.txt", "trainlist0?.txt"),
     ),
     "hmdb51": DataSet(
         "HMDB51",
@@ -52,6 +56,7 @@ DATA_SETS: dict[str, DataSet] = {
         "hmdb51_org.rar and test_train_splits.rar",
         "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
         "Creative Commons Attribution 4.0",
+        ("*_test_split?.txt",),
     ),
     "kinetics": DataSet(
         "Kinetics",
@@ -87,6 +92,7 @@ DATA_SETS: dict[str, DataSet] = {
         "videos and metadata.csv, metadata.jsonl or metadata.parquet, or folders of classes",
         "https://huggingface.co/docs/datasets/video_dataset",
         "those of the data set, on its page",
+        ("metadata.csv", "metadata.jsonl", "metadata.parquet"),
     ),
     "msrvtt": DataSet(
         "MSR-VTT",
@@ -96,6 +102,7 @@ DATA_SETS: dict[str, DataSet] = {
         "https://www.microsoft.com/en-us/research/publication/"
         "msr-vtt-a-large-video-description-dataset-for-bridging-video-and-language/",
         "those on the page",
+        ("*videodatainfo.json",),
     ),
     "msvd": DataSet(
         "MSVD",
@@ -104,5 +111,16 @@ DATA_SETS: dict[str, DataSet] = {
         "YouTubeClips.tar and AllVideoDescriptions.txt",
         "https://www.cs.utexas.edu/~ml/clamp/videoDescription/",
         "those on the page; the videos belong to the people who uploaded them to YouTube",
+        ("AllVideoDescriptions.txt",),
     ),
 }
+
+
+def recognise(folder: Path) -> tuple[str, str] | None:
+    """Return the name of the data set whose annotation files a folder has, and one of them."""
+    for name, data_set in DATA_SETS.items():
+        for mark in data_set.marks:
+            for depth in ("", "*/"):
+                for path in sorted(folder.glob(f"{depth}{mark}")):
+                    return name, path.name
+    return None

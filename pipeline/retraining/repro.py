@@ -1,6 +1,7 @@
 """``vidpipe repro``: check, run outdated stages, restore outputs after a failure, summarise."""
 
 import logging
+import os
 import shlex
 import signal
 import threading
@@ -27,6 +28,7 @@ from pipeline.common.tables import align_columns, count_of, shorten_list
 from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
 from pipeline.retraining.checks import check_settings
+from pipeline.tracking.provenance import git_output
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -86,8 +88,9 @@ def reproduce(
         The exit code of DVC, or 130 after Ctrl-C.
 
     Raises:
-        PipelineError: params.yaml is not valid.
+        PipelineError: params.yaml is not valid, or the folder is read-only or has no git.
     """
+    _check_folder()
     check_settings()
     options = [*(["--force"] if force else []), *(["--single-item"] if single_item else [])]
     with _interrupts_left_to_children() as interrupts:
@@ -104,6 +107,23 @@ def reproduce(
     if code == 0 and not single_item and (not targets or "register" in targets):
         return _register_if_missing()
     return code if code >= 0 else 128 - code
+
+
+def _check_folder() -> None:
+    """Refuse a read-only folder, and one without git, such as an unpacked archive."""
+    if not os.access(Path(), os.W_OK):
+        raise PipelineError(
+            f"{Path.cwd()}: the folder cannot be written. Make it writable, or clone the project "
+            "to another disk."
+        )
+    config = Path(".dvc/config")  # of a project without git: dvc init --no-scm
+    needs_git = config.is_file() and "no_scm" not in config.read_text(encoding="utf-8")
+    if needs_git and git_output("rev-parse", "--git-dir") is None:
+        raise PipelineError(
+            f"{Path.cwd()}: expected a git repository, which DVC needs. Received: a folder without "
+            "git, such as an unpacked archive. Clone the project, or run: git init && git add "
+            "--all && git commit -m Start"
+        )
 
 
 def synchronise() -> int:

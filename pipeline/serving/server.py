@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -32,6 +33,23 @@ def serve_command(uri: str, *, host: str, port: int, config: ServingConfig) -> l
         "--port", str(port),
         "--timeout", str(round(config.timeout_seconds) + _ANSWER_SECONDS),
     ]  # fmt: skip
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that another program listens on.
+
+    Raises:
+        PipelineError: it is in use, or ``host`` is not an address of this machine.
+    """
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise PipelineError(
+            f"--host {host} --port {port}: cannot listen there ({os.strerror(error.errno or 0)}). "
+            "Stop the program that uses the port, or choose another one, such as "
+            f"--port {port + 1}."
+        ) from None
 
 
 def server_environment(config: ServingConfig) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.common.errors import PipelineError
 from pipeline.common.findings import Finding, Status
 from pipeline.common.paths import PARAMS
-from pipeline.common.tables import align_columns, shorten_list
+from pipeline.common.tables import align_columns, count_of, shorten_list
 
 _REQUIREMENTS = Path("requirements.txt")
 _PYTHONS = ((3, 11), (3, 13))  # oldest and newest that TensorFlow has wheels for
@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
     for name, check in checks:
         try:
             status, sentence = check()
-        except PipelineError as error:
+        except (PipelineError, OSError) as error:
             status, sentence = "fail", str(error)
         findings.append(Finding(name, status, sentence))
     return findings
@@ -191,15 +191,18 @@ def _git() -> tuple[Status, str]:
     changes = (git_output("status", "--porcelain") or "").splitlines()
     if changes:
         return "warn", (
-            f"at {commit} with {len(changes)} uncommitted changes, so a run cannot be rebuilt from "
-            "its commit. Run: git status"
+            f"at {commit} with {count_of(len(changes), 'uncommitted change')}, so a run cannot be "
+            "rebuilt from its commit. Run: git status"
         )
     return "ok", f"at {commit}, nothing uncommitted"
 
 
 def _dvc() -> tuple[Status, str]:
     from pipeline.retraining.dvc_data import has_remote, outdated_stages
+    from pipeline.tracking.provenance import git_output
 
+    if git_output("rev-parse", "--git-dir") is None:
+        return "unknown", "needs git, see the line above"
     if not Path(".dvc").is_dir():
         return "fail", "there is no .dvc here. Run: dvc init"
     stages = outdated_stages()

@@ -1,6 +1,7 @@
 """Look at a folder of videos: its labels, its task, and the facts of a sample of its videos."""
 
 import csv
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.compute.isolated import Failure, run_isolated
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
 from pipeline.dataset.settings import DataSection
+from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.tasks.targets import Targets, target_types, targets_of
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
 from pipeline.video.memory import limit_memory
@@ -101,8 +103,18 @@ def inspect_folder(folder: Path, *, task_type: str | None, decode: DecodeSection
     """
     labels = _find_table(folder)
     data = DataSection(videos=str(folder), labels="" if labels == LABELS_TABLE else labels)
-    task_type = task_type or _guess_task(folder, labels)
-    records = read_labels(data, targets_of(task_type))
+    try:
+        task_type = task_type or _guess_task(folder, labels)
+        records = read_labels(data, targets_of(task_type))
+    except PipelineError:
+        known = recognise(folder)
+        if known is None:
+            raise
+        name, file = known
+        raise PipelineError(
+            f"{folder}: this looks like {DATA_SETS[name].title} ({file}). "
+            f"Run: vidpipe import {name} {shlex.quote(str(folder))}"
+        ) from None
     videos = list(dict.fromkeys(record.video for record in records))
     paths = (folder / video for video in videos)
     n_bytes = sum(

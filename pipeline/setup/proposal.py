@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.common.tables import duration
+from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.params import Params
 from pipeline.setup.inspection import Inspection
 
@@ -160,6 +161,11 @@ def problems(inspection: Inspection) -> list[str]:
         found.append(
             f"{strata[most]} videos of {most!r} and {strata[least]} of {least!r}: consider "
             "train.class_weights: balanced, and look at the recall of each class"
+        )
+    if known := recognise(inspection.folder):
+        found.append(
+            f"{known[1]} is of {DATA_SETS[known[0]].title}: vidpipe import {known[0]} FOLDER keeps "
+            "its official splits"
         )
     if not any(record.group for record in records) and len(records) > len(strata):
         found.append(

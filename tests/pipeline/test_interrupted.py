@@ -14,6 +14,10 @@ from mlflow import MlflowClient
 from tests.pipeline.conftest import Workspace
 
 PATIENCE_SECONDS = 120  # on a busy machine
+MESSAGE = (
+    "Interrupted. Stages that ended are done, and decoded videos are kept. To go on, run the "
+    "command again."
+)
 
 
 def interrupted(workspace: Workspace, *command: str, at: str, wait_seconds: float = 0) -> str:
@@ -56,8 +60,7 @@ def test_an_interrupted_training_keeps_the_last_model_and_can_run_again(
     before = workspace.snapshot()
     output = interrupted(workspace, "vidpipe", "repro", at=at, wait_seconds=wait_seconds)
     assert "Checked out the last good outputs again: models/" in output
-    assert "Interrupted. " in output
-    assert "To go on, run the command again" in output
+    assert MESSAGE in output
     assert workspace.snapshot() == before
     if at == "Epoch 1/":
         client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root / 'mlflow.db'}")
@@ -70,4 +73,8 @@ def test_an_interrupted_prediction_says_how_to_go_on(workspace):
     videos = sorted(str(path) for path in (workspace.root / "videos").rglob("*.mp4"))
     workspace.run("vidpipe", "repro")  # registers the model in this copy
     output = interrupted(workspace, "vidpipe", "predict", *videos * 40, at="model video-classifier")
-    assert "Interrupted. " in output
+    assert MESSAGE in output
+
+
+def test_the_message_is_in_the_docs():
+    assert MESSAGE in Path("docs/troubleshooting.md").read_text()

@@ -66,7 +66,7 @@ def test_uncommitted_changes_are_a_warning(project):
     (project / "new.txt").touch()
     status, sentence = status_and_sentence("git")
     assert status == "warn"
-    assert "1 uncommitted changes" in sentence
+    assert "1 uncommitted change," in sentence
 
 
 def test_a_folder_without_git_is_a_failure_with_a_remedy(project):
