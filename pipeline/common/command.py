@@ -27,8 +27,8 @@ _REMEDIES = {
 def run_command(main: Callable[[], None]) -> None:
     """Run ``main`` with logging to stderr.
 
-    Exits with code 1 and one line on a PipelineError or when a file cannot be written, and with
-    code 130 after Ctrl-C.
+    Exits with code 1 and one line on a PipelineError, or when a file cannot be written or a
+    package is missing. Exits with code 130 after Ctrl-C.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(message)s"))
@@ -38,6 +38,16 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except PipelineError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        name = error.name or ""
+        if name.partition(".")[0] == "pipeline":
+            raise
+        print(  # noqa: T201
+            f"error: the package of the module {name} is not installed, so .venv differs from "
+            "requirements.txt. Run: make install",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0)

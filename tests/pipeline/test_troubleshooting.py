@@ -126,6 +126,18 @@ def damaged_file(project: Workspace) -> str:
     return output_of(project, "vidpipe", "repro", "decode")
 
 
+def missing_package(project: Workspace) -> str:
+    add(project, "walk/0.mp4")
+    script = (
+        "import sys\n"
+        "sys.modules['rarfile'] = None  # its import fails\n"
+        f"sys.argv = ['vidpipe', 'init', {FOLDER!r}]\n"
+        "from pipeline.cli import main\n"
+        "main()\n"
+    )
+    return output_of(project, sys.executable, "-c", script)
+
+
 def no_git(project: Workspace) -> str:
     shutil.rmtree(project.root / ".git")
     two_classes(project)
@@ -169,6 +181,7 @@ MISTAKES: dict[str, Callable[[Workspace], str]] = {
     "Very long videos": long_videos,
     "Clips that are longer than every video": long_clips,
     "Files that cannot be decoded": damaged_file,
+    "An interrupted or outdated installation": missing_package,
     "A folder without git": no_git,
     "Uncommitted changes": uncommitted,
     "A port in use": used_port,
