@@ -16,10 +16,6 @@ def main() -> None:
         run_command(app)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            print(
-                "Interrupted. Stages that ended are done, and decoded videos are kept. To go on, "
-                "run the command again.",
-                file=sys.stderr,
-            )
+            print("Interrupted. To go on, run the command again.", file=sys.stderr)
             end_interrupted()
         raise

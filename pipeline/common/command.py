@@ -45,7 +45,7 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         print(  # noqa: T201
             f"error: the package of the module {name} is not installed, so .venv differs from "
-            "requirements.txt. Run: make install",
+            "requirements.txt. Run: touch pyproject.toml && make install",
             file=sys.stderr,
         )
         sys.exit(1)

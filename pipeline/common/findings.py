@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 Status = Literal["ok", "warn", "fail", "unknown"]
 
+# What lines for a terminal begin with.
+STATUS_MARKS: dict[Status, str] = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -10,7 +10,11 @@ import yaml
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
 
-_VALUE = r'(?:"[^"\n]*"|\{[^}\n]*\}|\[[^\n#]*\]|[^\s#]*) *'
+# A value on one line, up to its comment: quoted, a flow mapping, a flow sequence, or plain.
+_VALUE = (
+    r"(?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|\{[^}\n]*\}|\[[^\n#]*\]"
+    r"|(?:[^\s#]|(?<=\S)#|[ \t]+(?=[^\s#]))*) *"
+)
 
 
 def set_values(path: Path, values: Mapping[str, Any]) -> None:
@@ -45,7 +49,22 @@ def with_values(text: str, values: Mapping[str, Any], *, where: Path) -> str:
         rest = text[match.end(2) :]
         padded = padded.rstrip() if rest.startswith("\n") or not rest else padded
         text = text[: match.end(1)] + padded + rest
+        if _value_at(text, key) != value:
+            raise PipelineError(
+                f"{where}: the value of {key} cannot be replaced. Expected it on one line. "
+                f"Received: {match[2].strip()}. Set it to {_yaml_text(value)} by hand."
+            )
     return text
+
+
+def _value_at(text: str, key: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+        for part in key.split("."):
+            value = value[part]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return None
+    return value
 
 
 def _yaml_text(value: Any) -> str:

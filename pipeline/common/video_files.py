@@ -116,3 +116,9 @@ def sha256_of_pictures(folder: Path) -> str:
     pictures = pictures_in(folder)
     files = [[path.name, sha256_of_file(path) if path.is_file() else ""] for path in pictures]
     return sha256_of_json(files) if files else ""
+
+
+def size_bytes(video: Path) -> int:
+    """Return the size of a file, or of the files in a folder of pictures; 0 for another path."""
+    files = video.iterdir() if video.is_dir() else [video]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -16,6 +16,7 @@ from pipeline.common.paths import DATA_SUMMARY, DECODE_INDEX
 from pipeline.common.pictures import WEBP, side_by_side, thumbnail, webp
 from pipeline.common.records import SPLITS, VideoRecord
 from pipeline.common.tables import count_of
+from pipeline.common.video_files import size_bytes
 from pipeline.data_report.groups import REASONS, Link, Proposals
 from pipeline.data_report.summary import SplitSummary
 from pipeline.evaluation.near_duplicates import spread_frames
@@ -183,13 +184,8 @@ def _sizes(data: DataSet) -> list[tuple[str, str]]:
     return [
         (name, size_text(size))
         for name, paths in (("videos", sources), ("frames", stored))
-        if (size := sum(map(_size_bytes, paths)))
+        if (size := sum(map(size_bytes, paths)))
     ]
-
-
-def _size_bytes(path: Path) -> int:
-    files = path.iterdir() if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _split_counts(records: Sequence[VideoRecord]) -> list[SplitCounts]:

@@ -302,7 +302,7 @@ class _Phases:
                 callbacks=callbacks,
                 shuffle=False,  # training_batches shuffles
                 # A progress bar, or one line for each epoch.
-                verbose=(1 if sys.stderr.isatty() else 2) if replicas.is_verbose else 0,
+                verbose=(1 if sys.stdout.isatty() else 2) if replicas.is_verbose else 0,
             ).history
         # The next phase may fit other layers, so keep the weights of all layers.
         self.kept.best_weights = self._model.get_weights()

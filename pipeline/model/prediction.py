@@ -44,7 +44,7 @@ def predict_arrays(
     batches = evaluation_batches(
         clips, unused_targets, batch_size=batch_size, frame_order=frame_order
     )
-    verbose = 1 if sys.stderr.isatty() and len(clips) > _CLIPS_WITHOUT_BAR else 0
+    verbose = 1 if sys.stdout.isatty() and len(clips) > _CLIPS_WITHOUT_BAR else 0
     return np.asarray(model.predict(batches, verbose=verbose), np.float64)
 
 

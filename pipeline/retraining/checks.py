@@ -7,14 +7,13 @@ from pathlib import Path
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
-from pipeline.common.findings import Finding
+from pipeline.common.findings import STATUS_MARKS, Finding
 from pipeline.common.paths import CATALOG, DATA_CHECK, DECODE_INDEX
 from pipeline.common.records import read_decoded
 from pipeline.common.tables import align_columns
 from pipeline.params import Params, load_params
 
 _DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
-_MARKS = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}
 
 
 def check_settings() -> None:
@@ -72,7 +71,7 @@ class DataCheck:
         """Return the table for a terminal."""
         rows = [
             (
-                _MARKS[finding.status],
+                STATUS_MARKS[finding.status],
                 finding.name,
                 "" if finding.value is None else f"{finding.value:.3g}",
                 finding.sentence,

@@ -98,6 +98,7 @@ def reproduce(
     if code:
         _restore()
     if interrupts:
+        logger.info("Stages that ended are done, and decoded videos are kept.")
         return INTERRUPTED
     if code:
         logger.error(

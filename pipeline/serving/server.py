@@ -35,18 +35,24 @@ def serve_command(uri: str, *, host: str, port: int, config: ServingConfig) -> l
     ]  # fmt: skip
 
 
+def _cause(error: OSError) -> str:
+    """Return the reason without the address, which ``socket.create_server`` adds from 3.11 on."""
+    return (error.strerror or str(error)).partition(" (while ")[0]
+
+
 def check_port(host: str, port: int) -> None:
     """Refuse a port that another program listens on.
 
     Raises:
         PipelineError: it is in use, or ``host`` is not an address of this machine.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port), family=family):
             pass
     except OSError as error:
         raise PipelineError(
-            f"--host {host} --port {port}: cannot listen there ({os.strerror(error.errno or 0)}). "
+            f"--host {host} --port {port}: cannot listen there ({_cause(error)}). "
             "Stop the program that uses the port, or choose another one, such as "
             f"--port {port + 1}."
         ) from None

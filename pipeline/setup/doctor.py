@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.findings import Finding, Status
+from pipeline.common.findings import STATUS_MARKS, Finding, Status
 from pipeline.common.paths import PARAMS
 from pipeline.common.tables import align_columns, count_of, shorten_list
 
@@ -20,6 +20,7 @@ _PYTHONS = ((3, 11), (3, 13))  # oldest and newest that TensorFlow has wheels fo
 _MIN_DISK_BYTES = 5e9
 _MIN_MEMORY_BYTES = 4e9
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores", "msmpeg4v2", "wmv2")
+_INSTALL = "touch pyproject.toml && make install"
 _UI_PORT = 5000  # of make ui
 _GPU_SCRIPT = """
 import tensorflow as tf
@@ -50,14 +51,16 @@ def examine() -> list[Finding]:
             status, sentence = check()
         except (PipelineError, OSError) as error:
             status, sentence = "fail", str(error)
+        except ModuleNotFoundError as error:
+            status, sentence = "fail", f"the module {error.name} is missing. Run: {_INSTALL}"
         findings.append(Finding(name, status, sentence))
     return findings
 
 
 def doctor_lines(findings: list[Finding]) -> list[str]:
     """Return a line for each finding."""
-    marks = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}
-    return align_columns([(marks[f.status], f.name, f.sentence) for f in findings], "<<<")
+    rows = [(STATUS_MARKS[finding.status], finding.name, finding.sentence) for finding in findings]
+    return align_columns(rows, "<<<")
 
 
 def _python() -> tuple[Status, str]:
@@ -70,7 +73,7 @@ def _python() -> tuple[Status, str]:
 def _packages() -> tuple[Status, str]:
     """Compare the installed versions with requirements.txt."""
     if not _REQUIREMENTS.is_file():
-        return "unknown", f"{_REQUIREMENTS}: no such file"
+        return "unknown", f"{_REQUIREMENTS}: no such file. Run this in the root of the project"
     different = []
     n_pinned = 0
     for name, version in _pins():
@@ -84,7 +87,7 @@ def _packages() -> tuple[Status, str]:
     if different:
         return (
             "fail",
-            f"{shorten_list(different, shown=3)}. Run: touch pyproject.toml && make install",
+            f"{shorten_list(different, shown=3)}. Run: {_INSTALL}",
         )
     return "ok", f"all {n_pinned} as in {_REQUIREMENTS}"
 
@@ -116,7 +119,8 @@ def _memory() -> tuple[Status, str]:
     available = psutil.virtual_memory().available
     limit = Path("/sys/fs/cgroup/memory.max")  # of a container
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        available = min(available, int(text))
+        used = int(limit.with_name("memory.current").read_text())
+        available = min(available, max(int(text) - used, 0))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{available / 1e9:.1f} GB available, {cores} cores"
     if available < _MIN_MEMORY_BYTES:
@@ -135,11 +139,14 @@ def _gpu() -> tuple[Status, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "fail", f"TensorFlow did not start within {_TENSORFLOW_SECONDS} seconds"
+        return "fail", (
+            f"TensorFlow did not start within {_TENSORFLOW_SECONDS} seconds. Look for other "
+            "programs that use the GPU or the disk"
+        )
     count = re.search(r"GPUs: (\d+)", process.stdout)
     if count is None:
         lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
-        return "fail", f"TensorFlow cannot be imported: {lines[-1]}"
+        return "fail", f"TensorFlow cannot be imported: {lines[-1]}. Run: {_INSTALL}"
     if int(count[1]):
         return "ok", f"TensorFlow uses {count[1]}"
     if shutil.which("nvidia-smi"):
@@ -163,7 +170,8 @@ def _codecs() -> tuple[Status, str]:
         except UnknownCodecError:
             missing.append(name)
     if missing:
-        return "warn", f"PyAV {av.__version__} cannot decode {', '.join(missing)}"
+        names = ", ".join(missing)
+        return "warn", f"PyAV {av.__version__} cannot decode {names}. Convert such videos to H.264"
     return "ok", f"PyAV {av.__version__} decodes {', '.join(_CODECS)}"
 
 
@@ -222,6 +230,8 @@ def _params() -> tuple[Status, str]:
 def _mlflow() -> tuple[Status, str]:
     from pipeline.tracking.store import EXPERIMENT, connect, mlflow_errors, shown_uri
 
+    if "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists():
+        return "ok", f"{shown_uri()}, created by the first training"
     client = connect()
     with mlflow_errors():
         experiment = client.get_experiment_by_name(EXPERIMENT)

@@ -35,7 +35,9 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[st
             "Move the videos into data/, or leave out --dvc-add: the folder's content is hashed "
             "where it is."
         )
-    inspection = inspect_folder(Path(videos), task_type=task_type, decode=before.decode)
+    inspection = inspect_folder(
+        Path(videos), task_type=task_type, decode=before.decode, compute=before.compute
+    )
     proposal = propose(inspection, before, videos=videos)
     text = PARAMS.read_text(encoding="utf-8")
     new = yaml.safe_load(with_values(text, proposal.values, where=PARAMS))
@@ -50,8 +52,8 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[st
     set_values(PARAMS, changed)
 
     lines = [f"{printable(str(folder))}:", *align_columns(summary_rows(inspection), "<<")]
-    if found := problems(inspection):
-        lines += ["", "To look at:", *(f"  - {printable(line)}" for line in found)]
+    if problem_lines := problems(inspection):
+        lines += ["", "To look at:", *(f"  - {printable(line)}" for line in problem_lines)]
     rows = [
         (f"{key}:", _yaml(value), f"({proposal.reasons[key]})" if key in proposal.reasons else "")
         for key, value in changed.items()

@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +10,20 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
-import joblib
 import numpy as np
 import zstandard
-from tqdm import tqdm
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import DecodeFacts, VideoRecord
-from pipeline.compute.isolated import Failure, run_isolated
+from pipeline.common.video_files import size_bytes
+from pipeline.compute.isolated import Failure
+from pipeline.compute.settings import ComputeSection
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
 from pipeline.dataset.settings import DataSection
 from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.tasks.targets import Targets, target_types, targets_of
+from pipeline.video.batch import for_each_video
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
-from pipeline.video.memory import limit_memory
 from pipeline.video.opening import VideoError
 from pipeline.video.reading import FrameReader, Segment
 from pipeline.video.settings import DecodeSection
@@ -31,7 +31,6 @@ from pipeline.video.settings import DecodeSection
 _MAX_PROBED = 200  # videos whose packets are scanned
 _MAX_TIMED = 8  # videos that are decoded as the decode stage does, for the estimates
 _MAX_TIMED_SECONDS = 60.0  # a longer one is not decoded
-_TIMEOUT_SECONDS = 60.0
 _TOUCHING_SECONDS = 0.25  # between labelled intervals that follow each other
 
 
@@ -83,6 +82,10 @@ class Inspection:
         return targets_of(self.task_type)
 
     @property
+    def has_table(self) -> bool:
+        return bool(self.labels) or (self.folder / LABELS_TABLE).is_file()
+
+    @property
     def readable(self) -> list[Probe]:
         return [probe for probe in self.probes if probe.facts is not None]
 
@@ -91,12 +94,15 @@ class Inspection:
         return [probe for probe in self.probes if probe.facts is None]
 
 
-def inspect_folder(folder: Path, *, task_type: str | None, decode: DecodeSection) -> Inspection:
+def inspect_folder(
+    folder: Path, *, task_type: str | None, decode: DecodeSection, compute: ComputeSection
+) -> Inspection:
     """Read the labels of a folder, and probe a sample of its videos.
 
     Args:
         task_type: None: the task that the columns of the table fit.
         decode: settings of the frames, for the time and the size of decoded videos.
+        compute: the number of processes.
 
     Raises:
         PipelineError: the folder is not a data set, or no video of the sample can be read.
@@ -107,7 +113,7 @@ def inspect_folder(folder: Path, *, task_type: str | None, decode: DecodeSection
         task_type = task_type or _guess_task(folder, labels)
         records = read_labels(data, targets_of(task_type))
     except PipelineError:
-        known = recognise(folder)
+        known = None if labels else recognise(folder)
         if known is None:
             raise
         name, file = known
@@ -116,14 +122,9 @@ def inspect_folder(folder: Path, *, task_type: str | None, decode: DecodeSection
             f"Run: vidpipe import {name} {shlex.quote(str(folder))}"
         ) from None
     videos = list(dict.fromkeys(record.video for record in records))
-    paths = (folder / video for video in videos)
-    n_bytes = sum(
-        file.stat().st_size
-        for path in paths
-        for file in (path.iterdir() if path.is_dir() else [path])
-    )
+    n_bytes = sum(size_bytes(folder / video) for video in videos)
     chosen = _spread(records, _MAX_PROBED)
-    probes = _probe(folder, chosen, _spread(chosen, _MAX_TIMED), decode)
+    probes = _probe(folder, chosen, _spread(chosen, _MAX_TIMED), decode, compute)
     inspection = Inspection(folder, data.labels, task_type, records, n_bytes, probes)
     if not inspection.readable:
         first = inspection.unreadable[0]
@@ -198,27 +199,24 @@ def _probe(
     records: Sequence[VideoRecord],
     timed: Sequence[VideoRecord],
     decode: DecodeSection,
+    compute: ComputeSection,
 ) -> list[Probe]:
     """Read the videos in processes of their own, which may block or die."""
+    decode = decode.model_copy(update={"max_seconds": sys.float_info.max})  # may be proposed
     names = {record.name for record in timed}
-    results = run_isolated(
+    results = for_each_video(
         partial(_probe_video, folder=folder, timed=names, decode=decode),
-        [[record] for record in records],
-        workers=joblib.cpu_count(),
-        timeout_seconds=_TIMEOUT_SECONDS,
-        initializer=partial(_start_worker, decode),
+        records,
+        videos=folder,
+        decode=decode,
+        compute=compute.model_copy(update={"engine": "local"}),
+        title="inspect",
     )
-    progress = tqdm(results, total=len(records), desc="inspect", unit="video", disable=None)
     probes = {
         record.name: Probe(record, reason=result.reason) if isinstance(result, Failure) else result
-        for record, result in progress
+        for record, result in results
     }
     return [probes[record.name] for record in records]
-
-
-def _start_worker(decode: DecodeSection) -> None:
-    cv2.setNumThreads(1)  # the worker processes already use every core
-    limit_memory(decode)
 
 
 def _probe_video(

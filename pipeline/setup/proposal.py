@@ -7,10 +7,10 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.common.tables import duration
+from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.params import Params
 from pipeline.setup.inspection import Inspection
@@ -53,11 +53,12 @@ def propose(inspection: Inspection, params: Params, *, videos: str) -> Proposal:
     values: dict[str, Any] = {
         "data.videos": videos,
         "data.labels": inspection.labels,
-        "data.side_inputs": {},
         "task.type": inspection.task_type,
-        "register.name": _model_name(inspection.folder),
     }
-    reasons = {"register.name": "name of the folder; a model has versions of one data set"}
+    reasons = {}
+    if params.data.videos != videos or params.task.type != inspection.task_type:
+        values |= {"data.side_inputs": {}, "register.name": _model_name(inspection)}
+        reasons["register.name"] = "of the folder: a model has versions of one data set and task"
     if sizes:
         shorter = statistics.median(min(size) for size in sizes)
         side = max(_SMALLEST_SIDE, min(64, int(shorter) // 16 * 16))
@@ -69,7 +70,9 @@ def propose(inspection: Inspection, params: Params, *, videos: str) -> Proposal:
     if seconds:
         median, longer = statistics.median(seconds), seconds[math.ceil(0.9 * len(seconds)) - 1]
         rate = statistics.median(rates) if rates else 10.0
-        fps = _round_rate(min(10.0, rate, _MAX_KEPT_FRAMES / median))
+        # The clips of some tasks cover the video: every frame that is kept is used.
+        enough = math.inf if inspection.targets.covers_videos else _MAX_KEPT_FRAMES / median
+        fps = _round_rate(min(10.0, rate, enough))
         if longer < _SHORTEST_CLIP / fps:  # very short videos: more of their frames
             fps = _round_rate(min(rate, 25.0, _SHORTEST_CLIP / longer))
         longest = _LONGEST_CLIP if median > _SECONDS_OF_LONG_VIDEOS else 20
@@ -97,9 +100,10 @@ def _round_rate(fps: float) -> float:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def _model_name(folder: Path) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
-    return name or "video-classifier"
+def _model_name(inspection: Inspection) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", inspection.folder.resolve().name.lower()).strip("-")
+    task = "" if inspection.task_type == "classification" else f"-{inspection.task_type}"
+    return f"{name or 'video'}{task}"
 
 
 def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
@@ -125,6 +129,8 @@ def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
     else:
         compression = 1.0
     n_clips = len(inspection.records) * extract.clips_per_video
+    if inspection.targets.covers_videos:
+        n_clips = math.ceil(n_frames / extract.frames)
     clips = n_clips * extract.frames * frame_bytes
     disk = n_frames * frame_bytes * compression + clips
     lines.append(("disk", f"{disk / 1e9:.1f} GB of frames and clips, beside the videos"))
@@ -144,35 +150,36 @@ def problems(inspection: Inspection) -> list[str]:
     targets, records = inspection.targets, inspection.records
     strata = Counter(targets.strata([record.target for record in records]))
     unreadable = inspection.unreadable
-    found = [f"{probe.record.video}: {probe.reason}" for probe in unreadable[:3]]
+    lines = [f"{probe.record.video}: {probe.reason}" for probe in unreadable[:3]]
     if len(unreadable) > 3:
-        found.append(f"{len(unreadable) - 3} more videos of the sample cannot be read")
+        lines.append(f"{len(unreadable) - 3} more videos of the sample cannot be read")
     few = [name for name, count in sorted(strata.items()) if count < 3]
     if targets.class_folders and len(strata) == 1:
         (name,) = strata
-        found.append(f"there is one class, {name!r}: a classifier needs at least two")
+        lines.append(f"there is one class, {name!r}: a classifier needs at least two")
     elif few and targets.class_folders:
-        found.append(
+        lines.append(
             f"fewer than three videos of {', '.join(map(repr, few[:5]))}: every class needs one in "
             "each of train, val and test; add videos or remove the class"
         )
     if len(strata) > 1 and max(strata.values()) > 5 * min(strata.values()):
         least, most = min(strata, key=strata.__getitem__), max(strata, key=strata.__getitem__)
-        found.append(
+        lines.append(
             f"{strata[most]} videos of {most!r} and {strata[least]} of {least!r}: consider "
             "train.class_weights: balanced, and look at the recall of each class"
         )
-    if known := recognise(inspection.folder):
-        found.append(
-            f"{known[1]} is of {DATA_SETS[known[0]].title}: vidpipe import {known[0]} FOLDER keeps "
-            "its official splits"
+    known = None if inspection.has_table else recognise(inspection.folder)
+    if known:
+        lines.append(
+            f"{known[1]} is a file of {DATA_SETS[known[0]].title}, which vidpipe import "
+            f"{known[0]} reads"
         )
     if not any(record.group for record in records) and len(records) > len(strata):
-        found.append(
+        lines.append(
             "no groups: videos of one scene or person may come into different splits; "
             "vidpipe labels proposes groups"
         )
-    return found
+    return lines
 
 
 def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
@@ -185,7 +192,7 @@ def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
     counts = [f"{name} {count}" for name, count in strata.most_common(8)]
     more = f" and {len(strata) - 8} more" if len(strata) > 8 else ""
     rows = [
-        ("labels", inspection.labels or ("labels.csv" if _has_table(inspection) else "folders")),
+        ("labels", inspection.labels or (LABELS_TABLE if inspection.has_table else "folders")),
         ("task", inspection.task_type),
         ("videos", f"{n_videos:,}, {inspection.n_bytes / 1e9:.2f} GB"),
     ]
@@ -209,10 +216,6 @@ def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
     rows.append(("frame rates", _most_common(rates)))
     rows.append(("codecs", _most_common([fact.codec or "unknown" for fact in facts])))
     return rows
-
-
-def _has_table(inspection: Inspection) -> bool:
-    return (inspection.folder / "labels.csv").is_file()
 
 
 def _size(size: tuple[int, int] | None) -> str:

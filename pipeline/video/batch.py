@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pipeline.common.files import remove_in_progress
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.video_files import size_bytes
 from pipeline.compute.isolated import Failure, run_isolated
 from pipeline.compute.ray_tasks import run_on_ray
 from pipeline.compute.settings import ComputeSection
@@ -171,11 +172,7 @@ def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
 
 def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:
     """Group small files into chunks, largest files first, so that no core waits at the end."""
-    paths = [videos / record.video for record in records]
-    sizes = [
-        sum(file.stat().st_size for file in files if file.is_file())
-        for files in (path.iterdir() if path.is_dir() else [path] for path in paths)
-    ]
+    sizes = [size_bytes(videos / record.video) for record in records]
     chunks: list[list[VideoRecord]] = []
     free_bytes = -1
     by_size = sorted(zip(sizes, records, strict=True), key=lambda pair: pair[0], reverse=True)

@@ -14,10 +14,7 @@ from mlflow import MlflowClient
 from tests.pipeline.conftest import Workspace
 
 PATIENCE_SECONDS = 120  # on a busy machine
-MESSAGE = (
-    "Interrupted. Stages that ended are done, and decoded videos are kept. To go on, run the "
-    "command again."
-)
+MESSAGE = "Interrupted. To go on, run the command again."
 
 
 def interrupted(workspace: Workspace, *command: str, at: str, wait_seconds: float = 0) -> str:

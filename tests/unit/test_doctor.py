@@ -100,6 +100,20 @@ def test_another_version_of_a_package_is_a_failure(project):
     assert "make install" in sentence
 
 
+def test_a_missing_package_is_a_failure_and_the_other_lines_follow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)  # its import fails
+    findings = {finding.name: finding for finding in examine()}
+    assert findings["memory"].status == "fail"
+    assert "psutil is missing. Run: " in findings["memory"].sentence
+    assert len(findings) == 12
+
+
+def test_no_store_is_created(project):
+    (project / "mlflow.db").unlink()
+    assert status_and_sentence("MLflow")[0] == "ok"
+    assert not (project / "mlflow.db").exists()
+
+
 def test_a_used_port_of_the_ui_is_a_warning():
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

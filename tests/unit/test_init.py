@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.params_text import set_values
 from pipeline.params import load_params
 from pipeline.setup.init import initialise
 from pipeline.tasks.targets import targets_of
@@ -63,6 +64,29 @@ def test_class_folders_are_found_and_the_comments_of_params_stay(project, videos
     after = (project / "params.yaml").read_text().splitlines()
     assert [line.partition("#")[2] for line in after] == [line.partition("#")[2] for line in before]
     assert "params.yaml fits already." in init(videos)
+
+
+def test_another_folder_can_follow(videos, tmp_path):
+    class_folders(videos)
+    (videos / "my annotations.csv").write_text("video,label\nclap/0.mp4,a\nwave/0.mp4,b\n")
+    init(videos)
+    class_folders(tmp_path / "other")
+    init(tmp_path / "other")
+    data = load_params().data
+    assert (data.videos, data.labels) == (str(tmp_path / "other"), "")
+
+
+def test_a_second_call_keeps_side_inputs_and_the_name_of_the_model(project, videos):
+    class_folders(videos)
+    init(videos)
+    set_values(
+        project / "params.yaml", {"data.side_inputs": {"age": "number"}, "register.name": "mine"}
+    )
+    (videos / "labels.csv").write_text("video,label,age\nclap/0.mp4,a,3\nwave/0.mp4,b,4\n")
+    init(videos)
+    params = load_params()
+    assert params.data.side_inputs == {"age": "number"}
+    assert params.register_.name == "mine"
 
 
 def test_a_folder_of_the_project_is_named_relative_to_it(project):
@@ -133,6 +157,35 @@ def test_rate_length_and_size_follow_the_videos(videos, video, expected):
     params = load_params()
     settings = {**params.decode.model_dump(), **params.extract.model_dump()}
     assert {key: settings[key] for key in expected} == expected
+
+
+def test_a_longer_video_raises_the_limit(project, videos):
+    set_values(project / "params.yaml", {"decode.max_seconds": 1})
+    class_folders(videos)
+    init(videos)
+    assert load_params().decode.max_seconds == 600
+
+
+def test_the_rate_of_long_videos_is_lower_unless_every_frame_is_used(videos):
+    videos.mkdir()
+    for name in ("a.mp4", "b.mp4"):  # 40 s
+        (videos / name).write_bytes(encode_mp4(np.zeros((400, 32, 32, 3), np.uint8), fps=10))
+    (videos / "labels.csv").write_text(
+        "video,label,start_seconds,end_seconds\na.mp4,x,0,30\na.mp4,y,30,40\nb.mp4,x,0,40\n"
+    )
+    init(videos)
+    assert load_params().decode.fps == 10
+    (videos / "labels.csv").write_text("video,label\na.mp4,x\nb.mp4,y\n")
+    init(videos)
+    assert load_params().decode.fps == 7.5
+
+
+def test_an_error_of_the_table_is_shown_beside_files_of_a_known_data_set(videos):
+    add(videos / "a.mp4")
+    (videos / "labels.csv").write_text("video,label\nmissing.mp4,x\n")
+    (videos / "metadata.csv").write_text("file_name\na.mp4\n")
+    with pytest.raises(PipelineError, match=r"labels\.csv, line 2: video 'missing\.mp4'"):
+        init(videos)
 
 
 def test_pictures_get_a_model_without_time(videos):

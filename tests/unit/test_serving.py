@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -37,7 +38,12 @@ from pipeline.serving.request import (
     request_from_row,
 )
 from pipeline.serving.scorer import Scorer
-from pipeline.serving.server import serve_command, server_environment, serving_config
+from pipeline.serving.server import (
+    check_port,
+    serve_command,
+    server_environment,
+    serving_config,
+)
 from pipeline.serving.settings import ServeSection
 from pipeline.tasks.caption import Caption
 from pipeline.tasks.classification import Classification
@@ -578,3 +584,17 @@ def test_the_configuration_comes_from_params(tmp_path):
     assert serving_config(ServeSection(), decode, compute).path_root == ""
     with pytest.raises(PipelineError, match=r"serve\.path_root must be a folder.*Received: /none"):
         serving_config(ServeSection(path_root="/none"), decode, compute)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_used_port_is_refused_with_its_number(host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        server = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip(f"this machine has no address {host}")
+    with server:
+        port = server.getsockname()[1]
+        with pytest.raises(PipelineError, match=rf"--host {host} --port {port}: .*in use\)"):
+            check_port(host, port)
+    check_port(host, port)
