@@ -1,6 +1,6 @@
 """The command ``vidpipe``, and what its verbs share.
 
-Imports that take time stand inside the verbs, so that help and completion answer at once.
+Slow imports are inside the commands, so that help and completion answer at once.
 """
 
 import logging
