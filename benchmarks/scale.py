@@ -12,7 +12,8 @@ frames tiny, so the figures are the costs of a row, not those of decoding or tra
 - mlflow: log the catalog and the predictions to a run of an SQLite store
 
 Then it decodes and trains a few clips of 10 seconds, and estimates what large data sets cost on 1,
-10 and 100 machines with 16 cores like those of this machine.
+10 and 100 machines with 16 cores like those of this machine. Where Ray is installed, it also
+decodes short clips, as many as the first size, with both engines (benchmarks/ray_engine.py).
 
 The exponent is the slope of log(seconds) over log(rows) from the second to the last size, because
 costs of a start hide the growth before; 1 is linear. The memory is the growth of the peak from the
@@ -20,6 +21,7 @@ first to the last size. The last line is JSON.
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -108,7 +110,20 @@ def main() -> None:
         {name: values["memory_bytes_per_row"] for name, values in growth.items()},
     ):
         print(line)
-    print(json.dumps({**growth, "clip": asdict(clip)}))
+    ray = _compare_engines(videos=sizes[0]) if importlib.util.find_spec("ray") else None
+    if ray:
+        print(f"decoding {sizes[0]:,} short clips: ray {ray['ray_over_local']:.2f} times local")
+    print(json.dumps({**growth, "clip": asdict(clip), "ray": ray}))
+
+
+def _compare_engines(*, videos: int) -> dict[str, float]:
+    """Return the result of ``benchmarks.ray_engine``, which sets the cores of its process."""
+    command = [sys.executable, "-m", "benchmarks.ray_engine", "--repetitions=1"]
+    done = subprocess.run(
+        [*command, f"--videos={videos}"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 @dataclass(frozen=True)
