@@ -27,8 +27,8 @@ def assign_splits(
 
     Raises:
         PipelineError: copies of one video have different targets, a group lies in two given
-            splits, no division of the groups has every stratum in every split, or
-            ``targets.check_splits`` refuses the splits.
+            splits, the given splits lack train, no division of the groups has every stratum in
+            every split, or ``targets.check_splits`` refuses the splits.
     """
     _check_copies(records)
     hashes = [record.sha256 for record in records]
@@ -150,6 +150,13 @@ def _check_copies(records: Sequence[VideoRecord]) -> None:
 
 
 def _check_given_splits(records: Sequence[VideoRecord]) -> None:
+    given = sorted({record.split for record in records if record.split})
+    if "train" not in given:
+        raise PipelineError(
+            "Splits: no video has the split train. Expected train and test, or train, val and "
+            f"test, in the column split of the labels table. Received: {' and '.join(given)}. "
+            "Correct the column, or delete it for computed splits."
+        )
     first: dict[str, VideoRecord] = {}
     for record in records:
         if record.split is None:

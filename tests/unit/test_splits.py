@@ -116,6 +116,14 @@ def test_val_is_taken_from_each_class_of_train_when_only_train_and_test_are_give
     assert [counts[f"class {n}", "val"] for n in range(9)] == [2] * 9
 
 
+@pytest.mark.parametrize("given", [("val",), ("test",), ("val", "test")])
+def test_given_splits_without_train_are_refused(given):
+    records = [VideoRecord(f"{n}.mp4", "cat", given[n % len(given)]) for n in range(4)]
+    message = rf"no video has the split train\. .*Received: {' and '.join(sorted(given))}\."
+    with pytest.raises(PipelineError, match=message):
+        assign(records)
+
+
 def test_a_group_in_two_given_splits_is_refused():
     records = [
         VideoRecord("a.mp4", "cat", "train", group="g"),
