@@ -7,7 +7,7 @@ from pipeline.common.tables import count_of
 
 
 class MissingVideos:
-    """Counts the annotated videos and those without a file."""
+    """Counts the annotated videos and those without a file, each name once."""
 
     def __init__(self, folder: Path, *, are_normal: bool) -> None:
         """Start to count.
@@ -17,14 +17,14 @@ class MissingVideos:
             are_normal: whether a copy of the data set may lack videos.
         """
         self._folder, self._are_normal = folder, are_normal
-        self._videos = 0
-        self._missing: list[tuple[str, str]] = []  # places and names
+        self._videos: set[str] = set()
+        self._missing: dict[str, str] = {}  # name -> its first place
 
     def check(self, path: Path | None, name: str, *, where: str) -> Path | None:
         """Count a video and return its path."""
-        self._videos += 1
+        self._videos.add(name)
         if path is None:
-            self._missing.append((where, name))
+            self._missing.setdefault(name, where)
         return path
 
     def notes(self) -> list[str]:
@@ -40,9 +40,9 @@ class MissingVideos:
             )
         if not self._missing:
             return []
-        where, name = self._missing[0]
-        counts = f"{len(self._missing):,} of {count_of(self._videos, 'video')}"
-        if not self._are_normal or len(self._missing) == self._videos:
+        name, where = next(iter(self._missing.items()))
+        counts = f"{len(self._missing):,} of {count_of(len(self._videos), 'video')}"
+        if not self._are_normal or len(self._missing) == len(self._videos):
             raise PipelineError(
                 f"{where}: the video {name} is not below {self._folder}. Missing: {counts}. "
                 "Expected each annotated video in this folder or in an archive in it. Add the "

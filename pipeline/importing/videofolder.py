@@ -43,9 +43,10 @@ def read_videofolder(source: Source, task: str | None) -> Imported:
                 task, column = _column_of(where, entry, task)
             name = safe_name(str(entry.get("file_name") or ""), where=where)
             video = path.parent / name
-            if missing.check(video if video.is_file() else None, name, where=where) is None:
-                continue
             relative = _relative(source, video)
+            path_or_none = video if video.is_file() else None
+            if missing.check(path_or_none, relative.as_posix(), where=where) is None:
+                continue
             split, group = _split_of(relative), str(entry.get("group") or "")
             for text in _texts(where, entry, column, task or ""):
                 cells = {_COLUMNS[task or ""][column]: text}
