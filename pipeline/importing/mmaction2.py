@@ -1,8 +1,9 @@
 """Lists of mmaction2: ``path label`` of videos, ``path total_frames label`` of folders of frames.
 
 A line may have several labels. They are numbers from 0; a file of class names, one a line or
-numbered as in ``classInd.txt``, names them. The name of a list contains train, val or test, and
-``split_1`` and so on if there are several official splits, whose val lists are test videos.
+numbered as in ``classInd.txt``, names them. The name of a list has the word train, val or test, as
+in ``train_list.txt``, and ``split_1`` and so on if there are several official splits, whose val
+lists are test videos.
 """
 
 import re
@@ -18,7 +19,9 @@ from pipeline.importing.official_splits import OfficialSplits
 from pipeline.importing.source import Source, numbered_lines, safe_name
 from pipeline.importing.table import SPLIT_NAMES, Imported, Row
 
-_LIST = r"(?=.*(?:train|val|test)).*\.txt"
+# Not latest.txt, interval.txt.
+_SPLIT = r"(?<![A-Za-z])(train|val|test)(?:ing|val|idation|list)?(?![A-Za-z])"
+_LIST = rf".*{_SPLIT}.*\.txt"
 _NAMES = r"(?:classInd|class(?:es|_?names)?|label(?:s|_?map)?|.*label_?map.*|.+_classes)\.txt"
 _LINE = re.compile(r"(?P<path>.*?)(?P<numbers>(?:\s+-?\d+)+)")
 _NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
@@ -47,7 +50,7 @@ def read_mmaction2(source: Source, task: str | None) -> Imported:
     labels: dict[str, list[str]] = {}
     n_unlabelled = 0
     for path in lists:
-        part = re.findall(r"train|val|test", path.name)[-1]
+        part = re.findall(_SPLIT, path.stem)[-1]
         number = re.search(r"split_?(\d+)", path.name)
         for where, line in numbered_lines(path):
             listed, numbers = _parse(where, line)
