@@ -63,20 +63,24 @@ class Imported:
 def with_usable_splits(imported: Imported) -> Imported:
     """Return splits that can be trained and tested, and groups that they do not divide.
 
-    The official validation videos are the test videos where the official test labels are not
-    public. A group that an official split or fold divides is dropped: its videos are groups of
-    their own.
+    Without training videos, or with nothing else, there are no splits: the catalog stage computes
+    them. Without test videos, the official validation videos are the test videos. A group
+    that an official split or fold divides is dropped: its videos are groups of their own.
     """
     rows, notes = list(imported.rows), list(imported.notes)
     splits = {row.split for row in rows} - {None}
-    if splits == {"train"}:
-        rows = [replace(row, split=None) for row in rows if row.split]
-        notes.append("Only training videos have labels: the catalog stage computes the splits.")
+    if splits and ("train" not in splits or splits == {"train"}):
+        rows = [replace(row, split=None) for row in rows]
+        names = {"train": "training", "val": "validation", "test": "test"}
+        own = " and ".join(name for split, name in names.items() if split in splits)
+        notes.append(
+            f"Only {own} videos have labels and files: the catalog stage computes the splits."
+        )
     elif "val" in splits and "test" not in splits:
         rows = [replace(row, split="test") if row.split == "val" else row for row in rows]
         notes.append(
-            "The test videos have no labels: the official validation videos are the split test, "
-            "and the catalog stage takes val from train."
+            "There are no test videos with labels: the official validation videos are the split "
+            "test, and the catalog stage takes val from train."
         )
     parts: dict[tuple[int, str], set[str]] = defaultdict(set)
     for row in rows:

@@ -138,6 +138,11 @@ def test_a_wrong_line_of_ucf101_is_named(project, file, text, message):
     assert str(project / "source/ucfTrainTestlist") in received
 
 
+def test_a_missing_video_of_several_official_splits_is_counted_once(project):
+    files = {name: text for name, text in UCF.items() if "ApplyEyeMakeup_g08_c01" not in name}
+    assert "Missing: 1 of 7 videos." in refused(project, "ucf101", files)
+
+
 HMDB_CLIPS = [
     "April_09_brush_hair_u_nm_np1_ba_goo_0.avi",
     "April_09_brush_hair_u_nm_np1_ba_goo_1.avi",
@@ -212,9 +217,18 @@ def test_kinetics_counts_the_clips_that_are_missing(project):
     assert lines[:3] == [
         "Missing: 1 of 5 videos of the annotation files, such as 0347ZoDXyP0_000001_000011.",
         "Left out: 1 line without a label.",
-        "The test videos have no labels: the official validation videos are the split test, and "
-        "the catalog stage takes val from train.",
+        "There are no test videos with labels: the official validation videos are the split test, "
+        "and the catalog stage takes val from train.",
     ]
+
+
+def test_kinetics_with_validation_videos_alone_gets_computed_splits(project):
+    files = {name: text for name, text in KINETICS.items() if name != "train.csv"}
+    rows, lines = imported(project, "kinetics", files)
+    assert tuple(rows[0]) == ("video", "label", "group")
+    assert lines[1] == (
+        "Only validation videos have labels and files: the catalog stage computes the splits."
+    )
 
 
 def test_kinetics_without_any_clip_is_refused(project):
@@ -333,7 +347,31 @@ def test_training_videos_alone_get_computed_splits(project):
     files = {name: text for name, text in MMACTION.items() if name != "val_list.txt"}
     rows, lines = imported(project, "mmaction2", files)
     assert tuple(rows[0]) == ("video", "label")
-    assert lines[0].startswith("Only training videos have labels")
+    assert lines[0].startswith("Only training videos have labels and files")
+
+
+def test_other_texts_are_no_lists_of_mmaction2(project):
+    files = dict.fromkeys(("latest.txt", "intervals.txt", "evaluation.txt"), "no list\n")
+    assert len(imported(project, "mmaction2", MMACTION | files)[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("x_train_list.txt", "train"),
+        ("training.txt", "train"),
+        ("trainlist01.txt", "train"),
+        ("trainval_list.txt", "train"),
+        ("latest_train.txt", "train"),
+        ("x_validation.txt", "val"),
+        ("testlist.txt", "test"),
+    ],
+)
+def test_a_word_in_the_name_of_a_list_is_its_split(project, name, split):
+    lists = {"train_list.txt": "some/path/000.mp4 1\n", "val_list.txt": "some/path/001.mp4 0\n",
+             "test_list.txt": "some/path/002.mp4 1\n"}  # fmt: skip
+    rows, _ = imported(project, "mmaction2", MMACTION | lists | {name: "some/path/003.mp4 0\n"})
+    assert {row["video"]: row["split"] for row in rows}["some/path/003.mp4"] == split
 
 
 def test_several_labels_of_mmaction2_are_multilabel(project):
@@ -422,6 +460,14 @@ def test_metadata_of_a_videofolder(project, column, values, task, suffix):
     }
     assert {row[name] for row in rows} == set(map(str, values))
     assert load_params(project / "params.yaml").task.type == task
+
+
+def test_missing_videos_with_one_name_in_several_splits_are_counted_each(project):
+    table = "file_name,label\n1.mp4,cat\n2.mp4,dog\n"
+    files = {"train/1.mp4": None} | dict.fromkeys(
+        (f"{split}/metadata.csv" for split in ("train", "test")), table
+    )
+    assert "Missing: 3 of 4 videos." in refused(project, "videofolder", files)
 
 
 def test_captions_and_labels_of_a_videofolder_may_be_lists(project):
