@@ -7,6 +7,7 @@ import lzma
 import re
 import tarfile
 import zipfile
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +17,6 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import rarfile
-
-from pipeline.common.errors import PipelineError
 
 # Suffix of a tar file -> the module that decompresses it.
 _COMPRESSIONS: dict[str, Any] = {
@@ -36,6 +35,10 @@ _FIRST_PART, _GZIP = re.compile(r"(.+-)00"), b"\x1f\x8b"
 
 _LONGEST_HEADER = 1 << 24  # bytes of one read of tarfile, which keeps headers in memory
 
+# What the readers of damaged archives raise.
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError,
+          EOFError, ValueError, gzip.BadGzipFile, NotImplementedError)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Member:
@@ -44,13 +47,14 @@ class Member:
     Attributes:
         name: its path in the archive.
         size_bytes: of the content.
-        open: returns the content of a file.
+        open: returns the content of a file that is not encrypted.
     """
 
     name: str
     size_bytes: int
     kind: Literal["file", "folder", "link", "device"]
     open: Callable[[], IO[bytes]]
+    is_encrypted: bool = False
 
 
 def is_archive(path: Path) -> bool:
@@ -84,10 +88,10 @@ def read_members(archive: Path) -> Iterator[Iterable[Member]]:
     suffix = archive.suffix.lower()
     if suffix == ".zip":
         with zipfile.ZipFile(archive) as packed:
-            yield [_zip_member(archive, packed, info) for info in packed.infolist()]
+            yield [_zip_member(packed, info) for info in packed.infolist()]
     elif suffix == ".rar":
         with rarfile.RarFile(archive) as packed:
-            yield [_rar_member(archive, packed, info) for info in packed.infolist()]
+            yield [_rar_member(packed, info) for info in packed.infolist()]
     else:
         name = archive.name.lower()
         modules = [module for end, module in _COMPRESSIONS.items() if name.endswith(end)]
@@ -101,24 +105,28 @@ def read_members(archive: Path) -> Iterator[Iterable[Member]]:
                 yield (_tar_member(packed, info) for info in packed)
 
 
-def _zip_member(archive: Path, packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    if info.flag_bits & 1:
-        raise _encrypted(archive, info.filename)
+def _zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     file_type = info.external_attr >> 28  # of the mode in Unix
     is_link = file_type not in (0, 0o04, 0o10)
     kind: Literal["file", "folder", "link"] = "folder" if info.is_dir() else "file"
     return Member(
-        info.filename, info.file_size, "link" if is_link else kind, lambda: packed.open(info)
+        info.filename,
+        info.file_size,
+        "link" if is_link else kind,
+        lambda: packed.open(info),
+        is_encrypted=bool(info.flag_bits & 1),
     )
 
 
-def _rar_member(archive: Path, packed: Any, info: Any) -> Member:
-    if info.needs_password():
-        raise _encrypted(archive, info.filename)
+def _rar_member(packed: Any, info: Any) -> Member:
     is_link = info.is_symlink() or info.file_redir is not None
     kind: Literal["file", "folder", "link"] = "folder" if info.is_dir() else "file"
     return Member(
-        info.filename, info.file_size or 0, "link" if is_link else kind, lambda: packed.open(info)
+        info.filename,
+        info.file_size or 0,
+        "link" if is_link else kind,
+        lambda: packed.open(info),
+        is_encrypted=bool(info.needs_password()),
     )
 
 
@@ -137,13 +145,6 @@ def _tar_member(packed: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
         return content
 
     return Member(info.name, info.size if kind == "file" else 0, kind, opened)
-
-
-def _encrypted(archive: Path, name: str) -> PipelineError:
-    return PipelineError(
-        f"{archive}: the member {name!r} is encrypted. Expected an archive without a password. "
-        "Unpack it by hand and name the folder."
-    )
 
 
 class _Joined(io.RawIOBase):

@@ -5,13 +5,8 @@ larger than it claims, or more data than the disk or a real data set has. Modes 
 members are ignored.
 """
 
-import gzip
-import lzma
 import re
 import shutil
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,6 +18,7 @@ from tqdm import tqdm
 
 from pipeline.common.errors import PipelineError
 from pipeline.importing.archive_members import (
+    DAMAGE,
     Member,
     archive_stem,
     is_archive,
@@ -34,63 +30,58 @@ _MAX_NESTING = 2  # HMDB51 is a rar of rars
 _CHUNK = 1 << 20  # bytes
 _LONGEST_NAME = 255  # bytes of a part of a path
 _LONGEST_PATH = 1024  # bytes
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError,
-           EOFError, ValueError, gzip.BadGzipFile, NotImplementedError)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that an archive may hold.
-
-    Attributes:
-        entries: files and folders, those of inner archives included.
-        ratio: unpacked bytes for each byte of the archive. Videos are compressed already; lists of
-            text are small, so ``free_bytes`` are allowed in any case.
-    """
-
-    entries: int = 2_000_000
-    ratio: float = 100.0
-    free_bytes: int = 1 << 28
+# The most that an archive may hold. Videos are compressed already; lists of text are small, so
+# some bytes are allowed in any case.
+MAX_ENTRIES = 2_000_000  # files and folders, those of inner archives included
+MAX_RATIO = 100  # unpacked bytes for each byte of the archive
+FREE_BYTES = 1 << 28  # of content that the ratio does not limit
 
 
 @dataclass
 class _Budget:
-    """What remains of the limits of an outer archive and the archives inside it."""
+    """What an outer archive and the archives inside it hold so far."""
 
     archive: Path
-    limits: Limits
     entries: int = 0
     size_bytes: int = 0
-    most_bytes: float = field(init=False)
+    most_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
         packed = sum(path.stat().st_size for path in parts_of(self.archive))
-        self.most_bytes = max(self.limits.ratio * packed, self.limits.free_bytes)
+        self.most_bytes = max(MAX_RATIO * packed, FREE_BYTES)
 
     def take(self, member: "Member") -> None:
         self.entries += 1
         self.size_bytes += member.size_bytes
-        if self.entries > self.limits.entries:
+        if self.entries > MAX_ENTRIES:
             raise PipelineError(
-                f"{self.archive}: expected at most {self.limits.entries:,} files and folders. "
+                f"{self.archive}: expected at most {MAX_ENTRIES:,} files and folders. "
                 "Received: more. Unpack it by hand if you trust it, and name the folder."
             )
         if self.size_bytes > self.most_bytes:
             raise PipelineError(
-                f"{self.archive}: expected at most {self.most_bytes:,.0f} bytes of content for an "
+                f"{self.archive}: expected at most {self.most_bytes:,} bytes of content for an "
                 f"archive of its size. Received: {self.size_bytes:,} or more, as in a "
                 "decompression bomb. Unpack it by hand if you trust it, and name the folder."
             )
 
 
-def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive, and the archives inside it, into ``folder``, a new folder.
 
     Raises:
         PipelineError: the archive is damaged, encrypted or not safe, or needs a program that is
             not installed.
     """
-    _unpack(archive, folder, _Budget(archive, limits or Limits()), nesting=1)
+    _unpack(archive, folder, _Budget(archive), nesting=1)
+
+
+def free_path(path: Path) -> Path:
+    """Return a path where nothing is yet: ``path``, or with underscores after its name."""
+    while path.exists():
+        path = path.with_name(f"{path.name}_")
+    return path
 
 
 def _unpack(archive: Path, folder: Path, budget: _Budget, *, nesting: int) -> None:
@@ -104,20 +95,20 @@ def _unpack(archive: Path, folder: Path, budget: _Budget, *, nesting: int) -> No
         raise PipelineError(
             f"{archive}: its content is compressed, and no program that reads it is installed. "
             "Expected one of unrar, unar, 7z, bsdtar on PATH. Install one (on Debian: apt-get "
-            "install unar), or unpack the archive elsewhere and name the folder."
+            "install unar), or unpack the archive elsewhere, name the folder, and move the archive "
+            "away."
         ) from None
-    except (*_DAMAGE, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk; those of a damaged archive have no number
         raise PipelineError(
             f"{archive}: the archive is damaged or is not what its suffix says ({error}). Get it "
-            "again and compare its size with that on the page of the data set."
+            "again and compare its size with that on the page of the data set, or move the archive "
+            "away if you have its content."
         ) from error
     inner = [path for path in sorted(folder.rglob("*")) if is_archive(path) and path.is_file()]
     for path in inner if nesting < _MAX_NESTING else []:
-        target = path.with_name(archive_stem(path))
-        while target.exists():
-            target = target.with_name(f"{target.name}_")
+        target = free_path(path.with_name(archive_stem(path)))
         _unpack(path, target, budget, nesting=nesting + 1)
         path.unlink()
 
@@ -178,6 +169,11 @@ def _checked_parts(archive: Path, member: Member) -> tuple[str, ...]:
         raise PipelineError(
             f"{archive}: expected paths inside the archive's own folder. Received: the member "
             f"{member.name!r}. Do not unpack this archive; get it from the page of the data set."
+        )
+    if member.is_encrypted:
+        raise PipelineError(
+            f"{archive}: the member {member.name!r} is encrypted. Expected an archive without a "
+            "password. Unpack it by hand, name the folder, and move the archive away."
         )
     if member.kind in ("link", "device"):
         raise PipelineError(

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from pipeline.common.params_text import set_values, with_values
 from pipeline.common.tables import count_of, valid_unicode
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
 from pipeline.dataset.settings import DataSection
-from pipeline.importing.archive_members import archive_stem, is_archive
-from pipeline.importing.archives import unpack
+from pipeline.importing.archive_members import is_archive
+from pipeline.importing.archives import free_path, unpack
 from pipeline.importing.datasets import DATA_SETS, DataSet
 from pipeline.importing.mmaction2 import listed_pictures
 from pipeline.importing.source import Source
+from pipeline.importing.source_archives import archives_to_unpack
 from pipeline.importing.table import Imported, Row, with_usable_splits, write_labels
 from pipeline.tasks.targets import targets_of
 
@@ -111,8 +112,8 @@ def _check_target(target: Path, source: Path) -> None:
 def _fill(folder: Path, data_set: DataSet, source: Path, task: str | None) -> Imported:
     """Unpack, read and write everything into a new folder."""
     unpacked = folder / _UNPACKED
-    for archive, place in _archives(source):
-        unpack(archive, unpacked / place)
+    for archive, place in archives_to_unpack(source):
+        unpack(archive, free_path(unpacked / place))
     roots = [*([source.absolute()] if source.is_dir() else []), unpacked]
     imported = with_usable_splits(data_set.read(Source(*roots), task))
     if not imported.rows:
@@ -150,17 +151,6 @@ def _check_repeated(rows: Sequence[Row]) -> None:
                 f"{row.where}: {row.video} is also in {other.where}. Expected each video once. "
                 "Delete one of the lines."
             )
-
-
-def _archives(source: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each archive of the source and the place of its content."""
-    if source.is_file():
-        yield source, Path(archive_stem(source))
-        return
-    for path in sorted(source.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-        if is_archive(path) and path.is_file() and not hidden:
-            yield path, path.relative_to(source).with_name(path.name.replace(".", "_"))
 
 
 def _place_videos(folder: Path, rows: Sequence[Row], unpacked: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv
 from pipeline.importing.archive_members import is_archive
-from pipeline.importing.archives import Limits, unpack
+from pipeline.importing.archives import unpack
 from pipeline.importing.importer import import_data_set
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
@@ -202,24 +202,27 @@ def test_a_path_that_no_disk_takes_is_refused(tmp_path, member):
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
-def test_a_bomb_is_refused(tmp_path, name):
+def test_a_bomb_is_refused(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("pipeline.importing.archives.FREE_BYTES", 1 << 20)
     archive = ARCHIVES[name](tmp_path / name, {"big.mp4": bytes(1 << 22)})
     with pytest.raises(PipelineError, match="as in a decompression bomb"):
-        unpack(archive, tmp_path / "out", limits=Limits(free_bytes=1 << 20))
+        unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out/big.mp4").exists()
 
 
-def test_an_inner_bomb_counts_too(tmp_path):
+def test_an_inner_bomb_counts_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.importing.archives.FREE_BYTES", 1 << 20)
     inner = zip_of(tmp_path / "inner.zip", {"big.mp4": bytes(1 << 22)}).read_bytes()
     archive = zip_of(tmp_path / "x.zip", {"inner.zip": inner})
     with pytest.raises(PipelineError, match="as in a decompression bomb"):
-        unpack(archive, tmp_path / "out", limits=Limits(free_bytes=1 << 20))
+        unpack(archive, tmp_path / "out")
 
 
-def test_too_many_entries_are_refused(tmp_path):
+def test_too_many_entries_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.importing.archives.MAX_ENTRIES", 10)
     archive = zip_of(tmp_path / "x.zip", {f"{number}.txt": b"" for number in range(20)})
     with pytest.raises(PipelineError, match="at most 10 files and folders"):
-        unpack(archive, tmp_path / "out", limits=Limits(entries=10))
+        unpack(archive, tmp_path / "out")
     assert not files_in(tmp_path / "out")
 
 
@@ -352,6 +355,113 @@ def test_extracted_videos_are_preferred_to_those_of_an_archive(project):
     assert all((project / "new" / row["video"]).is_symlink() for row in rows)
 
 
+def rows_of_videofolder(project):
+    import_data_set(
+        "videofolder", project / "source", params=project / "params.yaml", to=project / "new"
+    )
+    rows = read_csv(project / "new/labels.csv")
+    return {row["video"]: row["label"] for row in rows}, {row.get("split") for row in rows}
+
+
+PETS = {f"{label}/{n}.mp4": f"{label} {n}".encode() for label in ("cat", "dog") for n in range(3)}
+
+
+@pytest.mark.parametrize("place", ["", "videos", "Videos_"])
+@pytest.mark.parametrize("name", ["videos.zip", "videos.tar.gz", "videos.rar"])
+def test_an_archive_beside_its_content_is_not_unpacked(project, caplog, name, place):
+    caplog.set_level("INFO")
+    make = ARCHIVES[name.replace("videos", "x")]
+    make(project / "source" / name, PETS | {"__MACOSX/dog/._1.mp4": b"of a Mac"})
+    for video, content in PETS.items():
+        path = project / "source" / place / video
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    labels, _ = rows_of_videofolder(project)
+    assert labels == {(Path(place) / video).as_posix(): video[:3] for video in PETS}
+    assert f"{name} is not unpacked: its content is in {project / 'source' / place}" in caplog.text
+
+
+def test_an_archive_with_a_part_of_its_content_beside_it_is_refused(project):
+    zip_of(project / "source/videos.zip", PETS)
+    (project / "source/cat").mkdir()
+    (project / "source/cat/0.mp4").write_bytes(PETS["cat/0.mp4"])
+    with pytest.raises(PipelineError) as caught:
+        rows_of_videofolder(project)
+    message = str(caught.value)
+    assert message.startswith(f"{project}/source/videos.zip: expected all of its files, or none")
+    assert "Received: cat/0.mp4, but no cat/1.mp4 of 5 bytes" in message
+    assert message.endswith("or move the archive away.")
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_useless_archive_beside_its_videos_does_no_harm(project, is_damaged, monkeypatch):
+    ucf_archives(project / "source")
+    archive = project / "source/UCF101.rar"
+    unpack(archive, project / "unpacked")
+    (project / "unpacked/UCF-101").rename(project / "source/UCF-101")
+    if is_damaged:
+        archive.write_bytes(b"<html>Log in first</html>" * 100)
+    else:
+        videos = {path: path.stat().st_size for path in project.glob("source/UCF-101/*/*.avi")}
+        packed = [
+            rar_member(f"UCF-101/{path.parent.name}/{path.name}", b"packed", method=0x33, size=size)
+            for path, size in videos.items()
+        ]
+        rar_of(archive, None, *packed)
+        monkeypatch.setenv("PATH", str(project))  # no unrar
+    import_data_set("ucf101", project / "source", params=project / "params.yaml", to=Path("new"))
+    assert len(read_csv(project / "new/labels.csv")) == 10
+
+
+def test_an_encrypted_archive_beside_its_content_is_not_needed(project):
+    archive = zip_of(project / "source/videos.zip", PETS)
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of the first member: encrypted
+    archive.write_bytes(content)
+    with pytest.raises(PipelineError, match=r"'cat/0\.mp4' is encrypted.*move the archive away"):
+        rows_of_videofolder(project)
+    for video, content in PETS.items():
+        path = project / "source/videos" / video
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert len(rows_of_videofolder(project)[0]) == 6
+
+
+def test_an_archive_of_archives_beside_its_content_is_not_unpacked(project):
+    inner = {
+        f"{label}.zip": zip_of(
+            project / "inner.zip", {f"{n}.mp4": PETS[f"{label}/{n}.mp4"] for n in range(3)}
+        ).read_bytes()
+        for label in ("cat", "dog")
+    }
+    archive = zip_of(project / "source/pets.zip", inner)
+    unpack(archive, project / "source/pets")
+    assert set(rows_of_videofolder(project)[0]) == {f"pets/{video}" for video in PETS}
+
+
+def test_the_archive_of_a_split_gives_its_split(project):
+    for split in ("train", "test"):
+        videos = {f"{label}/{split}.mp4": f"{label} {split}".encode() for label in ("cat", "dog")}
+        zip_of(project / "source" / f"{split}.zip", videos)
+    labels, splits = rows_of_videofolder(project)
+    assert labels["test/dog/test.mp4"] == "dog"
+    assert splits == {"train", "test"}
+
+
+def test_the_archive_of_a_class_gives_its_class(project):
+    zip_of(project / "source/dog.zip", {"1.mp4": b"1", "2.mp4": b"2"})
+    tar_of(project / "source/cat.tar.gz", {"1.mp4": b"3", "2.mp4": b"4"}, "w:gz")
+    assert set(rows_of_videofolder(project)[0].values()) == {"cat", "dog"}
+
+
+def test_archives_with_similar_names_have_places_of_their_own(project):
+    for number, name in enumerate(("a.b.zip", "a_b.zip", "a.b.tar")):
+        make = tar_of if name.endswith("tar") else zip_of
+        make(project / "source" / name, {f"cat/{number}.mp4": f"{number}".encode()})
+    labels, _ = rows_of_videofolder(project)
+    assert set(labels) == {"a.b/cat/2.mp4", "a.b_/cat/0.mp4", "a_b/cat/1.mp4"}
+
+
 def test_a_name_that_is_not_utf8_is_refused(project):
     for name in (b"train/a/1.mp4", b"test/a\xe9/2.mp4"):
         path = Path(os.fsdecode(os.fsencode(project / "source") + b"/" + name))
@@ -370,7 +480,7 @@ def test_an_error_in_an_archive_names_a_path_that_the_user_knows(project):
     with pytest.raises(PipelineError) as caught:
         import_data_set("ucf101", project / "source", params=project / "params.yaml")
     assert str(caught.value).startswith(
-        f"{project}/source/UCF101TrainTestSplits-RecognitionTask_zip/ucfTrainTestlist/"
+        f"{project}/source/UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist/"
         "trainlist02.txt, line 1: expected"
     )
     assert not list((project / "data/imported").iterdir())
@@ -388,7 +498,7 @@ def test_a_killed_import_leaves_no_folder_and_the_same_call_succeeds(project):
     command = [sys.executable, "-m", "pipeline.cli", "import", "ucf101", "source"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.DEVNULL)
-    while not list(project.glob("data/imported/.in-progress-*/.unpacked/big_tar/*")):
+    while not list(project.glob("data/imported/.in-progress-*/.unpacked/big/*")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
