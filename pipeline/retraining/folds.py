@@ -4,6 +4,7 @@ Computed folds test every clip once. The official folds of a data set may leave 
 some of them never or several times.
 """
 
+import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,10 @@ from pipeline.clips.arrays import ClipArrays
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import FoldPart
 from pipeline.common.tables import count_of
+from pipeline.dataset.stratification import Groups, NoSplitError, divide_groups
 from pipeline.tasks.targets import targets_of
+
+logger = logging.getLogger(__name__)
 
 _PARTS = 3  # train, val and test
 
@@ -59,6 +63,9 @@ def official_folds(
 ) -> list[Fold]:
     """Return the official folds; validation clips are drawn from the training clips by group.
 
+    Groups are drawn as for ``val`` of the catalog: near ``val_share`` of each stratum, and at least
+    one group of it.
+
     Args:
         parts_of_video: name of a video -> its part in each fold.
         val_share: fraction of the clips of a fold for validation, above 0.
@@ -68,22 +75,29 @@ def official_folds(
         PipelineError: a part lacks a required stratum.
     """
     targets = targets_of(task_type)
-    strata = targets.strata(clips.targets)
     required = targets.required_strata(clips.targets)
+    strata = [targets.split_strata(clips.targets), required]
     parts = np.array([list(parts_of_video[name]) for name in clips.names])
     folds: list[Fold] = []
-    for column in parts.T:
+    for number, column in enumerate(parts.T, start=1):
         rest, test = np.flatnonzero(column == "train"), np.flatnonzero(column == "test")
         if not len(rest):
             raise PipelineError(
-                f"Fold {len(folds) + 1}: no train clip. Expected usable videos with train in the "
-                f"column fold_{len(folds) + 1} of the labels table. Repair the videos, or use "
-                "--folds for computed folds."
+                f"Fold {number}: no train clip. Expected usable videos with train in the column "
+                f"fold_{number} of the labels table. Repair the videos, or use --folds for "
+                "computed folds."
             )
         share = val_share * (len(rest) + len(test)) / len(rest)
-        val = _validation_part(rest, strata, required, clips.groups, share=share, seed=seed)
+        try:
+            val = _stratified_part(rest, strata, clips.groups, share=share, seed=seed)
+        except PipelineError as error:
+            raise PipelineError(
+                f"Fold {number}: {error} Repair quarantined videos, correct the column "
+                f"fold_{number} of the labels table, or use --folds for computed folds."
+            ) from None
         train = np.setdiff1d(rest, val)
         folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
+    _warn_of_sizes(folds, val_share)
     _check_parts(
         folds,
         required,
@@ -142,12 +156,26 @@ def make_folds(
         val = _validation_part(rest, strata, required, groups, share=share, seed=seed)
         train = np.setdiff1d(rest, val)
         folds.append(Fold(tuple(train.tolist()), tuple(val.tolist()), tuple(test.tolist())))
+    _warn_of_sizes(folds, val_share)
     _check_parts(
         folds,
         required,
         "because the groups are few or uneven. Try another --seed or fewer --folds.",
     )
     return folds
+
+
+def _warn_of_sizes(folds: Sequence[Fold], val_share: float) -> None:
+    for number, fold in enumerate(folds, start=1):
+        share = len(fold.val) / (len(fold.train) + len(fold.val) + len(fold.test))
+        if share > 2 * val_share:
+            logger.warning(
+                "Fold %d: validation has %.0f %% of the clips instead of %.0f %% "
+                "(catalog.val_share): there are few groups, or their sizes differ.",
+                number,
+                100 * share,
+                100 * val_share,
+            )
 
 
 def _check_parts(folds: Sequence[Fold], required: Sequence[tuple[str, ...]], remedy: str) -> None:
@@ -178,6 +206,38 @@ def _split(
     with warnings.catch_warnings():  # make_folds checks what every part must have
         warnings.filterwarnings("ignore", "The least populated class")
         return [indices[part] for _, part in splitter.split(indices, own_strata, own_groups)]
+
+
+def _stratified_part(
+    indices: NDArray[np.int64],
+    strata: Sequence[Sequence[tuple[str, ...]]],
+    groups: Sequence[str],
+    *,
+    share: float,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return about ``share`` of ``indices``, with at least one group of every stratum.
+
+    Args:
+        strata: strata of each clip, by preference: the first that can be divided are used.
+    """
+    own_groups = [groups[index] for index in indices]
+    missing: Sequence[tuple[str, str]] = ()
+    for one in strata:
+        own = Groups.count(own_groups, [one[index] for index in indices])
+        try:
+            splits = divide_groups(own, {"val": share}, rest="train", seed=seed)
+        except NoSplitError as error:
+            missing = error.missing
+            continue
+        is_val = np.array([splits[group] == "val" for group in own_groups])
+        part: NDArray[np.int64] = indices[is_val]
+        return part
+    names = sorted({stratum for stratum, _ in missing})
+    raise PipelineError(
+        f"no division of the training groups has {', '.join(map(repr, names))} in both train and "
+        "val. Expected at least 2 groups of each."
+    )
 
 
 def _validation_part(

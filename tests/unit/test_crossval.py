@@ -61,6 +61,14 @@ def test_folds_and_validation_have_their_shares():
         assert sum(labels[index] == "cat" for index in fold.test) == 10
 
 
+def test_a_validation_part_of_another_size_than_wanted_is_logged(caplog):
+    """Of three groups of emus, two are left for training and validation: halves."""
+    labels = ["cat"] * 40 + ["dog"] * 40 + ["emu"] * 3
+    groups = [f"g{number}" for number in range(83)]
+    folds_of(labels, groups, n_folds=3, val_share=0.1)
+    assert caplog.messages[0].startswith("Fold 1: validation has 33 % of the clips instead of 10 %")
+
+
 def test_the_same_seed_draws_the_same_folds_and_another_seed_others():
     assert folds_of(seed=1) == folds_of(seed=1)
     assert folds_of(seed=1) != folds_of(seed=2)

@@ -147,6 +147,67 @@ def test_official_folds_use_the_parts_and_take_validation_from_train(tmp_path):
         assert not (train | val) & test
 
 
+def clips_in_folds(folder, n_groups, *, tested):
+    """Write a clip a group, and test the last groups of each class in the only fold."""
+    videos = [(f"{label}-{n}", label, f"{label}-{n}") for label, own in n_groups.items()
+              for n in range(own)]  # fmt: skip
+    parts = {
+        name: ("test" if int(name.split("-")[1]) >= n_groups[label] - tested[label] else "train",)
+        for name, label, _ in videos
+    }
+    return clips_of(folder, videos), parts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_with_few_groups_does_not_enlarge_the_validation_part(tmp_path, caplog, seed):
+    clips, parts = clips_in_folds(
+        tmp_path / "clips",
+        {"cat": 70, "dog": 70, "emu": 3},
+        tested={"cat": 30, "dog": 30, "emu": 1},
+    )
+    (fold,) = official_folds(clips, parts, "classification", val_share=0.1, seed=seed)
+    names = [clips.names[index] for index in fold.val]
+    assert sum(name.startswith("emu") for name in names) == 1
+    # 0.1 of the 143 clips of the fold, of the 40 train clips of a class as of all 82.
+    assert 13 <= len(names) <= 17
+    assert len(fold.train) + len(fold.val) == 82
+    assert not caplog.messages
+
+
+def test_a_validation_part_that_needs_a_big_group_is_logged(tmp_path, caplog):
+    videos = [(f"{label}-{n}", label, f"{label}-{n // 10}") for label in ("cat", "dog")
+              for n in range(30)]  # fmt: skip
+    clips = clips_of(tmp_path / "clips", videos)
+    parts = {name: ("test" if group.endswith("2") else "train",) for name, _, group in videos}
+    (fold,) = official_folds(clips, parts, "classification", val_share=0.1, seed=0)
+    assert len(fold.val) == 20
+    assert caplog.messages == [
+        "Fold 1: validation has 33 % of the clips instead of 10 % (catalog.val_share): there are "
+        "few groups, or their sizes differ."
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_validation_numbers_of_a_fold_are_from_all_ranges(tmp_path, seed):
+    videos = [(f"{n}", str(n), f"{n}") for n in range(100)]
+    clips = clips_of(tmp_path / "clips", videos)
+    parts = {name: ("test" if int(name) % 2 else "train",) for name, *_ in videos}
+    (fold,) = official_folds(clips, parts, "regression", val_share=0.1, seed=seed)
+    assert len({int(clips.names[index]) // 20 for index in fold.val}) == 5
+
+
+def test_a_class_with_one_training_group_is_refused(tmp_path):
+    clips, parts = clips_in_folds(
+        tmp_path / "clips", {"cat": 4, "dog": 2}, tested={"cat": 1, "dog": 1}
+    )
+    message = (
+        "Fold 1: no division of the training groups has 'dog' in both train and val. Expected at "
+        "least 2 groups of each. Repair quarantined videos, correct the column fold_1"
+    )
+    with pytest.raises(PipelineError, match=re.escape(message)):
+        official_folds(clips, parts, "classification", val_share=0.2, seed=0)
+
+
 def test_a_fold_without_a_test_clip_of_a_class_is_refused(tmp_path):
     videos = [(f"{label}-{group}", label, f"{label}-{group}") for label in ("cat", "dog")
               for group in PARTS if (label, group) != ("dog", "d")]  # fmt: skip
