@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # the command line imports this module and must start fast
 # Prefix of files that a killed run leaves behind. Git and DVC ignore them.
 IN_PROGRESS_PREFIX = ".in-progress-"
 
-_LONGEST_CELL = 1 << 30  # characters of a csv file
+LONGEST_CELL = 1 << 30  # characters of a csv file
+
 _LONGEST_NAME = 255  # bytes, of the usual file systems
 # EDQUOT: a quota. EFBIG: a limit of the user or of the file system.
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -196,7 +197,7 @@ class _UnixLines:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a csv file with a header: one dict a row, by column."""
-    csv.field_size_limit(_LONGEST_CELL)  # 131,072 is too few for a long video
+    csv.field_size_limit(LONGEST_CELL)  # 131,072 is too few for a long video
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 

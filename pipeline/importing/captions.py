@@ -136,8 +136,8 @@ def read_msvd(source: Source, task: str | None) -> Imported:  # noqa: ARG001
                 "Correct the line."
             )
         if name not in videos:
-            found = source.video_with_stem(name, where=where)
-            videos[name] = missing.check(found, name, where=where)
+            video = source.video_with_stem(name, where=where)
+            videos[name] = missing.check(video, name, where=where)
         if (video := videos[name]) is not None:
             cells = {"caption": caption}
             rows.append(Row(video.name, video, where, cells, group=match["youtube_id"]))

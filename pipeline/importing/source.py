@@ -11,11 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import sha256_of_file
+from pipeline.common.files import LONGEST_CELL, sha256_of_file
 from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
 from pipeline.importing.archive_members import is_archive
-
-_LONGEST_CELL = 1 << 30
 
 
 class Source:
@@ -77,9 +75,9 @@ class Source:
             where: file and line, for messages.
             parent: name of the folder to prefer, in any case of letters.
         """
-        found = self._videos_by_name.get(name.casefold(), [])
-        preferred = [path for path in found if path.parent.name.casefold() == parent.casefold()]
-        return self._only(preferred or found, name, where)
+        videos = self._videos_by_name.get(name.casefold(), [])
+        preferred = [path for path in videos if path.parent.name.casefold() == parent.casefold()]
+        return self._only(preferred or videos, name, where)
 
     def video_with_stem(self, stem: str, *, where: str) -> Path | None:
         """Return the video file with a name before its suffix; None without one."""
@@ -89,19 +87,19 @@ class Source:
         """Return the video file, or the folder of pictures, whose path ends with ``path``."""
         parts = PurePosixPath(path).parts
         name = parts[-1] if parts else ""
-        found = [
+        videos = [
             *self._videos_by_name.get(name.casefold(), []),
             *sorted(self._picture_folders.get(name, ())),
         ]
-        fitting = [one for one in found if one.parts[-len(parts) :] == parts]
+        fitting = [one for one in videos if one.parts[-len(parts) :] == parts]
         return self._only(fitting, path, where)
 
-    def _only(self, found: Sequence[Path], name: str, where: str) -> Path | None:
+    def _only(self, videos: Sequence[Path], name: str, where: str) -> Path | None:
         """Return the video; of the same path in several folders, that in the first folder."""
-        if len(found) < 2:
-            return found[0] if found else None
+        if len(videos) < 2:
+            return videos[0] if videos else None
         for folder in self.folders:
-            own = [path for path in found if path.is_relative_to(folder)]
+            own = [path for path in videos if path.is_relative_to(folder)]
             if len(own) == 1:
                 return own[0]
             if own:
@@ -155,7 +153,7 @@ def csv_rows(
     path: Path, required: Sequence[str], delimiter: str = ","
 ) -> list[tuple[str, Mapping[str, str]]]:
     """Return the rows of a csv file with a header, each with its place for messages."""
-    csv.field_size_limit(_LONGEST_CELL)
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(
         io.StringIO(_text_of(path), newline=""), delimiter=delimiter, strict=True
     )
