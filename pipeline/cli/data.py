@@ -27,7 +27,7 @@ def import_(
         str | None, Option(help="such as caption for ssv2; default: the usual one")
     ] = None,
 ) -> None:
-    """Make a data set that you have ready to use.
+    """Prepare a downloaded data set: labels.csv and params.yaml.
 
     Unpacks archives (zip, tar, rar), writes labels.csv and sets params.yaml. Videos of a folder
     are linked. Nothing is downloaded. docs/datasets.md lists what SRC must hold.
@@ -37,8 +37,19 @@ def import_(
     Exit codes: 0 done, 1 error.
     """
     from pipeline.common.paths import PARAMS
+    from pipeline.importing.datasets import DATA_SETS
     from pipeline.importing.importer import import_data_set
 
+    if dataset not in DATA_SETS:
+        raise BadParameter(
+            f"expected one of {', '.join(DATA_SETS)}. Received: {dataset}", param_hint="DATASET"
+        )
+    tasks = DATA_SETS[dataset].tasks
+    if task is not None and task not in tasks:
+        raise BadParameter(
+            f"expected one of {', '.join(tasks)} for {dataset}. Received: {task}",
+            param_hint="--task",
+        )
     print_lines(import_data_set(dataset, src, params=PARAMS, to=to, task=task))
 
 

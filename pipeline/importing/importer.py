@@ -41,7 +41,7 @@ def import_data_set(
         source: an archive, or a folder with the annotation files and the videos or archives.
         params: path of params.yaml.
         to: the new folder; None: ``data/imported/<name>``.
-        task: value of ``task.type``; None: the usual one of the data set.
+        task: one of the data set's tasks; None: the usual one.
 
     Returns:
         Lines for a terminal.
@@ -49,13 +49,7 @@ def import_data_set(
     Raises:
         PipelineError: the source is missing, incomplete or not safe.
     """
-    if name not in DATA_SETS:
-        raise PipelineError(f"DATASET must be one of {', '.join(DATA_SETS)}. Received: {name}")
     data_set, target = DATA_SETS[name], to or IMPORTED / name
-    if task is not None and task not in data_set.tasks:
-        raise PipelineError(
-            f"--task must be one of {', '.join(data_set.tasks)} for {name}. Received: {task}"
-        )
     _check_source(data_set, source)
     _check_target(target, source)
     # Fails before hours of work if the file lacks a key.

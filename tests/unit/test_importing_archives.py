@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import stat
 import struct
@@ -14,7 +15,9 @@ import zlib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv
 from pipeline.importing.archive_members import is_archive
@@ -547,10 +550,16 @@ def test_a_missing_source_says_where_the_data_set_is_and_its_terms(project):
     assert "Creative Commons Attribution 4.0" in message
 
 
-def test_an_unknown_data_set_or_task_is_refused(project):
-    with pytest.raises(PipelineError, match=r"DATASET must be one of ucf101, .*Received: imagenet"):
-        import_data_set("imagenet", project / "source", params=project / "params.yaml")
-    with pytest.raises(PipelineError, match=r"--task must be one of classification, caption"):
-        import_data_set(
-            "ssv2", project / "source", params=project / "params.yaml", task="regression"
-        )
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["imagenet", "source"], "DATASET: expected one of ucf101, .*Received: imagenet"),
+        (["ssv2", "source", "--task", "regression"],
+         "--task: expected one of classification, caption for ssv2.*Received: regression"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("project")
+def test_an_unknown_data_set_or_task_is_a_wrong_argument(arguments, message):
+    result = CliRunner().invoke(app, ["import", *arguments])
+    assert result.exit_code == 2
+    assert re.search(message, " ".join(result.output.split()))
