@@ -1,7 +1,5 @@
 """The command line ``vidpipe``: each verb is a few lines over a package."""
 
-import sys
-
 # isort: off
 from pipeline.cli import data, training, serving, registry, retraining  # noqa: F401  (their order)
 
@@ -16,6 +14,5 @@ def main() -> None:
         run_command(app)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            print("Interrupted. To go on, run the command again.", file=sys.stderr)
             end_interrupted()
         raise

@@ -61,10 +61,12 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def end_interrupted() -> NoReturn:
-    """End this process with code 130, at once.
+    """End this process with code 130, at once, with a message unless it runs a stage.
 
     At its normal end, the interpreter waits for threads of TensorFlow, for seconds.
     """
+    if "pipeline.stages" not in sys.modules:  # vidpipe repro, which runs them, has the message
+        print("Interrupted. To go on, run the command again.", file=sys.stderr)  # noqa: T201
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(INTERRUPTED)

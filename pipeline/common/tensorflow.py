@@ -7,14 +7,18 @@ these lines and keeps all others, whichever module imports TensorFlow or Keras f
 
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from types import ModuleType
+from types import FrameType, ModuleType
+
+from pipeline.common.command import end_interrupted
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ENVIRONMENT = {
@@ -71,12 +75,37 @@ class _TensorFlowFinder(MetaPathFinder):
             hides = nullcontext if _LOG_LEVEL in os.environ else _harmless_lines_removed
             for name, value in _ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
-            with hides():
+            with _ended_by_interrupt(), hides():
                 execute(module)
                 module.config.list_physical_devices("GPU")  # CUDA reports a missing driver here
 
         spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
         return spec
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """End the process if Ctrl-C is pressed inside the block.
+
+    Packages that use TensorFlow if it is there catch all exceptions of its import, and would go on.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if interrupts:
+            end_interrupted()
 
 
 @contextmanager
