@@ -45,14 +45,14 @@ def with_values(text: str, values: Mapping[str, Any], *, where: Path) -> str:
                 f"{where}: expected the key {key} with its value on one line. Add it, with any "
                 "value."
             )
-        padded = f"{_yaml_text(value)} ".ljust(len(match[2]))
+        padded = f"{yaml_text(value)} ".ljust(len(match[2]))
         rest = text[match.end(2) :]
         padded = padded.rstrip() if rest.startswith("\n") or not rest else padded
         text = text[: match.end(1)] + padded + rest
         if _value_at(text, key) != value:
             raise PipelineError(
                 f"{where}: the value of {key} cannot be replaced. Expected it on one line. "
-                f"Received: {match[2].strip()}. Set it to {_yaml_text(value)} by hand."
+                f"Received: {match[2].strip()}. Set it to {yaml_text(value)} by hand."
             )
     return text
 
@@ -67,13 +67,15 @@ def _value_at(text: str, key: str) -> Any:
     return value
 
 
-def _yaml_text(value: Any) -> str:
+def yaml_text(value: Any) -> str:
     """Return YAML on one line.
 
-    >>> _yaml_text([16, 32]), _yaml_text(False), _yaml_text("")
+    >>> yaml_text([16, 32]), yaml_text(False), yaml_text("")
     ('[16, 32]', 'false', '""')
     """
     if value == "":
         return '""'
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
+    )
     return text.removesuffix("...\n").strip()

@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.common.command import run_python
 from pipeline.common.errors import PipelineError
-from pipeline.common.params_text import set_values, with_values
+from pipeline.common.params_text import set_values, with_values, yaml_text
 from pipeline.common.paths import PARAMS
 from pipeline.common.tables import align_columns, printable
 from pipeline.params import load_params, parse_params
@@ -55,7 +55,11 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[st
     if problem_lines := problems(inspection):
         lines += ["", "To look at:", *(f"  - {printable(line)}" for line in problem_lines)]
     rows = [
-        (f"{key}:", _yaml(value), f"({proposal.reasons[key]})" if key in proposal.reasons else "")
+        (
+            f"{key}:",
+            yaml_text(value),
+            f"({proposal.reasons[key]})" if key in proposal.reasons else "",
+        )
         for key, value in changed.items()
     ]
     lines += ["", "Changed in params.yaml:" if rows else "params.yaml fits already."]
@@ -80,7 +84,3 @@ def _value(content: dict[str, Any], key: str) -> Any:
     for name in (section, *rest):
         content = content.get(name, {})
     return content
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()

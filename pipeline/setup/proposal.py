@@ -4,6 +4,7 @@ import math
 import os
 import re
 import statistics
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ def _round_rate(fps: float) -> float:
 
 
 def _model_name(inspection: Inspection) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", inspection.folder.resolve().name.lower()).strip("-")
+    name = unicodedata.normalize("NFKD", inspection.folder.resolve().name.lower())
+    name = re.sub(r"[^a-z0-9]+", "-", name.encode("ascii", "ignore").decode()).strip("-")
     task = "" if inspection.task_type == "classification" else f"-{inspection.task_type}"
     return f"{name or 'video'}{task}"
 

@@ -89,6 +89,12 @@ def test_a_second_call_keeps_side_inputs_and_the_name_of_the_model(project, vide
     assert params.register_.name == "mine"
 
 
+def test_the_name_of_the_model_is_that_of_the_folder_in_ascii(tmp_path):
+    class_folders(tmp_path / "Mes vidéos")
+    init(tmp_path / "Mes vidéos")
+    assert load_params().register_.name == "mes-videos"
+
+
 def test_a_folder_of_the_project_is_named_relative_to_it(project):
     class_folders(project / "data/mine")
     init(project / "data/mine")

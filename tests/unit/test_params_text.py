@@ -48,3 +48,8 @@ def test_a_value_on_several_lines_is_refused_and_the_file_stays(path, value):
     with pytest.raises(PipelineError, match=r"data\.videos"):
         set_values(path, {"data.videos": "new"})
     assert path.read_text() == text
+
+
+def test_letters_beyond_ascii_stay_readable(path):
+    set_values(path, {"data.videos": "/data/mes vidéos/漢字"})
+    assert "videos: /data/mes vidéos/漢字" in path.read_text()
