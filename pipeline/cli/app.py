@@ -31,18 +31,21 @@ Version = Annotated[str, Argument(help="such as 3, @champion, name@alias or name
 
 
 def params_of_project() -> "Params":
+    """Return the validated params.yaml of the current folder."""
     from pipeline.params import load_params
 
     return load_params()
 
 
 def version_named(text: str, params: "Params | None" = None) -> "ModelVersion":
+    """Return the version that a user named, of the model ``register.name``."""
     from pipeline.registry.versions import find_version
 
     return find_version(text, name=(params or params_of_project()).register_.name)
 
 
 def print_lines(lines: Sequence[str]) -> None:
+    """Print lines; control characters in names are escaped."""
     from pipeline.common.tables import printable
 
     print("\n".join(map(printable, lines)))

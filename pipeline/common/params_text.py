@@ -49,7 +49,7 @@ def with_values(text: str, values: Mapping[str, Any], *, where: Path) -> str:
         rest = text[match.end(2) :]
         padded = padded.rstrip() if rest.startswith("\n") or not rest else padded
         text = text[: match.end(1)] + padded + rest
-        if _value_at(text, key) != value:
+        if not _has_value(text, key, value):
             raise PipelineError(
                 f"{where}: the value of {key} cannot be replaced. Expected it on one line. "
                 f"Received: {match[2].strip()}. Set it to {yaml_text(value)} by hand."
@@ -57,14 +57,22 @@ def with_values(text: str, values: Mapping[str, Any], *, where: Path) -> str:
     return text
 
 
-def _value_at(text: str, key: str) -> Any:
+def _has_value(text: str, key: str, value: Any) -> bool:
     try:
-        value = yaml.safe_load(text)
-        for part in key.split("."):
-            value = value[part]
-    except (yaml.YAMLError, KeyError, TypeError):
-        return None
-    return value
+        return bool(value_at(yaml.safe_load(text), key) == value)
+    except yaml.YAMLError:
+        return False
+
+
+def value_at(content: Any, key: str) -> Any:
+    """Return the value of a dotted key in the content of params.yaml; None without the key.
+
+    >>> value_at({"data": {"videos": "a"}}, "data.videos")
+    'a'
+    """
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content
 
 
 def yaml_text(value: Any) -> str:

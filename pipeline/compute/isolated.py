@@ -154,9 +154,6 @@ def run_isolated(
     A task that takes longer than ``timeout_seconds`` is stopped. If the process of a task dies,
     the task runs once more. Exceptions of ``work`` are defects and are raised.
 
-    Raises:
-        PipelineError: processes die when they start.
-
     Args:
         work: a function that can be pickled, with results that can be pickled.
         chunks: tasks that a process receives together. If a chunk fails, its tasks run one by
@@ -164,6 +161,9 @@ def run_isolated(
         workers: number of processes.
         timeout_seconds: None: no limit.
         initializer: called once in each process.
+
+    Raises:
+        PipelineError: processes die when they start.
     """
     if not chunks:
         return

@@ -2,13 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from pipeline.common.command import run_python
 from pipeline.common.errors import PipelineError
-from pipeline.common.params_text import set_values, with_values, yaml_text
+from pipeline.common.params_text import set_values, value_at, with_values, yaml_text
 from pipeline.common.paths import PARAMS
 from pipeline.common.tables import align_columns, printable
 from pipeline.params import load_params, parse_params
@@ -40,12 +39,10 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[st
     )
     proposal = propose(inspection, before, videos=videos)
     text = PARAMS.read_text(encoding="utf-8")
-    new = yaml.safe_load(with_values(text, proposal.values, where=PARAMS))
-    after = parse_params(new)
+    after = parse_params(yaml.safe_load(with_values(text, proposal.values, where=PARAMS)))
+    content = yaml.safe_load(text)
     changed = {
-        key: value
-        for key, value in proposal.values.items()
-        if _value(yaml.safe_load(text), key) != value
+        key: value for key, value in proposal.values.items() if value_at(content, key) != value
     }
     if dvc_add:
         run_python("dvc", "add", "--quiet", videos)
@@ -77,10 +74,3 @@ def _relative_to_project(folder: Path) -> str:
     path = Path(os.path.normpath(Path.cwd() / folder.expanduser()))  # links in it stay
     root = Path.cwd()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def _value(content: dict[str, Any], key: str) -> Any:
-    section, *rest = key.split(".")
-    for name in (section, *rest):
-        content = content.get(name, {})
-    return content

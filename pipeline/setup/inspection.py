@@ -141,8 +141,8 @@ def _find_table(folder: Path) -> str:
     Raises:
         PipelineError: several tables could be meant.
     """
-    if not folder.is_dir() or (folder / LABELS_TABLE).is_file():
-        return LABELS_TABLE if folder.is_dir() else ""
+    if (folder / LABELS_TABLE).is_file():
+        return LABELS_TABLE
     tables = [path.name for path in sorted(folder.glob("*.csv")) if "video" in _header(path)]
     if len(tables) > 1:
         raise PipelineError(
@@ -240,4 +240,10 @@ def _probe_video(
         return Probe(record, reason=describe(error))
     stored = zstandard.ZstdCompressor(level=1).compress(frames.data)
     elapsed = time.perf_counter() - started
-    return Probe(record, facts, "", elapsed, len(frames), len(stored) / frames.nbytes)
+    return Probe(
+        record,
+        facts,
+        decode_seconds=elapsed,
+        frames=len(frames),
+        compression=len(stored) / frames.nbytes,
+    )

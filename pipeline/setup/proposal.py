@@ -23,7 +23,8 @@ _SECONDS_OF_LONG_VIDEOS = 10.0
 _LONGEST_SIDE_RATIO = 2.0  # beyond it, cropping to a square loses most of the picture
 _SMALLEST_SIDE = 32
 
-# Of a training step: docs/learning.md, on two cores.
+# Of a training step, for each pixel: `make repro` prints about 168 ms for 16 clips of 20 frames of
+# 64 x 64 pixels with two streams, on two cores.
 _SECONDS_PER_PIXEL = 0.168 / (16 * 20 * 64 * 64)
 
 
