@@ -24,12 +24,12 @@ from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import CATALOG, CLIPS, MODEL, MODEL_METADATA, PARAMS
 from pipeline.common.records import read_catalog
-from pipeline.dataset.demo import use_demo
 from pipeline.evaluation.predictions import Predictions, predict_videos
 from pipeline.evaluation.scores import score_predictions
 from pipeline.model.prediction import shuffled_order
 from pipeline.model.saving import ModelMetadata, load_model
 from pipeline.params import load_params
+from pipeline.setup.demo import use_demo
 from pipeline.tasks.targets import split_references
 
 Result = dict[str, float]  # seed, minutes, and for each measure its value and <measure>_shuffled

@@ -110,7 +110,7 @@ def demo(
     Exit codes: 0 done, 1 error.
     """
     from pipeline.common.paths import PARAMS
-    from pipeline.dataset.demo import use_demo
+    from pipeline.setup.demo import use_demo
 
     use_demo(name, PARAMS)
     print(f"params.yaml uses the demo data set {name}. Build it with: vidpipe repro")

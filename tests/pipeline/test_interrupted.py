@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,14 +76,24 @@ def test_an_interrupted_training_keeps_the_last_model_and_can_run_again(
         assert run.info.status == "KILLED"
 
 
+def test_interrupted_processes_of_the_decoder_print_nothing(workspace):
+    workspace.set_params(decode={"fps": 9}, compute={"workers": 4})
+    for wait_seconds in (0.1, 0.3, 0.5):  # while they start
+        interrupted(
+            workspace, "vidpipe", "repro", "decode", at="to decode", wait_seconds=wait_seconds
+        )
+
+
 def test_an_interrupted_prediction_says_how_to_go_on(workspace):
-    videos = sorted(str(path) for path in (workspace.root / "videos").rglob("*.mp4"))
     workspace.run("vidpipe", "repro")  # registers the model in this copy
-    command = ["vidpipe", "predict", *videos * 40]
-    # Before, during and after the import of TensorFlow.
-    for wait_seconds in (0.0, 1.0, 2.0, 3.0):
+    for number in range(20):  # enough for seconds of work
+        shutil.copytree(workspace.root / "videos", workspace.root / f"many/{number}")
+    for wait_seconds in (0.0, 0.7, 1.4):  # before and during the import of TensorFlow
         output = interrupted(
-            workspace, *command, at="model video-classifier", wait_seconds=wait_seconds
+            workspace,
+            *("vidpipe", "predict", "many"),
+            at="model video-classifier",
+            wait_seconds=wait_seconds,
         )
         assert MESSAGE in output
 

@@ -1,6 +1,5 @@
 """Each mistake of docs/troubleshooting.md gives the message that the page has."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.video.writing import encode_mp4
+from tests.disks import mounted_disk
 from tests.pipeline.conftest import Workspace, commit, new_checkout
 
 PAGE = Path(__file__).parents[2] / "docs/troubleshooting.md"
@@ -218,21 +218,11 @@ def test_another_version_of_python_gives_its_message(tmp_path):
 
 
 def test_a_read_only_disk_gives_its_message(checkout, tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(disk)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    with mounted_disk(tmp_path / "disk", size="100m") as disk:
         shutil.copytree(checkout.root, disk / "repo", symlinks=True)
-        add(Workspace(disk / "repo"), "walk/0.mp4")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         workspace = Workspace(disk / "repo")
+        add(workspace, "walk/0.mp4")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         assert MESSAGES["A read-only disk"] in output_of(workspace, "vidpipe", "repro")
         output = output_of(workspace, "vidpipe", "init", FOLDER)
         assert "Read-only file system. Move the project to a disk that can be written." in output
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -1,12 +1,11 @@
 """What several of these tests need: a registry, a small disk."""
 
-import os
 import shutil
-import subprocess
 
 import pytest
 
 from pipeline.tracking.store import connect
+from tests.disks import mounted_disk
 from tests.registered import new_versions
 
 
@@ -52,13 +51,5 @@ def versions(registry, monkeypatch):
 @pytest.fixture
 def small_disk(tmp_path):
     """An empty folder on a file system of 1 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted_disk(tmp_path / "disk", size="1m") as folder:
+        yield folder

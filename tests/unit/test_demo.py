@@ -14,8 +14,8 @@ from data.demo.generate import LONGEST, SHORTEST, clip_lengths, write_demo_video
 from data.demo.scenes import MOTIONS, object_path, render_clip
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
-from pipeline.dataset.demo import use_demo
 from pipeline.params import load_params
+from pipeline.setup.demo import use_demo
 from pipeline.video.reading import read_frames
 from pipeline.video.settings import DecodeSection
 
