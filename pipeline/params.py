@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.clips.settings import ExtractSection
 from pipeline.common.errors import PipelineError
+from pipeline.common.params_text import read_yaml
 from pipeline.common.paths import PARAMS, WEIGHTS
 from pipeline.common.settings import Section, describe_errors
 from pipeline.compute.settings import ComputeSection
@@ -56,15 +56,7 @@ def load_params(path: Path = PARAMS) -> Params:
         PipelineError: the file is missing, is not YAML, or breaks a rule; one sentence for each
             mistake, with its dotted key and the value received.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PipelineError(
-            f"{path}: no such file. Run the command from the root of the repository."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise PipelineError(f"{path} is not valid YAML: {problem}. Correct the file.") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         received = type(content).__name__
         raise PipelineError(
@@ -92,7 +84,7 @@ def parse_params(content: Mapping[str, Any], *, source: Path = PARAMS) -> Params
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
-        raise PipelineError(f"{source}: {describe_errors(error)}") from None
+        raise PipelineError(f"{source}: {describe_errors(error, Params)}") from None
     if "image_fps" in content.get("decode", {}):
         raise PipelineError(f"{source}: decode.image_fps: unknown key. Set data.image_fps instead")
     decode = params.decode.model_copy(update={"image_fps": params.data.image_fps})

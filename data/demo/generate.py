@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from data.demo.scenes import MOTIONS, Motion, render_clip
 from pipeline.common.command import run_command
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_folder, write_csv
+from pipeline.common.params_text import read_yaml
 from pipeline.common.settings import Section, describe_errors
 from pipeline.video.writing import encode_mp4
 
@@ -127,18 +127,11 @@ DRAWN: Mapping[str, DrawnSet] = {
 
 
 def _load_params() -> DemoParams:
+    content = read_yaml(_PARAMS)
     try:
-        content = yaml.safe_load(_PARAMS.read_text(encoding="utf-8"))
         return DemoParams.model_validate({} if content is None else content)
-    except FileNotFoundError:
-        raise PipelineError(
-            f"{_PARAMS}: no such file. Run the command from the root of the repository."
-        ) from None
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise PipelineError(f"{_PARAMS} is not valid YAML: {problem}. Correct the file.") from None
     except ValidationError as error:
-        raise PipelineError(f"{_PARAMS}: {describe_errors(error)}") from None
+        raise PipelineError(f"{_PARAMS}: {describe_errors(error, DemoParams)}") from None
 
 
 if __name__ == "__main__":

@@ -104,9 +104,10 @@ def predict(
             ]
             write_preview(output_file(preview), strips)
     if failed := [(file, answer["error"]) for file, answer in pairs if "error" in answer]:
-        logger.error("%d of %d videos could not be predicted:", len(failed), len(files))
-        for file, error in failed:
-            logger.error("  %s: %s", printable(str(file)), printable(error))
+        logger.error("%d of %d videos could not be predicted.", len(failed), len(files))
+        if csv or json:  # the table has the errors
+            for file, error in failed:
+                logger.error("  %s: %s", printable(str(file)), printable(error))
         raise Exit(1)
 
 

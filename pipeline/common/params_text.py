@@ -1,4 +1,4 @@
-"""Change values in the text of params.yaml; comments and all other lines stay."""
+"""Read params.yaml, and change values in its text; comments and all other lines stay."""
 
 import re
 from collections.abc import Mapping
@@ -9,12 +9,35 @@ import yaml
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
+from pipeline.common.paths import go_to_project
 
 # A value on one line, up to its comment: quoted, a flow mapping, a flow sequence, or plain.
 _VALUE = (
     r"(?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|\{[^}\n]*\}|\[[^\n#]*\]"
     r"|(?:[^\s#]|(?<=\S)#|[ \t]+(?=[^\s#]))*) *"
 )
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file of the project.
+
+    Raises:
+        PipelineError: the file is missing or is not YAML in UTF-8.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file in {Path.cwd()}. {go_to_project()}") from None
+    except UnicodeDecodeError as error:
+        raise PipelineError(
+            f"{path}: expected text in UTF-8. Received: {error.reason} at byte {error.start}. "
+            "Save the file as UTF-8."
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise PipelineError(f"{path}{line}: not valid YAML: {problem}. Correct it.") from None
 
 
 def set_values(path: Path, values: Mapping[str, Any]) -> None:

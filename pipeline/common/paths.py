@@ -1,5 +1,6 @@
 """Paths of the stages and commands, relative to the root of the repository."""
 
+import shlex
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -48,3 +49,10 @@ CROSSVAL = Path("eval/crossval")
 TUNE = Path("eval/tune")
 DATA_CHECK = Path("eval/data_check.json")
 RETRAIN_REPORT = Path("eval/retrain.md")
+
+
+def go_to_project() -> str:
+    """Return the remedy for a command in another folder: the root of the installed project."""
+    root = Path(__file__).resolve().parents[2]
+    command = f": cd {shlex.quote(str(root))}" if (root / PARAMS).is_file() else "."
+    return f"Run the command from the root of the project{command}"

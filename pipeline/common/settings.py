@@ -1,7 +1,8 @@
 """Base of the sections of params.yaml: types, error messages, params by dotted key."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import (
@@ -32,20 +33,46 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def describe_errors(error: ValidationError) -> str:
-    """Return a sentence for each mistake: dotted key, rule, value received."""
+def describe_errors(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Return a sentence for each mistake: dotted key, rule, value received.
+
+    Args:
+        error: of the validation.
+        settings: model that was validated; an unknown key is compared with its keys.
+    """
     messages = []
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"]) or "content"
         message = f"{key}: {detail['msg'].removeprefix('Value error, ')}"
         if detail["type"] == "extra_forbidden":
-            message = f"{key}: unknown key. Remove it or correct its spelling"
+            similar = _similar_key(detail["loc"], settings)
+            message = f"{key}: unknown key. "
+            message += (
+                f"Did you mean {similar}?" if similar else "Remove it or correct its spelling"
+            )
         elif detail["type"] == "missing":
             message = f"{key}: missing. Add this key"
         elif not isinstance(detail["input"], dict):
             message += f". Received: {detail['input']!r:.{_LONGEST_VALUE}}"
         messages.append(message)
     return "; ".join(messages)
+
+
+def _similar_key(loc: Sequence[str | int], settings: type[BaseModel]) -> str:
+    """Return the dotted key that is spelt most like an unknown one; "" if none is similar."""
+    section: Any = settings
+    for part in loc[:-1]:
+        section = _keys(section).get(str(part))
+    names = get_close_matches(str(loc[-1]), _keys(section), n=1)
+    return ".".join([*map(str, loc[:-1]), *names]) if names else ""
+
+
+def _keys(section: Any) -> dict[str, Any]:
+    """Return the keys of a section, with the types of their values."""
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return {}
+    fields = section.model_fields.items()
+    return {field.alias or name: field.annotation for name, field in fields}
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -57,10 +57,11 @@ def find_version(text: str, *, name: str) -> ModelVersion:
     numbers = sorted((int(version.version) for version in versions), reverse=True)
     if numbers:
         aliases = if_exists(lambda client: client.get_registered_model(name).aliases) or {}
-        listed = f"{name} has the versions {shorten_list([*map(str, numbers)], shown=10)}"
+        noun = "version" if len(numbers) == 1 else "versions"
+        listed = f"{name} has the {noun} {shorten_list([*map(str, numbers)], shown=10)}"
         listed += f"; aliases: {', '.join(f'@{alias}' for alias in sorted(aliases)) or 'none'}."
         if text.endswith(f"@{CHAMPION}"):
-            listed += " Make one champion with: vidpipe promote"
+            listed += " Name one of these, or make one champion with: vidpipe promote"
     else:
         listed = f"{name} has no versions. Register one with: vidpipe repro. {RESTORE}"
     raise PipelineError(

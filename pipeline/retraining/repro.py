@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.common.command import INTERRUPTED, run_python
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, read_json
+from pipeline.common.params_text import read_yaml
 from pipeline.common.paths import (
     CATALOG,
     CLIPS,
@@ -88,9 +90,11 @@ def reproduce(
         The exit code of DVC, or 130 after Ctrl-C.
 
     Raises:
-        PipelineError: params.yaml is not valid, or the folder is read-only or has no git.
+        PipelineError: a target is not a stage, params.yaml is not valid, or the folder is read-only
+            or has no git.
     """
     _check_folder()
+    _check_targets(targets)
     check_settings()
     options = [*(["--force"] if force else []), *(["--single-item"] if single_item else [])]
     with _interrupts_left_to_children() as interrupts:
@@ -124,6 +128,19 @@ def _check_folder() -> None:
             f"{Path.cwd()}: expected a git repository, which DVC needs. Received: a folder without "
             "git, such as an unpacked archive. Clone the project, or run: git init && git add "
             "--all && git commit -m Start"
+        )
+
+
+def _check_targets(targets: Sequence[str]) -> None:
+    """Refuse a target that is not a stage, before DVC starts."""
+    stages = list(read_yaml(Path("dvc.yaml"))["stages"])
+    for target in targets:
+        if target in stages or ":" in target or Path(target).exists():
+            continue
+        similar = get_close_matches(target, stages, n=1)
+        raise PipelineError(
+            f"vidpipe repro: expected a stage of dvc.yaml ({', '.join(stages)}). "
+            f"Received: {target}." + (f" Did you mean {similar[0]}?" if similar else "")
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.findings import STATUS_MARKS, Finding, Status
-from pipeline.common.paths import PARAMS
+from pipeline.common.paths import PARAMS, go_to_project
 from pipeline.common.tables import align_columns, count_of, shorten_list
 
 _REQUIREMENTS = Path("requirements.txt")
@@ -30,21 +30,27 @@ _TENSORFLOW_SECONDS = 120
 
 
 def examine() -> list[Finding]:
-    """Return one finding for each part of the machine and of the project."""
-    checks: tuple[tuple[str, Callable[[], tuple[Status, str]]], ...] = (
+    """Return one finding for each part of the machine and of the project.
+
+    Outside a project, its parts are left out: git and DVC there are not those of the project.
+    """
+    checks: list[tuple[str, Callable[[], tuple[Status, str]]]] = [
         ("Python", _python),
-        ("packages", _packages),
         ("disk", _disk),
         ("memory", _memory),
         ("GPU", _gpu),
         ("codecs", _codecs),
         ("folder", _folder),
-        ("git", _git),
-        ("DVC", _dvc),
-        ("params.yaml", _params),
-        ("MLflow", _mlflow),
-        ("make ui", _ui_port),
-    )
+    ]
+    if PARAMS.is_file():
+        checks += [
+            ("packages", _packages),
+            ("git", _git),
+            ("DVC", _dvc),
+            ("params.yaml", _params),
+            ("MLflow", _mlflow),
+            ("make ui", _ui_port),
+        ]
     findings = []
     for name, check in checks:
         try:
@@ -73,7 +79,7 @@ def _python() -> tuple[Status, str]:
 def _packages() -> tuple[Status, str]:
     """Compare the installed versions with requirements.txt."""
     if not _REQUIREMENTS.is_file():
-        return "unknown", f"{_REQUIREMENTS}: no such file. Run this in the root of the project"
+        return "fail", f"{_REQUIREMENTS}: no such file. Run: git restore {_REQUIREMENTS}"
     different = []
     n_pinned = 0
     for name, version in _pins():
@@ -177,7 +183,7 @@ def _codecs() -> tuple[Status, str]:
 
 def _folder() -> tuple[Status, str]:
     if not PARAMS.is_file():
-        return "fail", f"no {PARAMS} in {Path.cwd()}. Run the command from the root of the project"
+        return "fail", f"no {PARAMS} in {Path.cwd()}. {go_to_project()}"
     if not os.access(Path(), os.W_OK):
         return "fail", f"{Path.cwd()} cannot be written. Make it writable, or clone it elsewhere"
     return "ok", f"{Path.cwd()} can be written"
@@ -235,7 +241,7 @@ def _mlflow() -> tuple[Status, str]:
     client = connect()
     with mlflow_errors():
         experiment = client.get_experiment_by_name(EXPERIMENT)
-    runs = "no runs yet" if experiment is None else f"experiment {EXPERIMENT}"
+    runs = "no runs yet" if experiment is None else f"runs are in the experiment {EXPERIMENT}"
     return "ok", f"{shown_uri()}, {runs}"
 
 

@@ -164,6 +164,10 @@ def unknown_key(project: Workspace) -> str:
     return output_of(project, "vidpipe", "check")
 
 
+def unknown_stage(project: Workspace) -> str:
+    return output_of(project, "vidpipe", "repro", "trian")
+
+
 def bad_value(project: Workspace) -> str:
     project.set_params(train={"batch_size": 0})
     return output_of(project, "vidpipe", "check")
@@ -187,6 +191,7 @@ MISTAKES: dict[str, Callable[[Workspace], str]] = {
     "A port in use": used_port,
     "An unknown key": unknown_key,
     "A value out of range": bad_value,
+    "An unknown stage": unknown_stage,
 }
 # Each in a test of its own; Ctrl-C in test_interrupted.py.
 OTHERS = {"Another version of Python", "A read-only disk", "Ctrl-C"}

@@ -75,6 +75,17 @@ def test_a_folder_without_git_is_a_failure_with_a_remedy(project):
     assert (status, "git init" in sentence) == ("fail", True)
 
 
+def test_outside_a_project_the_remedy_is_to_go_there(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    findings = {finding.name: finding for finding in examine()}
+    assert findings["folder"].status == "fail"
+    assert f"Run the command from the root of the project: cd {REPOSITORY}" in (
+        findings["folder"].sentence
+    )
+    assert not {"git", "DVC", "MLflow"} & set(findings)
+
+
 def test_a_bad_setting_is_named(project):
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["train"]["batch_size"] = 0

@@ -82,7 +82,13 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "model.temporal.summary: Input should be 'last', 'mean', 'attention' or 'conv1d'. "
             "Received: 'max'",
         ),
-        ("train.epoch", 3, "train.epoch: unknown key. Remove it or correct its spelling"),
+        ("train.epoch", 3, "train.epoch: unknown key. Did you mean train.epochs?"),
+        (
+            "model.cnn.poling",
+            "flatten",
+            "model.cnn.poling: unknown key. Did you mean model.cnn.pooling?",
+        ),
+        ("task.zzz", 1, "task.zzz: unknown key. Remove it or correct its spelling"),
         (
             "model.motion",
             "both",
@@ -103,7 +109,7 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "differ from video, path, split, group, start_seconds, end_seconds, fold_1, fold_2, "
             "... Received: 'group'. Rename the column in the labels table",
         ),
-        ("trian", {}, "trian: unknown key. Remove it or correct its spelling"),
+        ("trian", {}, "trian: unknown key. Did you mean train?"),
         ("train.batch_size", 0, "train.batch_size: Input should be greater than 0. Received: 0"),
         (
             "train.epochs",
@@ -351,16 +357,19 @@ def test_all_mistakes_are_reported_at_once(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(PipelineError, match=r"nowhere\.yaml: no such file\. Run the command from"):
+    with pytest.raises(PipelineError, match=r"nowhere\.yaml: no such file in .*Run the command"):
         load_params(tmp_path / "nowhere.yaml")
 
 
 def test_broken_yaml_is_one_line(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("data: [1,\ntrain: {")
-    with pytest.raises(PipelineError, match=r"is not valid YAML") as error:
+    with pytest.raises(PipelineError, match=r"yaml, line 2, column 9: not valid YAML: ") as error:
         load_params(path)
     assert "\n" not in str(error.value)
+    path.write_bytes("data: {videos: Vidéos}".encode("latin-1"))
+    with pytest.raises(PipelineError, match=r"yaml: expected text in UTF-8\..* Save the file as"):
+        load_params(path)
     path.write_text("")
     with pytest.raises(PipelineError, match=r"expected sections such as data: and train:"):
         load_params(path)

@@ -55,7 +55,7 @@ def test_an_unknown_version_is_an_error_with_accepted_names_and_existing_version
         f"{NAME}/3 or models:/{NAME}/3. {NAME} has the versions 4, 3, 2, 1; aliases: @challenger."
     )
     if text.endswith("@champion"):
-        message += " Make one champion with: vidpipe promote"
+        message += " Name one of these, or make one champion with: vidpipe promote"
     assert str(caught.value).endswith(message)
 
 
