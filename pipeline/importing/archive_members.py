@@ -18,6 +18,8 @@ from typing import IO, Any, Literal
 
 import rarfile
 
+from pipeline.common.errors import PipelineError
+
 # Suffix of a tar file -> the module that decompresses it.
 _COMPRESSIONS: dict[str, Any] = {
     ".tar": None,
@@ -84,13 +86,22 @@ def parts_of(archive: Path) -> list[Path]:
 
 @contextmanager
 def read_members(archive: Path) -> Iterator[Iterable[Member]]:
-    """Yield the members: a list if the archive has a table of contents."""
+    """Yield the members: a list if the archive has a table of contents.
+
+    Raises:
+        PipelineError: the table of contents is encrypted.
+    """
     suffix = archive.suffix.lower()
     if suffix == ".zip":
         with zipfile.ZipFile(archive) as packed:
             yield [_zip_member(packed, info) for info in packed.infolist()]
     elif suffix == ".rar":
         with rarfile.RarFile(archive) as packed:
+            if packed.needs_password() and not packed.infolist():
+                raise PipelineError(
+                    f"{archive}: the archive is encrypted. Expected one without a password. Unpack "
+                    "it by hand, name the folder, and move the archive away."
+                )
             yield [_rar_member(packed, info) for info in packed.infolist()]
     else:
         name = archive.name.lower()

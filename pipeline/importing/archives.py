@@ -101,10 +101,16 @@ def _unpack(archive: Path, folder: Path, budget: _Budget, *, nesting: int) -> No
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk; those of a damaged archive have no number
+        another_program = (
+            " If it has that size, the program on PATH may lack the method to decompress it, as 7z "
+            "of Debian does. Install unar."
+            if archive.suffix.lower() == ".rar"
+            else ""
+        )
         raise PipelineError(
             f"{archive}: the archive is damaged or is not what its suffix says ({error}). Get it "
             "again and compare its size with that on the page of the data set, or move the archive "
-            "away if you have its content."
+            f"away if you have its content.{another_program}"
         ) from error
     inner = [path for path in sorted(folder.rglob("*")) if is_archive(path) and path.is_file()]
     for path in inner if nesting < _MAX_NESTING else []:

@@ -278,6 +278,27 @@ def test_a_compressed_rar_without_a_program_says_what_to_install(tmp_path, monke
         unpack(archive, tmp_path / "out")
 
 
+def test_a_rar_whose_list_of_names_is_encrypted_is_refused(tmp_path):
+    archive = tmp_path / "x.rar"
+    encryption = vint(4) + vint(0) + vint(0) + vint(0) + bytes([15]) + bytes(16)
+    archive.write_bytes(b"Rar!\x1a\x07\x01\x00" + rar5_block(encryption) + bytes(32))
+    with pytest.raises(PipelineError, match=r"x\.rar: the archive is encrypted\. Expected"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rar_that_the_program_cannot_decompress_names_another_program(tmp_path, monkeypatch):
+    """Debian's 7z lists a compressed rar, but it has no method to decompress it."""
+    archive = rar_of(tmp_path / "x.rar", None, rar_member("a.avi", b"packed", method=0x33, size=9))
+    program = tmp_path / "bin/7z"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    with pytest.raises(PipelineError, match=r"damaged.* Install unar"):
+        unpack(archive, tmp_path / "out")
+
+
 def test_a_member_that_is_there_twice_is_refused(tmp_path):
     archive = tar_of(tmp_path / "x.tar", {"a.txt": b"1"})
     with tarfile.open(archive, "a") as packed:
