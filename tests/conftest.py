@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from pipeline.tracking.store import connect
 from pipeline.video.writing import encode_mp4
 from tests.browser import find_chromium
 
@@ -38,6 +39,17 @@ def numbered_mp4(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("videos") / "numbered.mp4"
     path.write_bytes(encode_mp4(numbered_frames(30), fps=30))
     return path
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A new database of MLflow; making its tables takes longer than a test."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect().search_experiments()
+    return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="module")  # while it is open, no test can run an event loop of its own

@@ -1,6 +1,7 @@
 """The run of a training in MLflow, and its review."""
 
 import json
+import shutil
 import urllib.request
 
 import pytest
@@ -91,8 +92,8 @@ def test_the_run_and_the_version_name_commit_and_data(built):
     )
 
 
-def test_a_deleted_store_is_filled_again_from_what_lies_on_disk(workspace):
-    assert not (workspace.root / "mlflow.db").exists()
+def test_an_empty_store_is_filled_again_from_what_lies_on_disk(workspace, empty_database):
+    shutil.copy(empty_database, workspace.root / "mlflow.db")
     workspace.run("dvc", "repro", "--force", "--single-item", "register")
     (run,) = runs_of(workspace)
     assert run.data.tags["recreated"] == "true"

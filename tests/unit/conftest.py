@@ -4,32 +4,20 @@ import shutil
 
 import pytest
 
-from pipeline.tracking.store import connect
 from tests.disks import mounted_disk
 from tests.registered import new_versions
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory):
+def registry(tmp_path_factory, empty_database):
     """A folder with a store, and a folder that passes for the files of a model."""
     folder = tmp_path_factory.mktemp("registry")
     (folder / "files").mkdir()
     (folder / "files/MLmodel").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        connect().search_experiments()
+        shutil.copy(empty_database, folder)
         yield folder
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """A new database of MLflow; making its tables takes longer than a test."""
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        connect().search_experiments()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture
