@@ -6,6 +6,8 @@ into a temporary folder. Sides take turns; values are medians. The last line is 
 - `input_share_of_step`: processor time of reading batches as the train stage does, over that of
   training the small CNN of params.yaml on batches in memory. Reading runs in parallel to the
   steps, so its cost is processor time.
+- `worker_input_share_of_step`: the same for one of two workers: it reads half of each batch, and
+  its steps take half as long.
 - `augmented_input_share_of_step`: the same with `train.augmentation` of params.yaml.
 - `clips_per_second`: the rate of reading alone.
 - `cached_epoch_speedup`: the time of an epoch of a frozen MobileNetV2 with an LSTM on frames,
@@ -14,6 +16,7 @@ into a temporary folder. Sides take turns; values are medians. The last line is 
 """
 
 import json
+import math
 import tempfile
 import time
 from functools import partial
@@ -26,7 +29,7 @@ from numpy.lib.format import open_memmap
 
 from benchmarks.timing import cpu_seconds_of, interleaved, seconds_of
 from pipeline.clips.arrays import ClipArrays
-from pipeline.clips.batches import training_batches
+from pipeline.clips.batches import Shares, training_batches
 from pipeline.common.command import run_command
 from pipeline.common.files import write_csv
 from pipeline.model.augmentation import clip_augmenter
@@ -94,11 +97,15 @@ def _reading(clips: ClipArrays) -> dict[str, float]:
     )
     plain = batches()
     augmented = batches(augment=clip_augmenter(params.train.augmentation, task))
+    steps = math.ceil(len(clips) / _BATCH_SIZE)
+    # Batches of a worker have no end; an element is its share of one.
+    share = batches(shares=Shares(first=0, n=1, total=2)).take(steps)
     model = build_model(params.model, task, frame_shape=(_SIDE_PIXELS, _SIDE_PIXELS, 3))
     model.compile(keras.optimizers.Adam(1e-3), task.loss(label_smoothing=0))
     medians = interleaved(
         {
             "read": partial(cpu_seconds_of, partial(_read, plain)),
+            "share": partial(cpu_seconds_of, partial(_read, share)),
             "augment": partial(cpu_seconds_of, partial(_read, augmented)),
             "step": partial(cpu_seconds_of, partial(_train, model, plain.cache())),
         },
@@ -107,6 +114,7 @@ def _reading(clips: ClipArrays) -> dict[str, float]:
     reading = seconds_of(partial(_read, plain))
     return {
         "input_share_of_step": round(medians["read"] / medians["step"], 4),
+        "worker_input_share_of_step": round(2 * medians["share"] / medians["step"], 4),
         "augmented_input_share_of_step": round(medians["augment"] / medians["step"], 4),
         "clips_per_second": round(len(clips) / reading),
     }
