@@ -65,7 +65,8 @@ def crossval(
     """Cross-validate the recipe of params.yaml.
 
     Uses the official folds if the labels table has them (fold_1, fold_2, ...). Computed folds
-    test every clip once. Groups are never split. Doubtful labels are listed.
+    test every clip once. Groups are never split. Doubtful labels are listed. After Ctrl-C or a
+    kill, the next call continues with the first missing fold.
 
     \b
     Example:    vidpipe crossval --folds 5 --seed 0

@@ -4,12 +4,18 @@ Every test video of a fold is predicted by a model that was not trained on it or
 pooled predictions score the recipe more precisely than one test split, and show doubtful labels in
 all splits. Computed folds test every video once; the official folds of a data set may leave videos
 out and test some several times.
+
+The result of each fold is kept until all have ended, so a call that was interrupted continues with
+its first missing fold.
 """
 
 import logging
+import pickle
+import shutil
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +24,7 @@ from tqdm import tqdm
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
-from pipeline.common.files import write_json
+from pipeline.common.files import replacing_file, sha256_of_file, sha256_of_json, write_json
 from pipeline.common.paths import CATALOG, CLIPS, CROSSVAL, UNUSED_CLIPS
 from pipeline.common.records import SPLITS, FoldPart, read_catalog
 from pipeline.common.tables import align_columns, write_table_csv
@@ -28,14 +34,16 @@ from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
 from pipeline.retraining.fold_training import run_in_process, train_fold
-from pipeline.retraining.folds import Fold, folds_of_clips, official_folds
+from pipeline.retraining.folds import Fold, clips_identity, folds_of_clips, official_folds
 from pipeline.tasks.task import Task
+from pipeline.tracking.buffer import BufferedRun
 from pipeline.tracking.results import log_files, log_scores
 from pipeline.tracking.runs import training_run, warned
 
 logger = logging.getLogger(__name__)
 
 _DOUBTFUL_LABELS = CROSSVAL / "label_issues.csv"
+_FINISHED = Path(".dvc/tmp/crossval")  # results of the folds of a call that is not complete
 _SHOWN_DOUBTFUL = 20
 _COMPUTED_FOLDS = 5
 
@@ -125,10 +133,8 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
             )
             for number, fold in enumerate(folds, start=1)
         ]
-        results = [
-            run_in_process(run_fold, task, title=task.title)
-            for task in tqdm(tasks, unit="fold", disable=None)
-        ]
+        finished = _FINISHED / _digest(params, clips, folds)
+        results = [_result_of(task, finished) for task in tqdm(tasks, unit="fold", disable=None)]
         pooled = _each_once(pool([result.predictions for result in results]))
         baselines = {
             name: _each_once(pool([result.baselines[name] for result in results]))
@@ -152,6 +158,7 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
             }
             log_scores(run.id, {**summary["pooled"], **over_folds}, summary["interval"])
             log_files(run.id, [*files, *audit_files])
+    shutil.rmtree(_FINISHED)
     table = align_columns(
         [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
     )
@@ -216,6 +223,46 @@ def _run_params(params: Params, settings: Mapping[str, int]) -> dict[str, Any]:
     return {**params.model_dump(by_alias=True), "crossval": settings}
 
 
+def _digest(params: Params, clips: ClipArrays, folds: Sequence[Fold]) -> str:
+    """Return a digest of everything that the result of a fold depends on, the code included."""
+    code = sorted(Path(__file__).parents[1].rglob("*.py"))
+    content = [
+        params.training_params(),
+        params.evaluate.model_dump(),
+        clips_identity(clips),
+        [[fold.train, fold.val, fold.test] for fold in folds],
+        [sha256_of_file(path) for path in code],
+    ]
+    return sha256_of_json(content)[:16]
+
+
+def _result_of(fold_task: FoldTask, finished: Path) -> FoldResult:
+    """Train and test a fold, unless its result is in the folder ``finished``; keep it there."""
+    path = finished / f"fold{fold_task.settings['fold']}.pickle"
+    if not path.exists():
+        result = run_in_process(run_fold, fold_task, title=fold_task.title)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_file(path) as temporary:
+            temporary.write_bytes(pickle.dumps(result))
+        return result
+    logger.info("%s: finished by an earlier call", fold_task.title)
+    earlier: FoldResult = pickle.loads(path.read_bytes())
+    with _run_of(fold_task) as run, warned(f"The run of {fold_task.title} lacks its scores"):
+        assert run.id is not None  # without a store, training_run raises
+        log_scores(run.id, earlier.scores)
+    return earlier
+
+
+def _run_of(fold_task: FoldTask) -> AbstractContextManager[BufferedRun]:
+    """Return the nested run of a fold."""
+    return training_run(
+        params=_run_params(fold_task.params, fold_task.settings),
+        dataset=fold_task.params.data.videos,
+        name=fold_task.title,
+        parent=fold_task.parent_run,
+    )
+
+
 def run_fold(fold_task: FoldTask) -> FoldResult:
     """Train and test one fold as a nested MLflow run. Call it once a process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -223,12 +270,7 @@ def run_fold(fold_task: FoldTask) -> FoldResult:
     from pipeline.tracking.epochs import EpochMetrics
 
     params, fold, clips = fold_task.params, fold_task.fold, _all_clips()
-    with training_run(
-        params=_run_params(params, fold_task.settings),
-        dataset=params.data.videos,
-        name=fold_task.title,
-        parent=fold_task.parent_run,
-    ) as run:
+    with _run_of(fold_task) as run:
         assert run.id is not None  # without a store, training_run raises
         trained = train_fold(params, clips, fold, callbacks=[EpochMetrics(run)])
         task, fitted = trained.task, trained.fitted

@@ -38,6 +38,12 @@ class Fold:
     test: tuple[int, ...]
 
 
+def clips_identity(clips: ClipArrays) -> list[object]:
+    """Return the content of ``clips`` as JSON values: names, targets, inputs and digests."""
+    digests = [shard.digest() for _, shard in sorted(clips.shards().items())]
+    return [clips.names, clips.targets, clips.groups, clips.side_cells, digests]
+
+
 def folds_of_clips(
     clips: ClipArrays, task_type: str, *, n_folds: int, val_share: float, seed: int
 ) -> list[Fold]:

@@ -29,7 +29,7 @@ from pipeline.common.params_text import set_values, with_values
 from pipeline.common.paths import CLIPS, PARAMS, TUNE
 from pipeline.common.tables import count_of
 from pipeline.params import Params, load_params
-from pipeline.retraining.folds import folds_of_clips
+from pipeline.retraining.folds import clips_identity, folds_of_clips
 from pipeline.retraining.held_out import HeldOut
 from pipeline.retraining.search_space import (
     SearchSpace,
@@ -319,8 +319,7 @@ def study_name(
     content = [
         fixed,
         [[one.name, one.choices] for one in space.dimensions],
-        [clips.names, clips.targets, clips.groups, clips.side_cells],
-        [shard.digest() for _, shard in sorted(clips.shards().items())],
+        clips_identity(clips),
         [n_folds, seed, params.catalog.val_share],
     ]
     return sha256_of_json(content)[:12]

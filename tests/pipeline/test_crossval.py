@@ -1,7 +1,13 @@
 """Cross-validation of tiny clips, each fold in its process, with a real MLflow store."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +212,49 @@ def test_folds_share_the_features_of_a_frozen_cnn(tmp_path, monkeypatch, capfd):
     log = capfd.readouterr().err
     assert f"computing {shards} of {shards} shards" in log
     assert f"computing 0 of {shards} shards" in log
+
+
+CROSSVAL = """
+import logging
+
+from pipeline.params import load_params
+from pipeline.retraining.crossval import cross_validate
+
+logging.basicConfig(level=logging.INFO)
+if __name__ == "__main__":
+    cross_validate(load_params(), n_folds=2, seed=3)
+"""
+
+
+@pytest.mark.long
+def test_a_killed_call_continues_with_its_first_missing_fold(crossval, tmp_path):
+    write_workspace(tmp_path)
+    (tmp_path / "crossval.py").write_text(CROSSVAL)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = partial(
+        subprocess.Popen, [sys.executable, "crossval.py"], cwd=tmp_path, env=environment
+    )
+    with command(start_new_session=True) as killed:
+        while not list(tmp_path.glob(".dvc/tmp/crossval/*/fold1.pickle")):
+            assert killed.poll() is None
+            time.sleep(0.05)
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert not (tmp_path / "eval/crossval").exists()
+    with command(stderr=subprocess.PIPE, text=True) as continued:
+        _, log = continued.communicate()
+    assert continued.returncode == 0, log
+    assert "fold 1 of 2: finished by an earlier call" in log
+    assert "fold 2 of 2: finished by an earlier call" not in log
+    uninterrupted, _ = crossval
+    for name in ("predictions.csv", "label_issues.csv"):
+        file = f"eval/crossval/{name}"
+        assert (tmp_path / file).read_bytes() == (uninterrupted / file).read_bytes()
+    assert not list(tmp_path.glob(".dvc/tmp/crossval"))
+    names = [run.info.run_name for run in runs_of(tmp_path) if run.info.status == "FINISHED"]
+    assert sorted(names) == [
+        "crossval of 2 folds, seed 3", "fold 1 of 2", "fold 1 of 2", "fold 2 of 2",
+    ]  # fmt: skip
 
 
 def test_more_folds_than_groups_are_refused_before_a_run(crossval, monkeypatch):
