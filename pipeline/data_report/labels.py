@@ -18,15 +18,10 @@ from pipeline.compute.isolated import Failure
 from pipeline.compute.settings import ComputeSection
 from pipeline.data_report.groups import REASONS, Proposals, ProposedGroup, propose_groups
 from pipeline.dataset.catalog import content_hashes
-from pipeline.dataset.layouts import (
-    LABELS_TABLE,
-    clean_text,
-    labels_table,
-    read_labels,
-    read_table_rows,
-    relative_video,
-)
+from pipeline.dataset.layouts import LABELS_TABLE, labels_table, read_labels
+from pipeline.dataset.names import clean_text
 from pipeline.dataset.settings import DataSection
+from pipeline.dataset.table import read_table_rows, relative_video
 from pipeline.evaluation.near_duplicates import HashedVideo, hash_video, spread_frames
 from pipeline.tasks.targets import Targets
 from pipeline.video.batch import for_each_video
