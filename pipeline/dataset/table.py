@@ -1,30 +1,22 @@
 """Read a table of labels: a csv file with a row for each video."""
 
-import csv
 import logging
 import unicodedata
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.common.csv_text import csv_lines
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
+from pipeline.dataset.columns import OPTIONAL_COLUMNS, read_header
 from pipeline.dataset.folders import check_folder
-from pipeline.dataset.names import clean_text, simplified
-from pipeline.dataset.official_folds import (
-    check_fold_columns,
-    check_fold_parts,
-    meant_fold,
-    read_fold_part,
-)
+from pipeline.dataset.names import clean_text
+from pipeline.dataset.official_folds import check_fold_parts, read_fold_part
 from pipeline.tasks.targets import Targets, read_seconds
 
 logger = logging.getLogger(__name__)
-
-_OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def read_table(
@@ -32,7 +24,7 @@ def read_table(
 ) -> list[VideoRecord]:
     """Read a csv file: video, the columns of the target, optional columns, others as extra."""
     columns, rows = read_table_rows(table, targets, side_inputs)
-    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *fold_columns(columns))
+    known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, *fold_columns(columns))
     if others := [column for column in columns if column not in known]:
         logger.info("%s: kept as properties of the videos: %s", table, ", ".join(others))
     located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
@@ -55,14 +47,10 @@ def read_table_rows(
         PipelineError: the file is not a csv file with the columns of the targets.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            columns = _read_header(f"{table}, line 1", next(reader, []), targets, side_inputs)
-            rows = [
-                (where, _cells_by_column(where, cells, columns))
-                for cells in reader
-                if cells and (where := f"{table}, line {reader.line_num}")
-            ]
+        lines = csv_lines(table)
+        where, header = next(lines, (f"{table}, line 1", []))
+        columns = read_header(where, header, targets, side_inputs)
+        rows = [(where, _cells_by_column(where, cells, columns)) for where, cells in lines]
     except FileNotFoundError:
         raise PipelineError(
             f"data.labels: expected a file inside data.videos. Received: {table} (no such path)"
@@ -71,68 +59,9 @@ def read_table_rows(
         raise PipelineError(
             f"data.labels: expected a csv file. Received: {table} (a folder)"
         ) from None
-    except UnicodeDecodeError as error:
-        raise PipelineError(
-            f"{table}: expected a csv file in UTF-8. Received: {error}. Save it as UTF-8."
-        ) from None
-    except csv.Error as error:
-        raise PipelineError(
-            f"{table}, line {reader.line_num}: expected csv. Received: {error}. Close each quoted "
-            "cell, and double a quotation mark inside it."
-        ) from None
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
     return columns, rows
-
-
-def _read_header(
-    where: str, header: Sequence[str], targets: Targets, side_inputs: Collection[str]
-) -> list[str]:
-    """Return the names of the columns; refuse a header that would be misread."""
-    if in_both := [column for column in targets.columns if column in side_inputs]:
-        raise PipelineError(
-            f"data.side_inputs.{in_both[0]}: expected a column other than that of the target. "
-            f"Received: {in_both[0]}. Remove it."
-        )
-    required = ("video", *targets.columns)
-    optional = [column for column in _OPTIONAL_COLUMNS if column not in required]
-    known = {simplified(column): column for column in (*required, *optional)}
-    if len(header) == 1:
-        for separator, name in _SEPARATORS.items():
-            if separator in header[0]:
-                raise PipelineError(
-                    f"{where}: expected commas between the columns. Received: {name}, as in "
-                    f"{header[0]!r}. Save the table with commas."
-                )
-    columns = [clean_text(cell, where=where) for cell in header]
-    for column in columns:
-        plain = simplified(column)
-        meant = known.get(plain) or meant_fold(plain) or column
-        if column != meant:
-            raise PipelineError(
-                f"{where}: unknown column {column!r}. Expected {meant!r}, which differs only in "
-                "case, spaces, hyphens or underscores. Rename the column."
-            )
-    repeated = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
-    if repeated:
-        raise PipelineError(
-            f"{where}: expected each column once. Received several columns "
-            f"{', '.join(map(repr, repeated))}. Rename or delete all but one."
-        )
-    missing = [column for column in required if column not in columns]
-    if missing:
-        raise PipelineError(
-            f"{where}: missing {', '.join(missing)}. Expected the columns "
-            f"{','.join(required)} and optionally {','.join(optional)}. "
-            f"Received: {','.join(columns) or 'an empty line'}"
-        )
-    check_fold_columns(columns, where=where)
-    if missing := [column for column in side_inputs if column not in columns]:
-        raise PipelineError(
-            f"{where}: missing {', '.join(missing)}. Expected a column for each of "
-            f"data.side_inputs. Received: {','.join(columns)}. Add it, or correct data.side_inputs."
-        )
-    return columns
 
 
 def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
@@ -172,7 +101,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
         return clean_text(row.get(column, ""), where=f"{where}, column {column}")
 
     folds = fold_columns(row)
-    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *folds)
+    known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, *folds)
     return VideoRecord(
         video=relative_video(where, row["video"], videos),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),

@@ -6,10 +6,11 @@ of test videos may have no ``label``. The clip of seconds 1 to 11 is ``<id>_0000
 
 from collections.abc import Mapping
 
+from pipeline.common.csv_text import likely_columns
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
 from pipeline.importing.missing import MissingVideos
-from pipeline.importing.source import Source, csv_header, csv_rows
+from pipeline.importing.source import Source, csv_rows
 from pipeline.importing.table import SPLIT_NAMES, Imported, Row
 
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
@@ -24,7 +25,7 @@ def read_kinetics(source: Source, task: str | None) -> Imported:  # noqa: ARG001
             "train.csv with the columns label,youtube_id,time_start,time_end,split",
             "It is in the annotations of https://github.com/cvdfoundation/kinetics-dataset.",
         )
-        if set(_COLUMNS) <= set(csv_header(path))
+        if set(_COLUMNS) <= set(likely_columns(path))
     ]
     if not paths:
         raise PipelineError(

@@ -147,6 +147,46 @@ def test_an_unknown_table_is_an_error_that_lists_the_columns_of_the_tasks(projec
     assert (project / "params.yaml").read_text() == PARAMS.read_text()
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "annotations.csv"])
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        (
+            "video;label\na.mp4;x\n",
+            "utf-8",
+            r"line 1: the cells are separated by ';'\. Expected com",
+        ),
+        ("video\tlabel\na.mp4\tx\n", "utf-8", "line 1: the cells are separated by tabs"),
+        ("video,label\na.mp4,x\n", "utf-16", r"Received: UTF-16, .* Save the file as UTF-8\."),
+        ("video,label\na.mp4,x\n", "utf-16-le", r"Received: UTF-16, .* Save the file as UTF-8\."),
+        ("video,label\na.mp4,é\n", "latin-1", r"line 2: .* the byte 0xe9, as in Latin-1"),
+        (
+            "Video,Label\na.mp4,x\n",
+            "utf-8",
+            r"line 1: unknown columns 'Video', 'Label'\. Expected "
+            r"'video', 'label', which differ only in case.* names are lower case",
+        ),
+        ("clip,Label,video\na.mp4,x,a.mp4\n", "utf-8", "unknown column 'Label'. Expected 'label'"),
+        ("video,Class\na.mp4,x\n", "utf-8", r"Received: video,Class\. Rename Class to label\."),
+    ],
+)
+def test_the_fault_of_a_table_is_named(videos, name, text, encoding, expected):
+    add(videos / "a.mp4")
+    (videos / name).write_text(text, encoding=encoding)
+    with pytest.raises(PipelineError, match=rf"{name}.*{expected}"):
+        init(videos)
+
+
+@pytest.mark.parametrize("header", ["path,class", "File Name,label"])
+def test_a_table_with_other_names_of_columns_is_recognised(videos, header):
+    add(videos / "a.mp4")
+    (videos / "annotations.csv").write_text(f"{header}\na.mp4,x\n")
+    with pytest.raises(
+        PipelineError, match=rf"annotations\.csv, line 1: .*Rename {header.split(',')[0]} to video"
+    ):
+        init(videos)
+
+
 @pytest.mark.parametrize(
     ("video", "expected"),
     [

@@ -337,6 +337,13 @@ class TestTable:
             ("", "Received: an empty line"),
             ("video,label\n", "no row below the header"),
             ("Video,label\n", "line 1: unknown column 'Video'. Expected 'video', which differs"),
+            (
+                "Label,Video\n",
+                "line 1: unknown columns 'Label', 'Video'. Expected 'label', 'video', "
+                "which differ only in case, spaces, hyphens or underscores. Received: Label,Video. "
+                "Rename the columns: names are lower case.",
+            ),
+            ("path,class\n", "Received: path,class. Rename path to video and class to label."),
             ("video,label,GROUP\n", "unknown column 'GROUP'. Expected 'group'"),
             ("video,label,Start seconds\n", "unknown column 'Start seconds'. Expected 'start_s"),
             ("video,label,end-seconds\n", "unknown column 'end-seconds'. Expected 'end_seconds"),
@@ -345,8 +352,13 @@ class TestTable:
             ("video,label,\uff47roup\n", "Expected 'group', which differs only in"),
             ("video,label,label\n", "line 1: expected each column once. Received several columns"),
             ("video,label,a, a,b,b\n", "Received several columns 'a', 'b'. Rename or delete"),
-            ("video;label\n", "line 1: expected commas between the columns. Received: semicolons"),
-            ("video\tlabel\n", "line 1: expected commas between the columns. Received: tabs"),
+            (
+                "video;label\n",
+                "line 1: the cells are separated by ';'. Expected commas. Received: ",
+            ),
+            ("video\tlabel\n", "line 1: the cells are separated by tabs. Expected commas."),
+            ("video|label\n", "Received: 'video|label'. Save the table with commas as separ"),
+            ("video,label\ncat/one.mp4;cat\n", "line 2: the cells are separated by ';'. Expect"),
             ("\nvideo,label\n", "line 1: missing video, label."),
             (
                 "video,label\ncat/one.mp4,cat\ndog/three.avi,jump, high\n",
@@ -406,9 +418,26 @@ class TestTable:
         assert received.startswith(f"{videos}/labels.csv")
         assert expected.format(videos=videos) in received
 
-    def test_a_table_that_is_not_utf8_is_refused(self, videos):
-        (videos / "labels.csv").write_bytes(b"video,label\ncat/one.mp4,caf\xe9\n")
-        assert "labels.csv: expected a csv file in UTF-8" in message(videos)
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_a_table_in_utf16_is_refused(self, videos, encoding):
+        write_table(videos, "video,label\ncat/one.mp4,café\n", encoding=encoding)
+        assert message(videos) == (
+            f"{videos}/labels.csv: expected a csv file in UTF-8. Received: UTF-16, or no text. "
+            "Save the file as UTF-8."
+        )
+
+    def test_a_table_in_latin_1_is_refused_with_its_line(self, videos):
+        write_table(videos, "video,label\ncat/one.mp4,café\n", encoding="latin-1")
+        assert message(videos) == (
+            f"{videos}/labels.csv, line 2: expected a csv file in UTF-8. Received: the byte 0xe9, "
+            "as in Latin-1 or Windows-1252. Save the file as UTF-8."
+        )
+
+    @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+    def test_a_workbook_named_csv_is_refused(self, videos, start):
+        (videos / "labels.csv").write_bytes(start + bytes(30))
+        assert "Received: a workbook" in message(videos)
+        assert "save the sheet as csv in UTF-8" in message(videos)
 
 
 class TestSeveralRowsOfOneVideo:
