@@ -11,7 +11,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.dataset.columns import OPTIONAL_COLUMNS, read_header
-from pipeline.dataset.folders import check_folder
+from pipeline.dataset.folders import check_folder, path_remedy
 from pipeline.dataset.names import clean_text
 from pipeline.dataset.official_folds import check_fold_parts, read_fold_part
 from pipeline.tasks.targets import Targets, read_seconds
@@ -137,7 +137,8 @@ def relative_video(where: str, video: str, videos: Path) -> str:
         path = path.relative_to(videos.absolute())
     if path.is_absolute() or ".." in path.parts:
         raise PipelineError(
-            f"{where}: video must be a path inside data.videos ({videos}). Received: {video}"
+            f"{where}: video must be a path inside data.videos ({videos}). Received: {video}."
+            f"{path_remedy(video, videos) or ' Move the video there, and name its path there.'}"
         )
     return path.as_posix()
 
@@ -191,8 +192,8 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
         where, video = missing[0]
         more = f" Rows with missing files: {len(missing)}." if len(missing) > 1 else ""
         raise PipelineError(
-            f"{where}: video {video!r} does not exist under {videos}. Add the file or delete "
-            f"the row.{more}"
+            f"{where}: video {video!r} does not exist under {videos}."
+            f"{path_remedy(video, videos) or ' Add the file or delete the row.'}{more}"
         )
     first: dict[str, str] = {}
     for where, record in located:

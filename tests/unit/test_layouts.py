@@ -418,6 +418,42 @@ class TestTable:
         assert received.startswith(f"{videos}/labels.csv")
         assert expected.format(videos=videos) in received
 
+    @pytest.mark.parametrize(
+        ("cell", "meant"),
+        [
+            ("cat/one", "cat/one.mp4"),
+            ("cat/one.avi", "cat/one.mp4"),
+            ("Cat/ONE.mp4", "cat/one.mp4"),
+            ("cat\\deep\\two.MKV", "cat/deep/two.MKV"),
+            (r"C:\data\videos\cat\one.mp4", "cat/one.mp4"),
+            ("/elsewhere/videos/cat/one.mp4", "cat/one.mp4"),
+            ("videos/dog/three.avi", "dog/three.avi"),
+            ("../videos/dog/three.avi", "dog/three.avi"),
+            ("three.avi", "dog/three.avi"),
+            ("three", "dog/three.avi"),
+            ("dog/ three.avi", "dog/three.avi"),
+            ("cat/clip 1", "cat/clip1"),
+        ],
+    )
+    def test_a_path_that_nearly_exists_is_suggested(self, videos, cell, meant):
+        add(videos, "cat/clip1", "f_1.jpg", "f_2.jpg")
+        write_table(videos, f"video,label\n{cell},cat\n")
+        text = message(videos)
+        assert text.startswith(f"{videos}/labels.csv, line 2: video ")
+        assert f" Write {meant!r}, which exists." in text
+
+    def test_letters_that_look_alike_are_shown_by_number(self, videos):
+        add(videos, "cat", "ne\u0301.mp4")
+        write_table(videos, "video,label\ncat/n\u00e9.mp4,cat\n")
+        assert r"Write 'cat/ne\u0301.mp4', which exists." in message(videos)
+
+    @pytest.mark.parametrize("cell", ["bird/nine.mp4", "four.mp4", "elsewhere/cat", "notes"])
+    def test_no_path_is_suggested_if_none_or_several_are_similar(self, videos, cell):
+        for folder in ("cat", "dog"):
+            add(videos, folder, "four.mp4")
+        write_table(videos, f"video,label\n{cell},cat\n")
+        assert message(videos).endswith("Add the file or delete the row.")
+
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
     def test_a_table_in_utf16_is_refused(self, videos, encoding):
         write_table(videos, "video,label\ncat/one.mp4,café\n", encoding=encoding)
