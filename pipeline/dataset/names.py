@@ -1,8 +1,12 @@
-"""Names in labels: of classes, groups and columns."""
+"""Names in labels, of classes, groups and columns: their spelling."""
 
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.records import VideoRecord
+from pipeline.tasks.targets import Targets
 
 _CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
 
@@ -30,3 +34,25 @@ def simplified(column: str) -> str:
     return "".join(
         letter for letter in text if unicodedata.category(letter) not in ("Cf", "Pc", "Pd", "Zs")
     )
+
+
+def alike_names(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that differ only in case, spaces, hyphens or underscores, sorted.
+
+    >>> alike_names(["Left", "left", "right"])
+    [['Left', 'left']]
+    """
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        spellings[simplified(name) or name].add(name)
+    return sorted(sorted(own) for own in spellings.values() if len(own) > 1)
+
+
+def spelling_remarks(records: Sequence[VideoRecord], targets: Targets) -> list[str]:
+    """Return a sentence for each set of classes, or other strata, that may be one."""
+    strata = targets.required_strata([record.target for record in records])
+    return [
+        f"{' and '.join(map(repr, names))} differ only in case, spaces, hyphens or underscores: "
+        f"if they are one {targets.stratum_name}, write them alike"
+        for names in alike_names(name for own in strata for name in own)
+    ]
