@@ -36,8 +36,11 @@ def videos(tmp_path):
 
 
 def add(path: Path, *, frames: int = 20, fps: float = 10, height: int = 96, width: int = 128):
+    """Add a video of its own: a box that players skip holds its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_mp4(numbered_frames(frames, height=height, width=width) // 4, fps=fps))
+    name = bytes(path)
+    content = encode_mp4(numbered_frames(frames, height=height, width=width) // 4, fps=fps)
+    path.write_bytes(content + (len(name) + 8).to_bytes(4) + b"free" + name)
 
 
 def class_folders(folder: Path, *, per_class: int = 4, **video) -> None:
@@ -47,7 +50,18 @@ def class_folders(folder: Path, *, per_class: int = 4, **video) -> None:
 
 
 def init(folder: Path, *, task_type: str | None = None, dvc_add: bool = False) -> str:
-    return "\n".join(initialise(folder, task_type=task_type, dvc_add=dvc_add))
+    return "\n".join(initialise(folder, task_type=task_type, dvc_add=dvc_add).lines)
+
+
+def to_mend(folder: Path) -> str:
+    """Return what must be mended; params.yaml is written in any case."""
+    result = initialise(folder, task_type=None, dvc_add=False)
+    output = "\n".join(result.lines)
+    assert load_params().data.videos == str(folder)
+    assert not result.is_trainable
+    assert output.endswith(f"Then again: vidpipe init '{folder}'")
+    assert "Next: vidpipe repro" not in output
+    return output.partition("To mend:\n")[2].partition("\n\n")[0]
 
 
 def test_class_folders_are_found_and_the_comments_of_params_stay(project, videos):
@@ -251,14 +265,56 @@ def test_what_needs_attention_is_listed(videos):
     (videos / "wave/broken.mp4").write_bytes(b"not a video")
     output = init(videos)
     assert "wave/broken.mp4: " in output
-    assert "fewer than three videos of 'clap', 'rare'" in output
+    assert "too few groups of videos of class 'clap' (2), class 'rare' (1)" in output
     assert "no groups: " in output
     assert "vidpipe labels" in output
 
 
-def test_one_class_is_not_enough(videos):
-    add(videos / "only/1.mp4")
-    assert "there is one class, 'only'" in init(videos)
+def test_one_class_is_to_mend(videos):
+    for number in range(3):
+        add(videos / f"only/{number}.mp4")
+    assert to_mend(videos) == "  - there is one class, 'only': a classifier needs at least two"
+
+
+def test_one_folder_around_the_class_folders_is_named(videos):
+    class_folders(videos / "dataset")
+    assert f"If clap, wave are the classes, name the folder {videos}/dataset" in to_mend(videos)
+
+
+def test_too_few_videos_of_a_class_are_to_mend(videos):
+    class_folders(videos, per_class=3)
+    add(videos / "rare/1.mp4")
+    assert "too few groups of videos of class 'rare' (1)" in to_mend(videos)
+
+
+def test_unreadable_videos_do_not_count(videos):
+    class_folders(videos, per_class=3)
+    (videos / "wave/0.mp4").write_bytes(b"not a video")
+    assert "1 of 6 videos cannot be read, more than decode.max_bad_fraction" in to_mend(videos)
+    assert "too few groups of videos of class 'wave' (2)" in to_mend(videos)
+
+
+def test_one_video_in_two_classes_is_to_mend(videos):
+    class_folders(videos)
+    shutil.copy(videos / "clap/0.mp4", videos / "wave/copy.mp4")
+    assert "have the same content but different targets" in to_mend(videos)
+
+
+def test_given_splits_that_lack_a_class_are_to_mend(videos):
+    class_folders(videos)
+    rows = [f"{label}/{n}.mp4,{label},{'test' if n == 3 and label == 'clap' else 'train'}\n"
+            for label in ("clap", "wave") for n in range(4)]  # fmt: skip
+    (videos / "labels.csv").write_text("video,label,split\n" + "".join(rows))
+    assert "no usable video of class 'wave' in test" in to_mend(videos)
+
+
+def test_classes_that_differ_only_in_case_are_to_look_at(videos):
+    for folder in ("Fight ", "fight"):
+        for number in range(3):
+            add(videos / folder / f"{number}.mp4")
+    output = init(videos)
+    assert "To look at:\n  - 'Fight' and 'fight' differ only in case, spaces, hyphens" in output
+    assert "Next: vidpipe repro " in output
 
 
 def test_a_folder_without_a_readable_video_is_an_error(videos):
