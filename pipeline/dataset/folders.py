@@ -20,6 +20,11 @@ def visible_files(videos: Path) -> Iterator[Path]:
         yield from (folder / name for name in files if not name.startswith("."))
 
 
+def visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in ``folder`` that are not hidden, by name."""
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."]
+
+
 def check_folder(path: Path, *, where: str) -> None:
     """Refuse a folder that DVC and ``os.walk`` skip without a message."""
     if path.is_symlink():  # DVC hashes the content behind a link to a file, but not to a folder

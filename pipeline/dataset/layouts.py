@@ -1,14 +1,14 @@
-"""Read the labels of a data set: one folder per class, or a table."""
+"""Read the labels of a data set: one folder per class, perhaps in folders of splits, or a table."""
 
 import logging
 import os
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import VideoRecord
+from pipeline.common.records import Split, VideoRecord
 from pipeline.common.video_files import is_video, join_numbered_pictures
-from pipeline.dataset.folders import check_readable, visible_files
-from pipeline.dataset.names import clean_text
+from pipeline.dataset.folders import check_readable, visible_files, visible_folders
+from pipeline.dataset.names import clean_text, split_named
 from pipeline.dataset.settings import DataSection
 from pipeline.dataset.table import read_table
 from pipeline.tasks.targets import Targets
@@ -16,8 +16,6 @@ from pipeline.tasks.targets import Targets
 logger = logging.getLogger(__name__)
 
 LABELS_TABLE = "labels.csv"  # inside data.videos
-
-_CLASS_DEPTH = 2  # parts of the path <class>/<video>
 
 
 def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
@@ -67,7 +65,7 @@ def labels_table(data: DataSection) -> Path | None:
 
 
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
-    """Read ``<class>/**/<video>``: the first folder below ``videos`` is the class.
+    """Read ``<class>/**/<video>``, or ``<split>/<class>/**/<video>``.
 
     A deeper folder of numbered pictures is a video; other pictures are videos of one frame. Hidden
     files and files without the suffix of a video or picture are ignored.
@@ -77,25 +75,29 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
             f"{videos / LABELS_TABLE}: no such file. The task needs a table with the columns "
             f"video,{','.join(targets.columns)}. Add it, or name another one in data.labels."
         )
+    splits = _split_folders(videos)
+    depth = 2 if splits else 1  # parts of the path of a class folder
     records: list[VideoRecord] = []
     files = list(visible_files(videos))
     n_ignored = sum(not is_video(path) for path in files)
-    shallow = {path for path in files if len(path.relative_to(videos).parts) <= _CLASS_DEPTH}
+    shallow = {path for path in files if len(path.relative_to(videos).parts) <= depth + 1}
     singles = [path for path in shallow if is_video(path)]
     deep = join_numbered_pictures(path for path in files if path not in shallow)
     for path in sorted([*singles, *deep]):
         relative = path.relative_to(videos)
-        if len(relative.parts) == 1:
+        if len(relative.parts) <= depth:
+            levels = ["<split>", "<class>"][len(relative.parts) - depth - 1 :]
             raise PipelineError(
                 f"{path}: the video is not in a class folder. Expected "
-                f"{videos}/<class>/{path.name}. Move it, or label the videos in "
+                f"{path.parent.joinpath(*levels, path.name)}. Move it, or label the videos in "
                 f"{videos / LABELS_TABLE}."
             )
         name = str(path)
         if name != name.encode("utf-8", "ignore").decode("utf-8"):
             raise PipelineError(f"{name!a}: the name is not UTF-8. Rename the file.")
-        cells = {targets.columns[0]: clean_text(relative.parts[0], where=f"{name!r}, class folder")}
-        records.append(VideoRecord(relative.as_posix(), targets.read(cells, where=name)))
+        label = clean_text(relative.parts[depth - 1], where=f"{name!r}, class folder")
+        target = targets.read({targets.columns[0]: label}, where=name)
+        records.append(VideoRecord(relative.as_posix(), target, splits.get(relative.parts[0])))
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
@@ -103,13 +105,50 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
         )
     if n_ignored:
         logger.warning("%s: ignored %d files without the suffix of a video", videos, n_ignored)
-    filled = {record.video.split("/", 1)[0] for record in records}
-    for folder in sorted(videos.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and folder.name not in filled:
+    filled = {parent for record in records for parent in (videos / record.video).parents}
+    outer = [videos, *(videos / name for name in splits)]
+    for folder in [path for parent in outer for path in visible_folders(parent)]:
+        if folder not in filled:
+            kind = "folder of a split" if splits and folder.parent == videos else "class folder"
             raise PipelineError(
-                f"{folder}: the class folder has no video. Add videos or remove the folder."
+                f"{folder}: the {kind} has no video. Add videos or remove the folder."
             )
     return records
+
+
+def _split_folders(videos: Path) -> dict[str, Split]:
+    """Return the split of each folder in ``videos``; empty if the folders are classes.
+
+    Without a folder of test videos, those of validation are the test videos, as in an import.
+
+    Raises:
+        PipelineError: the names are those of splits, but not of all or not of enough.
+    """
+    names = [folder.name for folder in visible_folders(videos)]
+    splits = {name: split for name in names if (split := split_named(name))}
+    given, classes = set(splits.values()), [name for name in names if name not in splits]
+    if not splits or (classes and len(given) == 1):  # a class may be called train
+        return {}
+    if classes or len(given) == 1 or "train" not in given:
+        received = (
+            f"{', '.join(splits)}, and also {', '.join(classes)}"
+            if classes
+            else (", ".join(splits))
+        )
+        raise PipelineError(
+            f"{videos}: folders are named after splits. Expected train with val or test, each with "
+            f"class folders, and no other folder. Received: {received}. Rename or move folders, "
+            f"or label the videos in {videos / LABELS_TABLE}; for computed splits, name a folder "
+            "that has only class folders."
+        )
+    if "test" in given:
+        return splits
+    logger.warning(
+        "%s: no folder of test videos. Those of %s are the split test; val is taken from train.",
+        videos,
+        " and ".join(name for name, split in splits.items() if split == "val"),
+    )
+    return {name: "test" if split == "val" else split for name, split in splits.items()}
 
 
 def check_class_folders(data: DataSection) -> None:

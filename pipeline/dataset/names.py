@@ -1,14 +1,28 @@
-"""Names in labels, of classes, groups and columns: their spelling."""
+"""Names in labels, of classes, groups, columns and splits: their spelling."""
 
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import VideoRecord
+from pipeline.common.records import Split, VideoRecord
 from pipeline.tasks.targets import Targets
 
 _CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
 
 
 def clean_text(text: str, *, where: str) -> str:
@@ -34,6 +48,15 @@ def simplified(column: str) -> str:
     return "".join(
         letter for letter in text if unicodedata.category(letter) not in ("Cf", "Pc", "Pd", "Zs")
     )
+
+
+def split_named(name: str) -> Split | None:
+    """Return the split that a name of other tools means, in any case; None if it means none.
+
+    >>> split_named("Validation"), split_named("clap")
+    ('val', None)
+    """
+    return _SPLIT_NAMES.get(name.strip().casefold())
 
 
 def alike_names(names: Iterable[str]) -> list[list[str]]:

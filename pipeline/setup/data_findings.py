@@ -81,6 +81,8 @@ def _unreadable(inspection: Inspection, params: Params) -> Iterator[Finding]:
 def _one_class(inspection: Inspection, name: str) -> str:
     sentence = f"there is one class, {name!r}: a classifier needs at least two"
     deeper = {tuple(record.video.split("/")[:-1]) for record in inspection.records}
+    if any(record.split for record in inspection.records):  # folders of splits, or a table
+        return sentence
     if inspection.has_table or any(len(folders) < 2 for folders in deeper):
         return sentence
     outer, inner = min(folders[0] for folders in deeper), sorted({two for _, two, *_ in deeper})

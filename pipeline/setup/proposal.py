@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.common.records import SPLITS
 from pipeline.common.tables import duration
 from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
@@ -165,6 +166,9 @@ def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
         rows.append(("segments", f"{len(inspection.records):,}"))
     if len(strata) > 1:
         rows.append((f"{noun}es" if noun.endswith("s") else f"{noun}s", ", ".join(counts) + more))
+    splits = Counter(record.split for record in inspection.records)
+    if given := [f"{split} {splits[split]}" for split in SPLITS if splits[split]]:
+        rows.append(("splits", f"{', '.join(given)}, as given"))
     if len(inspection.probes) < len(inspection.records):
         rows.append(("sample", f"{len(inspection.probes)} of them, for the lines below"))
     if seconds:

@@ -281,6 +281,15 @@ def test_one_folder_around_the_class_folders_is_named(videos):
     assert f"If clap, wave are the classes, name the folder {videos}/dataset" in to_mend(videos)
 
 
+def test_folders_of_splits_are_not_classes(videos):
+    class_folders(videos / "Train")
+    class_folders(videos / "test", per_class=2)
+    output = init(videos)
+    assert "classes      clap 6, wave 6" in output
+    assert "splits       train 8, test 4, as given" in output
+    assert "Next: vidpipe repro " in output
+
+
 def test_too_few_videos_of_a_class_are_to_mend(videos):
     class_folders(videos, per_class=3)
     add(videos / "rare/1.mp4")

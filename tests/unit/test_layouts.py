@@ -154,6 +154,73 @@ class TestClassFolders:
         assert "bird: the class folder has no video" in message(videos)
 
 
+class TestFoldersOfSplits:
+    def make(self, tmp_path, *folders):
+        for folder in folders:
+            add(tmp_path, folder, f"{folder.replace('/', '_')}.mp4")
+
+    def splits(self, videos):
+        return {record.video.rpartition("/")[0]: (record.target, record.split)
+                for record in read(videos)}  # fmt: skip
+
+    def test_the_second_folder_is_the_class(self, tmp_path):
+        self.make(tmp_path, "Train/cat", "Train/dog/deep", "TEST/cat", "validation/dog", ".x/y")
+        assert self.splits(tmp_path) == {
+            "TEST/cat": ("cat", "test"),
+            "Train/cat": ("cat", "train"),
+            "Train/dog/deep": ("dog", "train"),
+            "validation/dog": ("dog", "val"),
+        }
+
+    def test_without_test_videos_those_of_validation_are_tested(self, tmp_path, caplog):
+        self.make(tmp_path, "train/cat", "val/cat")
+        assert self.splits(tmp_path)["val/cat"] == ("cat", "test")
+        assert "no folder of test videos. Those of val are the split test" in caplog.text
+
+    def test_pictures_directly_in_a_class_folder_are_single(self, tmp_path):
+        for folder in ("train/cat", "test/cat", "test/cat/clip"):
+            add(tmp_path, folder, "f_1.jpg", "f_2.jpg")
+        assert [record.video for record in read(tmp_path)] == [
+            "test/cat/clip", "test/cat/f_1.jpg", "test/cat/f_2.jpg",
+            "train/cat/f_1.jpg", "train/cat/f_2.jpg",
+        ]  # fmt: skip
+
+    def test_a_single_class_may_have_the_name_of_a_split(self, tmp_path):
+        self.make(tmp_path, "train", "car")
+        assert self.splits(tmp_path) == {"train": ("train", None), "car": ("car", None)}
+
+    @pytest.mark.parametrize(
+        ("folders", "received"),
+        [
+            (["train/cat", "test/cat", "cat"], "test, train, and also cat"),
+            (["train/cat", "train/dog"], "train"),
+            (["val/cat", "test/dog"], "test, val"),
+            (["val/cat", "Validation/dog"], "Validation, val"),
+        ],
+    )
+    def test_other_folders_and_missing_splits_are_refused(self, tmp_path, folders, received):
+        self.make(tmp_path, *folders)
+        text = message(tmp_path)
+        assert text.startswith(f"{tmp_path}: folders are named after splits. Expected train with")
+        assert f"Received: {received}. Rename or move folders, or label the videos in" in text
+
+    @pytest.mark.parametrize(
+        ("video", "expected"), [("train/x.mp4", "train/<class>"), ("x.mp4", "<split>/<class>")]
+    )
+    def test_a_video_outside_the_class_folders_is_refused(self, tmp_path, video, expected):
+        self.make(tmp_path, "train/cat", "test/cat")
+        (tmp_path / video).touch()
+        assert f"Expected {tmp_path}/{expected}/x.mp4. Move it, or" in message(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("folder", "kind"), [("test/dog", "class folder"), ("val", "folder of a split")]
+    )
+    def test_an_empty_folder_is_refused(self, tmp_path, folder, kind):
+        self.make(tmp_path, "train/cat", "test/cat")
+        (tmp_path / folder).mkdir()
+        assert f"{tmp_path}/{folder}: the {kind} has no video. Add" in message(tmp_path)
+
+
 def add(videos, folder, *names):
     (videos / folder).mkdir(parents=True, exist_ok=True)
     for name in names:
