@@ -88,13 +88,18 @@ def likely_columns(path: Path) -> list[str]:
 
 
 def _check_separator(where: str, cells: Sequence[str], n_columns: int) -> None:
-    """Refuse a line of a single cell that another separator divides.
+    """Refuse a line of a single cell that should be several.
 
     Args:
         n_columns: of the header; 0 for the header itself.
     """
     if len(cells) != 1:
         return
+    if "," in cells[0] and not n_columns:
+        raise PipelineError(
+            f"{where}: the whole line is quoted, so it is one cell. Expected quotes around cells "
+            f"only. Received: {cells[0]!r} in quotes. Save the table without them."
+        )
     for separator, name in _SEPARATORS.items():
         count = cells[0].count(separator)
         if count and (not n_columns or (n_columns > 1 and count == n_columns - 1)):

@@ -12,7 +12,7 @@ from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
 from pipeline.dataset.columns import OPTIONAL_COLUMNS, read_header
 from pipeline.dataset.folders import check_folder, path_remedy
-from pipeline.dataset.names import clean_text
+from pipeline.dataset.names import clean_text, split_named
 from pipeline.dataset.official_folds import check_fold_parts, read_fold_part
 from pipeline.tasks.targets import Targets, read_seconds
 
@@ -66,6 +66,11 @@ def read_table_rows(
 
 def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
     """Return the stripped cells of a row; cells that the row lacks are empty."""
+    if len(cells) > len(columns) and not any(map(str.strip, cells[len(columns) :])):
+        raise PipelineError(
+            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells. "
+            "Delete the commas at its end."
+        )
     if len(cells) > len(columns):
         raise PipelineError(
             f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells, "
@@ -122,7 +127,11 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
 def _split(where: str, text: str) -> Split | None:
     split = next((split for split in SPLITS if split == text), None)
     if text and split is None:
-        raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
+        meant = split_named(text)
+        remedy = f"Write {meant}." if meant else "Correct the cell."
+        raise PipelineError(
+            f"{where}: split must be train, val or test. Received: {text}. {remedy}"
+        )
     return split
 
 

@@ -10,7 +10,7 @@ from pipeline.common.records import VideoRecord
 from pipeline.common.tables import shorten_list
 from pipeline.common.video_files import size_bytes
 from pipeline.dataset.catalog import content_hashes
-from pipeline.dataset.names import spelling_remarks
+from pipeline.dataset.names import spelling_remarks, split_named
 from pipeline.dataset.splits import assign_splits
 from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.params import Params
@@ -34,6 +34,7 @@ def data_findings(inspection: Inspection, params: Params) -> list[Finding]:
         findings.append(Finding("classes", "fail", _one_class(inspection, *strata)))
     else:
         findings += _splits(inspection, params)
+    findings += _ignored_splits(inspection)
     findings += [
         Finding("spelling", "warn", remark)
         for remark in spelling_remarks(inspection.records, targets)
@@ -86,10 +87,25 @@ def _one_class(inspection: Inspection, name: str) -> str:
     if inspection.has_table or any(len(folders) < 2 for folders in deeper):
         return sentence
     outer, inner = min(folders[0] for folders in deeper), sorted({two for _, two, *_ in deeper})
+    if len(inner) < 2:
+        return sentence
     return (
-        f"{sentence}. If {shorten_list(inner)} are the classes, name the folder "
+        f"{sentence}. If {shorten_list(inner)} are classes or splits, name the folder "
         f"{inspection.folder / outer}"
     )
+
+
+def _ignored_splits(inspection: Inspection) -> Iterator[Finding]:
+    """Yield that folders such as ``<class>/train`` are no splits."""
+    parts = [record.video.split("/") for record in inspection.records]
+    names = sorted({own[1] for own in parts if len(own) > 2 and split_named(own[1])})
+    is_given = inspection.has_table or any(record.split for record in inspection.records)
+    if not is_given and len(set(map(split_named, names))) > 1:
+        sentence = (
+            f"the folders {', '.join(names)} below the classes give no splits, which are computed: "
+            "for given ones, move the videos to folders such as train/<class>"
+        )
+        yield Finding("splits", "warn", sentence)
 
 
 def _splits(inspection: Inspection, params: Params) -> Iterator[Finding]:

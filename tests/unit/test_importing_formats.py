@@ -483,7 +483,7 @@ def test_captions_and_labels_of_a_videofolder_may_be_lists(project):
 
 
 def test_folders_of_a_videofolder_are_classes(project):
-    files = dict.fromkeys(f"{split}/{name}/1.mp4" for split in ("train", "valid", "test")
+    files = dict.fromkeys(f"{split}/{name}/1.mp4" for split in ("Train", "valid", "test")
                           for name in ("dog", "cat"))  # fmt: skip
     rows, _ = imported(project, "videofolder", files)
     assert tuple(rows[-1].values()) == ("valid/dog/1.mp4", "dog", "val")

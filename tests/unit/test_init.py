@@ -278,7 +278,9 @@ def test_one_class_is_to_mend(videos):
 
 def test_one_folder_around_the_class_folders_is_named(videos):
     class_folders(videos / "dataset")
-    assert f"If clap, wave are the classes, name the folder {videos}/dataset" in to_mend(videos)
+    assert f"If clap, wave are classes or splits, name the folder {videos}/dataset" in to_mend(
+        videos
+    )
 
 
 def test_folders_of_splits_are_not_classes(videos):
@@ -288,6 +290,13 @@ def test_folders_of_splits_are_not_classes(videos):
     assert "classes      clap 6, wave 6" in output
     assert "splits       train 8, test 4, as given" in output
     assert "Next: vidpipe repro " in output
+
+
+def test_folders_of_splits_below_the_classes_are_named(videos):
+    for label in ("clap", "wave"):
+        for number, split in enumerate(("train", "train", "test")):
+            add(videos / label / split / f"{number}.mp4")
+    assert "the folders test, train below the classes give no splits" in init(videos)
 
 
 def test_too_few_videos_of_a_class_are_to_mend(videos):

@@ -426,6 +426,15 @@ class TestTable:
             ("video\tlabel\n", "line 1: the cells are separated by tabs. Expected commas."),
             ("video|label\n", "Received: 'video|label'. Save the table with commas as separ"),
             ("video,label\ncat/one.mp4;cat\n", "line 2: the cells are separated by ';'. Expect"),
+            (
+                '"video,label"\n"cat/one.mp4,cat"\n',
+                "line 1: the whole line is quoted, so it is one cell",
+            ),
+            (
+                "video,label\ncat/one.mp4,cat,,\n",
+                "4 cells. Delete the commas at its end.",
+            ),
+            ("video,label,split\ncat/one.mp4,cat,Valid\n", "Received: Valid. Write val."),
             ("\nvideo,label\n", "line 1: missing video, label."),
             (
                 "video,label\ncat/one.mp4,cat\ndog/three.avi,jump, high\n",
