@@ -130,11 +130,7 @@ def _split_folders(videos: Path) -> dict[str, Split]:
     if not splits or (classes and len(given) == 1):  # a class may be called train
         return {}
     if classes or len(given) == 1 or "train" not in given:
-        received = (
-            f"{', '.join(splits)}, and also {', '.join(classes)}"
-            if classes
-            else (", ".join(splits))
-        )
+        received = ", ".join(splits) + (f", and also {', '.join(classes)}" if classes else "")
         raise PipelineError(
             f"{videos}: folders are named after splits. Expected train with val or test, each with "
             f"class folders, and no other folder. Received: {received}. Rename or move folders, "
