@@ -12,6 +12,7 @@ from pipeline.common.csv_text import csv_lines, text_of
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
+from pipeline.dataset.columns import column_names
 from pipeline.importing.archive_members import is_archive
 
 
@@ -148,10 +149,17 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}, line {number}", line.strip()
 
 
-def csv_rows(path: Path, required: Sequence[str]) -> list[tuple[str, Mapping[str, str]]]:
-    """Return the rows of a csv file with a header, each with its place for messages."""
+def csv_rows(
+    path: Path, required: Sequence[str], optional: Sequence[str] = ()
+) -> list[tuple[str, Mapping[str, str]]]:
+    """Return the rows of a csv file with a header, each with its place for messages.
+
+    Raises:
+        PipelineError: the file is not csv with these columns, or one of them is misspelt.
+    """
     lines = csv_lines(path)
-    where, columns = next(lines, (f"{path}, line 1", []))
+    where, header = next(lines, (f"{path}, line 1", []))
+    columns = column_names(where, header, [*required, *optional])
     if missing := [column for column in required if column not in columns]:
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected the columns "

@@ -98,7 +98,9 @@ def _split_of(relative: Path) -> Split | None:
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the entries of a metadata file, each with its place for messages."""
     if path.suffix == ".csv":
-        yield from csv_rows(path, ["file_name"])
+        yield from csv_rows(
+            path, ["file_name"], [column for own in _COLUMNS.values() for column in own]
+        )
         return
     if path.suffix == ".parquet":
         import pandas as pd

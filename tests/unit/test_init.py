@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.common.errors import PipelineError
 from pipeline.common.params_text import set_values
 from pipeline.params import load_params
@@ -274,6 +276,7 @@ def test_one_class_is_to_mend(videos):
     for number in range(3):
         add(videos / f"only/{number}.mp4")
     assert to_mend(videos) == "  - there is one class, 'only': a classifier needs at least two"
+    assert CliRunner().invoke(app, ["init", str(videos)]).exit_code == 1
 
 
 def test_one_folder_around_the_class_folders_is_named(videos):
