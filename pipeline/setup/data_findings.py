@@ -39,6 +39,7 @@ def data_findings(inspection: Inspection, params: Params) -> list[Finding]:
         Finding("spelling", "warn", remark)
         for remark in spelling_remarks(inspection.records, targets)
     ]
+    findings += _unseparated_labels(inspection)
     if len(strata) > 1 and max(strata.values()) > _UNBALANCED * min(strata.values()):
         least, most = min(strata, key=strata.__getitem__), max(strata, key=strata.__getitem__)
         sentence = (
@@ -93,6 +94,17 @@ def _one_class(inspection: Inspection, name: str) -> str:
         f"{sentence}. If {shorten_list(inner)} are classes or splits, name the folder "
         f"{inspection.folder / outer}"
     )
+
+
+def _unseparated_labels(inspection: Inspection) -> Iterator[Finding]:
+    """Yield the first label that seems to be several, with another separator than a bar."""
+    if inspection.targets.columns != ("labels",):
+        return
+    texts = [record.target for record in inspection.records]
+    names = sorted({name for own in inspection.targets.split_strata(texts) for name in own})
+    if joined := [name for name in names if ";" in name or "," in name]:
+        sentence = f"{joined[0]!r} is one label: the separator of labels is |"
+        yield Finding("labels", "warn", sentence)
 
 
 def _ignored_splits(inspection: Inspection) -> Iterator[Finding]:

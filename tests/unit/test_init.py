@@ -329,6 +329,15 @@ def test_given_splits_that_lack_a_class_are_to_mend(videos):
     assert "no usable video of class 'wave' in test" in to_mend(videos)
 
 
+def test_labels_with_another_separator_are_to_look_at(videos):
+    for number in range(6):
+        add(videos / f"{number}.mp4")
+    cells = ["run;jump", "run", "jump"] * 2
+    rows = [f"{number}.mp4,{cell}\n" for number, cell in enumerate(cells)]
+    (videos / "labels.csv").write_text("video,labels\n" + "".join(rows))
+    assert "'run;jump' is one label: the separator of labels is |" in init(videos)
+
+
 def test_classes_that_differ_only_in_case_are_to_look_at(videos):
     for folder in ("Fight ", "fight"):
         for number in range(3):
