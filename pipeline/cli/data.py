@@ -63,19 +63,23 @@ def init(
 ) -> None:
     """Set params.yaml to a folder of videos.
 
-    Prints what is in the folder, what to look at, the settings that change, and how long the
-    stages will take. Comments in params.yaml stay.
+    Prints what is in the folder, what to mend and to look at, the settings that change, and how
+    long the stages will take. Comments in params.yaml stay.
 
     \b
     Example:    vidpipe init ~/my/videos
-    Exit codes: 0 done, 1 error.
+    Exit codes: 0 done, 1 something to mend, with params.yaml set, or an error, with params.yaml
+                unchanged.
     """
     from pipeline.setup.init import initialise
     from pipeline.tasks.targets import target_types
 
     if task is not None and task not in target_types():
         raise BadParameter(f"expected one of {', '.join(target_types())}. Received: {task}")
-    print_lines(initialise(folder, task_type=task, dvc_add=dvc_add))
+    result = initialise(folder, task_type=task, dvc_add=dvc_add)
+    print_lines(result.lines)
+    if not result.is_trainable:
+        raise Exit(1)
 
 
 @app.command()

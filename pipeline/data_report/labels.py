@@ -18,15 +18,10 @@ from pipeline.compute.isolated import Failure
 from pipeline.compute.settings import ComputeSection
 from pipeline.data_report.groups import REASONS, Proposals, ProposedGroup, propose_groups
 from pipeline.dataset.catalog import content_hashes
-from pipeline.dataset.layouts import (
-    LABELS_TABLE,
-    clean_text,
-    labels_table,
-    read_labels,
-    read_table_rows,
-    relative_video,
-)
+from pipeline.dataset.layouts import LABELS_TABLE, labels_table, read_labels
+from pipeline.dataset.names import clean_text
 from pipeline.dataset.settings import DataSection
+from pipeline.dataset.table import read_table_rows, relative_video
 from pipeline.evaluation.near_duplicates import HashedVideo, hash_video, spread_frames
 from pipeline.tasks.targets import Targets
 from pipeline.video.batch import for_each_video
@@ -131,7 +126,8 @@ def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoReco
     """Return the rows of the table of labels, or a row for each video of the class folders."""
     path = labels_table(data)
     if path is None:
-        columns = ["video", targets.columns[0], "group"]
+        given = ["split"] if any(record.split for record in records) else []
+        columns = ["video", targets.columns[0], *given, "group"]
         videos = [record.video for record in records]
         for video in videos:
             if video != video.strip():
@@ -139,8 +135,9 @@ def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoReco
                     f"{Path(data.videos, video)}: expected a path without a space at its beginning "
                     f"or end, which a table cannot hold. Received: {video!r}. Rename the folder."
                 )
-        labels = [clean_text(video.split("/", 1)[0], where=video) for video in videos]
-        cells = zip(videos, labels, [""] * len(videos), strict=True)
+        cells = [
+            (one.video, one.target, *([one.split or ""] if given else []), "") for one in records
+        ]
         return _Table(columns, [dict(zip(columns, row, strict=True)) for row in cells], videos)
     header, located = read_table_rows(path, targets)
     columns = [column for column in header if column]

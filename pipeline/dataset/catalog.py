@@ -1,5 +1,6 @@
 """Build the catalog: the labels, the content hash, the group and the split of each video."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,9 +13,12 @@ from pipeline.common.files import sha256_of_file
 from pipeline.common.records import VideoRecord
 from pipeline.common.video_files import sha256_of_pictures
 from pipeline.dataset.layouts import read_labels
+from pipeline.dataset.names import spelling_remarks
 from pipeline.dataset.settings import CatalogSection, DataSection
 from pipeline.dataset.splits import assign_splits
 from pipeline.tasks.targets import Targets
+
+logger = logging.getLogger(__name__)
 
 
 def build_catalog(
@@ -26,6 +30,8 @@ def build_catalog(
         PipelineError: as ``read_labels`` and ``assign_splits``.
     """
     records = read_labels(data, targets)
+    for remark in spelling_remarks(records, targets):
+        logger.warning("%s.", remark)
     videos = sorted({record.video for record in records})
     paths = [Path(data.videos) / video for video in videos]
     hashes = dict(zip(videos, content_hashes(paths), strict=True))

@@ -19,6 +19,7 @@ from pipeline.common.findings import Finding, Status
 from pipeline.common.records import DecodeFacts, VideoRecord
 from pipeline.common.side_inputs import SideInputKind
 from pipeline.common.tables import shorten_list
+from pipeline.dataset.names import alike_names
 from pipeline.tasks.targets import Targets
 
 
@@ -103,14 +104,11 @@ def _classes(records: Sequence[VideoRecord], targets: Targets) -> list[str]:
 
 def _check_spelling(classes: Sequence[str]) -> Finding:
     """Find classes whose names differ only by case, spaces, hyphens or underscores."""
-    spellings: dict[str, set[str]] = defaultdict(set)
-    for name in classes:
-        spellings["".join(filter(str.isalnum, name.casefold())) or name].add(name)
-    alike = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    alike = [" and ".join(names) for names in alike_names(classes)]
     sentence = (
         f"Names that may mean the same class: {shorten_list(alike, separator='; ')}."
         if alike
-        else f"{len(spellings)} classes with distinct names."
+        else f"{len(set(classes))} classes with distinct names."
     )
     return SPELLING.finding("spelling of labels", len(alike), sentence)
 

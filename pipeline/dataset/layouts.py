@@ -1,36 +1,21 @@
-"""Read the labels of a data set: one folder per class, or a table."""
+"""Read the labels of a data set: one folder per class, perhaps in folders of splits, or a table."""
 
-import csv
 import logging
 import os
-import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
-from pipeline.common.side_inputs import SideInputKind, clean_side_input
+from pipeline.common.records import Split, VideoRecord
 from pipeline.common.video_files import is_video, join_numbered_pictures
-from pipeline.dataset.official_folds import (
-    check_fold_columns,
-    check_fold_parts,
-    meant_fold,
-    read_fold_part,
-)
+from pipeline.dataset.folders import check_readable, visible_files, visible_folders
+from pipeline.dataset.names import clean_text, split_named
 from pipeline.dataset.settings import DataSection
-from pipeline.tasks.targets import Targets, read_seconds
+from pipeline.dataset.table import read_table
+from pipeline.tasks.targets import Targets
 
 logger = logging.getLogger(__name__)
 
 LABELS_TABLE = "labels.csv"  # inside data.videos
-
-_OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
-
-_CLASS_DEPTH = 2  # parts of the path <class>/<video>
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_CONTROL_CHARACTERS = ("Cc", "Zl", "Zp")  # Unicode categories; line breaks are among them
 
 
 def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
@@ -46,7 +31,7 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
     if not videos.is_dir():
         received = "a file" if videos.exists() else "no such path"
         raise PipelineError(f"data.videos: expected a folder. Received: {videos} ({received})")
-    _check_readable(videos, where=f"data.videos: {videos}")
+    check_readable(videos, where=f"data.videos: {videos}")
     table = labels_table(data)
     if table is None:
         if data.side_inputs:
@@ -56,7 +41,7 @@ def read_labels(data: DataSection, targets: Targets) -> list[VideoRecord]:
                 "videos in this table, or set data.side_inputs to {}."
             )
         return _read_class_folders(videos, targets)
-    return _read_table(videos, table, targets, data.side_inputs)
+    return read_table(videos, table, targets, data.side_inputs)
 
 
 def labels_table(data: DataSection) -> Path | None:
@@ -80,7 +65,7 @@ def labels_table(data: DataSection) -> Path | None:
 
 
 def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
-    """Read ``<class>/**/<video>``: the first folder below ``videos`` is the class.
+    """Read ``<class>/**/<video>``, or ``<split>/<class>/**/<video>``.
 
     A deeper folder of numbered pictures is a video; other pictures are videos of one frame. Hidden
     files and files without the suffix of a video or picture are ignored.
@@ -90,25 +75,29 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
             f"{videos / LABELS_TABLE}: no such file. The task needs a table with the columns "
             f"video,{','.join(targets.columns)}. Add it, or name another one in data.labels."
         )
+    splits = _split_folders(videos)
+    depth = 2 if splits else 1  # parts of the path of a class folder
     records: list[VideoRecord] = []
-    files = list(_visible_files(videos))
+    files = list(visible_files(videos))
     n_ignored = sum(not is_video(path) for path in files)
-    shallow = {path for path in files if len(path.relative_to(videos).parts) <= _CLASS_DEPTH}
+    shallow = {path for path in files if len(path.relative_to(videos).parts) <= depth + 1}
     singles = [path for path in shallow if is_video(path)]
     deep = join_numbered_pictures(path for path in files if path not in shallow)
     for path in sorted([*singles, *deep]):
         relative = path.relative_to(videos)
-        if len(relative.parts) == 1:
+        if len(relative.parts) <= depth:
+            levels = ["<split>", "<class>"][len(relative.parts) - depth - 1 :]
             raise PipelineError(
                 f"{path}: the video is not in a class folder. Expected "
-                f"{videos}/<class>/{path.name}. Move it, or label the videos in "
+                f"{path.parent.joinpath(*levels, path.name)}. Move it, or label the videos in "
                 f"{videos / LABELS_TABLE}."
             )
         name = str(path)
         if name != name.encode("utf-8", "ignore").decode("utf-8"):
             raise PipelineError(f"{name!a}: the name is not UTF-8. Rename the file.")
-        cells = {targets.columns[0]: clean_text(relative.parts[0], where=f"{name!r}, class folder")}
-        records.append(VideoRecord(relative.as_posix(), targets.read(cells, where=name)))
+        label = clean_text(relative.parts[depth - 1], where=f"{name!r}, class folder")
+        target = targets.read({targets.columns[0]: label}, where=name)
+        records.append(VideoRecord(relative.as_posix(), target, splits.get(relative.parts[0])))
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
@@ -116,13 +105,46 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
         )
     if n_ignored:
         logger.warning("%s: ignored %d files without the suffix of a video", videos, n_ignored)
-    filled = {record.video.split("/", 1)[0] for record in records}
-    for folder in sorted(videos.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and folder.name not in filled:
+    filled = {parent for record in records for parent in (videos / record.video).parents}
+    outer = [videos, *(videos / name for name in splits)]
+    for folder in [path for parent in outer for path in visible_folders(parent)]:
+        if folder not in filled:
+            kind = "folder of a split" if splits and folder.parent == videos else "class folder"
             raise PipelineError(
-                f"{folder}: the class folder has no video. Add videos or remove the folder."
+                f"{folder}: the {kind} has no video. Add videos or remove the folder."
             )
     return records
+
+
+def _split_folders(videos: Path) -> dict[str, Split]:
+    """Return the split of each folder in ``videos``; empty if the folders are classes.
+
+    Without a folder of test videos, those of validation are the test videos, as in an import.
+
+    Raises:
+        PipelineError: the names are those of splits, but not of all or not of enough.
+    """
+    names = [folder.name for folder in visible_folders(videos)]
+    splits = {name: split for name in names if (split := split_named(name))}
+    given, classes = set(splits.values()), [name for name in names if name not in splits]
+    if not splits or (classes and len(given) == 1):  # a class may be called train
+        return {}
+    if classes or len(given) == 1 or "train" not in given:
+        received = ", ".join(splits) + (f", and also {', '.join(classes)}" if classes else "")
+        raise PipelineError(
+            f"{videos}: folders are named after splits. Expected train with val or test, each with "
+            f"class folders, and no other folder. Received: {received}. Rename or move folders, "
+            f"or label the videos in {videos / LABELS_TABLE}; for computed splits, name a folder "
+            "that has only class folders."
+        )
+    if "test" in given:
+        return splits
+    logger.warning(
+        "%s: no folder of test videos. Those of %s are the split test; val is taken from train.",
+        videos,
+        " and ".join(name for name, split in splits.items() if split == "val"),
+    )
+    return {name: "test" if split == "val" else split for name, split in splits.items()}
 
 
 def check_class_folders(data: DataSection) -> None:
@@ -135,315 +157,5 @@ def check_class_folders(data: DataSection) -> None:
     """
     videos = Path(data.videos)
     if labels_table(data) is None:
-        for _ in _visible_files(videos):
+        for _ in visible_files(videos):
             pass
-
-
-def _visible_files(videos: Path) -> Iterator[Path]:
-    """Yield all files below ``videos`` that are not hidden, in no particular order."""
-    for name, subfolders, files in os.walk(videos):
-        folder = Path(name)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for subfolder in subfolders:
-            _check_folder(folder / subfolder, where=str(folder / subfolder))
-        yield from (folder / name for name in files if not name.startswith("."))
-
-
-def _check_folder(path: Path, *, where: str) -> None:
-    """Refuse a folder that DVC and ``os.walk`` skip without a message."""
-    if path.is_symlink():  # DVC hashes the content behind a link to a file, but not to a folder
-        raise PipelineError(
-            f"{where}: expected a folder. Received: a symbolic link to a folder, behind which DVC "
-            "sees no change. Replace it with the folder or with links to its files."
-        )
-    _check_readable(path, where=where)
-
-
-def _check_readable(path: Path, *, where: str) -> None:
-    is_effective = os.access in os.supports_effective_ids
-    if not os.access(path, os.R_OK | os.X_OK, effective_ids=is_effective):
-        raise PipelineError(
-            f"{where}: the folder cannot be read (permission denied). Make it readable or remove "
-            "it."
-        )
-
-
-def clean_text(text: str, *, where: str) -> str:
-    """Return a name as the catalog stores it: stripped, in Unicode NFC.
-
-    Two byte sequences that show the same letters become one name.
-
-    Raises:
-        PipelineError: the name contains a line break or another control character.
-    """
-    cleaned = unicodedata.normalize("NFC", text.strip())
-    if any(unicodedata.category(character) in _CONTROL_CHARACTERS for character in cleaned):
-        raise PipelineError(
-            f"{where}: expected a name without line breaks, tabs and other control characters. "
-            f"Received: {cleaned!a}. Delete them."
-        )
-    return cleaned
-
-
-def read_table_rows(
-    table: Path, targets: Targets, side_inputs: Collection[str] = ()
-) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """Return the columns of a table and its rows: file and line, and stripped cells by column.
-
-    Raises:
-        PipelineError: the file is not a csv file with the columns of the targets.
-    """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            columns = _read_header(f"{table}, line 1", next(reader, []), targets, side_inputs)
-            rows = [
-                (where, _cells_by_column(where, cells, columns))
-                for cells in reader
-                if cells and (where := f"{table}, line {reader.line_num}")
-            ]
-    except FileNotFoundError:
-        raise PipelineError(
-            f"data.labels: expected a file inside data.videos. Received: {table} (no such path)"
-        ) from None
-    except IsADirectoryError:
-        raise PipelineError(
-            f"data.labels: expected a csv file. Received: {table} (a folder)"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise PipelineError(
-            f"{table}: expected a csv file in UTF-8. Received: {error}. Save it as UTF-8."
-        ) from None
-    except csv.Error as error:
-        raise PipelineError(
-            f"{table}, line {reader.line_num}: expected csv. Received: {error}. Close each quoted "
-            "cell, and double a quotation mark inside it."
-        ) from None
-    if not rows:
-        raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
-    return columns, rows
-
-
-def _read_table(
-    videos: Path, table: Path, targets: Targets, side_inputs: Mapping[str, SideInputKind]
-) -> list[VideoRecord]:
-    """Read a csv file: video, the columns of the target, optional columns, others as extra."""
-    columns, rows = read_table_rows(table, targets, side_inputs)
-    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *fold_columns(columns))
-    if others := [column for column in columns if column not in known]:
-        logger.info("%s: kept as properties of the videos: %s", table, ", ".join(others))
-    located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
-    for where, record in located:
-        for column, kind in side_inputs.items():
-            cell = record.extra[column]
-            clean_side_input(kind, cell, where=where, column=column, remedy="Correct the cell.")
-    if targets.several_rows:
-        located = _combine_rows(located, targets)
-    _check_rows(located, videos)
-    return [record for _, record in located]
-
-
-def _read_header(
-    where: str, header: Sequence[str], targets: Targets, side_inputs: Collection[str]
-) -> list[str]:
-    """Return the names of the columns; refuse a header that would be misread."""
-    if in_both := [column for column in targets.columns if column in side_inputs]:
-        raise PipelineError(
-            f"data.side_inputs.{in_both[0]}: expected a column other than that of the target. "
-            f"Received: {in_both[0]}. Remove it."
-        )
-    required = ("video", *targets.columns)
-    optional = [column for column in _OPTIONAL_COLUMNS if column not in required]
-    known = {_simplified(column): column for column in (*required, *optional)}
-    if len(header) == 1:
-        for separator, name in _SEPARATORS.items():
-            if separator in header[0]:
-                raise PipelineError(
-                    f"{where}: expected commas between the columns. Received: {name}, as in "
-                    f"{header[0]!r}. Save the table with commas."
-                )
-    columns = [clean_text(cell, where=where) for cell in header]
-    for column in columns:
-        simplified = _simplified(column)
-        meant = known.get(simplified) or meant_fold(simplified) or column
-        if column != meant:
-            raise PipelineError(
-                f"{where}: unknown column {column!r}. Expected {meant!r}, which differs only in "
-                "case, spaces, hyphens or underscores. Rename the column."
-            )
-    repeated = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
-    if repeated:
-        raise PipelineError(
-            f"{where}: expected each column once. Received several columns "
-            f"{', '.join(map(repr, repeated))}. Rename or delete all but one."
-        )
-    missing = [column for column in required if column not in columns]
-    if missing:
-        raise PipelineError(
-            f"{where}: missing {', '.join(missing)}. Expected the columns "
-            f"{','.join(required)} and optionally {','.join(optional)}. "
-            f"Received: {','.join(columns) or 'an empty line'}"
-        )
-    check_fold_columns(columns, where=where)
-    if missing := [column for column in side_inputs if column not in columns]:
-        raise PipelineError(
-            f"{where}: missing {', '.join(missing)}. Expected a column for each of "
-            f"data.side_inputs. Received: {','.join(columns)}. Add it, or correct data.side_inputs."
-        )
-    return columns
-
-
-def _simplified(column: str) -> str:
-    """Return a column without case, spaces, invisible characters, hyphens and underscores."""
-    text = unicodedata.normalize("NFKC", column).casefold()
-    return "".join(
-        letter for letter in text if unicodedata.category(letter) not in ("Cf", "Pc", "Pd", "Zs")
-    )
-
-
-def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """Return the stripped cells of a row; cells that the row lacks are empty."""
-    if len(cells) > len(columns):
-        raise PipelineError(
-            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells, "
-            f'{",".join(cells)!r}. Quote a cell that contains a comma: "jump, high".'
-        )
-    row = dict.fromkeys(columns, "")
-    for column, cell in zip(columns, cells, strict=False):
-        if cell.strip() and not column:
-            raise PipelineError(
-                f"{where}: the column of the cell {cell.strip()!r} has no name in line 1. Name "
-                "the column or delete the cell."
-            )
-        row[column] = cell.strip()
-    return row
-
-
-def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets) -> VideoRecord:
-    if not row["video"]:
-        raise PipelineError(f"{where}: the column video is empty. Name the file.")
-    start, end = (
-        None
-        if column in targets.columns
-        else read_seconds(row.get(column, ""), column, where=where)
-        for column in ("start_seconds", "end_seconds")
-    )
-    if end is not None and end <= (start or 0):
-        raise PipelineError(
-            f"{where}: end_seconds must be greater than start_seconds. "
-            f"Received: start_seconds={start or 0:g}, end_seconds={end:g}"
-        )
-
-    def name(column: str) -> str:
-        return clean_text(row.get(column, ""), where=f"{where}, column {column}")
-
-    folds = fold_columns(row)
-    known = ("", "video", *targets.columns, *_OPTIONAL_COLUMNS, *folds)
-    return VideoRecord(
-        video=relative_video(where, row["video"], videos),
-        target=targets.read({column: name(column) for column in targets.columns}, where=where),
-        split=_split(where, row.get("split", "")),
-        group=name("group"),
-        start_seconds=start,
-        end_seconds=end,
-        folds=tuple(read_fold_part(row[column], column, where=where) for column in folds),
-        # A cell may contain line breaks; the catalog has one line per video.
-        extra={
-            column: unicodedata.normalize("NFC", " ".join(cell.split()))
-            for column, cell in row.items()
-            if column not in known
-        },
-    )
-
-
-def _split(where: str, text: str) -> Split | None:
-    split = next((split for split in SPLITS if split == text), None)
-    if text and split is None:
-        raise PipelineError(f"{where}: split must be train, val or test. Received: {text}")
-    return split
-
-
-def relative_video(where: str, video: str, videos: Path) -> str:
-    """Return a cell of the column video relative to ``videos``.
-
-    Raises:
-        PipelineError: the path is outside that folder, where DVC tracks no file.
-    """
-    path = Path(video)
-    if path.is_absolute() and path.is_relative_to(videos.absolute()):
-        path = path.relative_to(videos.absolute())
-    if path.is_absolute() or ".." in path.parts:
-        raise PipelineError(
-            f"{where}: video must be a path inside data.videos ({videos}). Received: {video}"
-        )
-    return path.as_posix()
-
-
-def _combine_rows(
-    located: Sequence[tuple[str, VideoRecord]], targets: Targets
-) -> list[tuple[str, VideoRecord]]:
-    """Combine the rows of each video into one record, with the place of the first row."""
-    rows_by_name: dict[str, list[tuple[str, VideoRecord]]] = {}
-    for where, record in located:
-        rows_by_name.setdefault(record.name, []).append((where, record))
-    combined = []
-    for (first_place, first), *others in rows_by_name.values():
-        expected = _shared_cells(first)
-        for where, record in others:
-            cells = _shared_cells(record)
-            for column, cell in cells.items():
-                if cell != expected[column]:
-                    raise PipelineError(
-                        f"{where}: {column} must be the same in all rows of {record.name}. "
-                        f"Received: {cell or 'nothing'}, but {expected[column] or 'nothing'} in "
-                        f"{first_place}. Correct one of them."
-                    )
-        target = targets.combine(
-            [first.target, *(record.target for _, record in others)],
-            where=[first_place, *(where for where, _ in others)],
-        )
-        combined.append((first_place, replace(first, target=target)))
-    return combined
-
-
-def _shared_cells(record: VideoRecord) -> dict[str, str]:
-    """Return the cells that are the same in all rows of a video, by column."""
-    folds = {f"fold_{number}": part for number, part in enumerate(record.folds, start=1)}
-    return {"split": record.split or "", "group": record.group, **folds, **record.extra}
-
-
-def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> None:
-    """Refuse folders that DVC skips, missing files, repeated rows, and a split in some rows."""
-    folders: dict[Path, str] = {}  # with the place of the first row
-    for where, record in located:
-        for parent in (Path(record.video), *Path(record.video).parents[:-1]):
-            folders.setdefault(parent, where)
-    for folder, where in sorted(folders.items()):  # a folder before its subfolders
-        if (videos / folder).is_dir():
-            _check_folder(videos / folder, where=f"{where}: {videos / folder}")
-    missing = [
-        (where, record.video) for where, record in located if not (videos / record.video).exists()
-    ]
-    if missing:
-        where, video = missing[0]
-        more = f" Rows with missing files: {len(missing)}." if len(missing) > 1 else ""
-        raise PipelineError(
-            f"{where}: video {video!r} does not exist under {videos}. Add the file or delete "
-            f"the row.{more}"
-        )
-    first: dict[str, str] = {}
-    for where, record in located:
-        if record.name in first:
-            raise PipelineError(
-                f"{where}: {record.name} already has a row, {first[record.name]}. Delete one."
-            )
-        first[record.name] = where
-    if any(record.split for _, record in located):
-        for where, record in located:
-            if record.split is None and not any(record.folds):
-                raise PipelineError(
-                    f"{where}: split is empty, but other rows have one. Give every row a split, "
-                    "or none: the catalog stage then splits by group. Only a video of an official "
-                    "fold (fold_1, fold_2, ...) may have none."
-                )
-    check_fold_parts([record for _, record in located], table=located[0][0].rsplit(", line", 1)[0])

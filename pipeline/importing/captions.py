@@ -13,9 +13,10 @@ from typing import Any
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import Split
 from pipeline.common.tables import count_of
+from pipeline.dataset.names import split_named
 from pipeline.importing.missing import MissingVideos
 from pipeline.importing.source import Source, json_content, lines_of_key, numbered_lines
-from pipeline.importing.table import SPLIT_NAMES, Imported, Row
+from pipeline.importing.table import Imported, Row
 from pipeline.tasks.targets import targets_of
 
 _YOUTUBE_ID = re.compile(r"[?&]v=([\w-]+)|youtu\.be/([\w-]+)")
@@ -53,7 +54,7 @@ def read_msrvtt(source: Source, task: str | None) -> Imported:  # noqa: ARG001
         for entry in content["videos"]:
             name = _text(path, entry, "video_id")
             where = f"{path}, line {lines.get(name, 1)}"
-            split = SPLIT_NAMES.get(_text(where, entry, "split"))
+            split = split_named(_text(where, entry, "split"))
             if split is None:
                 raise PipelineError(
                     f"{where}: split of {name} must be train, validate or test. Received: "
@@ -149,8 +150,8 @@ def read_msvd(source: Source, task: str | None) -> Imported:  # noqa: ARG001
     return Imported("caption", rows, [*missing.notes(), *notes])
 
 
-def _msvd_splits(source: Source, videos: dict[str, Path | None]) -> dict[str, Split]:
-    splits: dict[str, Split] = {}
+def _msvd_splits(source: Source, videos: dict[str, Path | None]) -> dict[str, Split | None]:
+    splits: dict[str, Split | None] = {}
     for path in source.annotations(r"(train|val|test)_list\.txt"):
         for where, name in numbered_lines(path):
             if name not in videos:
@@ -158,5 +159,5 @@ def _msvd_splits(source: Source, videos: dict[str, Path | None]) -> dict[str, Sp
                     f"{where}: expected a clip of AllVideoDescriptions.txt. Received: {name!r}. "
                     "Correct the line, or remove the three lists for computed splits."
                 )
-            splits[name] = SPLIT_NAMES[path.name.split("_")[0]]
+            splits[name] = split_named(path.name.split("_")[0])
     return splits

@@ -6,11 +6,13 @@ of test videos may have no ``label``. The clip of seconds 1 to 11 is ``<id>_0000
 
 from collections.abc import Mapping
 
+from pipeline.common.csv_text import likely_columns
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
+from pipeline.dataset.names import split_named
 from pipeline.importing.missing import MissingVideos
-from pipeline.importing.source import Source, csv_header, csv_rows
-from pipeline.importing.table import SPLIT_NAMES, Imported, Row
+from pipeline.importing.source import Source, csv_rows
+from pipeline.importing.table import Imported, Row
 
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 
@@ -24,7 +26,7 @@ def read_kinetics(source: Source, task: str | None) -> Imported:  # noqa: ARG001
             "train.csv with the columns label,youtube_id,time_start,time_end,split",
             "It is in the annotations of https://github.com/cvdfoundation/kinetics-dataset.",
         )
-        if set(_COLUMNS) <= set(csv_header(path))
+        if set(_COLUMNS) <= set(likely_columns(path))
     ]
     if not paths:
         raise PipelineError(
@@ -37,7 +39,7 @@ def read_kinetics(source: Source, task: str | None) -> Imported:  # noqa: ARG001
     for path in paths:
         for where, cells in csv_rows(path, _COLUMNS):
             stem, label = _stem(where, cells), cells.get("label", "")
-            split = SPLIT_NAMES.get(cells["split"])
+            split = split_named(cells["split"])
             if split is None:
                 raise PipelineError(
                     f"{where}: split must be train, val, validate or test. Received: "

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
+from pipeline.dataset.folders import path_remedy
 
 
 class MissingVideos:
@@ -45,7 +46,7 @@ class MissingVideos:
         if not self._are_normal or len(self._missing) == len(self._videos):
             raise PipelineError(
                 f"{where}: the video {name} is not below {self._folder}. Missing: {counts}. "
-                "Expected each annotated video in this folder or in an archive in it. Add the "
-                "videos, or delete the lines."
+                "Expected each annotated video in this folder or in an archive in it."
+                f"{path_remedy(name, self._folder) or ' Add the videos, or delete the lines.'}"
             )
         return [f"Missing: {counts} of the annotation files, such as {name}."]

@@ -14,10 +14,11 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.records import FoldPart
 from pipeline.common.tables import count_of
 from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
+from pipeline.dataset.names import split_named
 from pipeline.importing.missing import MissingVideos
 from pipeline.importing.official_splits import OfficialSplits
 from pipeline.importing.source import Source, numbered_lines, safe_name
-from pipeline.importing.table import SPLIT_NAMES, Imported, Row
+from pipeline.importing.table import Imported, Row
 
 # Not latest.txt, interval.txt.
 _SPLIT = r"(?<![A-Za-z])(train|val|test)(?:ing|val|idation|list)?(?![A-Za-z])"
@@ -66,7 +67,7 @@ def read_mmaction2(source: Source, task: str | None) -> Imported:
                     f"{where}: {listed} has the labels {own}, but {labels[listed]} in "
                     f"{rows[listed].where}. Correct one of the lines."
                 )
-            split = SPLIT_NAMES[part]
+            split = split_named(part)
             rows.setdefault(listed, Row(listed, video, where, {}, split))
             if number:
                 fold_part: FoldPart = "train" if split == "train" else "test"

@@ -1,7 +1,5 @@
 """The files of a data set as people have them: annotation files and videos in some folders."""
 
-import csv
-import io
 import json
 import os
 import re
@@ -10,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.common.csv_text import csv_lines, text_of
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import LONGEST_CELL, sha256_of_file
+from pipeline.common.files import sha256_of_file
 from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
+from pipeline.dataset.columns import column_names
 from pipeline.importing.archive_members import is_archive
 
 
@@ -144,47 +144,36 @@ def safe_name(text: str, *, where: str) -> str:
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the lines of a text that are not empty, each with its place for messages."""
-    for number, line in enumerate(_text_of(path).split("\n"), start=1):
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
 
 
 def csv_rows(
-    path: Path, required: Sequence[str], delimiter: str = ","
+    path: Path, required: Sequence[str], optional: Sequence[str] = ()
 ) -> list[tuple[str, Mapping[str, str]]]:
-    """Return the rows of a csv file with a header, each with its place for messages."""
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.DictReader(
-        io.StringIO(_text_of(path), newline=""), delimiter=delimiter, strict=True
-    )
-    try:
-        columns = reader.fieldnames or []
-        if missing := [column for column in required if column not in columns]:
-            raise PipelineError(
-                f"{path}, line 1: missing {', '.join(missing)}. Expected the columns "
-                f"{', '.join(required)}. Received: {', '.join(columns) or 'nothing'}. Correct it."
-            )
-        rows: list[tuple[str, Mapping[str, str]]] = []
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise PipelineError(
-                    f"{where}: expected {len(columns)} cells, as in line 1. Received: "
-                    f"{'more' if None in row else 'fewer'}. Correct the line."
-                )
-            rows.append((where, {column: cell.strip() for column, cell in row.items()}))
-    except csv.Error as error:
+    """Return the rows of a csv file with a header, each with its place for messages.
+
+    Raises:
+        PipelineError: the file is not csv with these columns, or one of them is misspelt.
+    """
+    lines = csv_lines(path)
+    where, header = next(lines, (f"{path}, line 1", []))
+    columns = column_names(where, header, [*required, *optional])
+    if missing := [column for column in required if column not in columns]:
         raise PipelineError(
-            f"{path}, line {reader.line_num}: expected csv. Received: {error}. Correct the line."
-        ) from None
+            f"{where}: missing {', '.join(missing)}. Expected the columns "
+            f"{', '.join(required)}. Received: {', '.join(columns) or 'nothing'}. Correct it."
+        )
+    rows: list[tuple[str, Mapping[str, str]]] = []
+    for where, cells in lines:
+        if len(cells) != len(columns):
+            raise PipelineError(
+                f"{where}: expected {len(columns)} cells, as in line 1. Received: "
+                f"{len(cells)}. Correct the line."
+            )
+        rows.append((where, dict(zip(columns, map(str.strip, cells), strict=True))))
     return rows
-
-
-def csv_header(path: Path) -> list[str]:
-    """Return the column names of a csv file; empty if it is no text."""
-    with path.open("rb") as content:
-        line = content.readline(1 << 16)
-    return next(csv.reader([line.decode("utf-8-sig", "replace")]), [])
 
 
 def json_content(path: Path) -> Any:
@@ -194,7 +183,7 @@ def json_content(path: Path) -> Any:
         PipelineError: it is not JSON; the message has the line.
     """
     try:
-        return json.loads(_text_of(path))
+        return json.loads(text_of(path))
     except json.JSONDecodeError as error:
         raise PipelineError(
             f"{path}, line {error.lineno}: expected JSON. Received: {error.msg}. Get the file "
@@ -205,21 +194,9 @@ def json_content(path: Path) -> Any:
 def lines_of_key(path: Path, key: str) -> dict[str, int]:
     """Return the line of the first entry with each value of a key in a JSON file."""
     lines: dict[str, int] = {}
-    text, at, line = _text_of(path), 0, 1
+    text, at, line = text_of(path), 0, 1
     for match in re.finditer(rf'"{key}"\s*:\s*"?([^",\s}}]+)', text):
         line += text.count("\n", at, match.start())
         at = match.start()
         lines.setdefault(match[1], line)
     return lines
-
-
-def _text_of(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise PipelineError(
-            f"{path}, line {line}: expected text in UTF-8. Received: {error.reason}. Save the "
-            "file as UTF-8."
-        ) from None

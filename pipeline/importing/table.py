@@ -9,21 +9,6 @@ from pipeline.common.files import write_csv
 from pipeline.common.records import FoldPart, Split
 from pipeline.common.tables import count_of
 
-# Names of splits in annotation files.
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
-
 
 @dataclass(frozen=True)
 class Row:

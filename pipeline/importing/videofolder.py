@@ -13,10 +13,11 @@ from typing import Any
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import Split
 from pipeline.common.video_files import VIDEO_SUFFIXES
+from pipeline.dataset.names import split_named
 from pipeline.importing.captions import caption_rows
 from pipeline.importing.missing import MissingVideos
 from pipeline.importing.source import Source, csv_rows, numbered_lines, safe_name
-from pipeline.importing.table import SPLIT_NAMES, Imported, Row
+from pipeline.importing.table import Imported, Row
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -70,7 +71,7 @@ def _read_class_folders(source: Source, task: str | None) -> Imported:
         if video.suffix.lower() not in VIDEO_SUFFIXES:
             continue
         relative = _relative(source, video)
-        if relative.parent.name == "" or relative.parent.name in SPLIT_NAMES:
+        if relative.parent.name == "" or split_named(relative.parent.name):
             raise PipelineError(
                 f"{video}: expected the video in a folder of its class, as in train/dog/1.mp4, or "
                 "a metadata file. Received: neither. Move it, or add metadata.csv."
@@ -91,14 +92,15 @@ def _relative(source: Source, video: Path) -> Path:
 
 
 def _split_of(relative: Path) -> Split | None:
-    splits = [SPLIT_NAMES[part] for part in relative.parts[:-1] if part in SPLIT_NAMES]
-    return splits[0] if splits else None
+    return next(filter(None, map(split_named, relative.parts[:-1])), None)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the entries of a metadata file, each with its place for messages."""
     if path.suffix == ".csv":
-        yield from csv_rows(path, ["file_name"])
+        yield from csv_rows(
+            path, ["file_name"], [column for own in _COLUMNS.values() for column in own]
+        )
         return
     if path.suffix == ".parquet":
         import pandas as pd

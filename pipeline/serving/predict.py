@@ -1,6 +1,5 @@
 """Predict video files with a model on disk: names of videos, answers, output as text."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.common.csv_text import csv_lines
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
 from pipeline.common.side_inputs import SideArrays, SideInput, side_values
@@ -163,17 +163,17 @@ def _read_side_table(table: Path) -> dict[str, dict[str, str]]:
     """Return the rows of a csv file by video."""
     rows: dict[str, dict[str, str]] = {}
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, restval="")
-            for row in reader:
-                cells = {(column or "").strip(): cell for column, cell in row.items()}
-                if "video" not in cells:
-                    received = ",".join(cells)
-                    raise PipelineError(
-                        f"{table}, line 1: expected a column video. Received: {received}. Add it."
-                    )
-                rows[Path(cells.pop("video").strip()).as_posix()] = cells
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = csv_lines(table)
+        where, header = next(lines, (f"{table}, line 1", []))
+        columns = [column.strip() for column in header]
+        if "video" not in columns:
+            raise PipelineError(
+                f"{where}: expected a column video. Received: {','.join(columns)}. Add it."
+            )
+        for _, cells in lines:
+            row = dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))
+            rows[Path(row.pop("video").strip()).as_posix()] = row
+    except OSError as error:
         raise PipelineError(
             f"--side-table: expected a csv file in UTF-8. Received: {table} ({error})"
         ) from None

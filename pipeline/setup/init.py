@@ -1,6 +1,9 @@
 """``vidpipe init``: point params.yaml at a folder of videos, with settings that fit it."""
 
 import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -11,11 +14,25 @@ from pipeline.common.params_text import set_values, value_at, with_values, yaml_
 from pipeline.common.paths import PARAMS
 from pipeline.common.tables import align_columns, printable
 from pipeline.params import load_params, parse_params
+from pipeline.setup.data_findings import data_findings
 from pipeline.setup.inspection import inspect_folder
-from pipeline.setup.proposal import estimates, problems, propose, summary_rows
+from pipeline.setup.proposal import estimates, propose, summary_rows
 
 
-def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[str]:
+@dataclass(frozen=True)
+class Initialised:
+    """The result of ``initialise``.
+
+    Attributes:
+        lines: what was found and changed, for a terminal.
+        is_trainable: whether nothing was found that the stages refuse.
+    """
+
+    lines: Sequence[str]
+    is_trainable: bool
+
+
+def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> Initialised:
     """Inspect ``folder``, write params.yaml, and return what was found and changed.
 
     Args:
@@ -49,8 +66,10 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[st
     set_values(PARAMS, changed)
 
     lines = [f"{printable(str(folder))}:", *align_columns(summary_rows(inspection), "<<")]
-    if problem_lines := problems(inspection):
-        lines += ["", "To look at:", *(f"  - {printable(line)}" for line in problem_lines)]
+    findings = data_findings(inspection, after)
+    for title, status in (("To mend:", "fail"), ("To look at:", "warn")):
+        if own := [finding.sentence for finding in findings if finding.status == status]:
+            lines += ["", title, *(f"  - {printable(sentence)}" for sentence in own)]
     rows = [
         (
             f"{key}:",
@@ -62,11 +81,14 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> list[st
     lines += ["", "Changed in params.yaml:" if rows else "params.yaml fits already."]
     lines += align_columns(rows, "<<<") if rows else []
     lines += ["", "Estimates:", *align_columns(estimates(inspection, after), "<<")]
-    return [
-        *lines,
-        "",
-        "Next: vidpipe repro    # or first, to look at the data: vidpipe repro report",
-    ]
+    is_trainable = all(finding.status != "fail" for finding in findings)
+    next_line = (
+        "Next: vidpipe repro    # or first, to look at the data: vidpipe repro report"
+        if is_trainable
+        else "Next: change the data as To mend says, because vidpipe repro would fail. Then again: "
+        f"vidpipe init {shlex.quote(printable(str(folder)))}"
+    )
+    return Initialised([*lines, "", next_line], is_trainable)
 
 
 def _relative_to_project(folder: Path) -> str:

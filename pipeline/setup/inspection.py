@@ -1,6 +1,5 @@
 """Look at a folder of videos: its labels, its task, and the facts of a sample of its videos."""
 
-import csv
 import shlex
 import sys
 import time
@@ -13,12 +12,20 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
+from pipeline.common.csv_text import csv_lines, likely_columns
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import DecodeFacts, VideoRecord
-from pipeline.common.video_files import size_bytes
+from pipeline.common.video_files import is_video, size_bytes
 from pipeline.compute.isolated import Failure
 from pipeline.compute.settings import ComputeSection
+from pipeline.dataset.columns import (
+    OPTIONAL_COLUMNS,
+    column_names,
+    may_name_videos,
+    rename_remedy,
+)
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
+from pipeline.dataset.names import simplified
 from pipeline.dataset.settings import DataSection
 from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.tasks.targets import Targets, target_types, targets_of
@@ -115,6 +122,8 @@ def inspect_folder(
     except PipelineError:
         known = None if labels else recognise(folder)
         if known is None:
+            if not labels and folder.is_dir():
+                _check_misnamed_columns(folder)
             raise
         name, file = known
         raise PipelineError(
@@ -143,7 +152,7 @@ def _find_table(folder: Path) -> str:
     """
     if (folder / LABELS_TABLE).is_file():
         return LABELS_TABLE
-    tables = [path.name for path in sorted(folder.glob("*.csv")) if "video" in _header(path)]
+    tables = [name for name, columns in _csv_files(folder) if "video" in map(simplified, columns)]
     if len(tables) > 1:
         raise PipelineError(
             f"{folder}: expected one table with the column video. Received: {', '.join(tables)}. "
@@ -152,26 +161,46 @@ def _find_table(folder: Path) -> str:
     return tables[0] if tables else ""
 
 
-def _header(table: Path) -> list[str]:
-    with table.open(encoding="utf-8-sig", newline="", errors="replace") as lines:
-        return [cell.strip() for cell in next(csv.reader(lines), [])]
+def _csv_files(folder: Path) -> list[tuple[str, list[str]]]:
+    """Return the names of the csv files in a folder, with their columns."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [
+        (path.name, likely_columns(path))
+        for path in paths
+        if path.suffix.lower() == ".csv" and path.is_file()
+    ]
+
+
+def _check_misnamed_columns(folder: Path) -> None:
+    """Refuse a table whose columns have other names, if the videos are in no class folders."""
+    if any(is_video(path) for path in folder.iterdir() if path.is_file()):
+        for name, columns in _csv_files(folder):
+            if may_name_videos(columns):
+                _guess_task(folder, name)
 
 
 def _guess_task(folder: Path, labels: str) -> str:
     """Return the task whose target columns the table has; the one with most columns."""
     if not labels:
         return "classification"
-    header = set(_header(folder / labels))
-    fitting = [name for name in target_types() if header.issuperset(targets_of(name).columns)]
+    table = folder / labels
+    where, header = next(csv_lines(table), (f"{table}, line 1", []))
+    names = {cell.strip() for cell in header}
+    required = {name: targets_of(name).columns for name in target_types()}
+    fitting = [name for name, columns in required.items() if names.issuperset(["video", *columns])]
     if not fitting:
-        expected = "; ".join(f"{','.join(targets_of(name).columns)}" for name in target_types())
+        of_tasks = [column for columns in required.values() for column in columns]
+        columns = column_names(where, header, ["video", *of_tasks, *OPTIONAL_COLUMNS])
+        missing = dict.fromkeys(name for name in ["video", *of_tasks] if name not in columns)
         raise PipelineError(
-            f"{folder / labels}, line 1: expected the column video and those of a task: "
-            f"{expected}. Received: {','.join(sorted(header))}. docs/tasks.md has the tasks."
+            f"{where}: expected the column video and those of a task: "
+            f"{'; '.join(','.join(own) for own in required.values())}. Received: "
+            f"{','.join(columns) or 'an empty line'}.{rename_remedy(columns, missing)} "
+            "docs/tasks.md has the tasks."
         )
     if "frames" in fitting and not _intervals_touch(folder, labels):
         fitting.remove("frames")  # segments of long videos, each a video of its own
-    return max(fitting, key=lambda name: (len(targets_of(name).columns), name == "classification"))
+    return max(fitting, key=lambda name: (len(required[name]), name == "classification"))
 
 
 def _intervals_touch(folder: Path, labels: str) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.common.records import SPLITS
 from pipeline.common.tables import duration
 from pipeline.dataset.layouts import LABELS_TABLE
-from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.params import Params
 from pipeline.setup.inspection import Inspection
 
@@ -148,43 +148,6 @@ def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
     return lines
 
 
-def problems(inspection: Inspection) -> list[str]:
-    """Return what a user should look at before training, each with a remedy."""
-    targets, records = inspection.targets, inspection.records
-    strata = Counter(targets.strata([record.target for record in records]))
-    unreadable = inspection.unreadable
-    lines = [f"{probe.record.video}: {probe.reason}" for probe in unreadable[:3]]
-    if len(unreadable) > 3:
-        lines.append(f"{len(unreadable) - 3} more videos of the sample cannot be read")
-    few = [name for name, count in sorted(strata.items()) if count < 3]
-    if targets.class_folders and len(strata) == 1:
-        (name,) = strata
-        lines.append(f"there is one class, {name!r}: a classifier needs at least two")
-    elif few and targets.class_folders:
-        lines.append(
-            f"fewer than three videos of {', '.join(map(repr, few[:5]))}: every class needs one in "
-            "each of train, val and test; add videos or remove the class"
-        )
-    if len(strata) > 1 and max(strata.values()) > 5 * min(strata.values()):
-        least, most = min(strata, key=strata.__getitem__), max(strata, key=strata.__getitem__)
-        lines.append(
-            f"{strata[most]} videos of {most!r} and {strata[least]} of {least!r}: consider "
-            "train.class_weights: balanced, and look at the recall of each class"
-        )
-    known = None if inspection.has_table else recognise(inspection.folder)
-    if known:
-        lines.append(
-            f"{known[1]} is a file of {DATA_SETS[known[0]].title}, which vidpipe import "
-            f"{known[0]} reads"
-        )
-    if not any(record.group for record in records) and len(records) > len(strata):
-        lines.append(
-            "no groups: videos of one scene or person may come into different splits; "
-            "vidpipe labels proposes groups"
-        )
-    return lines
-
-
 def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
     """Return what was found in the folder, as lines of a table."""
     strata = Counter(inspection.targets.strata([record.target for record in inspection.records]))
@@ -203,6 +166,9 @@ def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
         rows.append(("segments", f"{len(inspection.records):,}"))
     if len(strata) > 1:
         rows.append((f"{noun}es" if noun.endswith("s") else f"{noun}s", ", ".join(counts) + more))
+    splits = Counter(record.split for record in inspection.records)
+    if given := [f"{split} {splits[split]}" for split in SPLITS if splits[split]]:
+        rows.append(("splits", f"{', '.join(given)}, as given"))
     if len(inspection.probes) < len(inspection.records):
         rows.append(("sample", f"{len(inspection.probes)} of them, for the lines below"))
     if seconds:

@@ -143,7 +143,8 @@ class Targets(ABC):
             f"Repair or replace these videos ({DECODE_INDEX} has the reasons), or remove the "
             f"{self.stratum_name} from the labels. Then run: vidpipe repro"
             if any(quarantined.values())
-            else "Add videos, or correct the column split of the labels table."
+            else "Add videos, or correct the given splits: the column split of the labels table, "
+            "or the folders of splits."
         )
         raise PipelineError(
             f"Splits: no usable video of {'; '.join(missing)}. Expected "

@@ -83,6 +83,21 @@ def known_data_set(project: Workspace) -> str:
     return output_of(project, "vidpipe", "init", FOLDER)
 
 
+def semicolons(project: Workspace) -> str:
+    add(project, "run/0.mp4")
+    (project.root / FOLDER / "labels.csv").write_text("video;label\nrun/0.mp4;run\n")
+    assert MESSAGES["A table that a spreadsheet saved"] in output_of(
+        project, "vidpipe", "init", FOLDER
+    )
+    return output_of(project, "vidpipe", "repro", "catalog")
+
+
+def missing_suffix(project: Workspace) -> str:
+    add(project, "run/0.mp4")
+    (project.root / FOLDER / "labels.csv").write_text("video,label\nrun/0,run\nrun/1,run\n")
+    return output_of(project, "vidpipe", "init", FOLDER)
+
+
 def one_class(project: Workspace) -> str:
     for number in range(4):
         add(project, f"walk/{number}.mp4", seed=number)
@@ -178,6 +193,8 @@ MISTAKES: dict[str, Callable[[Workspace], str]] = {
     "No videos": no_videos,
     "A folder that does not exist": missing_folder,
     "A data set with annotation files of its own": known_data_set,
+    "A table that a spreadsheet saved": semicolons,
+    "A path that does not exist": missing_suffix,
     "One class": one_class,
     "Three videos": three_videos,
     "The same video in two classes": copies,

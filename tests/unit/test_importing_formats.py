@@ -483,7 +483,7 @@ def test_captions_and_labels_of_a_videofolder_may_be_lists(project):
 
 
 def test_folders_of_a_videofolder_are_classes(project):
-    files = dict.fromkeys(f"{split}/{name}/1.mp4" for split in ("train", "valid", "test")
+    files = dict.fromkeys(f"{split}/{name}/1.mp4" for split in ("Train", "valid", "test")
                           for name in ("dog", "cat"))  # fmt: skip
     rows, _ = imported(project, "videofolder", files)
     assert tuple(rows[-1].values()) == ("valid/dog/1.mp4", "dog", "val")
@@ -494,6 +494,17 @@ def test_folders_of_a_videofolder_are_classes(project):
     [
         ("metadata.csv", "file_name,label\n1.mp4,\n3.mp4,a\n", "metadata.csv, line 3: the video 3"),
         ("metadata.csv", "file,label\n1.mp4,a\n", "metadata.csv, line 1: missing file_name"),
+        (
+            "metadata.csv",
+            "file_name;label\n1.mp4;a\n",
+            "metadata.csv, line 1: the cells are separated by ';'. Expected commas.",
+        ),
+        (
+            "metadata.csv",
+            "File Name,Label\n1.mp4,a\n",
+            "metadata.csv, line 1: unknown columns 'File Name', 'Label'. Expected 'file_name', ",
+        ),
+        ("metadata.csv", "file_name,label\n1,a\n", "Write '1.mp4', which exists."),
         ("metadata.csv", "file_name,kind\n1.mp4,a\n", "line 2: expected one of the columns label"),
         ("metadata.csv", "file_name,label\n../1.mp4,a\n", "line 2: expected a path inside"),
         ("metadata.jsonl", '{"file_name": "1.mp4", "label": "a"}\n{\n', "line 2: expected a JSON"),

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.common.errors import PipelineError
 from pipeline.common.params_text import set_values
 from pipeline.params import load_params
@@ -36,8 +38,11 @@ def videos(tmp_path):
 
 
 def add(path: Path, *, frames: int = 20, fps: float = 10, height: int = 96, width: int = 128):
+    """Add a video of its own: a box that players skip holds its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_mp4(numbered_frames(frames, height=height, width=width) // 4, fps=fps))
+    name = bytes(path)
+    content = encode_mp4(numbered_frames(frames, height=height, width=width) // 4, fps=fps)
+    path.write_bytes(content + (len(name) + 8).to_bytes(4) + b"free" + name)
 
 
 def class_folders(folder: Path, *, per_class: int = 4, **video) -> None:
@@ -47,7 +52,18 @@ def class_folders(folder: Path, *, per_class: int = 4, **video) -> None:
 
 
 def init(folder: Path, *, task_type: str | None = None, dvc_add: bool = False) -> str:
-    return "\n".join(initialise(folder, task_type=task_type, dvc_add=dvc_add))
+    return "\n".join(initialise(folder, task_type=task_type, dvc_add=dvc_add).lines)
+
+
+def to_mend(folder: Path) -> str:
+    """Return what must be mended; params.yaml is written in any case."""
+    result = initialise(folder, task_type=None, dvc_add=False)
+    output = "\n".join(result.lines)
+    assert load_params().data.videos == str(folder)
+    assert not result.is_trainable
+    assert output.endswith(f"Then again: vidpipe init '{folder}'")
+    assert "Next: vidpipe repro" not in output
+    return output.partition("To mend:\n")[2].partition("\n\n")[0]
 
 
 def test_class_folders_are_found_and_the_comments_of_params_stay(project, videos):
@@ -147,6 +163,46 @@ def test_an_unknown_table_is_an_error_that_lists_the_columns_of_the_tasks(projec
     assert (project / "params.yaml").read_text() == PARAMS.read_text()
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "annotations.csv"])
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        (
+            "video;label\na.mp4;x\n",
+            "utf-8",
+            r"line 1: the cells are separated by ';'\. Expected com",
+        ),
+        ("video\tlabel\na.mp4\tx\n", "utf-8", "line 1: the cells are separated by tabs"),
+        ("video,label\na.mp4,x\n", "utf-16", r"Received: UTF-16, .* Save the file as UTF-8\."),
+        ("video,label\na.mp4,x\n", "utf-16-le", r"Received: UTF-16, .* Save the file as UTF-8\."),
+        ("video,label\na.mp4,é\n", "latin-1", r"line 2: .* the byte 0xe9, as in Latin-1"),
+        (
+            "Video,Label\na.mp4,x\n",
+            "utf-8",
+            r"line 1: unknown columns 'Video', 'Label'\. Expected "
+            r"'video', 'label', which differ only in case.* names are lower case",
+        ),
+        ("clip,Label,video\na.mp4,x,a.mp4\n", "utf-8", "unknown column 'Label'. Expected 'label'"),
+        ("video,Class\na.mp4,x\n", "utf-8", r"Received: video,Class\. Rename Class to label\."),
+    ],
+)
+def test_the_fault_of_a_table_is_named(videos, name, text, encoding, expected):
+    add(videos / "a.mp4")
+    (videos / name).write_text(text, encoding=encoding)
+    with pytest.raises(PipelineError, match=rf"{name}.*{expected}"):
+        init(videos)
+
+
+@pytest.mark.parametrize("header", ["path,class", "File Name,label"])
+def test_a_table_with_other_names_of_columns_is_recognised(videos, header):
+    add(videos / "a.mp4")
+    (videos / "annotations.csv").write_text(f"{header}\na.mp4,x\n")
+    with pytest.raises(
+        PipelineError, match=rf"annotations\.csv, line 1: .*Rename {header.split(',')[0]} to video"
+    ):
+        init(videos)
+
+
 @pytest.mark.parametrize(
     ("video", "expected"),
     [
@@ -211,14 +267,84 @@ def test_what_needs_attention_is_listed(videos):
     (videos / "wave/broken.mp4").write_bytes(b"not a video")
     output = init(videos)
     assert "wave/broken.mp4: " in output
-    assert "fewer than three videos of 'clap', 'rare'" in output
+    assert "too few groups of videos of class 'clap' (2), class 'rare' (1)" in output
     assert "no groups: " in output
     assert "vidpipe labels" in output
 
 
-def test_one_class_is_not_enough(videos):
-    add(videos / "only/1.mp4")
-    assert "there is one class, 'only'" in init(videos)
+def test_one_class_is_to_mend(videos):
+    for number in range(3):
+        add(videos / f"only/{number}.mp4")
+    assert to_mend(videos) == "  - there is one class, 'only': a classifier needs at least two"
+    assert CliRunner().invoke(app, ["init", str(videos)]).exit_code == 1
+
+
+def test_one_folder_around_the_class_folders_is_named(videos):
+    class_folders(videos / "dataset")
+    assert f"If clap, wave are classes or splits, name the folder {videos}/dataset" in to_mend(
+        videos
+    )
+
+
+def test_folders_of_splits_are_not_classes(videos):
+    class_folders(videos / "Train")
+    class_folders(videos / "test", per_class=2)
+    output = init(videos)
+    assert "classes      clap 6, wave 6" in output
+    assert "splits       train 8, test 4, as given" in output
+    assert "Next: vidpipe repro " in output
+
+
+def test_folders_of_splits_below_the_classes_are_named(videos):
+    for label in ("clap", "wave"):
+        for number, split in enumerate(("train", "train", "test")):
+            add(videos / label / split / f"{number}.mp4")
+    assert "the folders test, train below the classes give no splits" in init(videos)
+
+
+def test_too_few_videos_of_a_class_are_to_mend(videos):
+    class_folders(videos, per_class=3)
+    add(videos / "rare/1.mp4")
+    assert "too few groups of videos of class 'rare' (1)" in to_mend(videos)
+
+
+def test_unreadable_videos_do_not_count(videos):
+    class_folders(videos, per_class=3)
+    (videos / "wave/0.mp4").write_bytes(b"not a video")
+    assert "1 of 6 videos cannot be read, more than decode.max_bad_fraction" in to_mend(videos)
+    assert "too few groups of videos of class 'wave' (2)" in to_mend(videos)
+
+
+def test_one_video_in_two_classes_is_to_mend(videos):
+    class_folders(videos)
+    shutil.copy(videos / "clap/0.mp4", videos / "wave/copy.mp4")
+    assert "have the same content but different targets" in to_mend(videos)
+
+
+def test_given_splits_that_lack_a_class_are_to_mend(videos):
+    class_folders(videos)
+    rows = [f"{label}/{n}.mp4,{label},{'test' if n == 3 and label == 'clap' else 'train'}\n"
+            for label in ("clap", "wave") for n in range(4)]  # fmt: skip
+    (videos / "labels.csv").write_text("video,label,split\n" + "".join(rows))
+    assert "no usable video of class 'wave' in test" in to_mend(videos)
+
+
+def test_labels_with_another_separator_are_to_look_at(videos):
+    for number in range(6):
+        add(videos / f"{number}.mp4")
+    cells = ["run;jump", "run", "jump"] * 2
+    rows = [f"{number}.mp4,{cell}\n" for number, cell in enumerate(cells)]
+    (videos / "labels.csv").write_text("video,labels\n" + "".join(rows))
+    assert "'run;jump' is one label: the separator of labels is |" in init(videos)
+
+
+def test_classes_that_differ_only_in_case_are_to_look_at(videos):
+    for folder in ("Fight ", "fight"):
+        for number in range(3):
+            add(videos / folder / f"{number}.mp4")
+    output = init(videos)
+    assert "To look at:\n  - 'Fight' and 'fight' differ only in case, spaces, hyphens" in output
+    assert "Next: vidpipe repro " in output
 
 
 def test_a_folder_without_a_readable_video_is_an_error(videos):

@@ -107,6 +107,22 @@ def test_class_folders_become_a_table_with_proposed_groups(videos):
     assert "params.yaml" not in lines, "the table is at its usual place"
 
 
+def test_folders_of_splits_become_a_column(videos, tmp_path):
+    shutil.move(videos, tmp_path / "all/train")
+    (tmp_path / "all/test/wave").mkdir(parents=True)
+    (tmp_path / "all/test/wave/9.mp4").write_bytes(encode_mp4(scene(9), fps=10))
+    data = DataSection(videos=str(tmp_path / "all"))
+    before = read_labels(data, targets_of("classification"))
+    write(tmp_path / "all")
+    assert rows_of(tmp_path / "all/labels.csv")[0] == {
+        "video": "test/wave/9.mp4", "label": "wave", "split": "test", "group": ""
+    }  # fmt: skip
+    after = read_labels(data, targets_of("classification"))
+    assert {(one.video, one.target, one.split) for one in after} == {
+        (one.video, one.target, one.split) for one in before
+    }
+
+
 def test_the_table_can_be_read_as_labels(videos):
     before = read_labels(DataSection(videos=str(videos)), targets_of("classification"))
     write(videos)

@@ -154,6 +154,73 @@ class TestClassFolders:
         assert "bird: the class folder has no video" in message(videos)
 
 
+class TestFoldersOfSplits:
+    def make(self, tmp_path, *folders):
+        for folder in folders:
+            add(tmp_path, folder, f"{folder.replace('/', '_')}.mp4")
+
+    def splits(self, videos):
+        return {record.video.rpartition("/")[0]: (record.target, record.split)
+                for record in read(videos)}  # fmt: skip
+
+    def test_the_second_folder_is_the_class(self, tmp_path):
+        self.make(tmp_path, "Train/cat", "Train/dog/deep", "TEST/cat", "validation/dog", ".x/y")
+        assert self.splits(tmp_path) == {
+            "TEST/cat": ("cat", "test"),
+            "Train/cat": ("cat", "train"),
+            "Train/dog/deep": ("dog", "train"),
+            "validation/dog": ("dog", "val"),
+        }
+
+    def test_without_test_videos_those_of_validation_are_tested(self, tmp_path, caplog):
+        self.make(tmp_path, "train/cat", "val/cat")
+        assert self.splits(tmp_path)["val/cat"] == ("cat", "test")
+        assert "no folder of test videos. Those of val are the split test" in caplog.text
+
+    def test_pictures_directly_in_a_class_folder_are_single(self, tmp_path):
+        for folder in ("train/cat", "test/cat", "test/cat/clip"):
+            add(tmp_path, folder, "f_1.jpg", "f_2.jpg")
+        assert [record.video for record in read(tmp_path)] == [
+            "test/cat/clip", "test/cat/f_1.jpg", "test/cat/f_2.jpg",
+            "train/cat/f_1.jpg", "train/cat/f_2.jpg",
+        ]  # fmt: skip
+
+    def test_a_single_class_may_have_the_name_of_a_split(self, tmp_path):
+        self.make(tmp_path, "train", "car")
+        assert self.splits(tmp_path) == {"train": ("train", None), "car": ("car", None)}
+
+    @pytest.mark.parametrize(
+        ("folders", "received"),
+        [
+            (["train/cat", "test/cat", "cat"], "test, train, and also cat"),
+            (["train/cat", "train/dog"], "train"),
+            (["val/cat", "test/dog"], "test, val"),
+            (["val/cat", "Validation/dog"], "Validation, val"),
+        ],
+    )
+    def test_other_folders_and_missing_splits_are_refused(self, tmp_path, folders, received):
+        self.make(tmp_path, *folders)
+        text = message(tmp_path)
+        assert text.startswith(f"{tmp_path}: folders are named after splits. Expected train with")
+        assert f"Received: {received}. Rename or move folders, or label the videos in" in text
+
+    @pytest.mark.parametrize(
+        ("video", "expected"), [("train/x.mp4", "train/<class>"), ("x.mp4", "<split>/<class>")]
+    )
+    def test_a_video_outside_the_class_folders_is_refused(self, tmp_path, video, expected):
+        self.make(tmp_path, "train/cat", "test/cat")
+        (tmp_path / video).touch()
+        assert f"Expected {tmp_path}/{expected}/x.mp4. Move it, or" in message(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("folder", "kind"), [("test/dog", "class folder"), ("val", "folder of a split")]
+    )
+    def test_an_empty_folder_is_refused(self, tmp_path, folder, kind):
+        self.make(tmp_path, "train/cat", "test/cat")
+        (tmp_path / folder).mkdir()
+        assert f"{tmp_path}/{folder}: the {kind} has no video. Add" in message(tmp_path)
+
+
 def add(videos, folder, *names):
     (videos / folder).mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -337,6 +404,13 @@ class TestTable:
             ("", "Received: an empty line"),
             ("video,label\n", "no row below the header"),
             ("Video,label\n", "line 1: unknown column 'Video'. Expected 'video', which differs"),
+            (
+                "Label,Video\n",
+                "line 1: unknown columns 'Label', 'Video'. Expected 'label', 'video', "
+                "which differ only in case, spaces, hyphens or underscores. Received: Label,Video. "
+                "Rename the columns: names are lower case.",
+            ),
+            ("path,class\n", "Received: path,class. Rename path to video and class to label."),
             ("video,label,GROUP\n", "unknown column 'GROUP'. Expected 'group'"),
             ("video,label,Start seconds\n", "unknown column 'Start seconds'. Expected 'start_s"),
             ("video,label,end-seconds\n", "unknown column 'end-seconds'. Expected 'end_seconds"),
@@ -345,8 +419,22 @@ class TestTable:
             ("video,label,\uff47roup\n", "Expected 'group', which differs only in"),
             ("video,label,label\n", "line 1: expected each column once. Received several columns"),
             ("video,label,a, a,b,b\n", "Received several columns 'a', 'b'. Rename or delete"),
-            ("video;label\n", "line 1: expected commas between the columns. Received: semicolons"),
-            ("video\tlabel\n", "line 1: expected commas between the columns. Received: tabs"),
+            (
+                "video;label\n",
+                "line 1: the cells are separated by ';'. Expected commas. Received: ",
+            ),
+            ("video\tlabel\n", "line 1: the cells are separated by tabs. Expected commas."),
+            ("video|label\n", "Received: 'video|label'. Save the table with commas as separ"),
+            ("video,label\ncat/one.mp4;cat\n", "line 2: the cells are separated by ';'. Expect"),
+            (
+                '"video,label"\n"cat/one.mp4,cat"\n',
+                "line 1: the whole line is quoted, so it is one cell",
+            ),
+            (
+                "video,label\ncat/one.mp4,cat,,\n",
+                "4 cells. Delete the commas at its end.",
+            ),
+            ("video,label,split\ncat/one.mp4,cat,Valid\n", "Received: Valid. Write val."),
             ("\nvideo,label\n", "line 1: missing video, label."),
             (
                 "video,label\ncat/one.mp4,cat\ndog/three.avi,jump, high\n",
@@ -406,9 +494,62 @@ class TestTable:
         assert received.startswith(f"{videos}/labels.csv")
         assert expected.format(videos=videos) in received
 
-    def test_a_table_that_is_not_utf8_is_refused(self, videos):
-        (videos / "labels.csv").write_bytes(b"video,label\ncat/one.mp4,caf\xe9\n")
-        assert "labels.csv: expected a csv file in UTF-8" in message(videos)
+    @pytest.mark.parametrize(
+        ("cell", "meant"),
+        [
+            ("cat/one", "cat/one.mp4"),
+            ("cat/one.avi", "cat/one.mp4"),
+            ("Cat/ONE.mp4", "cat/one.mp4"),
+            ("cat\\deep\\two.MKV", "cat/deep/two.MKV"),
+            (r"C:\data\videos\cat\one.mp4", "cat/one.mp4"),
+            ("/elsewhere/videos/cat/one.mp4", "cat/one.mp4"),
+            ("videos/dog/three.avi", "dog/three.avi"),
+            ("../videos/dog/three.avi", "dog/three.avi"),
+            ("three.avi", "dog/three.avi"),
+            ("three", "dog/three.avi"),
+            ("dog/ three.avi", "dog/three.avi"),
+            ("cat/clip 1", "cat/clip1"),
+        ],
+    )
+    def test_a_path_that_nearly_exists_is_suggested(self, videos, cell, meant):
+        add(videos, "cat/clip1", "f_1.jpg", "f_2.jpg")
+        write_table(videos, f"video,label\n{cell},cat\n")
+        text = message(videos)
+        assert text.startswith(f"{videos}/labels.csv, line 2: video ")
+        assert f" Write {meant!r}, which exists." in text
+
+    def test_letters_that_look_alike_are_shown_by_number(self, videos):
+        add(videos, "cat", "ne\u0301.mp4")
+        write_table(videos, "video,label\ncat/n\u00e9.mp4,cat\n")
+        assert r"Write 'cat/ne\u0301.mp4', which exists." in message(videos)
+
+    @pytest.mark.parametrize("cell", ["bird/nine.mp4", "four.mp4", "elsewhere/cat", "notes"])
+    def test_no_path_is_suggested_if_none_or_several_are_similar(self, videos, cell):
+        for folder in ("cat", "dog"):
+            add(videos, folder, "four.mp4")
+        write_table(videos, f"video,label\n{cell},cat\n")
+        assert message(videos).endswith("Add the file or delete the row.")
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_a_table_in_utf16_is_refused(self, videos, encoding):
+        write_table(videos, "video,label\ncat/one.mp4,café\n", encoding=encoding)
+        assert message(videos) == (
+            f"{videos}/labels.csv: expected a csv file in UTF-8. Received: UTF-16, or no text. "
+            "Save the file as UTF-8."
+        )
+
+    def test_a_table_in_latin_1_is_refused_with_its_line(self, videos):
+        write_table(videos, "video,label\ncat/one.mp4,café\n", encoding="latin-1")
+        assert message(videos) == (
+            f"{videos}/labels.csv, line 2: expected a csv file in UTF-8. Received: the byte 0xe9, "
+            "as in Latin-1 or Windows-1252. Save the file as UTF-8."
+        )
+
+    @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+    def test_a_workbook_named_csv_is_refused(self, videos, start):
+        (videos / "labels.csv").write_bytes(start + bytes(30))
+        assert "Received: a workbook" in message(videos)
+        assert "save the sheet as csv in UTF-8" in message(videos)
 
 
 class TestSeveralRowsOfOneVideo:

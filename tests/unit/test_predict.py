@@ -283,6 +283,11 @@ def test_a_video_has_the_row_of_the_table_whose_path_ends_its_own(folder):
     [
         (["age"], "video\n", "--side: expected COLUMN=VALUE such as age=34. Received: age"),
         ([], "file,age\na.mp4,1\n", "t.csv, line 1: expected a column video. Received: file,age"),
+        (
+            [],
+            "video;age\na.mp4;1\n",
+            "t.csv, line 1: the cells are separated by ';'. Expected c",
+        ),
         ([], None, "--side-table: expected a csv file in UTF-8. Received: t.csv"),
     ],
 )

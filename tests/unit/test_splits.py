@@ -221,3 +221,14 @@ def test_an_unreadable_video_is_named(tmp_path):
     (tmp_path / "a.mp4").symlink_to("/proc/self/mem")
     with pytest.raises(PipelineError, match=r"a\.mp4: the file cannot be read \(.*\)\. Make it"):
         build_catalog(DataSection(videos=str(tmp_path)), CATALOG, CLASSES)
+
+
+def test_classes_that_differ_only_in_case_are_named(tmp_path, caplog):
+    for folder in ("fight", "Fight ", "walk"):
+        for number in range(3):
+            path = tmp_path / folder / f"{number}.mp4"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"{folder}{number}")
+    build_catalog(DataSection(videos=str(tmp_path)), CATALOG, CLASSES)
+    assert "'Fight' and 'fight' differ only in case, spaces, " in caplog.text
+    assert "if they are one class, write them alike." in caplog.text
