@@ -17,7 +17,12 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from pipeline.data_report.names import find_name_families
 from pipeline.evaluation.hash_search import HashSearch
-from pipeline.evaluation.near_duplicates import MAX_DISTANCE, HashedVideo
+from pipeline.evaluation.near_duplicates import (
+    MAX_DISTANCE,
+    HashedVideo,
+    are_alike,
+    colours_of,
+)
 
 Reason = Literal["copies", "name", "alike", "mirrored"]
 
@@ -27,11 +32,6 @@ REASONS: dict[Reason, str] = {
     "alike": "frames that look alike",
     "mirrored": "frames that look alike when mirrored",
 }
-
-# Bits, as in hash_search.py. Videos at more than MAX_DISTANCE must also agree in colours. That
-# finds 1.7 times as many pairs of real clips from one source, without more wrong ones.
-PROPOSED_DISTANCE = 8
-_MAX_COLOUR_DIFFERENCE = 12.0  # grey levels, mean over the fields and channels
 
 _MAX_COMPARISONS = 1 << 24  # of videos without the index of hashes: some seconds
 _MAX_PENDING = 1 << 20  # pairs in memory before they are reduced to a forest
@@ -103,7 +103,7 @@ class Proposals:
     """
 
     groups: tuple[ProposedGroup, ...]
-    distance: int = PROPOSED_DISTANCE
+    distance: int = MAX_DISTANCE
     is_complete: bool = True
 
     @property
@@ -116,7 +116,7 @@ class Proposals:
     def remarks(self) -> list[str]:
         """Return what limits the proposals, a sentence each."""
         remarks = []
-        if self.distance < PROPOSED_DISTANCE:
+        if self.distance < MAX_DISTANCE:
             closeness = (
                 "none are grouped for it."
                 if self.distance < 0
@@ -180,11 +180,11 @@ def _alike_links(
     indices = np.array([index for index, look in enumerate(looks) if look is not None], np.int64)
     hashed = [look for look in looks if look is not None]
     if len(hashed) < 2:
-        return [], PROPOSED_DISTANCE, True
+        return [], MAX_DISTANCE, True
     hashes = np.stack([look.hashes for look in hashed])
     mirrored = np.stack([look.mirrored for look in hashed])
-    colours = np.stack([look.colours for look in hashed]).astype(np.float32)
-    search = HashSearch(hashes, mirrored, hashes, max_distance=PROPOSED_DISTANCE)
+    colours = colours_of(hashed)
+    search = HashSearch(hashes, mirrored, hashes, max_distance=MAX_DISTANCE)
     crowded = search.crowded_rows
     n_affordable = max(1, max_comparisons // len(hashed))
     is_complete = len(crowded) <= n_affordable
@@ -194,9 +194,7 @@ def _alike_links(
     pending: list[NDArray[np.int64]] = []
     for pairs in chain(search.indexed_pairs(), search.compared_pairs(crowded)):
         is_link = pairs.rows != pairs.columns
-        is_far = np.flatnonzero(is_link & (pairs.distances > MAX_DISTANCE))
-        a, b = colours[pairs.rows[is_far]], colours[pairs.columns[is_far]]
-        is_link[is_far] = _colour_differences(a, b) <= _MAX_COLOUR_DIFFERENCE
+        is_link &= are_alike(pairs.distances, colours, pairs.rows, pairs.columns)
         ends = np.sort(np.stack([pairs.rows[is_link], pairs.columns[is_link]]), axis=0)
         pending.append(np.vstack([ends, pairs.distances[is_link].astype(np.int64)]))
         if sum(part.shape[1] for part in pending) > _MAX_PENDING:
@@ -210,15 +208,6 @@ def _alike_links(
         if bits <= distance
     ]
     return links, distance, is_complete
-
-
-def _colour_differences(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return float32 [P]: mean difference of colours [P, 4, 4, 3], mirrored or not."""
-    as_is, mirrored = (
-        np.abs(one - b).mean(axis=(1, 2, 3), dtype=np.float32) for one in (a, a[:, :, ::-1])
-    )
-    smaller: NDArray[np.float32] = np.minimum(as_is, mirrored)
-    return smaller
 
 
 def _spanning_forest(edges: NDArray[np.int64], n_videos: int) -> NDArray[np.int64]:
@@ -237,7 +226,7 @@ def _distance_limit(forest: NDArray[np.int64], known: Sequence[Hashable]) -> int
     numbers = {group: number for number, group in enumerate(dict.fromkeys(known))}
     own = [numbers[group] for group in known]
     largest = max(_LARGEST_COUNT, int(_LARGEST_SHARE * len(numbers)))
-    for limit in range(PROPOSED_DISTANCE, -1, -1):
+    for limit in range(MAX_DISTANCE, -1, -1):
         a, b, _ = forest[:, forest[2] <= limit]
         ones = np.ones(len(a), np.int8)
         graph = coo_array((ones, (a, b)), shape=(len(own), len(own)))

@@ -19,7 +19,7 @@ from pipeline.common.tables import count_of
 from pipeline.common.video_files import size_bytes
 from pipeline.data_report.groups import REASONS, Link, Proposals
 from pipeline.data_report.summary import SplitSummary
-from pipeline.evaluation.near_duplicates import spread_frames
+from pipeline.evaluation.near_duplicates import ALIKE_RULE, spread_frames
 from pipeline.tasks.targets import Targets
 from pipeline.video.settings import DecodeSection
 from pipeline.video.store import load_record, stored_path
@@ -130,6 +130,7 @@ def write_page(path: Path, data: DataSet, picture: Figure, png: bytes) -> None:
         n_problems=len(problems),
         index=DECODE_INDEX,
         pairs=pairs[:_MAX_PAIRS],
+        alike_rule=ALIKE_RULE,
         pair_frames=_pair_frames(data, pairs[:_MAX_PAIRS_WITH_FRAMES]),
         n_pairs=len(pairs),
         n_across=sum(pair.is_across_splits for pair in pairs),

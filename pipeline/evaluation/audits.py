@@ -18,6 +18,7 @@ from pipeline.common.paths import CATALOG, CLIPS, FRAMES, LABEL_ISSUES, NEAR_DUP
 from pipeline.common.records import SPLITS, VideoRecord
 from pipeline.common.tables import count_of, write_table_csv
 from pipeline.evaluation.near_duplicates import (
+    ALIKE_RULE,
     MAX_DISTANCE,
     NearDuplicates,
     find_near_duplicates,
@@ -239,7 +240,7 @@ def leaks_audit(duplicates: NearDuplicates, *, videos: int) -> Finding:
     return Finding(
         name="leaks",
         status="warn" if duplicates.n_pairs else "ok",
-        sentence=sentence,
+        sentence=f"{sentence} {ALIKE_RULE}",
         value=duplicates.n_pairs,
         threshold=0,
         details={

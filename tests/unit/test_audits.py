@@ -172,9 +172,9 @@ def test_a_weak_model_is_not_blamed_on_lengths():
 # leaks
 
 
-def hashed(name, split, hashes):
+def hashed(name, split, hashes, *, grey=0):
     hashes = np.array(hashes, np.uint64)
-    colours = np.zeros((4, 4, 3), np.uint8)
+    colours = np.full((4, 4, 3), grey, np.uint8)
     return HashedVideo(name, split, hashes, hashes, np.arange(len(hashes)) / 2, colours)
 
 
@@ -222,6 +222,15 @@ def test_only_different_splits_are_compared_and_the_closest_come_first():
         ("a", "c", 3),
         ("b", "d", 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("bits", "grey", "is_pair"),
+    [(6, 200, True), (8, 10, True), (8, 20, False), (9, 0, False)],
+)
+def test_hashes_of_more_than_6_bits_difference_need_the_same_colours(bits, grey, is_pair):
+    videos = [hashed("a", "train", [0] * 8), hashed("b", "test", [2**bits - 1] * 8, grey=grey)]
+    assert find_near_duplicates(videos).n_pairs == is_pair
 
 
 def brute_force(videos, max_distance):
@@ -335,7 +344,7 @@ def test_of_too_many_similar_videos_a_sample_is_compared_and_the_counts_are_at_l
     distinct = np.random.default_rng(0).integers(2**63, size=(30, 8), dtype=np.uint64)
     videos += [hashed(f"other {index}", "train", row) for index, row in enumerate(distinct)]
     videos += [hashed("copy", "test", distinct[7])]
-    found = find_near_duplicates(videos, max_comparisons=510)  # ten training videos
+    found = find_near_duplicates(videos, max_distance=6, max_comparisons=510)  # ten of training
     assert (found.n_pairs, found.n_compared, found.is_complete) == (501, 40 * 51, False)
     assert ("other 7", "copy") in {(pair.video_a, pair.video_b) for pair in found.closest}
     finding = leaks_audit(found, videos=181)
@@ -388,7 +397,7 @@ def test_near_duplicates_are_a_warning():
     finding = leaks_audit(find_near_duplicates([*videos, *others]), videos=6)
     assert (finding.value, finding.threshold, finding.status) == (2, 0, "warn")
     assert finding.details == {
-        "distance": 6,
+        "distance": 8,
         "videos": 6,
         "test_videos": 2,
         "listed": 2,
@@ -404,7 +413,11 @@ def test_near_duplicates_are_a_warning():
 def test_without_near_duplicates_the_audit_is_ok():
     finding = leaks_audit(find_near_duplicates([]), videos=3)
     assert (finding.value, finding.status) == (0, "ok")
-    assert finding.sentence == "No two of 3 videos in different splits look alike."
+    assert finding.sentence == (
+        "No two of 3 videos in different splits look alike. Videos look alike if half of their "
+        "frames have perceptual hashes that differ in at most 6 of 64 bits, or 8 if the colours "
+        "agree."
+    )
 
 
 def test_the_table_of_near_duplicates(tmp_path):

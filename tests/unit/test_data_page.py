@@ -133,6 +133,7 @@ def test_pairs_in_different_groups_are_listed_those_across_splits_first(page):
     text = text_of(page)
     assert "2 pairs of videos may show one scene and are in different groups" in text
     assert "1 of them across splits" in text
+    assert "differ in at most 6 of 64 bits, or 8 if the colours agree" in text
     assert "vidpipe labels" in text
     first, second = re.findall(r"<tr><td>.*</tr>", page.read_text())
     assert "clap/3.mp4" in first

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.data_report.groups import PROPOSED_DISTANCE, propose_groups
+from pipeline.data_report.groups import propose_groups
 from pipeline.data_report.names import find_name_families
-from pipeline.evaluation.near_duplicates import FRAMES_HASHED, HashedVideo, hash_video
+from pipeline.evaluation.near_duplicates import FRAMES_HASHED, MAX_DISTANCE, HashedVideo, hash_video
 
 RNG = np.random.default_rng(0)
 
@@ -162,14 +162,14 @@ def test_of_a_large_present_group_all_may_look_alike():
     looks = [looks_of(moving(0)) for _ in range(60)] + [looks_of(moving(1))]
     result = proposed(looks, known=["match"] * 59 + ["", ""])
     assert [group.members for group in result.groups] == [tuple(range(60))]
-    assert result.distance == PROPOSED_DISTANCE
+    assert result.distance == MAX_DISTANCE
 
 
 def test_a_smaller_distance_is_used_where_many_videos_resemble_each_other():
     # Each is 6 bits from the next.
     chain = [look_of([(1 << 6 * step) - 1] * FRAMES_HASHED) for step in range(10)]
     result = proposed([one for one in chain for _ in range(4)])
-    assert 0 <= result.distance < 6 < PROPOSED_DISTANCE
+    assert 0 <= result.distance < 6 < MAX_DISTANCE
     assert [len(group.members) for group in result.groups] == [4] * 10
 
 
