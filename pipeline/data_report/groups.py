@@ -5,8 +5,8 @@ forest are kept, so memory grows with the number of videos, not of pairs.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
+from pipeline.common.records import VideoRecord
 from pipeline.data_report.names import find_name_families
 from pipeline.evaluation.hash_search import HashSearch
 from pipeline.evaluation.near_duplicates import (
@@ -130,32 +131,52 @@ class Proposals:
 
 
 def propose_groups(
-    videos: Sequence[str],
-    contents: Sequence[Hashable],
-    looks: Sequence[HashedVideo | None],
+    records: Sequence[VideoRecord],
+    hashed: Iterable[HashedVideo],
     *,
-    known: Sequence[str],
     max_comparisons: int = _MAX_COMPARISONS,
 ) -> Proposals:
     """Propose groups of videos, each with its reasons.
 
     Args:
-        videos: path of each video, with ``/``.
-        contents: what identifies the content of each, such as a SHA-256; empty: not compared.
-        looks: perceptual hashes of each; None: not compared.
-        known: present group of each; empty: a group of its own. The limit of videos that look alike
-            counts present groups, because segments of one video and clips of one scene look alike.
+        records: with their present groups; an empty one is a group of its own. The limit of videos
+            that look alike counts present groups, because segments of one video and clips of one
+            scene look alike.
+        hashed: perceptual hashes of some of the records, by name; the others are not compared.
         max_comparisons: as for ``find_near_duplicates``.
     """
-    links = [*_copy_links(contents), *_name_links(videos)]
+    by_name = {video.name: video for video in hashed}
+    looks = [by_name.get(record.name) for record in records]
+    links = [*_copy_links([record.sha256 for record in records])]
+    links += _name_links([record.video for record in records])
+    known = [record.group for record in records]
     alike, distance, is_complete = _alike_links(looks, known, max_comparisons)
     links += alike
     groups = [
         ProposedGroup(tuple(members), tuple(links[index] for index in own))
-        for members, own in _components(links, len(videos))
+        for members, own in _components(links, len(records))
     ]
-    groups.sort(key=lambda group: (-len(group.members), group.members))
-    return Proposals(tuple(groups), distance, is_complete)
+    return Proposals(_largest_first(groups), distance, is_complete)
+
+
+def join_segments(proposals: Proposals, files: Sequence[int]) -> Proposals:
+    """Return the groups of files instead of records, of which several may be parts of one file.
+
+    Args:
+        files: index of the file of each record.
+    """
+    groups = []
+    for group in proposals.groups:
+        members = sorted({files[member] for member in group.members})
+        links = [replace(link, a=files[link.a], b=files[link.b]) for link in group.links]
+        if len(members) > 1:
+            between = tuple(link for link in links if link.a != link.b)
+            groups.append(ProposedGroup(tuple(members), between))
+    return replace(proposals, groups=_largest_first(groups))
+
+
+def _largest_first(groups: Iterable[ProposedGroup]) -> tuple[ProposedGroup, ...]:
+    return tuple(sorted(groups, key=lambda group: (-len(group.members), group.members)))
 
 
 def _copy_links(contents: Sequence[Hashable]) -> Iterator[Link]:

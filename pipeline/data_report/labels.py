@@ -4,44 +4,33 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import output_file, write_csv
+from pipeline.common.paths import FRAMES
 from pipeline.common.records import VideoRecord
 from pipeline.common.tables import align_columns, count_of, printable, shorten_list
-from pipeline.compute.isolated import Failure
 from pipeline.compute.settings import ComputeSection
-from pipeline.data_report.groups import REASONS, Proposals, ProposedGroup, propose_groups
+from pipeline.data_report.groups import (
+    REASONS,
+    Proposals,
+    ProposedGroup,
+    join_segments,
+    propose_groups,
+)
+from pipeline.data_report.looks import look_at_videos
 from pipeline.dataset.catalog import content_hashes
 from pipeline.dataset.layouts import LABELS_TABLE, labels_table, read_labels
 from pipeline.dataset.names import clean_text
 from pipeline.dataset.settings import DataSection
+from pipeline.dataset.splits import with_groups
 from pipeline.dataset.table import read_table_rows, relative_video
-from pipeline.evaluation.near_duplicates import HashedVideo, hash_video, spread_frames
 from pipeline.tasks.targets import Targets
-from pipeline.video.batch import for_each_video
-from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
-from pipeline.video.opening import VideoError
-from pipeline.video.reading import FrameReader
 from pipeline.video.settings import DecodeSection
 
-_SIDE = 64  # pixels of the hashed frames
-_MAX_FRAMES = 64  # in memory, of a video whose frames cannot be selected
 _SHOWN = 10  # groups, files or classes in the summary
 _SHOWN_MEMBERS = 3
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What a process reports about a video: its hashes, if it has contrast, or why it fails."""
-
-    hashed: HashedVideo | None = None
-    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ def write_labels_table(
 
     Args:
         data: of params.yaml.
-        decode: limits of a video; rate of the frames of which some are compared.
+        decode: limits of a video; rate and size of the frames of which some are compared.
         folder: of the videos, with its own labels; ``data.videos`` and ``data.labels`` by default.
         output: a new file; ``labels.csv`` in the folder by default.
 
@@ -90,14 +79,15 @@ def write_labels_table(
     records = read_labels(data, targets)
     table = _read_table(data, targets, records)
     files = sorted(set(table.videos))
-    contents = content_hashes([videos / file for file in files])
-    looks = _look_at_videos(files, videos, decode, compute)
+    contents = dict(zip(files, content_hashes([videos / file for file in files]), strict=True))
+    # As the catalog does, so that the proposals are those of the report.
+    grouped = with_groups([replace(record, sha256=contents[record.video]) for record in records])
+    looks = look_at_videos(grouped, videos=videos, frames=FRAMES, decode=decode, compute=compute)
     given = table.groups
-    proposals = propose_groups(
-        files,
-        contents,
-        [looks[file].hashed for file in files],
-        known=[given[file] for file in files],
+    numbers = {file: number for number, file in enumerate(files)}
+    proposals = join_segments(
+        propose_groups(grouped, [look.hashed for look in looks.values() if look.hashed]),
+        [numbers[record.video] for record in grouped],
     )
     names = _name_groups(proposals.groups, files, given)
     rows = [
@@ -146,65 +136,6 @@ def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoReco
         columns.append("group")
     videos = [relative_video(where, row["video"], Path(data.videos)) for where, row in located]
     return _Table(columns, [{"group": "", **row} for row in rows], videos)
-
-
-def _look_at_videos(
-    files: Sequence[str], videos: Path, decode: DecodeSection, compute: ComputeSection
-) -> dict[str, _Look]:
-    """Hash some frames of each video, in separate processes."""
-    small = decode.model_copy(
-        update={"width": _SIDE, "height": _SIDE, "fit": "stretch", "on_damage": "quarantine"}
-    )
-    results = for_each_video(
-        partial(_look_at_video, videos=videos, decode=small),
-        [VideoRecord(file, "") for file in files],
-        videos=videos,
-        decode=small,
-        compute=compute,
-        title="compare",
-    )
-    return {
-        record.video: _Look(failure=result.reason) if isinstance(result, Failure) else result
-        for record, result in results
-    }
-
-
-def _look_at_video(record: VideoRecord, *, videos: Path, decode: DecodeSection) -> _Look:
-    reader = FrameReader(videos / record.video, decode, select=_spread)
-    try:
-        frames, numbers = _some_frames(reader)
-    except VideoError as error:
-        return _Look(failure=error.reason)
-    except UNEXPECTED_ERRORS as error:
-        return _Look(failure=describe(error))
-    return _Look(hash_video(frames, numbers / decode.fps, name=record.video, split=""))
-
-
-def _spread(n_frames: int) -> list[int]:
-    chosen: list[int] = spread_frames(n_frames).tolist()
-    return chosen
-
-
-def _some_frames(reader: FrameReader) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return evenly spread frames uint8 [F, H, W, 3], and their numbers int64 [F].
-
-    A file whose frames must all be decoded yields them all, in order; every second, fourth and so
-    on is then kept.
-    """
-    kept: dict[int, NDArray[np.uint8]] = {}
-    last, step = -1, 1
-    for number, picture in reader.numbered():
-        if number < last:  # all frames are needed after all
-            kept = {}
-        last = number
-        if number % step == 0:
-            kept[number] = picture
-        if len(kept) > _MAX_FRAMES:
-            step *= 2
-            kept = {number: frame for number, frame in kept.items() if number % step == 0}
-    numbers = np.array(sorted(kept))
-    chosen = numbers[spread_frames(len(numbers))]
-    return np.stack([kept[number] for number in chosen.tolist()]), chosen
 
 
 def _name_groups(

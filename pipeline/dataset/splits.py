@@ -31,11 +31,7 @@ def assign_splits(
             every split, or ``targets.check_splits`` refuses the splits.
     """
     _check_copies(records)
-    hashes = [record.sha256 for record in records]
-    groups = merge_groups(
-        [record.group or record.sha256[:16] or record.video for record in records], hashes
-    )
-    grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
+    grouped = with_groups(records)
     given = {record.split for record in records}
     check_fold_groups(grouped)
     if given == {None}:
@@ -50,6 +46,15 @@ def assign_splits(
             assigned = _divide(grouped, train, shares, catalog.seed, targets)
     targets.check_splits(assigned)
     return assigned
+
+
+def with_groups(records: Sequence[VideoRecord]) -> list[VideoRecord]:
+    """Return the records with a group each: that of the labels, or of its copies and segments."""
+    groups = merge_groups(
+        [record.group or record.sha256[:16] or record.video for record in records],
+        [record.sha256 for record in records],
+    )
+    return [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
 
 
 def _divide(

@@ -26,7 +26,6 @@ def main() -> None:
     targets = targets_of(params.task.type)
     strata = targets.strata([record.target for record in records])
     summary = summarise(records, strata)
-    hashed = {video.name: video for video in hash_stored_videos(paths.FRAMES, records)}
     data = DataSet(
         source=params.data.videos,
         task=params.task.type,
@@ -34,12 +33,7 @@ def main() -> None:
         targets=targets,
         strata=strata,
         summary=summary,
-        proposals=propose_groups(
-            [record.video for record in records],
-            [record.sha256 for record in records],
-            [hashed.get(record.name) for record in records],
-            known=[record.group for record in records],
-        ),
+        proposals=propose_groups(records, hash_stored_videos(paths.FRAMES, records)),
         frames=paths.FRAMES,
         decode=read_frame_settings(paths.FRAMES),
     )

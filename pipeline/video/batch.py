@@ -69,7 +69,7 @@ def decode_records(
         PipelineError: as ``run_on_ray``, with ``compute.engine`` ray.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = [_key(record, videos, decode) for record in records]
+    keys = [record_key(record, videos, decode) for record in records]
     by_key = dict(zip(keys, records, strict=True))
     facts = _read_stored(folder, by_key.keys())
     missing = [record for key, record in by_key.items() if key not in facts]
@@ -79,7 +79,7 @@ def decode_records(
         work, missing, videos=videos, decode=decode, compute=compute, title="decode"
     )
     for record, result in results:
-        key = _key(record, videos, decode)
+        key = record_key(record, videos, decode)
         facts[key] = _failed(key, result.reason) if isinstance(result, Failure) else result
     remove_in_progress(folder)
     return [replace(record, facts=facts[key]) for key, record in zip(keys, records, strict=True)]
@@ -120,6 +120,13 @@ def for_each_video(
     yield from tqdm(results, total=len(records), desc=title, unit="video", disable=None)
 
 
+def record_key(record: VideoRecord, videos: Path, decode: DecodeSection) -> str:
+    """Return the name of the frames of a record in the frame store, see ``frames_key``."""
+    source = record.sha256 or str(videos / record.video)
+    is_folder = (videos / record.video).is_dir()
+    return frames_key(source, record.start_seconds, record.end_seconds, decode, is_folder=is_folder)
+
+
 def prune_store(folder: Path, keys: Collection[str]) -> None:
     """Delete every stored video except those with ``keys``."""
     for path in folder.glob(f"*{SUFFIX}"):
@@ -131,7 +138,7 @@ def decode_record(
     record: VideoRecord, *, folder: Path, videos: Path, decode: DecodeSection
 ) -> DecodeFacts:
     """Decode one video into ``folder``, or quarantine it with a reason."""
-    key = _key(record, videos, decode)
+    key = record_key(record, videos, decode)
     path = stored_path(folder, key)
     segment = Segment(record.start_seconds, record.end_seconds)
     reader = FrameReader(videos / record.video, decode, segment=segment)
@@ -150,12 +157,6 @@ def decode_record(
 def _start_worker(decode: DecodeSection) -> None:
     cv2.setNumThreads(1)  # the worker processes already use every core
     limit_memory(decode)
-
-
-def _key(record: VideoRecord, videos: Path, decode: DecodeSection) -> str:
-    source = record.sha256 or str(videos / record.video)
-    is_folder = (videos / record.video).is_dir()
-    return frames_key(source, record.start_seconds, record.end_seconds, decode, is_folder=is_folder)
 
 
 def _failed(key: str, reason: str) -> DecodeFacts:

@@ -1,8 +1,11 @@
 """Proposed groups: copies, common stems, and videos that look alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pipeline.common.records import VideoRecord
 from pipeline.data_report.groups import propose_groups
 from pipeline.data_report.names import find_name_families
 from pipeline.evaluation.near_duplicates import FRAMES_HASHED, MAX_DISTANCE, HashedVideo, hash_video
@@ -112,8 +115,17 @@ def look_of(hashes, grey=100):
 
 def proposed(looks, contents=None, videos=None, known=None, **options):
     none = [""] * len(looks)
-    videos = videos or numbered(len(looks))
-    return propose_groups(videos, contents or none, looks, known=known or none, **options)
+    columns = (videos or numbered(len(looks)), known or none, contents or none)
+    records = [
+        VideoRecord(video, "", group=group, sha256=content)
+        for video, group, content in zip(*columns, strict=True)
+    ]
+    hashed = [
+        replace(look, name=record.name)
+        for record, look in zip(records, looks, strict=True)
+        if look is not None
+    ]
+    return propose_groups(records, hashed, **options)
 
 
 def test_copies_are_one_group():
@@ -175,7 +187,7 @@ def test_a_smaller_distance_is_used_where_many_videos_resemble_each_other():
 
 @pytest.mark.parametrize(
     ("bits", "grey", "is_group"),
-    [(6, 200, True), (8, 110, True), (8, 120, False), (9, 100, False)],
+    [(6, 200, True), (10, 110, True), (10, 120, False), (11, 100, False)],
 )
 def test_hashes_of_more_than_6_bits_difference_need_the_same_colours(bits, grey, is_group):
     looks = [look_of([0] * FRAMES_HASHED), look_of([(1 << bits) - 1] * FRAMES_HASHED, grey)]

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,20 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.common.errors import PipelineError
+from pipeline.common.records import VideoRecord
 from pipeline.compute.settings import ComputeSection
+from pipeline.data_report.groups import propose_groups
 from pipeline.data_report.labels import write_labels_table
+from pipeline.data_report.looks import look_at_videos
+from pipeline.dataset.catalog import content_hashes
 from pipeline.dataset.layouts import read_labels
 from pipeline.dataset.settings import DataSection
+from pipeline.dataset.splits import with_groups
+from pipeline.evaluation.near_duplicates import hash_stored_videos
 from pipeline.tasks.targets import targets_of
+from pipeline.video.batch import decode_records
 from pipeline.video.settings import DecodeSection
+from pipeline.video.store import write_frame_settings
 from pipeline.video.writing import encode_mp4
 
 SIZE = 96
@@ -201,6 +210,72 @@ def test_pictures_are_videos_and_a_linked_folder_is_refused(tmp_path):
         write(tmp_path / "videos")
 
 
+def decoded(videos, folder, **settings):
+    """Records without groups, as the catalog and decode stages leave them."""
+    files = sorted(path for path in videos.rglob("*.*") if path.suffix != ".csv")
+    names = [path.relative_to(videos).as_posix() for path in files]
+    records = [
+        VideoRecord(name, "", "train", sha256=sha256)
+        for name, sha256 in zip(names, content_hashes(files), strict=True)
+    ]
+    decode = DecodeSection(**settings)
+    compute = ComputeSection(workers=2)
+    records = decode_records(
+        folder, with_groups(records), videos=videos, decode=decode, compute=compute
+    )
+    write_frame_settings(folder, decode)
+    return records
+
+
+@pytest.mark.parametrize("is_decoded", [False, True])
+def test_the_table_has_the_groups_of_the_report(tmp_path, monkeypatch, is_decoded):
+    # Of two wide videos the report compares the centre, which is all that the frame store keeps.
+    monkeypatch.chdir(tmp_path)
+    wide = np.concatenate([scene(1), scene(2), scene(3)], axis=2)
+    other = np.concatenate([scene(4), scene(2), scene(5)], axis=2)
+    for name, frames in (("a/1.mp4", wide), ("b/2.mp4", other), ("b/3.mp4", scene(6))):
+        Path("videos", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("videos", name).write_bytes(encode_mp4(frames, fps=10))
+    store = Path("data/frames" if is_decoded else "frames")
+    records = decoded(Path("videos"), store)
+    proposals = propose_groups(records, hash_stored_videos(store, records))
+    write(Path("videos"))
+    reported = [[records[member].video for member in group.members] for group in proposals.groups]
+    assert reported == groups_of(Path("videos/labels.csv")) == [["a/1.mp4", "b/2.mp4"]]
+
+
+def test_frames_are_hashed_alike_from_the_store_and_from_odd_files(tmp_path, real_videos):
+    videos = real_videos / "odd"
+    records = decoded(videos, tmp_path / "frames", on_damage="keep")
+    decode, compute = DecodeSection(on_damage="keep"), ComputeSection(workers=2)
+    stored, direct = (
+        look_at_videos(records, videos=videos, frames=frames, decode=decode, compute=compute)
+        for frames in (tmp_path / "frames", tmp_path)
+    )
+    usable = [record.name for record in records if record.is_usable]
+    assert len(usable) > 20
+    for name in usable:
+        a, b = stored[name].hashed, direct[name].hashed
+        assert (a is None) == (b is None), name
+        if a is not None:
+            assert a.hashes.tolist() == b.hashes.tolist(), name
+            assert a.colours.tolist() == b.colours.tolist(), name
+            assert a.seconds.tolist() == b.seconds.tolist(), name
+
+
+def test_segments_are_compared_and_all_segments_of_a_video_get_its_group(videos, tmp_path):
+    (videos / "c.mp4").write_bytes(encode_mp4(np.concatenate([scene(20), scene(1)]), fps=10))
+    (videos / "labels.csv").write_text(
+        "video,start_seconds,end_seconds,label\n"
+        "c.mp4,0,2,up\nc.mp4,2,4,down\nclap/1.mp4,,,down\nwave/8.mp4,0,1,up\nwave/8.mp4,1,2,up\n"
+    )
+    lines = "\n".join(write(videos, output=tmp_path / "new.csv"))
+    rows = rows_of(tmp_path / "new.csv")
+    assert [row["group"] for row in rows] == ["c.mp4"] * 3 + ["", ""]
+    assert "Proposed groups: 1 of 2 videos" in lines
+    assert "copies" not in lines
+
+
 def test_a_video_without_contrast_has_no_group_by_looks(tmp_path):
     for name in ("a/1.mp4", "b/2.mp4"):
         (tmp_path / name).parent.mkdir()
@@ -222,7 +297,7 @@ def test_most_pairs_of_real_clips_that_look_alike_show_one_source(tmp_path, real
         pair for group in groups_of(tmp_path / "labels.csv") for pair in combinations(group, 2)
     ]
     right = [sources[a] == sources[b] for a, b in pairs]
-    assert len(right) > 40
+    assert len(right) > 35
     assert np.mean(right) > 0.9
 
 
