@@ -132,7 +132,8 @@ def labels(
     """Write a table of labels with proposed groups.
 
     Videos are grouped that are copies, have a common name, or look alike, also mirrored. Edit the
-    groups: a group is never split. Class folders or a table are read; existing cells are kept.
+    groups: a group is never split. Class folders or a table are read; existing cells are kept. A
+    video whose proposed group was cleared is not proposed again: its proposed_group stays filled.
 
     \b
     Example:    vidpipe labels --output proposed.csv

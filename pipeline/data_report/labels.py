@@ -21,6 +21,7 @@ from pipeline.data_report.groups import (
 )
 from pipeline.data_report.looks import look_at_videos
 from pipeline.dataset.catalog import content_hashes
+from pipeline.dataset.columns import PROPOSED_GROUP
 from pipeline.dataset.layouts import LABELS_TABLE, labels_table, read_labels
 from pipeline.dataset.names import clean_text
 from pipeline.dataset.settings import DataSection
@@ -35,7 +36,7 @@ _SHOWN_MEMBERS = 3
 
 @dataclass(frozen=True)
 class _Table:
-    """Columns and rows; the column ``group`` is among them."""
+    """Columns and rows; the columns ``group`` and ``proposed_group`` are among them."""
 
     columns: Sequence[str]
     rows: Sequence[Mapping[str, str]]
@@ -45,6 +46,13 @@ class _Table:
     def groups(self) -> dict[str, str]:
         """Return the group of each video; empty if the table gives none."""
         return {video: row["group"] for video, row in zip(self.videos, self.rows, strict=True)}
+
+    @property
+    def declined(self) -> set[str]:
+        """Return the videos whose proposed group the user has cleared."""
+        given = self.groups
+        rows = zip(self.videos, self.rows, strict=True)
+        return {video for video, row in rows if row[PROPOSED_GROUP] and not given[video]}
 
 
 def write_labels_table(
@@ -57,6 +65,9 @@ def write_labels_table(
     output: Path | None = None,
 ) -> list[str]:
     """Write the labels of the videos, with a proposed group for those that have none.
+
+    A video whose proposed group the user has cleared, so that only its cell ``proposed_group`` is
+    filled, gets none.
 
     Args:
         data: of params.yaml.
@@ -82,6 +93,8 @@ def write_labels_table(
     contents = dict(zip(files, content_hashes([videos / file for file in files]), strict=True))
     # As the catalog does, so that the proposals are those of the report.
     grouped = with_groups([replace(record, sha256=contents[record.video]) for record in records])
+    declined = table.declined
+    grouped = [record for record in grouped if record.video not in declined]
     looks = look_at_videos(grouped, videos=videos, frames=FRAMES, decode=decode, compute=compute)
     given = table.groups
     numbers = {file: number for number, file in enumerate(files)}
@@ -91,7 +104,11 @@ def write_labels_table(
     )
     names = _name_groups(proposals.groups, files, given)
     rows = [
-        {**row, "group": row["group"] or names.get(video, "")}
+        {
+            **row,
+            "group": row["group"] or names.get(video, ""),
+            PROPOSED_GROUP: names.get(video, row[PROPOSED_GROUP]),
+        }
         for row, video in zip(table.rows, table.videos, strict=True)
     ]
     _check_new(output)
@@ -99,6 +116,7 @@ def write_labels_table(
     return [
         *_count_lines(output, records, targets, files),
         *_group_lines(proposals, files, given, names),
+        *_declined_lines(sorted(declined)),
         *_failure_lines({file: look.failure for file, look in looks.items() if look.failure}),
         *_next_lines(in_params, videos, output, has_groups=bool(names)),
     ]
@@ -117,7 +135,7 @@ def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoReco
     path = labels_table(data)
     if path is None:
         given = ["split"] if any(record.split for record in records) else []
-        columns = ["video", targets.columns[0], *given, "group"]
+        columns = ["video", targets.columns[0], *given, "group", PROPOSED_GROUP]
         videos = [record.video for record in records]
         for video in videos:
             if video != video.strip():
@@ -126,16 +144,17 @@ def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoReco
                     f"or end, which a table cannot hold. Received: {video!r}. Rename the folder."
                 )
         cells = [
-            (one.video, one.target, *([one.split or ""] if given else []), "") for one in records
+            (one.video, one.target, *([one.split or ""] if given else []), "", "")
+            for one in records
         ]
         return _Table(columns, [dict(zip(columns, row, strict=True)) for row in cells], videos)
     header, located = read_table_rows(path, targets)
     columns = [column for column in header if column]
     rows = [{column: row[column] for column in columns} for _, row in located]
-    if "group" not in columns:
-        columns.append("group")
+    added = [column for column in ("group", PROPOSED_GROUP) if column not in columns]
     videos = [relative_video(where, row["video"], Path(data.videos)) for where, row in located]
-    return _Table(columns, [{"group": "", **row} for row in rows], videos)
+    empty = dict.fromkeys(added, "")
+    return _Table([*columns, *added], [row | empty for row in rows], videos)
 
 
 def _name_groups(
@@ -218,6 +237,12 @@ def _group_lines(
     yield from proposals.remarks
 
 
+def _declined_lines(videos: Sequence[str]) -> Iterator[str]:
+    if videos:
+        names = shorten_list([printable(video) for video in videos], shown=_SHOWN)
+        yield f"No group, because you cleared the proposed one: {names}"
+
+
 def _failure_lines(failures: Mapping[str, str]) -> Iterator[str]:
     if failures:
         yield f"Not readable, and kept in the table: {count_of(len(failures), 'video')}."
@@ -236,7 +261,8 @@ def _next_lines(
     if has_groups:
         yield (
             f"  Look at the videos of each group in {output}. Clear the cell group of a video that "
-            "shows another scene; give one name to videos of one scene or person."
+            f"shows another scene: while its cell {PROPOSED_GROUP} is filled, it is not proposed "
+            "again. Give one name to videos of one scene or person."
         )
     settings = []
     if videos != Path(data.videos):

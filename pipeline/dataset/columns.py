@@ -8,6 +8,7 @@ from pipeline.dataset.names import clean_text, simplified
 from pipeline.dataset.official_folds import check_fold_columns, meant_fold
 from pipeline.tasks.targets import Targets
 
+PROPOSED_GROUP = "proposed_group"  # of ``vidpipe labels``; a note for the user, otherwise ignored
 OPTIONAL_COLUMNS = ("split", "group", "start_seconds", "end_seconds")  # unless of the target
 
 # Column -> names that other tools give it, simplified.
@@ -39,7 +40,7 @@ def read_header(
         )
     required = ("video", *targets.columns)
     optional = [column for column in OPTIONAL_COLUMNS if column not in required]
-    columns = column_names(where, header, (*required, *optional))
+    columns = column_names(where, header, (*required, *optional, PROPOSED_GROUP))
     missing = [column for column in required if column not in columns]
     if missing:
         raise PipelineError(

@@ -10,7 +10,7 @@ from pipeline.common.csv_text import csv_lines
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
 from pipeline.common.side_inputs import SideInputKind, clean_side_input
-from pipeline.dataset.columns import OPTIONAL_COLUMNS, read_header
+from pipeline.dataset.columns import OPTIONAL_COLUMNS, PROPOSED_GROUP, read_header
 from pipeline.dataset.folders import check_folder, path_remedy
 from pipeline.dataset.names import clean_text, split_named
 from pipeline.dataset.official_folds import check_fold_parts, read_fold_part
@@ -24,7 +24,14 @@ def read_table(
 ) -> list[VideoRecord]:
     """Read a csv file: video, the columns of the target, optional columns, others as extra."""
     columns, rows = read_table_rows(table, targets, side_inputs)
-    known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, *fold_columns(columns))
+    known = (
+        "",
+        "video",
+        *targets.columns,
+        *OPTIONAL_COLUMNS,
+        PROPOSED_GROUP,
+        *fold_columns(columns),
+    )
     if others := [column for column in columns if column not in known]:
         logger.info("%s: kept as properties of the videos: %s", table, ", ".join(others))
     located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
@@ -106,7 +113,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
         return clean_text(row.get(column, ""), where=f"{where}, column {column}")
 
     folds = fold_columns(row)
-    known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, *folds)
+    known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, PROPOSED_GROUP, *folds)
     return VideoRecord(
         video=relative_video(where, row["video"], videos),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),

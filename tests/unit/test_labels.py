@@ -101,7 +101,7 @@ def test_class_folders_become_a_table_with_proposed_groups(videos):
     lines = "\n".join(write(videos))
     table = videos / "labels.csv"
     rows = rows_of(table)
-    assert list(rows[0]) == ["video", "label", "group"]
+    assert list(rows[0]) == ["video", "label", "group", "proposed_group"]
     assert len(rows) == 9
     assert {row["label"] for row in rows} == {"clap", "wave"}
     assert groups_of(table) == EXPECTED
@@ -166,12 +166,12 @@ def test_the_rows_columns_and_groups_of_a_table_are_kept(videos, tmp_path):
     output = tmp_path / "new.csv"
     lines = "\n".join(write(videos, output=output))
     assert output.read_text() == (
-        "video,camera,label,group\n"
-        'clap/1.mp4,"a,b",clap,studio\n'
-        "wave/deep/2.mp4,=1,wave,studio\n"
-        "clap/4.mp4,,clap,four\n"
-        "clap/5.mp4,,clap,five\n"
-        "wave/8.mp4,c,wave,\n"
+        "video,camera,label,group,proposed_group\n"
+        'clap/1.mp4,"a,b",clap,studio,\n'
+        "wave/deep/2.mp4,=1,wave,studio,studio\n"
+        "clap/4.mp4,,clap,four,\n"
+        "clap/5.mp4,,clap,five,\n"
+        "wave/8.mp4,c,wave,,\n"
     )
     assert "Several groups of the table may be one; they are unchanged:" in lines
     assert f"data.labels: {os.path.relpath(output, videos)}" in lines
@@ -187,11 +187,31 @@ def test_all_rows_of_a_video_get_its_group(videos, tmp_path):
     assert [row["group"] for row in rows] == ["clap/1.mp4"] * 3 + [""]
 
 
+def test_a_cleared_group_is_not_proposed_again_and_new_rows_get_proposals(videos, tmp_path):
+    write(videos)
+    table = videos / "labels.csv"
+    text = table.read_text()
+    kept = text.replace("wave/3.mp4,wave,clap/1.mp4,clap/1.mp4", "wave/3.mp4,wave,,clap/1.mp4")
+    kept = kept.replace("clap/5.mp4,clap,clap/4.mp4,clap/4.mp4\n", "")
+    kept += "clap/5.mp4,clap,,\n"  # a row that was added after the proposals
+    table.write_text(kept)
+    lines = "\n".join(write(videos, output=tmp_path / "second.csv"))
+    rows = {row["video"]: row for row in rows_of(tmp_path / "second.csv")}
+    assert (rows["wave/3.mp4"]["group"], rows["wave/3.mp4"]["proposed_group"]) == ("", "clap/1.mp4")
+    assert rows["wave/deep/2.mp4"]["group"] == "clap/1.mp4"
+    assert rows["clap/5.mp4"]["group"] == rows["clap/5.mp4"]["proposed_group"] == "clap/4.mp4"
+    assert "while its cell proposed_group is filled, it is not proposed again" in lines
+    assert "No group, because you cleared the proposed one: wave/3.mp4" in lines
+    records = read_labels(DataSection(videos=str(videos)), targets_of("classification"))
+    assert all(not record.extra for record in records)
+
+
 def test_another_table_and_other_targets_are_kept(videos, tmp_path):
     (tmp_path / "values.csv").write_text("video,value\nclap/4.mp4,1.5\nclap/5.mp4,2\n")
     lines = "\n".join(write(videos, task="regression", labels="../values.csv"))
     assert (videos / "labels.csv").read_text() == (
-        "video,value,group\nclap/4.mp4,1.5,clap/4.mp4\nclap/5.mp4,2,clap/4.mp4\n"
+        "video,value,group,proposed_group\n"
+        "clap/4.mp4,1.5,clap/4.mp4,clap/4.mp4\nclap/5.mp4,2,clap/4.mp4,clap/4.mp4\n"
     )
     assert "data.labels: labels.csv" in lines
 
