@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.clips.arrays import ClipArrays
-from pipeline.common.bootstrap import Score
+from pipeline.common.bootstrap import MIN_GROUPS, Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.findings import Finding
 from pipeline.common.paths import CATALOG, CLIPS, FRAMES, LABEL_ISSUES, NEAR_DUPLICATES
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import keras
 
 MIN_TIME_LOSS = 0.05  # of the mean video score, when frames are shuffled
+# Without a loss in n groups, it is below 3 / n with 95 % confidence (rule of three).
+_MIN_GROUPS_WITHOUT_LOSS = round(3 / MIN_TIME_LOSS)
 MIN_LENGTH_LEAD = 0.1  # of the mean video score over the length baseline
 MAX_LABEL_ISSUES = 0.05  # as a proportion of the videos
 
@@ -59,12 +61,15 @@ def run_audits(
     predictions: Predictions,
     records: Sequence[VideoRecord],
     section: EvaluateSection,
+    *,
+    is_recurrent: bool,
 ) -> Audits:
     """Audit an evaluation with the clips and frames on disk.
 
     Args:
         predictions: of ``model`` for the test videos.
         records: of all videos, decoded.
+        is_recurrent: whether the model has recurrent layers over the frames.
 
     Raises:
         PipelineError: a group has videos in two splits.
@@ -88,6 +93,7 @@ def run_audits(
             reversed_=reversed_,
             one_frame=one_frame,
             section=section,
+            is_recurrent=is_recurrent,
         )
     ]
 
@@ -125,8 +131,12 @@ def time_audit(
     reversed_: Predictions,
     one_frame: Predictions,
     section: EvaluateSection,
+    is_recurrent: bool,
 ) -> Finding:
     """Check that the model loses more than 0.05 when the frames of each clip are shuffled.
+
+    The sentence says whether the test videos are too few to be certain: too few groups, or an
+    interval of the loss that reaches the other conclusion.
 
     Args:
         predictions: for the clips as they are.
@@ -144,19 +154,23 @@ def time_audit(
         f"reversed {backwards:.3f}, with one frame repeated {still:.3f}."
     )
     is_ok = as_is - without_order > MIN_TIME_LOSS
-    if not is_ok:
-        sentence = (
-            f"Frame order hardly matters: {numbers} "
-            "Unless this model has no recurrent layer, one without it (model.temporal.recurrent: "
-            "none) may do as well."
-        )
-    elif loss.low <= 0:
-        sentence = (
-            f"The model seems to use frame order: {numbers} "
-            f"{count_of(len(predictions.videos), 'test video')} are too few to be certain."
-        )
+    n_groups = section.resampling(predictions.resampling_groups).n_groups
+    if is_ok:
+        is_certain = n_groups >= MIN_GROUPS and loss.low > 0
     else:
-        sentence = f"The model uses frame order: {numbers}"
+        is_certain = n_groups >= _MIN_GROUPS_WITHOUT_LOSS and loss.high <= MIN_TIME_LOSS
+    if is_ok:
+        sentence = f"The model {'uses' if is_certain else 'seems to use'} frame order: {numbers}"
+    else:
+        sentence = f"Frame order {'hardly matters' if is_certain else 'may not matter'}: {numbers}"
+    if not is_certain:
+        videos = count_of(len(predictions.videos), "test video")
+        verb = "is" if len(predictions.videos) == 1 else "are"
+        sentence += f" {videos} {verb} too few to be certain."
+    if not is_ok and is_recurrent:
+        sentence += (
+            " A model without recurrent layers (model.temporal.recurrent: none) may do as well."
+        )
     return Finding(
         name="time",
         status="ok" if is_ok else "warn",

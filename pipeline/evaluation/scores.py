@@ -85,7 +85,6 @@ def paired_differences(
     """
     a, b = on_same_videos(a, b)
     resampling = section.resampling(b.resampling_groups)
-    resampling.warn_if_few_groups()
     scores_a, scores_b = (
         side.task.resampled_scores(side.targets, side.outputs, resampling) for side in (a, b)
     )

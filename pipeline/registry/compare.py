@@ -104,6 +104,8 @@ def compare(a: Side, b: Side, section: EvaluateSection) -> Comparison:
     """
     common_a, common_b = on_same_videos(a.predictions, b.predictions)
     is_right_a, is_right_b = common_a.is_right, common_b.is_right
+    resampling = section.resampling(common_b.resampling_groups)
+    resampling.warn_if_few_groups()
     return Comparison(
         a=a,
         b=b,
@@ -115,7 +117,7 @@ def compare(a: Side, b: Side, section: EvaluateSection) -> Comparison:
         became_wrong=_changed_videos(common_a, common_b, is_right_a & ~is_right_b),
         both_right=int((is_right_a & is_right_b).sum()),
         both_wrong=int((~is_right_a & ~is_right_b).sum()),
-        n_groups=section.resampling(common_b.resampling_groups).n_groups,
+        n_groups=resampling.n_groups,
         remarks=tuple(_remarks(a.predictions, b.predictions, len(common_b.videos))),
     )
 

@@ -33,7 +33,8 @@ def main() -> None:
     test = ClipArrays(paths.CLIPS / "test")
 
     predictions = predict_videos(model, test, task)
-    audits = run_audits(model, predictions, records, section)
+    is_recurrent = params.model.temporal.recurrent != "none"
+    audits = run_audits(model, predictions, records, section, is_recurrent=is_recurrent)
     baselines = predict_baselines(model, task, ClipArrays(paths.CLIPS / "train"), test)
     scores = {**score_predictions(predictions, section), **audits.scores}
     scores |= score_baselines(baselines, section)

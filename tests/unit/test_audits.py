@@ -58,13 +58,14 @@ def answers(n_correct, n_videos=10):
 # time
 
 
-def audit_time(shuffled_correct):
+def audit_time(shuffled_correct, *, correct=9, videos=10, is_recurrent=True):
     return time_audit(
-        answers(9),
-        shuffled=answers(shuffled_correct),
-        reversed_=answers(3),
-        one_frame=answers(2),
+        answers(correct, videos),
+        shuffled=answers(shuffled_correct, videos),
+        reversed_=answers(3, videos),
+        one_frame=answers(2, videos),
         section=SECTION,
+        is_recurrent=is_recurrent,
     )
 
 
@@ -80,9 +81,29 @@ def test_a_model_that_loses_by_shuffling_uses_frame_order():
 
 
 def test_a_model_that_loses_nothing_by_shuffling_does_not():
-    finding = audit_time(9)
+    finding = audit_time(180, correct=180, videos=200)
     assert (finding.status, finding.value) == ("warn", 0)
-    assert "model.temporal.recurrent: none" in finding.sentence
+    assert finding.sentence == (
+        "Frame order hardly matters: accuracy is 0.900, with the frames of each clip shuffled "
+        "0.900, reversed 0.015, with one frame repeated 0.010. A model without recurrent layers "
+        "(model.temporal.recurrent: none) may do as well."
+    )
+
+
+def test_a_model_without_recurrent_layers_is_not_advised_to_have_none():
+    finding = audit_time(180, correct=180, videos=200, is_recurrent=False)
+    assert "recurrent" not in finding.sentence
+
+
+@pytest.mark.parametrize(("shuffled", "correct", "videos"), [(10, 10, 11), (4, 4, 9), (1, 9, 9)])
+def test_few_test_videos_are_named_in_either_conclusion(shuffled, correct, videos):
+    finding = audit_time(shuffled, correct=correct, videos=videos)
+    assert f"{videos} test videos are too few to be certain." in finding.sentence
+
+
+def test_few_groups_are_no_warning_of_the_audit(caplog):
+    audit_time(1, correct=9, videos=9)  # the stage warns with the scores
+    assert not caplog.records
 
 
 def test_a_loss_that_may_be_chance_is_called_uncertain():
