@@ -4,8 +4,7 @@ To add an audit, write a function that returns a ``Finding`` and call it in ``ru
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,10 @@ from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import MIN_GROUPS, Score
 from pipeline.common.errors import PipelineError
 from pipeline.common.findings import Finding
-from pipeline.common.paths import CATALOG, CLIPS, FRAMES, LABEL_ISSUES, NEAR_DUPLICATES
+from pipeline.common.paths import CATALOG, CLIPS, FRAMES, NEAR_DUPLICATES
 from pipeline.common.records import SPLITS, VideoRecord
-from pipeline.common.tables import count_of, write_table_csv
+from pipeline.common.tables import count_of
+from pipeline.evaluation.doubtful_labels import DoubtfulLabel, find_doubtful_labels, labels_audit
 from pipeline.evaluation.near_duplicates import (
     ALIKE_RULE,
     MAX_DISTANCE,
@@ -35,9 +35,6 @@ MIN_TIME_LOSS = 0.05  # of the mean video score, when frames are shuffled
 # Without a loss in n groups, it is below 3 / n with 95 % confidence (rule of three).
 _MIN_GROUPS_WITHOUT_LOSS = round(3 / MIN_TIME_LOSS)
 MIN_LENGTH_LEAD = 0.1  # of the mean video score over the length baseline
-MAX_LABEL_ISSUES = 0.05  # as a proportion of the videos
-
-_WEAK_SCORE = 0.7
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Audits:
     findings: Sequence[Finding]
     scores: Mapping[str, Score]
     near_duplicates: NearDuplicates
-    doubtful_labels: Sequence["DoubtfulLabel"]
+    doubtful_labels: Sequence[DoubtfulLabel]
 
 
 def run_audits(
@@ -278,83 +275,3 @@ def check_groups_apart(records: Sequence[VideoRecord]) -> None:
                 f"in different splits, expected one split for their group, {record.group}. Build "
                 "the catalog again with: dvc repro --force catalog"
             )
-
-
-@dataclass(frozen=True)
-class DoubtfulLabel:
-    """A video whose target a model contradicts.
-
-    Attributes:
-        suggested: the predicted target.
-        quality: of the label, from 0 (certainly wrong) to 1.
-    """
-
-    video: str
-    split: str
-    target: str
-    suggested: str
-    quality: float
-
-
-def find_doubtful_labels(
-    predictions: Predictions, splits: Mapping[str, str]
-) -> list[DoubtfulLabel] | None:
-    """Return the videos with doubtful labels, most doubtful first; None without such a check.
-
-    Args:
-        predictions: for videos that the model was not trained on.
-        splits: name -> split of these videos.
-    """
-    issues = predictions.task.label_issues(predictions.targets, predictions.outputs)
-    if issues is None:
-        return None
-    doubtful = []
-    for issue in issues:
-        video, target = predictions.videos[issue.index], predictions.targets[issue.index]
-        doubtful.append(DoubtfulLabel(video, splits[video], target, issue.suggested, issue.quality))
-    return doubtful
-
-
-def labels_audit(
-    doubtful: Sequence[DoubtfulLabel],
-    predictions: Predictions,
-    *,
-    source: str,
-    table: Path = LABEL_ISSUES,
-) -> Finding:
-    """Check that at most 5 % of the labels are doubtful.
-
-    Args:
-        predictions: as for ``find_doubtful_labels``.
-        source: description of the predictions, in plural.
-        table: csv file of the doubtful labels.
-    """
-    videos = len(predictions.videos)
-    share = len(doubtful) / videos
-    score = float(predictions.video_scores.mean())
-    metric = predictions.task.video_score
-    sentence = (
-        f"{len(doubtful):,} of {count_of(videos, 'label')} ({share:.1%}) are contradicted by "
-        f"{source}, whose {metric.replace('_', ' ')} is {score:.3f}."
-    )
-    if doubtful:
-        sentence += f" Look at them ({table})."
-    if score < _WEAK_SCORE:
-        sentence += " With such a weak model, these may be errors of the model."
-    return Finding(
-        name="labels",
-        status="ok" if share <= MAX_LABEL_ISSUES else "warn",
-        sentence=sentence,
-        value=share,
-        threshold=MAX_LABEL_ISSUES,
-        details={"videos": videos, "issues": len(doubtful), metric: score, "source": source},
-    )
-
-
-def write_doubtful_labels_csv(path: Path, doubtful: Sequence[DoubtfulLabel]) -> None:
-    """Write one row a doubtful label, most doubtful first."""
-    write_table_csv(
-        path,
-        [column.name for column in fields(DoubtfulLabel)],
-        [{**vars(row), "quality": f"{row.quality:.6f}"} for row in doubtful],
-    )

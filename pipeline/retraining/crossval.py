@@ -28,8 +28,12 @@ from pipeline.common.files import replacing_file, sha256_of_file, sha256_of_json
 from pipeline.common.paths import CATALOG, CLIPS, CROSSVAL, UNUSED_CLIPS
 from pipeline.common.records import SPLITS, FoldPart, read_catalog
 from pipeline.common.tables import align_columns, write_table_csv
-from pipeline.evaluation.audits import find_doubtful_labels, labels_audit, write_doubtful_labels_csv
 from pipeline.evaluation.baselines import predict_baselines, score_baselines
+from pipeline.evaluation.doubtful_labels import (
+    find_doubtful_labels,
+    labels_audit,
+    write_doubtful_labels_csv,
+)
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params

@@ -12,7 +12,7 @@ from pipeline.common.charts import Chart, png_bytes
 from pipeline.common.findings import Finding
 from pipeline.common.pages import chart_image, data_uri, render_page
 from pipeline.common.pictures import WEBP, thumbnail, webp
-from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.doubtful_labels import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.slices import Slice
 from pipeline.review.film_strips import Preview, frames_in_preview, preview

@@ -11,8 +11,9 @@ from pipeline.common.command import run_command
 from pipeline.common.files import read_json, replacing_folder, write_json
 from pipeline.common.records import read_decoded
 from pipeline.common.tables import write_table_csv
-from pipeline.evaluation.audits import run_audits, write_doubtful_labels_csv
+from pipeline.evaluation.audits import run_audits
 from pipeline.evaluation.baselines import predict_baselines, score_baselines
+from pipeline.evaluation.doubtful_labels import write_doubtful_labels_csv
 from pipeline.evaluation.near_duplicates import write_near_duplicates_csv
 from pipeline.evaluation.plots import read_history, training_chart
 from pipeline.evaluation.predictions import predict_videos

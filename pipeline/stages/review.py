@@ -8,7 +8,7 @@ from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import read_json, replacing_folder
 from pipeline.common.records import read_decoded
-from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.doubtful_labels import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.plots import read_history, training_chart
 from pipeline.evaluation.predictions import Predictions

@@ -8,7 +8,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
 from pipeline.common.findings import Finding
 from pipeline.common.records import DecodeFacts, VideoRecord
-from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.doubtful_labels import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.slices import Slice
 from pipeline.review import inputs

@@ -13,7 +13,7 @@ from pipeline.common.charts import Chart
 from pipeline.common.findings import Finding
 from pipeline.common.pictures import thumbnail, webp
 from pipeline.common.records import DecodeFacts, VideoRecord
-from pipeline.evaluation.audits import DoubtfulLabel
+from pipeline.evaluation.doubtful_labels import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.plots import training_chart
 from pipeline.evaluation.slices import Slice
