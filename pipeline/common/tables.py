@@ -112,8 +112,24 @@ def duration(seconds: float) -> str:
     for limit, size, unit in ((90.0, 1.0, "s"), (5400.0, 60.0, "min"), (math.inf, 3600.0, "h")):
         if seconds < limit:
             value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
     raise AssertionError
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a number of bytes for a person, with a decimal unit and three significant digits.
+
+    >>> size_text(999), size_text(1_500_000)
+    ('999 bytes', '1.5 MB')
+    """
+    if size_bytes < 1000:
+        return count_of(round(size_bytes), "byte")
+    value = float(size_bytes)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5:  # otherwise 1e+03
+            return f"{value:.3g} {unit}"
+    return f"{value / 1000:,.0f} PB"
 
 
 def printable(text: str) -> str:

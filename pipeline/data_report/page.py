@@ -15,7 +15,7 @@ from pipeline.common.pages import chart_image, data_uri, render_page
 from pipeline.common.paths import DATA_SUMMARY, DECODE_INDEX
 from pipeline.common.pictures import WEBP, side_by_side, thumbnail, webp
 from pipeline.common.records import SPLITS, VideoRecord
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, duration, size_text
 from pipeline.common.video_files import size_bytes
 from pipeline.data_report.groups import REASONS, Link, Proposals
 from pipeline.data_report.summary import SplitSummary
@@ -74,7 +74,7 @@ class SplitCounts:
     name: str
     videos: int
     groups: int
-    hours: float
+    seconds: float  # of the videos that are used
     damaged: int
     quarantined: int
 
@@ -135,6 +135,7 @@ def write_page(path: Path, data: DataSet, picture: Figure, png: bytes) -> None:
         n_pairs=len(pairs),
         n_across=sum(pair.is_across_splits for pair in pairs),
         count_of=count_of,
+        duration=duration,
         webp_uri=lambda image: data_uri(webp(image), WEBP),
     )
     with replacing_file(path) as temporary:
@@ -165,18 +166,6 @@ def pairs_to_check(records: Sequence[VideoRecord], proposals: Proposals) -> list
     return pairs
 
 
-def size_text(size_bytes: int) -> str:
-    """Format a number of bytes with a decimal unit.
-
-    >>> size_text(999), size_text(1_500_000)
-    ('999 bytes', '1.5 MB')
-    """
-    if size_bytes < 1000:
-        return count_of(size_bytes, "byte")
-    exponent = min(int(math.log10(size_bytes)) // 3, 4)
-    return f"{size_bytes / 1000**exponent:.3g} {'kMGT'[exponent - 1]}B"
-
-
 def _sizes(data: DataSet) -> list[tuple[str, str]]:
     """Return the disk space of the videos and of their frames; videos may be on another disk."""
     sources = [Path(data.source) / video for video in sorted({one.video for one in data.records})]
@@ -196,7 +185,7 @@ def _split_counts(records: Sequence[VideoRecord]) -> list[SplitCounts]:
             name,
             videos=len(own),
             groups=len({record.group for record in own}),
-            hours=math.fsum(one.seconds or 0 for one in own if one.is_usable) / 3600,
+            seconds=math.fsum(one.seconds or 0 for one in own if one.is_usable),
             damaged=status["damaged"],
             quarantined=status["quarantined"],
         )

@@ -20,7 +20,7 @@ from pipeline.common.charts import (
     style_axes,
 )
 from pipeline.common.records import SPLITS, DecodeFacts, VideoRecord
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, duration
 from pipeline.data_report.summary import SplitSummary
 
 BINS = 20  # of the histograms
@@ -110,7 +110,7 @@ def _draw_durations(axes: Axes, records: Sequence[VideoRecord]) -> None:
     used = [value for is_usable, value in seconds if is_usable and value is not None]
     unused = [value for is_usable, value in seconds if not is_usable and value is not None]
     known = used + unused
-    median = f"median {np.median(known):.3g} s" if known else ""
+    median = f"median {duration(float(np.median(known)))}" if known else ""
     _set_title(axes, "Duration", median, n_unknown=len(records) - len(known))
     axes.set_xlabel("Seconds")
     _draw_histogram(axes, [("used", used, _USED), ("quarantined", unused, _UNUSED)])
@@ -127,8 +127,15 @@ def _draw_rates(axes: Axes, facts: Sequence[DecodeFacts]) -> None:
         ("unknown which", by_kind[None], _UNKNOWN),
     ]
     rates = Counter(round(rate, 2) for _, values, _ in series for rate in values)
-    common = [f"{rate:g} ({count:,})" for rate, count in _most_common(rates, _MOST_RATES)]
-    _set_title(axes, "Source fps", ", ".join(common), n_unknown=len(facts) - len(known))
+    common = ", ".join(
+        f"{rate:g} ({count_of(count, 'video')})" for rate, count in _most_common(rates, _MOST_RATES)
+    )
+    _set_title(
+        axes,
+        "Source fps",
+        f"most common: {common}" if common else "",
+        n_unknown=len(facts) - len(known),
+    )
     axes.set_xlabel("Frames per second")
     _draw_histogram(axes, series)
 

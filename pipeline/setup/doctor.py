@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.common.errors import PipelineError
 from pipeline.common.findings import STATUS_MARKS, Finding, Status
 from pipeline.common.paths import PARAMS, go_to_project
-from pipeline.common.tables import align_columns, count_of, shorten_list
+from pipeline.common.tables import align_columns, count_of, shorten_list, size_text
 
 _REQUIREMENTS = Path("requirements.txt")
 _PYTHONS = ((3, 11), (3, 13))  # oldest and newest that TensorFlow has wheels for
@@ -110,7 +110,7 @@ def _pins() -> Iterator[tuple[str, str]]:
 
 def _disk() -> tuple[Status, str]:
     free = shutil.disk_usage(Path()).free
-    text = f"{free / 1e9:.1f} GB free in {Path.cwd()}"
+    text = f"{size_text(free)} free in {Path.cwd()}"
     if free < _MIN_DISK_BYTES:
         return (
             "warn",
@@ -128,7 +128,7 @@ def _memory() -> tuple[Status, str]:
         used = int(limit.with_name("memory.current").read_text())
         available = min(available, max(int(text) - used, 0))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{available / 1e9:.1f} GB available, {cores} cores"
+    text = f"{size_text(available)} available, {cores} cores"
     if available < _MIN_MEMORY_BYTES:
         return "warn", f"{text}. Close programs, or set compute.workers and train.batch_size lower"
     return "ok", text

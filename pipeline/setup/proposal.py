@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.common.records import SPLITS
-from pipeline.common.tables import duration
+from pipeline.common.tables import duration, size_text
 from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
 from pipeline.setup.inspection import Inspection
@@ -80,11 +80,11 @@ def propose(inspection: Inspection, params: Params, *, videos: str) -> Proposal:
         longest = _LONGEST_CLIP if median > _SECONDS_OF_LONG_VIDEOS else 20
         values["decode.fps"] = fps
         values["extract.frames"] = max(1, min(longest, math.ceil(longer * fps)))
-        reasons["decode.fps"] = f"the median video lasts {median:.1f} s and has {rate:.3g} fps"
+        reasons["decode.fps"] = f"the median video lasts {duration(median)} and has {rate:.3g} fps"
         reasons["extract.frames"] = f"nine of ten videos have at most {math.ceil(longer * fps)}"
         if seconds[-1] > params.decode.max_seconds:
             values["decode.max_seconds"] = math.ceil(seconds[-1] / 600) * 600
-            reasons["decode.max_seconds"] = f"the longest video lasts {seconds[-1]:.0f} s"
+            reasons["decode.max_seconds"] = f"the longest video lasts {duration(seconds[-1])}"
     elif facts:  # pictures
         values |= {
             "extract.frames": 1,
@@ -136,7 +136,7 @@ def estimates(inspection: Inspection, params: Params) -> list[tuple[str, str]]:
         n_clips = math.ceil(n_frames / extract.frames)
     clips = n_clips * extract.frames * frame_bytes
     disk = n_frames * frame_bytes * compression + clips
-    lines.append(("disk", f"{disk / 1e9:.1f} GB of frames and clips, beside the videos"))
+    lines.append(("disk", f"{size_text(disk)} of frames and clips, beside the videos"))
     if params.model.cnn.backbone == "small_cnn":
         train = round(n_clips * (1 - params.catalog.val_share - params.catalog.test_share))
         batch = params.train.batch_size
@@ -160,7 +160,7 @@ def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
     rows = [
         ("labels", inspection.labels or (LABELS_TABLE if inspection.has_table else "folders")),
         ("task", inspection.task_type),
-        ("videos", f"{n_videos:,}, {inspection.n_bytes / 1e9:.2f} GB"),
+        ("videos", f"{n_videos:,}, {size_text(inspection.n_bytes)}"),
     ]
     if len(inspection.records) > n_videos:
         rows.append(("segments", f"{len(inspection.records):,}"))
@@ -172,12 +172,12 @@ def summary_rows(inspection: Inspection) -> list[tuple[str, str]]:
     if len(inspection.probes) < len(inspection.records):
         rows.append(("sample", f"{len(inspection.probes)} of them, for the lines below"))
     if seconds:
-        total = statistics.fmean(seconds) * len(inspection.records) / 60
+        total = statistics.fmean(seconds) * len(inspection.records)
         rows.append(
             (
                 "durations",
-                f"{min(seconds):.1f} to {max(seconds):.1f} s, median "
-                f"{statistics.median(seconds):.1f} s; {total:.1f} min in all",
+                f"{duration(min(seconds))} to {duration(max(seconds))}, median "
+                f"{duration(statistics.median(seconds))}; {duration(total)} in all",
             )
         )
     rows.append(("sizes", _most_common([_size(fact.upright_size) for fact in facts])))

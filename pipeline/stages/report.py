@@ -7,6 +7,7 @@ from pipeline.common.charts import png_bytes
 from pipeline.common.command import run_command
 from pipeline.common.files import replacing_file
 from pipeline.common.records import read_decoded
+from pipeline.common.tables import size_text
 from pipeline.data_report.groups import propose_groups
 from pipeline.data_report.page import DataSet, write_page
 from pipeline.data_report.picture import data_picture
@@ -43,7 +44,7 @@ def main() -> None:
     with replacing_file(paths.DATA_PICTURE) as temporary:
         temporary.write_bytes(png)
     write_page(paths.DATA_REPORT, data, picture, png)
-    logger.info("Wrote %s (%.1f MB)", paths.DATA_REPORT, paths.DATA_REPORT.stat().st_size / 1e6)
+    logger.info("Wrote %s (%s)", paths.DATA_REPORT, size_text(paths.DATA_REPORT.stat().st_size))
 
 
 if __name__ == "__main__":

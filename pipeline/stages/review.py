@@ -8,6 +8,7 @@ from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import read_json, replacing_folder
 from pipeline.common.records import read_decoded
+from pipeline.common.tables import size_text
 from pipeline.evaluation.doubtful_labels import DoubtfulLabel
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.evaluation.plots import read_history, training_chart
@@ -74,7 +75,7 @@ def main() -> None:
     )
     with replacing_folder(paths.REVIEW) as folder:
         write_review(review, folder)
-    logger.info("Wrote %s (%.1f MB)", paths.REVIEW_REPORT, paths.REVIEW_REPORT.stat().st_size / 1e6)
+    logger.info("Wrote %s (%s)", paths.REVIEW_REPORT, size_text(paths.REVIEW_REPORT.stat().st_size))
 
 
 if __name__ == "__main__":

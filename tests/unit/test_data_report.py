@@ -117,7 +117,7 @@ def test_durations_of_quarantined_videos_are_a_series_of_their_own():
     assert counts(durations) == {"used": {0: 2, 2: 1, 11: 1}, "quarantined": {19: 1}}
     assert bars(durations)["quarantined"][19].get_x() == pytest.approx(7.65)
     assert durations.get_xlabel() == "Seconds"
-    assert durations.get_title() == "Duration\nmedian 2 s; 1 unknown"
+    assert durations.get_title() == "Duration\nmedian 2.0 s; 1 unknown"
     assert durations.get_xscale() == "linear"
 
 
@@ -145,7 +145,9 @@ def test_videos_of_variable_rate_are_a_series_of_their_own():
         "unknown which": {3: 1},
     }
     assert bars(rates)["variable"][0].get_y() == 2
-    assert rates.get_title() == "Source fps\n25 (2), 29.97 (1), 30 (1); 2 unknown"
+    assert rates.get_title() == (
+        "Source fps\nmost common: 25 (2 videos), 29.97 (1 video), 30 (1 video); 2 unknown"
+    )
     assert [text.get_text() for text in rates.get_legend().get_texts()] == list(counts(rates))
 
 

@@ -72,7 +72,7 @@ def test_class_folders_are_found_and_the_comments_of_params_stay(project, videos
     output = init(videos)
     assert "classes      clap 4, wave 4" in output
     assert "128 x 96 (8)" in output
-    assert "durations    2.0 to 2.0 s" in output
+    assert "durations    2.0 s to 2.0 s" in output
     params = load_params()
     assert params.data.videos == str(videos)
     assert params.task.type == "classification"
@@ -380,5 +380,5 @@ def test_a_folder_elsewhere_cannot_be_tracked(project, videos):
 def test_real_clips_are_described(real_videos):
     output = init(real_videos / "survfight")
     assert "fight 150, noFight 150" in output
-    assert "durations    1.0 to 4.4 s" in output
+    assert "durations    1.0 s to 4.4 s" in output
     assert load_params().extract.frames == 20

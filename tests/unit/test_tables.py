@@ -12,6 +12,7 @@ from pipeline.common.tables import (
     printable,
     read_table_csv,
     shorten_list,
+    size_text,
     table_csv,
     write_table_csv,
 )
@@ -101,3 +102,10 @@ def test_a_spreadsheet_does_not_take_text_for_a_formula(tmp_path, text):
 def test_numbers_and_plain_text_are_not_escaped():
     row = {"a": "-0.5", "b": -3, "c": "1e-09", "d": "-1.5e-7", "e": "'tis", "f": None, "g": "a=b"}
     assert table_csv(list(row), [row]) == "a,b,c,d,e,f,g\n-0.5,-3,1e-09,-1.5e-7,'tis,,a=b\n"
+
+
+def test_sizes_have_decimal_units():
+    sizes = [0, 1, 999, 1000, 1_500_000, 999_900_000, 2_345_000_000, 5 * 10**15]
+    assert [size_text(size) for size in sizes] == [
+        "0 bytes", "1 byte", "999 bytes", "1 kB", "1.5 MB", "1 GB", "2.35 GB", "5 PB",
+    ]  # fmt: skip
