@@ -124,7 +124,8 @@ def test_folders_of_splits_become_a_column(videos, tmp_path):
     before = read_labels(data, targets_of("classification"))
     write(tmp_path / "all")
     assert rows_of(tmp_path / "all/labels.csv")[0] == {
-        "video": "test/wave/9.mp4", "label": "wave", "split": "test", "group": ""
+        "video": "test/wave/9.mp4", "label": "wave", "split": "test", "group": "",
+        "proposed_group": "",
     }  # fmt: skip
     after = read_labels(data, targets_of("classification"))
     assert {(one.video, one.target, one.split) for one in after} == {
