@@ -274,7 +274,7 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
             value += f"  [{low:.3f}, {high:.3f}] at {params.evaluate.confidence:.0%}"
         for baseline in task.baselines:
             if (score := metrics.get(f"{name}_{baseline}")) is not None:
-                value += f"; {baseline.replace('_', ' ')} {score:.3f}"
+                value += f"; baseline {baseline.replace('_', ' ')} {score:.3f}"
         yield f"test {name.replace('_', ' ')}", value
     video_score = task.video_score
     for title, name in (
