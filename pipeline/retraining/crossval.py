@@ -37,7 +37,7 @@ from pipeline.evaluation.doubtful_labels import (
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
-from pipeline.retraining.fold_training import run_in_process, train_fold
+from pipeline.retraining.fold_training import only_one, run_in_process, train_fold
 from pipeline.retraining.folds import Fold, clips_identity, folds_of_clips, official_folds
 from pipeline.tasks.task import Task
 from pipeline.tracking.buffer import BufferedRun
@@ -107,7 +107,8 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
         Lines for a terminal.
 
     Raises:
-        PipelineError: there are too few groups, or the process of a fold died.
+        PipelineError: there are too few groups, another call runs in this folder, or the process
+            of a fold died.
     """
     clips = _all_clips()
     val_share = params.catalog.val_share
@@ -125,11 +126,14 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
         )
     n_folds = len(folds)
     settings = {"folds": n_folds, "official": int(bool(official)), "seed": seed}
-    with training_run(
-        params=_run_params(params, settings),
-        dataset=params.data.videos,
-        name=f"crossval of {n_folds} {'official ' if official else ''}folds, seed {seed}",
-    ) as run:
+    with (
+        only_one("crossval"),
+        training_run(
+            params=_run_params(params, settings),
+            dataset=params.data.videos,
+            name=f"crossval of {n_folds} {'official ' if official else ''}folds, seed {seed}",
+        ) as run,
+    ):
         assert run.id is not None  # without a store, training_run raises
         tasks = [
             FoldTask(

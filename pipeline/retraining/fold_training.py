@@ -2,10 +2,13 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from filelock import FileLock, Timeout
 from pebble import ProcessExpired, ProcessPool
 
 from pipeline.clips.arrays import ClipArrays
@@ -40,6 +43,28 @@ class TrainedFold:
     fitted: "FitResult"
     predictions: Predictions
     seconds: float
+
+
+@contextmanager
+def only_one(verb: str) -> Iterator[None]:
+    """Refuse a second call of a verb in this folder: both would write the same files.
+
+    Raises:
+        PipelineError: another process is inside.
+    """
+    path = Path(f".dvc/tmp/{verb}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PipelineError(
+            f"Another vidpipe {verb} is running in this folder. Wait until it ends."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def train_fold(

@@ -12,13 +12,12 @@ call, from its first missing fold.
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 from pipeline.clips.arrays import ClipArrays
@@ -29,6 +28,7 @@ from pipeline.common.params_text import set_values, with_values
 from pipeline.common.paths import CLIPS, PARAMS, TUNE
 from pipeline.common.tables import count_of
 from pipeline.params import Params, load_params
+from pipeline.retraining.fold_training import only_one
 from pipeline.retraining.folds import clips_identity, folds_of_clips
 from pipeline.retraining.held_out import HeldOut
 from pipeline.retraining.search_space import (
@@ -58,7 +58,6 @@ logger = logging.getLogger(__name__)
 SEARCHED = (CLIPS / "train", CLIPS / "val")  # the clips of the search; never the test split
 _STUDIES = TUNE / "studies.db"
 _PREDICTIONS = TUNE / "predictions"
-_LOCK = Path(".dvc/tmp/tune.lock")
 _RANDOM_TRIALS = 8  # before TPE; most calls have time for 10 to 30
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -252,7 +251,7 @@ def tune_settings(
     held_out = HeldOut(params, SEARCHED, tuple(folds), _PREDICTIONS / name)
     default = space.default_settings()
     references = [present, *([default] if default != present and is_valid(params, default) else [])]
-    with _only_one():
+    with only_one("tune"):
         study = open_study(
             name,
             database=_STUDIES,
@@ -323,20 +322,3 @@ def study_name(
         [n_folds, seed, params.catalog.val_share],
     ]
     return sha256_of_json(content)[:12]
-
-
-@contextmanager
-def _only_one() -> Iterator[None]:
-    """Refuse a second search in this folder: it would fail the running trial of the first."""
-    _LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PipelineError(
-            "Another vidpipe tune is running in this folder. Wait until it ends."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
