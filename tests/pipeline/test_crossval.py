@@ -25,6 +25,7 @@ from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import Params, load_params
 from pipeline.retraining.crossval import cross_validate
+from pipeline.retraining.fold_training import only_one
 from pipeline.tracking.store import EXPERIMENT
 from tests.pipeline.conftest import REPOSITORY, TINY, merge
 
@@ -255,6 +256,14 @@ def test_a_killed_call_continues_with_its_first_missing_fold(crossval, tmp_path)
     assert sorted(names) == [
         "crossval of 2 folds, seed 3", "fold 1 of 2", "fold 1 of 2", "fold 2 of 2",
     ]  # fmt: skip
+
+
+def test_a_second_call_in_the_same_folder_is_refused(crossval, monkeypatch):
+    root, _ = crossval
+    monkeypatch.chdir(root)
+    with only_one("crossval"), pytest.raises(PipelineError, match="Another vidpipe crossval is"):
+        cross_validate(load_params(), n_folds=2, seed=0)
+    assert len(runs_of(root)) == 3
 
 
 def test_more_folds_than_groups_are_refused_before_a_run(crossval, monkeypatch):
