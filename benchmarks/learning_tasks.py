@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from pipeline.params import load_params
 from pipeline.setup.demo import use_demo
 from pipeline.tasks.targets import split_references
 
-Result = dict[str, float]  # seed, minutes, and for each measure its value and <measure>_shuffled
+Result = dict[str, float]  # seed, and for each measure its value and <measure>_shuffled
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,10 @@ _TABLE = Path("docs/learning_tasks.md")
 _HEADER = """# What the default recipe learns of each demo data set
 
 Written by `python -m benchmarks.learning --task all`: scores of the test videos, with their frames
-in order and in random order, one number a seed. The settings are those of `vidpipe demo TASK`. The
-minutes are those of catalog, decode, extract, train and the scores on two cores, without drawing
-the videos.
+in order and in random order, one number a seed. The settings are those of `vidpipe demo TASK`.
 
-| score | goal | seeds | value | with frames shuffled | minutes |
-|---|---|---|---|---|---|
+| score | goal | seeds | value | with frames shuffled |
+|---|---|---|---|---|
 """
 
 
@@ -101,22 +98,17 @@ def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[
         name: [row[name] for row in rows]
         for rows in results.values()
         for name in rows[0]
-        if name not in ("seed", "minutes")
+        if name != "seed"
     }
 
 
 def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:
     with demo_project(demo) as root:
-        started = time.perf_counter()
         for stage in ("catalog", "decode", "extract"):
             run_python(root, "-m", f"pipeline.stages.{stage}")
-        prepared = time.perf_counter() - started
         results = []
         for seed in seeds:
-            started = time.perf_counter()
-            scores = _scores_of_seed(root, demo, seed)
-            minutes = (prepared + time.perf_counter() - started) / 60
-            results.append({"seed": seed, "minutes": round(minutes, 2), **scores})
+            results.append({"seed": seed, **_scores_of_seed(root, demo, seed)})
             print(f"{demo}: {results[-1]}", flush=True)
         for name, changes in CONTROLS.get(demo, {}).items():
             _change_params(root, changes)
@@ -228,7 +220,6 @@ def _rows(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
                         ("seed", "d"),
                         (key, ".3f"),
                         (f"{key}_shuffled", ".3f"),
-                        ("minutes", ".1f"),
                     )
                 ]
                 yield f"| `{key}` | {goal} | {' | '.join(columns)} |\n"
