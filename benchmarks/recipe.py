@@ -23,12 +23,14 @@ from benchmarks.learning_tasks import run_python
 from benchmarks.timing import rounded
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.command import run_command
+from pipeline.common.errors import PipelineError
 from pipeline.common.params_text import with_values
 from pipeline.common.paths import CATALOG, CLIPS, FRAMES, PARAMS
 from pipeline.common.settings import value_from_text
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import paired_differences
 from pipeline.params import Params, parse_params
+from pipeline.retraining.fold_training import ClipFiles
 from pipeline.retraining.folds import Fold, folds_of_clips
 from pipeline.retraining.held_out import FoldTask, predict_in_process
 
@@ -45,6 +47,8 @@ def main() -> None:
     results = {}
     for change in arguments.changes:
         key, _, value = change.partition("=")
+        if not key.startswith(("model.", "train.", "extract.")):
+            raise PipelineError(f"expected a key of model, train or extract. Received: {change}")
         text = with_values(present, {key: value_from_text(value)}, where=PARAMS)
         changed = parse_params(yaml.safe_load(text))
         with tempfile.TemporaryDirectory() as root:
@@ -100,14 +104,15 @@ def _held_out(
     params: Params, folders: tuple[Path, ...], parts: Sequence[Mapping[str, str]]
 ) -> Predictions:
     """Train on each fold and return the predictions of its held-out videos, pooled."""
-    groups = ClipArrays(*folders).groups
+    files = ClipFiles.now(*folders)
+    groups = files.read().groups
     predictions = []
     for part_of_group in parts:
         indices: dict[str, list[int]] = {"train": [], "val": [], "test": []}
         for index, group in enumerate(groups):
             indices[part_of_group[group]].append(index)
         fold = Fold(**{part: tuple(own) for part, own in indices.items()})
-        predictions.append(predict_in_process(FoldTask(params, folders, fold)))
+        predictions.append(predict_in_process(FoldTask(params, files, fold)))
     return pool(predictions)
 
 

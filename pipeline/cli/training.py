@@ -66,7 +66,7 @@ def crossval(
 
     Uses the official folds if the labels table has them (fold_1, fold_2, ...). Computed folds
     test every clip once. Groups are never split. Doubtful labels are listed. After Ctrl-C or a
-    kill, the next call continues with the first missing fold.
+    kill, the next call with the same settings, data and code continues.
 
     \b
     Example:    vidpipe crossval --folds 5 --seed 0
@@ -75,12 +75,14 @@ def crossval(
     from pipeline.common.files import output_file
     from pipeline.common.paths import CROSSVAL
     from pipeline.retraining.crossval import cross_validate
+    from pipeline.retraining.fold_training import only_one_training_of_folds
     from pipeline.retraining.repro import reproduce
 
     output_file(CROSSVAL / "summary.json")
-    if code := reproduce(["extract"]):
-        raise Exit(code)
-    print_lines(cross_validate(params_of_project(), n_folds=folds, seed=seed))
+    with only_one_training_of_folds():
+        if code := reproduce(["extract"]):
+            raise Exit(code)
+        print_lines(cross_validate(params_of_project(), n_folds=folds, seed=seed))
 
 
 @app.command()
@@ -104,16 +106,18 @@ def tune(
     """
     from pipeline.common.files import output_file
     from pipeline.common.paths import TUNE
+    from pipeline.retraining.fold_training import only_one_training_of_folds
     from pipeline.retraining.repro import reproduce
 
     output_file(TUNE / "summary.json")
-    if code := reproduce(["extract"]):
-        raise Exit(code)
+    with only_one_training_of_folds():
+        if code := reproduce(["extract"]):
+            raise Exit(code)
 
-    from pipeline.retraining.tune import Budget, tune_settings
+        from pipeline.retraining.tune import Budget, tune_settings
 
-    budget = Budget(minutes, trials)
-    print_lines(tune_settings(params_of_project(), budget, n_folds=folds, seed=seed, apply=apply))
+        budget, params = Budget(minutes, trials), params_of_project()
+        print_lines(tune_settings(params, budget, n_folds=folds, seed=seed, apply=apply))
 
 
 @app.command()

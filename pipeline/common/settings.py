@@ -63,7 +63,7 @@ def _similar_key(loc: Sequence[str | int], settings: type[BaseModel]) -> str:
     section: Any = settings
     for part in loc[:-1]:
         section = _keys(section).get(str(part))
-    names = get_close_matches(str(loc[-1]), _keys(section), n=1)
+    names = get_close_matches(str(loc[-1]).lower(), _keys(section), n=1)
     return ".".join([*map(str, loc[:-1]), *names]) if names else ""
 
 

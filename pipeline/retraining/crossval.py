@@ -10,13 +10,9 @@ its first missing fold.
 """
 
 import logging
-import pickle
 import shutil
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +20,11 @@ from tqdm import tqdm
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.bootstrap import Score
-from pipeline.common.files import replacing_file, sha256_of_file, sha256_of_json, write_json
+from pipeline.common.files import write_json
 from pipeline.common.paths import CATALOG, CLIPS, CROSSVAL, UNUSED_CLIPS
 from pipeline.common.records import SPLITS, FoldPart, read_catalog
 from pipeline.common.tables import align_columns, write_table_csv
-from pipeline.evaluation.baselines import predict_baselines, score_baselines
+from pipeline.evaluation.baselines import score_baselines
 from pipeline.evaluation.doubtful_labels import (
     find_doubtful_labels,
     labels_audit,
@@ -37,10 +33,16 @@ from pipeline.evaluation.doubtful_labels import (
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
-from pipeline.retraining.fold_training import only_one, run_in_process, train_fold
-from pipeline.retraining.folds import Fold, clips_identity, folds_of_clips, official_folds
+from pipeline.retraining.crossval_folds import (
+    FoldResult,
+    FoldTask,
+    fold_result,
+    folds_digest,
+    run_params,
+)
+from pipeline.retraining.fold_training import ClipFiles
+from pipeline.retraining.folds import folds_of_clips, official_folds
 from pipeline.tasks.task import Task
-from pipeline.tracking.buffer import BufferedRun
 from pipeline.tracking.results import log_files, log_scores
 from pipeline.tracking.runs import training_run, warned
 
@@ -50,49 +52,6 @@ _DOUBTFUL_LABELS = CROSSVAL / "label_issues.csv"
 _FINISHED = Path(".dvc/tmp/crossval")  # results of the folds of a call that is not complete
 _SHOWN_DOUBTFUL = 20
 _COMPUTED_FOLDS = 5
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """The work of the process of one fold."""
-
-    title: str
-    fold: Fold
-    settings: Mapping[str, int]  # folds, official, seed, and fold, which counts from 1
-    params: Params
-    parent_run: str
-
-
-@dataclass(frozen=True, eq=False)
-class FoldResult:
-    """The result of one fold.
-
-    Attributes:
-        predictions: of the test videos.
-        baselines: predictions of each baseline for the test videos.
-        scores: headline metrics of the task on the test videos, and ``val_<training metric>``
-            of the kept epoch, whose weights were tested.
-        seconds: of training.
-    """
-
-    number: int
-    predictions: Predictions
-    baselines: Mapping[str, Predictions]
-    scores: Mapping[str, float]
-    epochs: int
-    kept_epoch: int
-    seconds: float
-
-    def cells(self) -> dict[str, str]:
-        """Return the row of the table."""
-        return {
-            "fold": str(self.number),
-            "videos": str(len(self.predictions.videos)),
-            **{name: f"{value:.6f}" for name, value in self.scores.items()},
-            "epochs": str(self.epochs),
-            "kept_epoch": str(self.kept_epoch),
-            "seconds": f"{self.seconds:.1f}",
-        }
 
 
 def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[str]:
@@ -107,10 +66,10 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
         Lines for a terminal.
 
     Raises:
-        PipelineError: there are too few groups, another call runs in this folder, or the process
-            of a fold died.
+        PipelineError: there are too few groups, the clips changed, or the process of a fold died.
     """
-    clips = _all_clips()
+    clip_files = ClipFiles.now(*_folders())
+    clips = clip_files.read()
     val_share = params.catalog.val_share
     official = {} if n_folds else _official_parts()
     if official:
@@ -126,23 +85,25 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
         )
     n_folds = len(folds)
     settings = {"folds": n_folds, "official": int(bool(official)), "seed": seed}
-    with (
-        only_one("crossval"),
-        training_run(
-            params=_run_params(params, settings),
-            dataset=params.data.videos,
-            name=f"crossval of {n_folds} {'official ' if official else ''}folds, seed {seed}",
-        ) as run,
-    ):
+    with training_run(
+        params=run_params(params, settings),
+        dataset=params.data.videos,
+        name=f"crossval of {n_folds} {'official ' if official else ''}folds, seed {seed}",
+    ) as run:
         assert run.id is not None  # without a store, training_run raises
         tasks = [
             FoldTask(
-                f"fold {number} of {n_folds}", fold, {**settings, "fold": number}, params, run.id
+                f"fold {number} of {n_folds}",
+                fold,
+                {**settings, "fold": number},
+                params,
+                clip_files,
+                run.id,
             )
             for number, fold in enumerate(folds, start=1)
         ]
-        finished = _FINISHED / _digest(params, clips, folds)
-        results = [_result_of(task, finished) for task in tqdm(tasks, unit="fold", disable=None)]
+        finished = _FINISHED / folds_digest(params, clips, folds)
+        results = [fold_result(task, finished) for task in tqdm(tasks, unit="fold", disable=None)]
         pooled = _each_once(pool([result.predictions for result in results]))
         baselines = {
             name: _each_once(pool([result.baselines[name] for result in results]))
@@ -166,7 +127,7 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
             }
             log_scores(run.id, {**summary["pooled"], **over_folds}, summary["interval"])
             log_files(run.id, [*files, *audit_files])
-    shutil.rmtree(_FINISHED)
+    shutil.rmtree(finished)
     table = align_columns(
         [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
     )
@@ -209,10 +170,6 @@ def _folders() -> list[Path]:
     return [*folders, UNUSED_CLIPS] if UNUSED_CLIPS.exists() else folders
 
 
-def _all_clips() -> ClipArrays:
-    return ClipArrays(*_folders())
-
-
 def _official_parts() -> dict[str, tuple[FoldPart, ...]]:
     """Return the parts of each video in the official folds; empty if the labels have none."""
     return {record.name: record.folds for record in read_catalog(CATALOG) if record.folds}
@@ -223,83 +180,6 @@ def _each_once(predictions: Predictions) -> Predictions:
     videos = predictions.videos
     return predictions.rows(
         [row for row, video in enumerate(videos) if not row or video != videos[row - 1]]
-    )
-
-
-def _run_params(params: Params, settings: Mapping[str, int]) -> dict[str, Any]:
-    """Return what a run logs: params.yaml and how the folds were drawn."""
-    return {**params.model_dump(by_alias=True), "crossval": settings}
-
-
-def _digest(params: Params, clips: ClipArrays, folds: Sequence[Fold]) -> str:
-    """Return a digest of everything that the result of a fold depends on, the code included."""
-    code = sorted(Path(__file__).parents[1].rglob("*.py"))
-    content = [
-        params.training_params(),
-        params.evaluate.model_dump(),
-        clips_identity(clips),
-        [[fold.train, fold.val, fold.test] for fold in folds],
-        [sha256_of_file(path) for path in code],
-    ]
-    return sha256_of_json(content)[:16]
-
-
-def _result_of(fold_task: FoldTask, finished: Path) -> FoldResult:
-    """Train and test a fold, unless its result is in the folder ``finished``; keep it there."""
-    path = finished / f"fold{fold_task.settings['fold']}.pickle"
-    if not path.exists():
-        result = run_in_process(run_fold, fold_task, title=fold_task.title)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_file(path) as temporary:
-            temporary.write_bytes(pickle.dumps(result))
-        return result
-    logger.info("%s: finished by an earlier call", fold_task.title)
-    earlier: FoldResult = pickle.loads(path.read_bytes())
-    with _run_of(fold_task) as run, warned(f"The run of {fold_task.title} lacks its scores"):
-        assert run.id is not None  # without a store, training_run raises
-        log_scores(run.id, earlier.scores)
-    return earlier
-
-
-def _run_of(fold_task: FoldTask) -> AbstractContextManager[BufferedRun]:
-    """Return the nested run of a fold."""
-    return training_run(
-        params=_run_params(fold_task.params, fold_task.settings),
-        dataset=fold_task.params.data.videos,
-        name=fold_task.title,
-        parent=fold_task.parent_run,
-    )
-
-
-def run_fold(fold_task: FoldTask) -> FoldResult:
-    """Train and test one fold as a nested MLflow run. Call it once a process."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # Here, because the process that starts the folds needs no TensorFlow.
-    from pipeline.tracking.epochs import EpochMetrics
-
-    params, fold, clips = fold_task.params, fold_task.fold, _all_clips()
-    with _run_of(fold_task) as run:
-        assert run.id is not None  # without a store, training_run raises
-        trained = train_fold(params, clips, fold, callbacks=[EpochMetrics(run)])
-        task, fitted = trained.task, trained.fitted
-        train, test = clips.chosen(fold.train), clips.chosen(fold.test)
-        baselines = predict_baselines(trained.model, task, train, test)
-        scored = score_predictions(trained.predictions, params.evaluate)
-        scores = {name: score.value for name, score in scored.items()}
-        with warned(f"The run of {fold_task.title} lacks its scores"):
-            log_scores(run.id, scores)
-    validation = f"val_{task.training_metric}"
-    return FoldResult(
-        number=fold_task.settings["fold"],
-        predictions=trained.predictions,
-        baselines=baselines,
-        scores={
-            **{name: scores[name] for name in task.headline_metrics},
-            validation: fitted.history[fitted.kept_epoch - 1][validation],
-        },
-        epochs=len(fitted.history),
-        kept_epoch=fitted.kept_epoch,
-        seconds=trained.seconds,
     )
 
 

@@ -24,8 +24,43 @@ if TYPE_CHECKING:  # the process that starts the folds needs no TensorFlow
 
     from pipeline.model.fitting import FitResult
 
+_LOCK = Path(".dvc/tmp/folds.lock")
+
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """The files of clips, to notice that another process replaced them.
+
+    Attributes:
+        folders: of the splits.
+        states: size in bytes and time of modification, in nanoseconds, of each file.
+    """
+
+    folders: tuple[Path, ...]
+    states: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def now(cls, *folders: Path) -> "ClipFiles":
+        files = sorted(path for folder in folders for path in folder.iterdir())
+        stats = [path.stat() for path in files]
+        return cls(folders, tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
+
+    def read(self) -> ClipArrays:
+        """Return the clips.
+
+        Raises:
+            PipelineError: a file was replaced.
+        """
+        if ClipFiles.now(*self.folders) != self:
+            raise PipelineError(
+                f"{self.folders[0].parent}: another command replaced the clips, such as vidpipe "
+                "repro in this folder. Run this command again; finished folds of the same clips "
+                "are kept."
+            )
+        return ClipArrays(*self.folders)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,20 +81,19 @@ class TrainedFold:
 
 
 @contextmanager
-def only_one(verb: str) -> Iterator[None]:
-    """Refuse a second call of a verb in this folder: both would write the same files.
+def only_one_training_of_folds() -> Iterator[None]:
+    """Refuse a second crossval or tune in this folder: it could change the clips of the first.
 
     Raises:
         PipelineError: another process is inside.
     """
-    path = Path(f".dvc/tmp/{verb}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    _LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise PipelineError(
-            f"Another vidpipe {verb} is running in this folder. Wait until it ends."
+            "Another vidpipe crossval or tune is running in this folder. Wait until it ends."
         ) from None
     try:
         yield

@@ -7,11 +7,10 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import sha256_of_json
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.params import Params
-from pipeline.retraining.fold_training import run_in_process, train_fold
+from pipeline.retraining.fold_training import ClipFiles, run_in_process, train_fold
 from pipeline.retraining.folds import Fold
 from pipeline.retraining.search_space import Settings, with_settings
 
@@ -21,7 +20,7 @@ class FoldTask:
     """The work of the process of one fold."""
 
     params: Params
-    folders: tuple[Path, ...]  # of the splits whose clips the fold counts
+    clips: ClipFiles  # of which the fold has indices
     fold: Fold
 
 
@@ -29,7 +28,7 @@ def predict_held_out(task: FoldTask) -> Predictions:
     """Train on a fold and predict its test clips, without a log. Call it once a process."""
     logging.basicConfig(level=logging.ERROR)  # the same warnings would follow for every fold
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Keras prints epochs
-        return train_fold(task.params, ClipArrays(*task.folders), task.fold).predictions
+        return train_fold(task.params, task.clips.read(), task.fold).predictions
 
 
 def predict_in_process(task: FoldTask) -> Predictions:
@@ -43,13 +42,13 @@ class HeldOut:
 
     Attributes:
         params: with the settings that are the same for all recipes.
-        folders: of the splits whose clips the folds count.
+        clips: of which the folds have indices.
         cache: folder of the predictions.
         predict: trains on a fold and predicts its held-out clips.
     """
 
     params: Params
-    folders: tuple[Path, ...]
+    clips: ClipFiles
     folds: tuple[Fold, ...]
     cache: Path
     predict: Callable[[FoldTask], Predictions] = predict_in_process
@@ -62,7 +61,7 @@ class HeldOut:
         """
         path = self.cache / f"{sha256_of_json(settings)[:16]}-fold{index + 1}.csv"
         if not path.exists():
-            task = FoldTask(with_settings(self.params, settings), self.folders, self.folds[index])
+            task = FoldTask(with_settings(self.params, settings), self.clips, self.folds[index])
             predictions = self.predict(task)
             path.parent.mkdir(parents=True, exist_ok=True)
             predictions.write_csv(path)

@@ -137,7 +137,7 @@ def _check_targets(targets: Sequence[str]) -> None:
     for target in targets:
         if target in stages or ":" in target or Path(target).exists():
             continue
-        similar = get_close_matches(target, stages, n=1)
+        similar = get_close_matches(target.lower(), stages, n=1)
         raise PipelineError(
             f"vidpipe repro: expected a stage of dvc.yaml ({', '.join(stages)}). "
             f"Received: {target}." + (f" Did you mean {similar[0]}?" if similar else "")

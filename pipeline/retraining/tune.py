@@ -28,7 +28,7 @@ from pipeline.common.params_text import set_values, with_values
 from pipeline.common.paths import CLIPS, PARAMS, TUNE
 from pipeline.common.tables import count_of
 from pipeline.params import Params, load_params
-from pipeline.retraining.fold_training import only_one
+from pipeline.retraining.fold_training import ClipFiles
 from pipeline.retraining.folds import clips_identity, folds_of_clips
 from pipeline.retraining.held_out import HeldOut
 from pipeline.retraining.search_space import (
@@ -237,7 +237,8 @@ def tune_settings(
         PipelineError: there are no clips or too few groups, params.yaml cannot be edited, or no
             settings can be trained.
     """
-    clips = ClipArrays(*SEARCHED)
+    clip_files = ClipFiles.now(*SEARCHED)
+    clips = clip_files.read()
     space = search_space(params)
     present = space.settings_of(params)
     if apply:
@@ -248,30 +249,29 @@ def tune_settings(
     task = task_class(params.task.type)
     metric = task.compared_metrics[0]
     name = study_name(params, space, clips, n_folds=n_folds, seed=seed)
-    held_out = HeldOut(params, SEARCHED, tuple(folds), _PREDICTIONS / name)
+    held_out = HeldOut(params, clip_files, tuple(folds), _PREDICTIONS / name)
     default = space.default_settings()
     references = [present, *([default] if default != present and is_valid(params, default) else [])]
-    with only_one("tune"):
-        study = open_study(
-            name,
-            database=_STUDIES,
-            is_minimized=metric in task.lower_is_better,
-            seed=params.train.seed,
-        )
-        with training_run(
-            params={
-                **params.model_dump(by_alias=True),
-                "tune": {"study": name, "folds": n_folds, "seed": seed},
-            },
-            dataset=params.data.videos,
-            name=f"tune, study {name}",
-        ) as run:
-            assert run.id is not None  # without a store, training_run raises
-            Search(study, space, held_out, metric, run.id).run(references, budget)
-            decision = decide(study, held_out, references, metric=metric)
-            files = write_report(TUNE, study, space, decision, metric=metric)
-            with warned(f"MLflow lacks results that are in {TUNE}"):
-                log_files(run.id, files)
+    study = open_study(
+        name,
+        database=_STUDIES,
+        is_minimized=metric in task.lower_is_better,
+        seed=params.train.seed,
+    )
+    with training_run(
+        params={
+            **params.model_dump(by_alias=True),
+            "tune": {"study": name, "folds": n_folds, "seed": seed},
+        },
+        dataset=params.data.videos,
+        name=f"tune, study {name}",
+    ) as run:
+        assert run.id is not None  # without a store, training_run raises
+        Search(study, space, held_out, metric, run.id).run(references, budget)
+        decision = decide(study, held_out, references, metric=metric)
+        files = write_report(TUNE, study, space, decision, metric=metric)
+        with warned(f"MLflow lacks results that are in {TUNE}"):
+            log_files(run.id, files)
     lines = [*trial_lines(study, space), "", decision.sentence]
     if decision.chosen in (None, present):
         return lines

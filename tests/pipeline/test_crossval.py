@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from pipeline.common.records import DecodeFacts, VideoRecord, write_catalog
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import Params, load_params
 from pipeline.retraining.crossval import cross_validate
-from pipeline.retraining.fold_training import only_one
+from pipeline.retraining.fold_training import ClipFiles, only_one_training_of_folds
 from pipeline.tracking.store import EXPERIMENT
 from tests.pipeline.conftest import REPOSITORY, TINY, merge
 
@@ -251,19 +252,39 @@ def test_a_killed_call_continues_with_its_first_missing_fold(crossval, tmp_path)
     for name in ("predictions.csv", "label_issues.csv"):
         file = f"eval/crossval/{name}"
         assert (tmp_path / file).read_bytes() == (uninterrupted / file).read_bytes()
-    assert not list(tmp_path.glob(".dvc/tmp/crossval"))
+    assert not list(tmp_path.glob(".dvc/tmp/crossval/*"))
     names = [run.info.run_name for run in runs_of(tmp_path) if run.info.status == "FINISHED"]
     assert sorted(names) == [
         "crossval of 2 folds, seed 3", "fold 1 of 2", "fold 1 of 2", "fold 2 of 2",
     ]  # fmt: skip
 
 
-def test_a_second_call_in_the_same_folder_is_refused(crossval, monkeypatch):
-    root, _ = crossval
-    monkeypatch.chdir(root)
-    with only_one("crossval"), pytest.raises(PipelineError, match="Another vidpipe crossval is"):
-        cross_validate(load_params(), n_folds=2, seed=0)
-    assert len(runs_of(root)) == 3
+@pytest.mark.parametrize("verb", ["crossval", "tune"])
+def test_a_second_call_in_the_same_folder_is_refused_before_it_changes_clips(
+    verb, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with only_one_training_of_folds():
+        done = subprocess.run(
+            [Path(sys.executable).parent / "vidpipe", verb],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Another vidpipe crossval or tune is running")
+
+
+def test_clips_that_another_command_replaced_are_refused(tmp_path, monkeypatch):
+    write_workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folders = [Path("data/clips") / split for split in SPLITS]
+    files = ClipFiles.now(*folders)
+    assert len(files.read()) == 24
+    shutil.rmtree(folders[0])
+    write_split(folders[0], 16, np.random.default_rng(1))
+    with pytest.raises(PipelineError, match="data/clips: another command replaced the clips"):
+        files.read()
 
 
 def test_more_folds_than_groups_are_refused_before_a_run(crossval, monkeypatch):

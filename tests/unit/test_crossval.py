@@ -10,7 +10,8 @@ from pipeline.common.errors import PipelineError
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import score_predictions
 from pipeline.evaluation.settings import EvaluateSection
-from pipeline.retraining.crossval import FoldResult, summarise
+from pipeline.retraining.crossval import summarise
+from pipeline.retraining.crossval_folds import FoldResult
 from pipeline.retraining.folds import make_folds
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.targets import targets_of

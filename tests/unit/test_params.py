@@ -109,6 +109,7 @@ def test_the_decoder_gets_the_rate_of_images(write):
             "differ from video, path, split, group, start_seconds, end_seconds, fold_1, fold_2, "
             "... Received: 'group'. Rename the column in the labels table",
         ),
+        ("TRAIN", {}, "TRAIN: unknown key. Did you mean train?"),
         ("trian", {}, "trian: unknown key. Did you mean train?"),
         ("train.batch_size", 0, "train.batch_size: Input should be greater than 0. Received: 0"),
         (

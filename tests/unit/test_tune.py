@@ -15,6 +15,7 @@ from pipeline.common.files import read_csv, read_json
 from pipeline.common.params_text import set_values
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import Params, load_params, parse_params
+from pipeline.retraining.fold_training import ClipFiles
 from pipeline.retraining.folds import Fold
 from pipeline.retraining.held_out import FoldTask, HeldOut
 from pipeline.retraining.search_space import is_valid, search_space, with_settings
@@ -61,7 +62,7 @@ class MadeTraining:
 
 
 def held_out(training: MadeTraining, params: Params = PARAMS) -> HeldOut:
-    return HeldOut(params, (), FOLDS, Path("eval/tune/predictions/s"), training)
+    return HeldOut(params, ClipFiles((), ()), FOLDS, Path("eval/tune/predictions/s"), training)
 
 
 def run_search(
