@@ -164,7 +164,7 @@ def time_audit(
         videos = count_of(len(predictions.videos), "test video")
         verb = "is" if len(predictions.videos) == 1 else "are"
         sentence += f" {videos} {verb} too few to be certain."
-    if not is_ok and is_recurrent:
+    if not is_ok and is_certain and is_recurrent:
         sentence += (
             " A model without recurrent layers (model.temporal.recurrent: none) may do as well."
         )

@@ -13,11 +13,11 @@ from pipeline.common.records import read_decoded
 from pipeline.common.tables import align_columns
 from pipeline.params import Params, load_params
 
-_DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
+DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
 
 
-def check_settings() -> None:
-    """Check params.yaml before anything runs, so that a typo costs a second and not an hour.
+def check_settings() -> Params:
+    """Read and check params.yaml before anything runs: a typo costs a second, not an hour.
 
     Raises:
         PipelineError: a setting is not valid, a path does not exist, a class folder is a link,
@@ -34,7 +34,7 @@ def check_settings() -> None:
             "params.yaml: data.labels: expected a path relative to data.videos, such as "
             f"{os.path.relpath(labels, videos)}. Received: {labels}"
         )
-    if not videos.is_relative_to(_DEMO):
+    if not videos.is_relative_to(DEMO):
         if not videos.exists():
             raise PipelineError(
                 f"params.yaml: data.videos: no such folder. Received: {videos} (relative to the "
@@ -53,6 +53,7 @@ def check_settings() -> None:
         from pipeline.model.network import check_model
 
         check_model(params.model, frame_shape=(params.decode.height, params.decode.width, 3))
+    return params
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
+
+import psutil
 
 from pipeline.common.command import INTERRUPTED, run_python
 from pipeline.common.errors import PipelineError
@@ -24,12 +27,13 @@ from pipeline.common.paths import (
     INTERVALS,
     METRICS,
     REGISTRATION,
+    REVIEW_REPORT,
 )
 from pipeline.common.records import SPLITS, read_catalog
 from pipeline.common.tables import align_columns, count_of, shorten_list
 from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
-from pipeline.retraining.checks import check_settings
+from pipeline.retraining.checks import DEMO, check_settings
 from pipeline.tracking.provenance import git_output
 
 if TYPE_CHECKING:
@@ -87,7 +91,7 @@ def reproduce(
         single_item: run the targets without the stages before them.
 
     Returns:
-        The exit code of DVC, or 130 after Ctrl-C.
+        The exit code of DVC, or 130 after Ctrl-C or SIGTERM.
 
     Raises:
         PipelineError: a target is not a stage, params.yaml is not valid, or the folder is read-only
@@ -95,7 +99,9 @@ def reproduce(
     """
     _check_folder()
     _check_targets(targets)
-    check_settings()
+    params = check_settings()
+    if not single_item:
+        logger.info("Videos of %s", _videos(params))
     options = [*(["--force"] if force else []), *(["--single-item"] if single_item else [])]
     with _interrupts_left_to_children() as interrupts:
         code = run_python("dvc", "repro", *options, *targets, accept=_ANY_CODE)
@@ -129,6 +135,12 @@ def _check_folder() -> None:
             "git, such as an unpacked archive. Clone the project, or run: git init && git add "
             "--all && git commit -m Start"
         )
+
+
+def _videos(params: Params) -> str:
+    """Return the folder of videos; a demo data set is named as such."""
+    folder = Path(params.data.videos)
+    return f"{folder} (a demo data set)" if folder.is_relative_to(DEMO) else str(folder)
 
 
 def _check_targets(targets: Sequence[str]) -> None:
@@ -206,16 +218,27 @@ def _interrupts_left_to_children() -> Iterator[list[int]]:
     """Survive Ctrl-C, which DVC and its stage receive too; yield the signals that came.
 
     Python would kill DVC a quarter of a second later, before the stage ended its MLflow run.
+    SIGTERM comes to this process only, so it is passed on as Ctrl-C.
     """
     interrupts: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    previous = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        interrupts.append(number)
+        if number == signal.SIGTERM:
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGINT)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
 
 
 def _restore() -> None:
@@ -251,7 +274,9 @@ def summary_lines(params: Params) -> list[str]:
         *align_columns(rows, "<<"),
         "",
         "Next:",
-        "  make ui                # runs, charts and models in the browser",
+        f"  {REVIEW_REPORT}  # scores, audits and film strips: open it in a browser",
+        "  make ui                   # runs, charts and models in the browser",
+        "  vidpipe promote           # make it @champion if it passes the gate",
         f"  vidpipe predict {shlex.quote(str(video))}{side_table}",
     ]
 
@@ -264,7 +289,7 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
     quarantined = sum(row["status"] == "quarantined" for row in index)
     clips = {split: len(read_csv(CLIPS / split / CLIPS_INDEX)) for split in SPLITS}
     metrics, intervals = read_json(METRICS), read_json(INTERVALS)
-    yield "videos", str(len(index))
+    yield "videos", f"{len(index)} of {_videos(params)}"
     yield "quarantined", f"{quarantined} (see {DECODE_INDEX})" if quarantined else "0"
     yield "clips", ", ".join(f"{count} {split}" for split, count in clips.items())
     for name in task.headline_metrics:
@@ -284,5 +309,15 @@ def _summary_rows(params: Params) -> Iterator[tuple[str, str]]:
         if name in metrics:
             yield title, f"{metrics[name]:.3f} {video_score.replace('_', ' ')}"
     if registration := read_registration():
-        remedy = f"@{registration.alias}" if registration.version else "run: vidpipe sync"
-        yield "registered", f"{registration}, {remedy}"
+        yield "registered", f"{registration}, {_aliases(registration)}"
+
+
+def _aliases(registration: Registration) -> str:
+    """Return the present aliases of the version, such as @challenger, or how to register it."""
+    try:
+        version = registered_version(registration)
+    except PipelineError:  # MLflow does not answer
+        version = None
+    if version is not None:
+        return ", ".join(f"@{alias}" for alias in sorted(version.aliases)) or "no alias"
+    return f"@{registration.alias}" if registration.version else "run: vidpipe sync"

@@ -1,4 +1,4 @@
-"""Ctrl-C: ends at once and without a traceback, loses nothing, and says how to go on."""
+"""Ctrl-C or SIGTERM: ends at once and without a traceback, loses nothing, and says how to go on."""
 
 import os
 import re
@@ -18,8 +18,18 @@ PATIENCE_SECONDS = 120  # on a busy machine
 MESSAGE = "Interrupted. To go on, run the command again."
 
 
-def interrupted(workspace: Workspace, *command: str, at: str, wait_seconds: float = 0) -> str:
-    """Run a command, press Ctrl-C when its output has the pattern ``at``; return the output."""
+def interrupted(
+    workspace: Workspace,
+    *command: str,
+    at: str,
+    wait_seconds: float = 0,
+    end: signal.Signals = signal.SIGINT,
+) -> str:
+    """Run a command, end it when its output has the pattern ``at``; return the output.
+
+    SIGINT goes to all processes, as Ctrl-C sends it; SIGTERM to the command alone, as ``kill`` and
+    Docker send it.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(workspace.root)}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -39,7 +49,7 @@ def interrupted(workspace: Workspace, *command: str, at: str, wait_seconds: floa
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     time.sleep(wait_seconds)
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if end == signal.SIGINT else os.kill)(process.pid, end)
     assert process.wait(PATIENCE_SECONDS) == 130, log.read_text()
     output = log.read_text()
     assert "Traceback" not in output
@@ -58,14 +68,20 @@ def has_members(group: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("at", "wait_seconds"), [("Epoch 1/", 0), ("Running stage 'train'", 1)], ids=["epoch", "import"]
+    ("at", "wait_seconds", "end"),
+    [
+        ("Epoch 1/", 0, signal.SIGINT),
+        ("Epoch 1/", 0, signal.SIGTERM),
+        ("Running stage 'train'", 1, signal.SIGINT),
+    ],
+    ids=["epoch", "SIGTERM", "import"],
 )
 def test_an_interrupted_training_keeps_the_last_model_and_can_run_again(
-    workspace, at, wait_seconds
+    workspace, at, wait_seconds, end
 ):
     workspace.set_params(train={"epochs": 5000})
     before = workspace.snapshot()
-    output = interrupted(workspace, "vidpipe", "repro", at=at, wait_seconds=wait_seconds)
+    output = interrupted(workspace, "vidpipe", "repro", at=at, wait_seconds=wait_seconds, end=end)
     assert "Checked out the last good outputs again: models/" in output
     assert MESSAGE in output
     assert workspace.snapshot() == before

@@ -158,7 +158,7 @@ def test_all_classes_with_too_few_groups_are_named_with_what_to_do():
         "Splits: too few groups of videos of class 'emu' (1), class 'fox' (2). Expected at least 3 "
         "groups of each class, one for each of train, val, test."
     )
-    assert "Add videos, divide groups in the column group" in str(error.value)
+    assert "Add videos, divide other groups in that column, cut a long file" in str(error.value)
 
 
 def test_all_classes_that_given_splits_lack_are_named():
