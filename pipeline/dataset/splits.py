@@ -94,8 +94,9 @@ def _check_group_counts(groups: Groups, shares: Mapping[Split, float], noun: str
         raise PipelineError(
             f"Splits: too few groups of videos of {', '.join(few)}. Expected at least "
             f"{len(splits)} groups of each {noun}, one for each of {', '.join(splits)}. Copies and "
-            "segments of one file are one group, whatever the column group says. Add videos, divide "
-            f"other groups in that column, cut a long file into several, or remove the {noun}."
+            "segments of one file are one group, whatever the column group says. Add videos, "
+            "divide other groups in that column, cut a long file into several, or remove the "
+            f"{noun}."
         )
 
 
