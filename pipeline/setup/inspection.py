@@ -114,7 +114,7 @@ def inspect_folder(
     Raises:
         PipelineError: the folder is not a data set, or no video of the sample can be read.
     """
-    labels = _find_table(folder)
+    labels = _find_table(folder, task_type)
     data = DataSection(videos=str(folder), labels="" if labels == LABELS_TABLE else labels)
     try:
         task_type = task_type or _guess_task(folder, labels)
@@ -144,21 +144,30 @@ def inspect_folder(
     return inspection
 
 
-def _find_table(folder: Path) -> str:
+def _find_table(folder: Path, task_type: str | None) -> str:
     """Return the name of the table of labels in a folder; empty for class folders.
+
+    Args:
+        task_type: of several tables, the one with its columns is meant.
 
     Raises:
         PipelineError: several tables could be meant.
     """
     if (folder / LABELS_TABLE).is_file():
         return LABELS_TABLE
-    tables = [name for name, columns in _csv_files(folder) if "video" in map(simplified, columns)]
+    tables = {
+        name: columns for name, columns in _csv_files(folder) if "video" in map(simplified, columns)
+    }
     if len(tables) > 1:
+        targets = set(targets_of(task_type).columns) if task_type else set()
+        fitting = [name for name, columns in tables.items() if targets and targets <= set(columns)]
+        if len(fitting) == 1:
+            return fitting[0]
         raise PipelineError(
             f"{folder}: expected one table with the column video. Received: {', '.join(tables)}. "
-            f"Rename the one to use to {LABELS_TABLE}."
+            f"Choose one with --task, or rename the one to use to {LABELS_TABLE}."
         )
-    return tables[0] if tables else ""
+    return next(iter(tables), "")
 
 
 def _csv_files(folder: Path) -> list[tuple[str, list[str]]]:

@@ -151,8 +151,18 @@ def test_two_tables_are_an_error_that_names_both(videos):
     class_folders(videos)
     for name in ("a.csv", "b.csv"):
         (videos / name).write_text("video,label\n")
-    with pytest.raises(PipelineError, match=r"Received: a\.csv, b\.csv\. Rename the one"):
+    with pytest.raises(PipelineError, match=r"Received: a\.csv, b\.csv\. Choose one with"):
         init(videos)
+
+
+def test_of_two_tables_the_task_chooses_the_one_with_its_columns(videos):
+    class_folders(videos)
+    rows = [path.relative_to(videos).as_posix() for path in sorted(videos.rglob("*.mp4"))]
+    for name, column in (("a", "label"), ("b", "labels")):
+        cells = [f"{row},{row.split('/')[0]}" for row in rows]
+        (videos / f"{name}.csv").write_text("\n".join([f"video,{column}", *cells]))
+    init(videos, task_type="multilabel")
+    assert load_params().data.labels == "b.csv"
 
 
 def test_an_unknown_table_is_an_error_that_lists_the_columns_of_the_tasks(project, videos):
