@@ -158,7 +158,7 @@ def serve(
     config = serving_config(params.serve, params.decode, params.compute)
     uri = version_uri(version_named(version, params))
     command = serve_command(uri, host=host, port=port, config=config)
-    logger.info("%s at http://%s:%d/invocations", uri, host, port)
+    logger.info("Starting %s at http://%s:%d/invocations; ready in half a minute", uri, host, port)
     os.execve(command[0], command, server_environment(config))
 
 
@@ -177,4 +177,4 @@ def export(
 
     exported = version_named(version)
     export_version(exported, output)
-    logger.info("%s: wrote %s", version_uri(exported), output)
+    logger.info("Wrote %s to the folder %s", version_uri(exported), output)
