@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 from pipeline.common.records import VideoRecord
 from pipeline.compute.isolated import Failure
 from pipeline.compute.settings import ComputeSection
-from pipeline.evaluation.near_duplicates import HashedVideo, hash_video, spread_frames
+from pipeline.evaluation.near_duplicates import (
+    HashedVideo,
+    hash_chosen_frames,
+    hash_stored_video,
+    spread_frames,
+)
 from pipeline.video.batch import for_each_video, record_key
 from pipeline.video.ffmpeg_errors import UNEXPECTED_ERRORS, describe
 from pipeline.video.opening import VideoError
 from pipeline.video.reading import FrameReader, Segment
 from pipeline.video.settings import DecodeSection
-from pipeline.video.store import load_frames, read_stored, stored_path
+from pipeline.video.store import read_stored, stored_path
 
 _MAX_FRAMES = 64  # in memory, of a video whose frames cannot be selected
 
@@ -70,16 +75,13 @@ def _look_at_video(
         if facts := read_stored(stored):
             if not facts.frames:
                 return Look(failure=facts.reason)
-            chosen = spread_frames(facts.frames)
-            pictures = load_frames(stored, decode, chosen.tolist())
-        else:
-            pictures, chosen = _decode_some(record, videos, decode)
+            return Look(hash_stored_video(stored, record, decode, n_frames=facts.frames))
+        pictures, chosen = _decode_some(record, videos, decode)
     except VideoError as error:
         return Look(failure=error.reason)
     except UNEXPECTED_ERRORS as error:
         return Look(failure=describe(error))
-    seconds = (record.start_seconds or 0.0) + chosen / decode.fps
-    return Look(hash_video(pictures, seconds, name=record.name, split=""))
+    return Look(hash_chosen_frames(pictures, chosen, record, fps=decode.fps))
 
 
 def _decode_some(

@@ -19,11 +19,13 @@ from tqdm import tqdm
 from pipeline.common.records import VideoRecord
 from pipeline.common.tables import write_table_csv
 from pipeline.evaluation.hash_search import HashSearch
+from pipeline.video.settings import DecodeSection
 from pipeline.video.store import load_frames, read_frame_settings, stored_path
 
 FRAMES_HASHED = 8  # of a video, evenly spread
-# Of near-duplicates, in bits. Above the smaller distance, the colours must agree, too. Groups of
-# 300 real clips then join 173 pairs of one source and 75 others; with 8 instead of 10, 135 and 75.
+# Of near-duplicates, in bits. Above the smaller distance, the colours must agree, too. Measured on
+# the groups of 300 real clips: a largest distance of 10 joins 173 pairs of clips of one source and
+# 75 pairs of different sources; a largest distance of 8 joins 135 and 75.
 MAX_DISTANCE = 10
 _MAX_DISTANCE_OF_OTHER_COLOURS = 6
 _MAX_COLOUR_DIFFERENCE = 12.0  # grey levels, mean over the fields and channels
@@ -100,11 +102,32 @@ def hash_stored_videos(folder: Path, records: Sequence[VideoRecord]) -> list[Has
     usable = [(record, record.facts) for record in records if record.facts and record.is_usable]
     hashed = []
     for record, facts in tqdm(usable, desc="hashes", unit="video", disable=None):
-        chosen = spread_frames(facts.frames)
-        frames = load_frames(stored_path(folder, facts.key), decode, chosen.tolist())
-        seconds = (record.start_seconds or 0.0) + chosen / decode.fps
-        hashed.append(hash_video(frames, seconds, name=record.name, split=record.split or ""))
+        path = stored_path(folder, facts.key)
+        hashed.append(hash_stored_video(path, record, decode, n_frames=facts.frames))
     return [video for video in hashed if video is not None]
+
+
+def hash_stored_video(
+    path: Path, record: VideoRecord, decode: DecodeSection, *, n_frames: int
+) -> HashedVideo | None:
+    """Hash the video of the frame store at ``path``; None when all frames lack contrast."""
+    chosen = spread_frames(n_frames)
+    frames = load_frames(path, decode, chosen.tolist())
+    return hash_chosen_frames(frames, chosen, record, fps=decode.fps)
+
+
+def hash_chosen_frames(
+    frames: NDArray[np.uint8], chosen: NDArray[np.int64], record: VideoRecord, *, fps: float
+) -> HashedVideo | None:
+    """Hash some frames of a record; None when all lack contrast.
+
+    Args:
+        frames: uint8 [F, H, W, 3], RGB.
+        chosen: int64 [F], number of each among the frames of the record.
+        fps: frames a second.
+    """
+    seconds = (record.start_seconds or 0.0) + chosen / fps
+    return hash_video(frames, seconds, name=record.name, split=record.split or "")
 
 
 def spread_frames(n_frames: int) -> NDArray[np.int64]:
