@@ -131,9 +131,9 @@ def labels(
 ) -> None:
     """Write a table of labels with proposed groups.
 
-    Videos are grouped that are copies, have a common name, or look alike, also mirrored. Edit the
-    groups: a group is never split. Class folders or a table are read; existing cells are kept. A
-    video whose proposed group was cleared is not proposed again: its proposed_group stays filled.
+    The command reads class folders or a table, keeps its cells, and groups copies, videos whose
+    names share a stem, and videos that look alike, also mirrored. Edit the groups: videos of one
+    group are in one split. A group that you clear in the column group is not proposed again.
 
     \b
     Example:    vidpipe labels --output proposed.csv
