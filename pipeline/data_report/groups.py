@@ -75,6 +75,37 @@ class Link:
 
 
 @dataclass(frozen=True)
+class _Declined:
+    """The pairs of videos that a user has separated: a cleared video and its previous group.
+
+    Attributes:
+        previous: int64 [N], number of the group of each video; a number of its own if it had none.
+        is_cleared: bool [N].
+    """
+
+    previous: NDArray[np.int64]
+    is_cleared: NDArray[np.bool_]
+
+    def has(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return bool [P]: whether the videos a and b, int64 [P], are separated."""
+        is_declined: NDArray[np.bool_] = self.previous[a] == self.previous[b]
+        is_declined &= self.is_cleared[a] | self.is_cleared[b]
+        return is_declined
+
+    def other_pairs(self, members: Sequence[int]) -> list[tuple[int, int]]:
+        """Return pairs, a < b, that connect the members, none of them separated."""
+        kept = [member for member in members if not self.is_cleared[member]]
+        pairs = list(pairwise(kept))
+        cleared = [member for member in members if self.is_cleared[member]]
+        for member in cleared:
+            own = self.previous[member]
+            others = (other for other in (*kept, *cleared) if self.previous[other] != own)
+            if (other := next(others, None)) is not None:
+                pairs.append((min(member, other), max(member, other)))
+        return sorted(set(pairs))
+
+
+@dataclass(frozen=True)
 class ProposedGroup:
     """Videos that may show one source.
 
@@ -134,6 +165,8 @@ def propose_groups(
     records: Sequence[VideoRecord],
     hashed: Iterable[HashedVideo],
     *,
+    previous: Sequence[str] = (),
+    is_cleared: Sequence[bool] = (),
     max_comparisons: int = _MAX_COMPARISONS,
 ) -> Proposals:
     """Propose groups of videos, each with its reasons.
@@ -143,14 +176,18 @@ def propose_groups(
             that look alike counts present groups, because segments of one video and clips of one
             scene look alike.
         hashed: perceptual hashes of some of the records, by name; the others are not compared.
+        previous: group of each record, given or proposed earlier; empty if there is none.
+        is_cleared: of each record, whether its previous group was cleared. Then it is not linked
+            to the records of that group.
         max_comparisons: as for ``find_near_duplicates``.
     """
     by_name = {video.name: video for video in hashed}
     looks = [by_name.get(record.name) for record in records]
-    links = [*_copy_links([record.sha256 for record in records])]
-    links += _name_links([record.video for record in records])
+    declined = _declined(previous or [""] * len(records), is_cleared or [False] * len(records))
+    links = [*_copy_links([record.sha256 for record in records], declined)]
+    links += _name_links([record.video for record in records], declined)
     known = [record.group for record in records]
-    alike, distance, is_complete = _alike_links(looks, known, max_comparisons)
+    alike, distance, is_complete = _alike_links(looks, known, declined, max_comparisons)
     links += alike
     groups = [
         ProposedGroup(tuple(members), tuple(links[index] for index in own))
@@ -179,23 +216,33 @@ def _largest_first(groups: Iterable[ProposedGroup]) -> tuple[ProposedGroup, ...]
     return tuple(sorted(groups, key=lambda group: (-len(group.members), group.members)))
 
 
-def _copy_links(contents: Sequence[Hashable]) -> Iterator[Link]:
-    last: dict[Hashable, int] = {}
+def _declined(previous: Sequence[str], is_cleared: Sequence[bool]) -> _Declined:
+    keys = [group or index for index, group in enumerate(previous)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return _Declined(np.array([numbers[key] for key in keys], np.int64), np.array(is_cleared, bool))
+
+
+def _copy_links(contents: Sequence[str], declined: _Declined) -> Iterator[Link]:
+    copies: dict[str, list[int]] = {}
     for index, content in enumerate(contents):
         if content:
-            if content in last:
-                yield Link(last[content], index, "copies")
-            last[content] = index
+            copies.setdefault(content, []).append(index)
+    for members in copies.values():
+        for a, b in declined.other_pairs(members):
+            yield Link(a, b, "copies")
 
 
-def _name_links(videos: Sequence[str]) -> Iterator[Link]:
+def _name_links(videos: Sequence[str], declined: _Declined) -> Iterator[Link]:
     for family in find_name_families(videos):
-        for a, b in pairwise(family.members):
+        for a, b in declined.other_pairs(family.members):
             yield Link(a, b, "name", family.stem)
 
 
 def _alike_links(
-    looks: Sequence[HashedVideo | None], known: Sequence[str], max_comparisons: int
+    looks: Sequence[HashedVideo | None],
+    known: Sequence[str],
+    declined: _Declined,
+    max_comparisons: int,
 ) -> tuple[list[Link], int, bool]:
     """Return links of videos that look alike, the distance limit, and whether all were searched."""
     indices = np.array([index for index, look in enumerate(looks) if look is not None], np.int64)
@@ -215,6 +262,7 @@ def _alike_links(
     pending: list[NDArray[np.int64]] = []
     for pairs in chain(search.indexed_pairs(), search.compared_pairs(crowded)):
         is_link = pairs.rows != pairs.columns
+        is_link &= ~declined.has(indices[pairs.rows], indices[pairs.columns])
         is_link &= are_alike(pairs.distances, colours, pairs.rows, pairs.columns)
         ends = np.sort(np.stack([pairs.rows[is_link], pairs.columns[is_link]]), axis=0)
         pending.append(np.vstack([ends, pairs.distances[is_link].astype(np.int64)]))
