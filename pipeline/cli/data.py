@@ -133,7 +133,7 @@ def labels(
 
     The command reads class folders or a table, keeps its cells, and groups copies, videos whose
     names share a stem, and videos that look alike, also mirrored. Edit the groups: videos of one
-    group are in one split. A group that you clear in the column group is not proposed again.
+    group are in one split. If you clear a cell group but not proposed_group, the video stays out.
 
     \b
     Example:    vidpipe labels --output proposed.csv

@@ -1,8 +1,6 @@
 """Write a table of labels with proposed groups, for a person to look at and edit."""
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +8,16 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.files import output_file, write_csv
 from pipeline.common.paths import FRAMES
 from pipeline.common.records import VideoRecord
-from pipeline.common.tables import align_columns, count_of, printable, shorten_list
+from pipeline.common.tables import printable
 from pipeline.compute.settings import ComputeSection
-from pipeline.data_report.groups import (
-    REASONS,
-    Proposals,
-    ProposedGroup,
-    join_segments,
-    propose_groups,
+from pipeline.data_report.groups import ProposedGroup, join_segments, propose_groups
+from pipeline.data_report.labels_summary import (
+    cleared_lines,
+    count_lines,
+    failure_lines,
+    group_lines,
+    leak_lines,
+    next_lines,
 )
 from pipeline.data_report.looks import look_at_videos
 from pipeline.dataset.catalog import content_hashes
@@ -30,9 +30,6 @@ from pipeline.dataset.table import read_table_rows, relative_video
 from pipeline.tasks.targets import Targets
 from pipeline.video.settings import DecodeSection
 
-_SHOWN = 10  # groups, files or classes in the summary
-_SHOWN_MEMBERS = 3
-
 
 @dataclass(frozen=True)
 class _Table:
@@ -44,15 +41,30 @@ class _Table:
 
     @property
     def groups(self) -> dict[str, str]:
-        """Return the group of each video; empty if the table gives none."""
-        return {video: row["group"] for video, row in zip(self.videos, self.rows, strict=True)}
+        """Return the group of each video; empty if no row of the video gives one."""
+        return self._first_cells("group")
 
     @property
-    def declined(self) -> set[str]:
-        """Return the videos whose proposed group the user has cleared."""
-        given = self.groups
+    def proposed(self) -> dict[str, str]:
+        """Return the earlier proposed group of each video; empty if there is none."""
+        return self._first_cells(PROPOSED_GROUP)
+
+    @property
+    def cleared(self) -> dict[str, str]:
+        """Return the proposed group of each video in whose rows only ``proposed_group`` is filled.
+
+        The user has cleared the other cell, or a proposed group in several splits left it empty.
+        """
         rows = zip(self.videos, self.rows, strict=True)
-        return {video for video, row in rows if row[PROPOSED_GROUP] and not given[video]}
+        others = {video for video, row in rows if row["group"] or not row[PROPOSED_GROUP]}
+        return {video: group for video, group in self.proposed.items() if video not in others}
+
+    def _first_cells(self, column: str) -> dict[str, str]:
+        """Return the first cell of each video that is not empty."""
+        cells = dict.fromkeys(self.videos, "")
+        for video, row in zip(self.videos, self.rows, strict=True):
+            cells[video] = cells[video] or row[column]
+        return cells
 
 
 def write_labels_table(
@@ -67,7 +79,8 @@ def write_labels_table(
     """Write the labels of the videos, with a proposed group for those that have none.
 
     A video whose proposed group the user has cleared, so that only its cell ``proposed_group`` is
-    filled, gets none.
+    filled, is not grouped with the videos of that group again. Of a proposed group in several
+    given splits, which the catalog refuses, only ``proposed_group`` is filled.
 
     Args:
         data: of params.yaml.
@@ -93,20 +106,33 @@ def write_labels_table(
     contents = dict(zip(files, content_hashes([videos / file for file in files]), strict=True))
     # As the catalog does, so that the proposals are those of the report.
     grouped = with_groups([replace(record, sha256=contents[record.video]) for record in records])
-    declined = table.declined
-    grouped = [record for record in grouped if record.video not in declined]
     looks = look_at_videos(grouped, videos=videos, frames=FRAMES, decode=decode, compute=compute)
     given = table.groups
+    parts = _parts_of(records)
+    cleared = _without_several_splits(table.cleared, given, parts)
+    previous = {video: given[video] or group for video, group in table.proposed.items()}
     numbers = {file: number for number, file in enumerate(files)}
     proposals = join_segments(
-        propose_groups(grouped, [look.hashed for look in looks.values() if look.hashed]),
+        propose_groups(
+            grouped,
+            [look.hashed for look in looks.values() if look.hashed],
+            previous=[previous[record.video] for record in grouped],
+            is_cleared=[record.video in cleared for record in grouped],
+        ),
         [numbers[record.video] for record in grouped],
     )
-    names = _name_groups(proposals.groups, files, given)
+    names = _name_groups(proposals.groups, files, given, cleared)
+    leaks = {
+        group: splits
+        for group in proposals.groups
+        if any(files[member] in names for member in group.members)
+        and (splits := _several_splits([parts[files[member]] for member in group.members]))
+    }
+    unfilled = {files[member] for group in leaks for member in group.members}
     rows = [
         {
             **row,
-            "group": row["group"] or names.get(video, ""),
+            "group": row["group"] or ("" if video in unfilled else names.get(video, "")),
             PROPOSED_GROUP: names.get(video, row[PROPOSED_GROUP]),
         }
         for row, video in zip(table.rows, table.videos, strict=True)
@@ -114,11 +140,12 @@ def write_labels_table(
     _check_new(output)
     write_csv(output, table.columns, rows)
     return [
-        *_count_lines(output, records, targets, files),
-        *_group_lines(proposals, files, given, names),
-        *_declined_lines(sorted(declined)),
-        *_failure_lines({file: look.failure for file, look in looks.items() if look.failure}),
-        *_next_lines(in_params, videos, output, has_groups=bool(names)),
+        *count_lines(output, records, targets, files),
+        *group_lines(proposals, files, given, names),
+        *leak_lines(leaks, files),
+        *cleared_lines(sorted(cleared.keys() - names.keys())),
+        *failure_lines({file: look.failure for file, look in looks.items() if look.failure}),
+        *next_lines(in_params, videos, output, has_groups=not names.keys() <= unfilled),
     ]
 
 
@@ -157,13 +184,52 @@ def _read_table(data: DataSection, targets: Targets, records: Sequence[VideoReco
     return _Table([*columns, *added], [row | empty for row in rows], videos)
 
 
+def _parts_of(records: Sequence[VideoRecord]) -> dict[str, set[tuple[str, str]]]:
+    """Return the given split and parts of official folds of each video, as (column, part)."""
+    parts: dict[str, set[tuple[str, str]]] = {}
+    for record in records:
+        cells = [("split", record.split or "")]
+        cells += [(f"fold_{number}", part) for number, part in enumerate(record.folds, start=1)]
+        parts.setdefault(record.video, set()).update(cell for cell in cells if cell[1])
+    return parts
+
+
+def _several_splits(parts: Iterable[set[tuple[str, str]]]) -> str:
+    """Return the first column in which videos have several parts, with these; or nothing.
+
+    >>> _several_splits([{("split", "train")}, {("split", "test")}])
+    'split: test, train'
+    """
+    by_column: dict[str, list[str]] = {}
+    for column, part in sorted(set().union(*parts)):
+        by_column.setdefault(column, []).append(part)
+    several = [f"{column}: {', '.join(own)}" for column, own in by_column.items() if len(own) > 1]
+    return several[-1] if several else ""  # the column split, if it is one of them
+
+
+def _without_several_splits(
+    cleared: Mapping[str, str],
+    given: Mapping[str, str],
+    parts: Mapping[str, set[tuple[str, str]]],
+) -> dict[str, str]:
+    """Return the cleared videos without those whose proposed group is in several splits."""
+    own: dict[str, list[set[tuple[str, str]]]] = {}
+    for video, group in given.items():
+        own.setdefault(group or cleared.get(video, ""), []).append(parts[video])
+    return {video: group for video, group in cleared.items() if not _several_splits(own[group])}
+
+
 def _name_groups(
-    groups: Sequence[ProposedGroup], files: Sequence[str], given: Mapping[str, str]
+    groups: Sequence[ProposedGroup],
+    files: Sequence[str],
+    given: Mapping[str, str],
+    cleared: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the name of the group of each video that gets one.
 
     It is the group that the table gives to other members, or the path of the first member. If the
-    table gives several groups to the members, the others get none.
+    table gives several groups to the members, the others get none. Nor does a member whose group
+    of this name was cleared while other videos keep it.
     """
     taken = set(given.values())
     names: dict[str, str] = {}
@@ -173,104 +239,15 @@ def _name_groups(
         if len(known) > 1:
             continue
         if known:
-            name = known.pop()
+            (name,) = known
         else:
             name = clean_text(printable(members[0]), where=members[0])
             while name in taken:
                 name += "+"
             taken.add(name)
-        names |= {member: name for member in members if not given[member]}
+        names |= {
+            member: name
+            for member in members
+            if not given[member] and not (known and cleared.get(member) == name)
+        }
     return names
-
-
-def _count_lines(
-    output: Path, records: Sequence[VideoRecord], targets: Targets, files: Sequence[str]
-) -> Iterator[str]:
-    rows = "" if len(records) == len(files) else f", {count_of(len(records), 'labelled part')}"
-    yield f"Wrote {output}: {count_of(len(files), 'video')}{rows}."
-    strata = Counter(targets.strata([record.target for record in records]))
-    if len(strata) > 1:
-        counts = [f"{name} {count:,}" for name, count in sorted(strata.items())]
-        yield f"By {targets.stratum_name}: {shorten_list(counts, shown=_SHOWN)}"
-
-
-def _group_lines(
-    proposals: Proposals, files: Sequence[str], given: Mapping[str, str], names: Mapping[str, str]
-) -> Iterator[str]:
-    """Yield the number of proposed groups by reason, the largest, and contradictions."""
-
-    def shown(group: ProposedGroup) -> tuple[str, str, str]:
-        members = [files[member] for member in group.members]
-        return (
-            str(len(members)),
-            shorten_list(members, shown=_SHOWN_MEMBERS),
-            ", ".join(REASONS[reason] for reason in group.reasons),
-        )
-
-    new = replace(
-        proposals,
-        groups=tuple(
-            group
-            for group in proposals.groups
-            if any(files[member] in names for member in group.members)
-        ),
-    )
-    if not new.groups:
-        yield "Proposed groups: none."
-    else:
-        n_videos = sum(len(group.members) for group in new.groups)
-        yield f"Proposed groups: {len(new.groups):,} of {count_of(n_videos, 'video')}, by reason:"
-        counts = [(REASONS[kind], f"{count:,}") for kind, count in new.reason_counts.items()]
-        yield from align_columns(counts, "<>")
-        yield "Largest groups:"
-        yield from align_columns([shown(group) for group in new.groups[:_SHOWN]], "><<")
-    contradictions = [
-        group
-        for group in proposals.groups
-        if len({given[files[member]] for member in group.members} - {""}) > 1
-    ]
-    if contradictions:
-        yield "Several groups of the table may be one; they are unchanged:"
-        yield from align_columns([shown(group) for group in contradictions[:_SHOWN]], "><<")
-        if len(contradictions) > _SHOWN:
-            yield f"  and {len(contradictions) - _SHOWN:,} more"
-    yield from proposals.remarks
-
-
-def _declined_lines(videos: Sequence[str]) -> Iterator[str]:
-    if videos:
-        names = shorten_list([printable(video) for video in videos], shown=_SHOWN)
-        yield f"No group, because you cleared the proposed one: {names}"
-
-
-def _failure_lines(failures: Mapping[str, str]) -> Iterator[str]:
-    if failures:
-        yield f"Not readable, and kept in the table: {count_of(len(failures), 'video')}."
-        rows = sorted(failures.items())[:_SHOWN]
-        yield from align_columns(rows, "<<")
-        if len(failures) > _SHOWN:
-            yield f"  and {len(failures) - _SHOWN:,} more"
-
-
-def _next_lines(
-    data: DataSection, videos: Path, output: Path, *, has_groups: bool
-) -> Iterator[str]:
-    """Yield what to do next; ``data`` is that of params.yaml."""
-    yield ""
-    yield "Next:"
-    if has_groups:
-        yield (
-            f"  Look at the videos of each group in {output}. Clear the cell group of a video that "
-            f"shows another scene: while its cell {PROPOSED_GROUP} is filled, it is not proposed "
-            "again. Give one name to videos of one scene or person."
-        )
-    settings = []
-    if videos != Path(data.videos):
-        settings.append(f"data.videos: {videos}")
-    used = videos / (data.labels or LABELS_TABLE)
-    if not used.exists() or not output.samefile(used):
-        relative = os.path.relpath(output.absolute(), videos.absolute())
-        settings.append(f"data.labels: {relative}")
-    if settings:
-        yield f"  Set in params.yaml: {', '.join(settings)}"
-    yield "  vidpipe repro report   # shows the data before training"

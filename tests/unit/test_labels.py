@@ -20,8 +20,8 @@ from pipeline.data_report.labels import write_labels_table
 from pipeline.data_report.looks import look_at_videos
 from pipeline.dataset.catalog import content_hashes
 from pipeline.dataset.layouts import read_labels
-from pipeline.dataset.settings import DataSection
-from pipeline.dataset.splits import with_groups
+from pipeline.dataset.settings import CatalogSection, DataSection
+from pipeline.dataset.splits import assign_splits, with_groups
 from pipeline.evaluation.near_duplicates import hash_stored_videos
 from pipeline.tasks.targets import targets_of
 from pipeline.video.batch import decode_records
@@ -201,7 +201,10 @@ def test_a_cleared_group_is_not_proposed_again_and_new_rows_get_proposals(videos
     assert (rows["wave/3.mp4"]["group"], rows["wave/3.mp4"]["proposed_group"]) == ("", "clap/1.mp4")
     assert rows["wave/deep/2.mp4"]["group"] == "clap/1.mp4"
     assert rows["clap/5.mp4"]["group"] == rows["clap/5.mp4"]["proposed_group"] == "clap/4.mp4"
-    assert "while its cell proposed_group is filled, it is not proposed again" in lines
+    assert (
+        "while its cell proposed_group is filled, it is not grouped with these videos again"
+        in lines
+    )
     assert "No group, because you cleared the proposed one: wave/3.mp4" in lines
     records = read_labels(DataSection(videos=str(videos)), targets_of("classification"))
     assert all(not record.extra for record in records)
@@ -343,3 +346,106 @@ def test_the_command_writes_a_table_of_a_folder(tmp_path, monkeypatch):
     assert "data.videos: videos, data.labels: ../sub/new.csv" in result.output
     result = CliRunner().invoke(app, ["labels"])
     assert "data.videos" in str(result.exception)
+
+
+def test_alike_videos_of_two_given_splits_get_only_a_proposed_group(tmp_path):
+    videos = tmp_path / "all"
+    seeds = {
+        "Train/a/1.mp4": 1, "test/a/2.mp4": 1, "Train/b/3.mp4": 3, "Train/b/4.mp4": 3,
+        "test/b/5.mp4": 5, "Train/a/6.mp4": 6, "Train/b/7.mp4": 7,
+    }  # fmt: skip
+    for name, seed in seeds.items():
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        crf = 20 + int(name[-5])
+        (videos / name).write_bytes(encode_mp4(scene(seed), fps=10, crf=crf))
+    lines = "\n".join(write(videos))
+    cells = {
+        row["video"]: (row["group"], row["proposed_group"])
+        for row in rows_of(videos / "labels.csv")
+    }
+    assert cells["Train/a/1.mp4"] == cells["test/a/2.mp4"] == ("", "Train/a/1.mp4")
+    assert cells["Train/b/3.mp4"] == cells["Train/b/4.mp4"] == ("Train/b/3.mp4",) * 2
+    assert "In several splits" in lines
+    assert "Train/a/1.mp4, test/a/2.mp4" in lines
+    assert "Move the videos of such a group to one split, then fill their cells group" in lines
+    targets = targets_of("classification")
+    records = read_labels(DataSection(videos=str(videos)), targets)
+    splits = {one.split for one in assign_splits(records, CatalogSection(), targets)}
+    assert splits == {"train", "val", "test"}, "the catalog stage takes the table"
+    again = "\n".join(write(videos, output=tmp_path / "again.csv"))
+    assert "In several splits" in again, "the leak stays visible"
+    assert "you cleared" not in again
+
+
+def test_alike_videos_of_two_parts_of_an_official_fold_get_only_a_proposed_group(videos, tmp_path):
+    (videos / "labels.csv").write_text(
+        "video,label,split,fold_1,fold_2\nclap/1.mp4,clap,train,train,train\n"
+        "wave/3.mp4,wave,train,train,test\nwave/8.mp4,wave,test,test,train\n"
+    )
+    lines = "\n".join(write(videos, output=tmp_path / "new.csv"))
+    rows = rows_of(tmp_path / "new.csv")
+    assert [row["group"] for row in rows] == ["", "", ""]
+    assert [row["proposed_group"] for row in rows] == ["clap/1.mp4", "clap/1.mp4", ""]
+    assert "fold_2: test, train" in lines
+
+
+def test_one_filled_row_gives_the_group_of_a_video_with_several_rows(videos, tmp_path):
+    (videos / "labels.csv").write_text(
+        "video,start_seconds,end_seconds,label,group,proposed_group\n"
+        "clap/1.mp4,0,1,up,studio,\nclap/1.mp4,1,2,down,,\n"
+        "wave/3.mp4,0,1,up,,clap/1.mp4\nwave/3.mp4,1,2,up,,\n"
+    )
+    lines = "\n".join(write(videos, output=tmp_path / "new.csv"))
+    rows = rows_of(tmp_path / "new.csv")
+    assert [row["group"] for row in rows] == ["studio", "", "studio", "studio"]
+    assert "you cleared" not in lines, "a row of wave/3.mp4 has no proposed group"
+
+
+def test_a_row_added_later_is_grouped_with_cleared_videos(videos, tmp_path):
+    (videos / "labels.csv").write_text(
+        "video,label,group,proposed_group\n"
+        "clap/1.mp4,clap,,clap/1.mp4\nwave/3.mp4,wave,,clap/1.mp4\n"
+    )
+    assert "Proposed groups: none" in "\n".join(write(videos, output=tmp_path / "first.csv"))
+    with (videos / "labels.csv").open("a") as table:
+        table.write("wave/deep/2.mp4,wave,,\n")
+    lines = "\n".join(write(videos, output=tmp_path / "second.csv"))
+    assert groups_of(tmp_path / "second.csv") == EXPECTED[:1]
+    assert "you cleared" not in lines
+
+
+def test_a_row_added_later_joins_the_kept_group_and_the_cleared_video_stays_out(videos, tmp_path):
+    shutil.copy(videos / "clap/1.mp4", videos / "clap/0.mp4")
+    (videos / "labels.csv").write_text(
+        "video,label,group,proposed_group\n"
+        "wave/deep/2.mp4,wave,,clap/0.mp4\nclap/1.mp4,clap,clap/0.mp4,clap/0.mp4\n"
+        "clap/0.mp4,clap,clap/0.mp4,clap/0.mp4\nwave/3.mp4,wave,,\n"
+    )
+    lines = "\n".join(write(videos, output=tmp_path / "new.csv"))
+    assert groups_of(tmp_path / "new.csv") == [["clap/0.mp4", "clap/1.mp4", "wave/3.mp4"]]
+    assert "No group, because you cleared the proposed one: wave/deep/2.mp4" in lines
+
+
+@pytest.mark.parametrize("cleared", [0, 1, 2])
+def test_a_new_copy_joins_the_kept_copies_wherever_the_cleared_one_is(videos, tmp_path, cleared):
+    names = [f"clap/copy{number}.mp4" for number in "abcd"]
+    for name in names:
+        shutil.copy(videos / "clap/4.mp4", videos / name)
+    rows = [f"{name},clap,,{names[0]}" if number == cleared else
+            f"{name},clap,," if number == (cleared + 3) % 4 else
+            f"{name},clap,{names[0]},{names[0]}"
+            for number, name in enumerate(names)]  # fmt: skip
+    (videos / "labels.csv").write_text("\n".join(["video,label,group,proposed_group", *rows]))
+    write(videos, output=tmp_path / "new.csv")
+    assert groups_of(tmp_path / "new.csv") == [[*names[:cleared], *names[cleared + 1 :]]]
+
+
+def test_the_names_of_many_unreadable_files_are_shortened(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number in range(12):
+        (tmp_path / f"a/{number:02}.mp4").write_bytes(b"not a video %d" % number)
+    lines = "\n".join(write(tmp_path))
+    assert "Not readable, and kept in the table: 12 videos." in lines
+    assert "a/09.mp4" in lines
+    assert "a/10.mp4" not in lines
+    assert "and 2 more" in lines
