@@ -34,7 +34,8 @@ def read_table(
     )
     if others := [column for column in columns if column not in known]:
         logger.info("%s: kept as properties of the videos: %s", table, ", ".join(others))
-    located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
+    cells = {row["video"] for _, row in rows}
+    located = [(where, _read_row(where, row, videos, targets, cells)) for where, row in rows]
     for where, record in located:
         for column, kind in side_inputs.items():
             cell = record.extra[column]
@@ -94,7 +95,13 @@ def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -
     return row
 
 
-def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets) -> VideoRecord:
+def _read_row(
+    where: str,
+    row: Mapping[str, str],
+    videos: Path,
+    targets: Targets,
+    labelled: Collection[str],
+) -> VideoRecord:
     if not row["video"]:
         raise PipelineError(f"{where}: the column video is empty. Name the file.")
     start, end = (
@@ -115,7 +122,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
     folds = fold_columns(row)
     known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, PROPOSED_GROUP, *folds)
     return VideoRecord(
-        video=relative_video(where, row["video"], videos),
+        video=relative_video(where, row["video"], videos, labelled),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),
         split=_split(where, row.get("split", "")),
         group=name("group"),
@@ -142,8 +149,11 @@ def _split(where: str, text: str) -> Split | None:
     return split
 
 
-def relative_video(where: str, video: str, videos: Path) -> str:
+def relative_video(where: str, video: str, videos: Path, labelled: Collection[str] = ()) -> str:
     """Return a cell of the column video relative to ``videos``.
+
+    Args:
+        labelled: videos of other rows.
 
     Raises:
         PipelineError: the path is outside that folder, where DVC tracks no file.
@@ -152,9 +162,10 @@ def relative_video(where: str, video: str, videos: Path) -> str:
     if path.is_absolute() and path.is_relative_to(videos.absolute()):
         path = path.relative_to(videos.absolute())
     if path.is_absolute() or ".." in path.parts:
+        remedy = path_remedy(video, videos, labelled)
         raise PipelineError(
             f"{where}: video must be a path inside data.videos ({videos}). Received: {video}."
-            f"{path_remedy(video, videos) or ' Move the video there, and name its path there.'}"
+            f"{remedy or ' Move the video there, and name its path there.'}"
         )
     return path.as_posix()
 
@@ -206,10 +217,11 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
     ]
     if missing:
         where, video = missing[0]
+        labelled = {record.video for _, record in located}
         more = f" Rows with missing files: {len(missing)}." if len(missing) > 1 else ""
         raise PipelineError(
             f"{where}: video {video!r} does not exist under {videos}."
-            f"{path_remedy(video, videos) or ' Add the file or delete the row.'}{more}"
+            f"{path_remedy(video, videos, labelled) or ' Add the file or delete the row.'}{more}"
         )
     first: dict[str, str] = {}
     for where, record in located:

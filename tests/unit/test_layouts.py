@@ -530,6 +530,19 @@ class TestTable:
         write_table(videos, f"video,label\n{cell},cat\n")
         assert message(videos).endswith("Add the file or delete the row.")
 
+    @pytest.mark.parametrize(
+        "cell", ["cat/1_2.mp4", "cat/1-2.mp4", "cat/1 2.mp4", "cat/1  2.mp4", "cat/1\u00b2.mp4"]
+    )
+    def test_a_path_with_another_number_is_not_suggested(self, videos, cell):
+        add(videos, "cat", "12.mp4")
+        write_table(videos, f"video,label\n{cell},cat\n")
+        assert "Write" not in message(videos)
+
+    @pytest.mark.parametrize("cell", ["cat/one.avi", "CAT/one.mp4", "/elsewhere/cat/one.mp4"])
+    def test_a_video_with_a_row_is_not_suggested_for_another_row(self, videos, cell):
+        write_table(videos, f"video,label\n{cell},cat\ncat/one.mp4,cat\n")
+        assert "Write" not in message(videos)
+
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
     def test_a_table_in_utf16_is_refused(self, videos, encoding):
         write_table(videos, "video,label\ncat/one.mp4,café\n", encoding=encoding)
