@@ -417,6 +417,7 @@ class TestTable:
             ("video,label,group,Group\n", "unknown column 'Group'. Expected 'group'"),
             ("video,label,group\u200b\n", "Expected 'group', which differs only in"),
             ("video,label,\uff47roup\n", "Expected 'group', which differs only in"),
+            ("video,label,Fold 01\n", "unknown column 'Fold 01'. Expected 'fold_1', which"),
             ("video,label,label\n", "line 1: expected each column once. Received several columns"),
             ("video,label,a, a,b,b\n", "Received several columns 'a', 'b'. Rename or delete"),
             (
