@@ -3,7 +3,8 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
@@ -12,6 +13,7 @@ from pipeline.common.files import LONGEST_CELL
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # first bytes of xlsx and ods, and of xls
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LINE_END = re.compile(rb"\r\n|\r|\n")  # as csv counts lines
 _HEADER_BYTES = 1 << 16
 
 
@@ -24,52 +26,85 @@ def text_of(path: Path) -> str:
     """
     content = path.read_bytes()
     kind = "a csv file" if path.suffix.lower() == ".csv" else "text"
-    if content.startswith(_WORKBOOKS):
-        raise PipelineError(
-            f"{path}: expected {kind} in UTF-8. Received: a workbook or another packed file. Open "
-            "it in a spreadsheet and save the sheet as csv in UTF-8, with commas."
-        )
-    if content.startswith(_UTF16_MARKS) or b"\0" in content:
-        raise PipelineError(
-            f"{path}: expected {kind} in UTF-8. Received: UTF-16, or no text. Save the file as "
-            "UTF-8."
-        )
+    _check_encoding(path, content, kind)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise PipelineError(
-            f"{path}, line {line}: expected {kind} in UTF-8. Received: the byte "
-            f"{content[error.start]:#x}, as in Latin-1 or Windows-1252. Save the file as UTF-8."
-        ) from None
+        raise _wrong_byte(path, error, kind) from None
 
 
 def csv_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the cells of each line with commas, the header first, with file and line.
+    """Yield the cells of each row with commas, the header first, with file and first line.
 
-    Lines without a cell are skipped, but not as the header.
+    Lines without a cell are skipped, but not as the header. The file is read as a stream.
 
     Raises:
         PipelineError: the file is not a csv file in UTF-8 with commas.
         OSError: the file cannot be read.
     """
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
-    n_columns = 0
-    try:
-        for cells in reader:
-            where = f"{path}, line {reader.line_num}"
-            _check_separator(where, cells, n_columns)
-            if not n_columns:
-                n_columns = max(len(cells), 1)
-                yield f"{path}, line 1", cells
-            elif cells:
-                yield where, cells
-    except csv.Error as error:
+    with path.open("rb") as content:
+        _check_encoding(path, content.peek(), "a csv file")
+        lines = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+        reader = csv.reader(_without_nul(path, lines), strict=True)
+        n_columns = 0
+        line = 1
+        try:
+            for cells in reader:
+                where = f"{path}, line {line}"
+                _check_separator(where, cells, n_columns)
+                if not n_columns or cells:
+                    yield where, cells
+                n_columns = n_columns or max(len(cells), 1)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            last = f" in line {reader.line_num}" if reader.line_num > line else ""
+            raise PipelineError(
+                f"{path}, line {line}: expected csv. Received: {error}{last}. Close each quoted "
+                "cell, and double a quotation mark inside it."
+            ) from None
+        except UnicodeDecodeError as error:
+            raise _wrong_byte(path, error, "a csv file", lines_before=reader.line_num) from None
+
+
+def _check_encoding(path: Path, start: bytes, kind: str) -> None:
+    """Refuse a file whose first bytes are those of a workbook or of UTF-16."""
+    if start.startswith(_WORKBOOKS):
         raise PipelineError(
-            f"{path}, line {reader.line_num}: expected csv. Received: {error}. Close each quoted "
-            "cell, and double a quotation mark inside it."
-        ) from None
+            f"{path}: expected {kind} in UTF-8. Received: a workbook or another packed file. Open "
+            "it in a spreadsheet and save the sheet as csv in UTF-8, with commas."
+        )
+    if start.startswith(_UTF16_MARKS) or b"\0" in start:
+        raise PipelineError(
+            f"{path}: expected {kind} in UTF-8. Received: UTF-16, or no text. Save the file as "
+            "UTF-8."
+        )
+
+
+def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines; refuse one with a zero, which the first bytes of the file lack."""
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise PipelineError(
+                f"{path}, line {number}: expected a csv file in UTF-8. Received: the byte 0x0. "
+                "Delete it."
+            )
+        yield line
+
+
+def _wrong_byte(
+    path: Path, error: UnicodeDecodeError, kind: str, lines_before: int = 0
+) -> PipelineError:
+    """Return the error for a byte that is not UTF-8.
+
+    Args:
+        lines_before: number of lines before the bytes of ``error``.
+    """
+    line = lines_before + 1 + len(_LINE_END.findall(error.object, 0, error.start))
+    return PipelineError(
+        f"{path}, line {line}: expected {kind} in UTF-8. Received: the byte "
+        f"{error.object[error.start]:#x}, as in Latin-1 or Windows-1252. Save the file as UTF-8."
+    )
 
 
 def likely_columns(path: Path) -> list[str]:

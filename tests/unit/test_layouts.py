@@ -377,10 +377,8 @@ class TestTable:
             videos, f'video,label,group\n\ncat/one.mp4,"{cells["label"]}","{cells["group"]}"'
         )
         text = message(videos)
-        last_line = 4 if character in "\r\n" else 3
         assert text.startswith(
-            f"{videos}/labels.csv, line {last_line}, column {column}: expected a name without line "
-            "breaks"
+            f"{videos}/labels.csv, line 3, column {column}: expected a name without line breaks"
         )
         assert f"Received: {f'a{character}b'!a}." in text
 
@@ -448,7 +446,15 @@ class TestTable:
             ),
             (
                 'video,label,note\ncat/one.mp4,cat,"left\ndog/three.avi,dog,right\n',
-                "line 3: expected csv. Received: unexpected end of data. Close each quoted cell",
+                "line 2: expected csv. Received: unexpected end of data in line 3. Close each",
+            ),
+            (
+                'video,label,note\ncat/one.mp4,cat,"left\ndog/three.avi,dog,"right"\n',
+                "line 2: expected csv. Received: ',' expected after '\"' in line 3. Close each",
+            ),
+            (
+                'video,label,note\ncat/one.mp4,cat,"left\nright"\n"dog/\nthree.avi",dog,\n',
+                "line 4: video 'dog/\\nthree.avi' does not exist",
             ),
             ("video,label\ncat/one.mp4,\n", "line 2: the column label is empty"),
             ("video,label\n,cat\n", "line 2: the column video is empty"),
@@ -552,12 +558,19 @@ class TestTable:
             "Save the file as UTF-8."
         )
 
-    def test_a_table_in_latin_1_is_refused_with_its_line(self, videos):
-        write_table(videos, "video,label\ncat/one.mp4,café\n", encoding="latin-1")
+    @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+    @pytest.mark.parametrize("n_rows", [1, 2000])
+    def test_a_table_in_latin_1_is_refused_with_its_line(self, videos, line_end, n_rows):
+        rows = [b"video,label", *[b"cat/one.mp4,cat"] * n_rows, "cat/one.mp4,café".encode("latin1")]
+        (videos / "labels.csv").write_bytes(line_end.join(rows))
         assert message(videos) == (
-            f"{videos}/labels.csv, line 2: expected a csv file in UTF-8. Received: the byte 0xe9, "
-            "as in Latin-1 or Windows-1252. Save the file as UTF-8."
+            f"{videos}/labels.csv, line {n_rows + 2}: expected a csv file in UTF-8. Received: the "
+            "byte 0xe9, as in Latin-1 or Windows-1252. Save the file as UTF-8."
         )
+
+    def test_a_zero_far_inside_a_table_is_refused(self, videos):
+        write_table(videos, "video,label\n" + "cat/one.mp4,cat\n" * 2000 + "cat/one.mp4,c\0t\n")
+        assert "line 2002: expected a csv file in UTF-8. Received: the byte 0x0" in message(videos)
 
     @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
     def test_a_workbook_named_csv_is_refused(self, videos, start):
