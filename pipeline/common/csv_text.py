@@ -45,8 +45,8 @@ def csv_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     csv.field_size_limit(LONGEST_CELL)
     with path.open("rb") as content:
         _check_encoding(path, content.peek(), "a csv file")
-        lines = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-        reader = csv.reader(_without_nul(path, lines), strict=True)
+        lines = _Lines(path, io.TextIOWrapper(content, encoding="utf-8-sig", newline=""))
+        reader = csv.reader(lines, strict=True)
         n_columns = 0
         line = 1
         try:
@@ -58,6 +58,8 @@ def csv_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
                 n_columns = n_columns or max(len(cells), 1)
                 line = reader.line_num + 1
         except csv.Error as error:
+            if reader.line_num == line:
+                _check_quoted_cells(f"{path}, line {line}", lines.latest, n_columns)
             last = f" in line {reader.line_num}" if reader.line_num > line else ""
             raise PipelineError(
                 f"{path}, line {line}: expected csv. Received: {error}{last}. Close each quoted "
@@ -81,15 +83,27 @@ def _check_encoding(path: Path, start: bytes, kind: str) -> None:
         )
 
 
-def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines; refuse one with a zero, which the first bytes of the file lack."""
-    for number, line in enumerate(lines, start=1):
-        if "\0" in line:
+class _Lines:
+    """An iterator over the lines of a csv file, which keeps the latest one.
+
+    It refuses a line with a zero, which the first bytes of the file lack.
+    """
+
+    def __init__(self, path: Path, lines: Iterable[str]) -> None:
+        self._path, self._lines = path, enumerate(lines, start=1)
+        self.latest = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, self.latest = next(self._lines)
+        if "\0" in self.latest:
             raise PipelineError(
-                f"{path}, line {number}: expected a csv file in UTF-8. Received: the byte 0x0. "
-                "Delete it."
+                f"{self._path}, line {number}: expected a csv file in UTF-8. Received: the byte "
+                "0x0. Delete it."
             )
-        yield line
+        return self.latest
 
 
 def _wrong_byte(
@@ -130,15 +144,38 @@ def _check_separator(where: str, cells: Sequence[str], n_columns: int) -> None:
     """
     if len(cells) != 1:
         return
-    if "," in cells[0] and not n_columns:
+    if _has_columns(_split_line(cells[0], ","), n_columns):
         raise PipelineError(
             f"{where}: the whole line is quoted, so it is one cell. Expected quotes around cells "
             f"only. Received: {cells[0]!r} in quotes. Save the table without them."
         )
-    for separator, name in _SEPARATORS.items():
-        count = cells[0].count(separator)
-        if count and (not n_columns or (n_columns > 1 and count == n_columns - 1)):
-            raise PipelineError(
-                f"{where}: the cells are separated by {name}. Expected commas. Received: "
-                f"{cells[0]!r}. Save the table with commas as separators."
-            )
+    for separator in _SEPARATORS:
+        if _has_columns(cells[0].split(separator), n_columns):
+            raise _wrong_separator(where, separator, cells[0])
+
+
+def _check_quoted_cells(where: str, line: str, n_columns: int) -> None:
+    """Refuse a line that is csv with another separator: ``"video";"label"``."""
+    for separator in _SEPARATORS:
+        if _has_columns(_split_line(line, separator), n_columns):
+            raise _wrong_separator(where, separator, line.rstrip())
+
+
+def _split_line(line: str, separator: str) -> list[str]:
+    """Return the cells of a line; none if it has an unclosed or misplaced quote."""
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _has_columns(cells: Sequence[str], n_columns: int) -> bool:
+    """Return whether cells are as many as those of the header, or several in the header itself."""
+    return len(cells) > 1 and len(cells) == (n_columns or len(cells))
+
+
+def _wrong_separator(where: str, separator: str, line: str) -> PipelineError:
+    return PipelineError(
+        f"{where}: the cells are separated by {_SEPARATORS[separator]}. Expected commas. Received: "
+        f"{line!r}. Save the table with commas as separators."
+    )

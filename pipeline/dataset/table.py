@@ -218,6 +218,14 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
     if missing:
         where, video = missing[0]
         labelled = {record.video for _, record in located}
+        for separator in ";\t|":
+            start = video.partition(separator)[0]
+            if start not in ("", video) and (videos / start).exists():
+                raise PipelineError(
+                    f"{where}: {video!r} seems to be several cells, separated by {separator!r}. "
+                    f"Expected commas between cells, as in {start},... Write a comma there, and "
+                    "quote a cell that contains one."
+                )
         more = f" Rows with missing files: {len(missing)}." if len(missing) > 1 else ""
         raise PipelineError(
             f"{where}: video {video!r} does not exist under {videos}."

@@ -426,6 +426,27 @@ class TestTable:
             ("video|label\n", "Received: 'video|label'. Save the table with commas as separ"),
             ("video,label\ncat/one.mp4;cat\n", "line 2: the cells are separated by ';'. Expect"),
             (
+                '"video";"label"\n"cat/one.mp4";"cat"\n',
+                "line 1: the cells are separated by ';'. Expected commas. Received: "
+                '\'"video";"label"\'. Save the table with commas',
+            ),
+            (
+                'video,label\n"cat/one.mp4"\t"cat"\n',
+                "line 2: the cells are separated by tabs. Expected commas.",
+            ),
+            (
+                'video,label\n"cat/one.mp4,cat"\n',
+                "line 2: the whole line is quoted, so it is one cell. Expected quotes around",
+            ),
+            (
+                'video,label\n"cat/one.mp4,""jump, high"""\n',
+                "line 2: the whole line is quoted, so it is one cell. Expected quotes around",
+            ),
+            (
+                "video,label\ncat/one.mp4;jump, high\n",
+                "line 2: 'cat/one.mp4;jump' seems to be several cells, separated by ';'. Expected",
+            ),
+            (
                 '"video,label"\n"cat/one.mp4,cat"\n',
                 "line 1: the whole line is quoted, so it is one cell",
             ),
