@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.common.csv_columns import cells_by_column
 from pipeline.common.csv_text import csv_lines
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
@@ -58,7 +59,7 @@ def read_table_rows(
         lines = csv_lines(table)
         where, header = next(lines, (f"{table}, line 1", []))
         columns = read_header(where, header, targets, side_inputs)
-        rows = [(where, _cells_by_column(where, cells, columns)) for where, cells in lines]
+        rows = [(where, cells_by_column(where, cells, columns)) for where, cells in lines]
     except FileNotFoundError:
         raise PipelineError(
             f"data.labels: expected a file inside data.videos. Received: {table} (no such path)"
@@ -70,29 +71,6 @@ def read_table_rows(
     if not rows:
         raise PipelineError(f"{table}: no row below the header. Expected one row per video.")
     return columns, rows
-
-
-def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """Return the stripped cells of a row; cells that the row lacks are empty."""
-    if len(cells) > len(columns) and not any(map(str.strip, cells[len(columns) :])):
-        raise PipelineError(
-            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells. "
-            "Delete the commas at its end."
-        )
-    if len(cells) > len(columns):
-        raise PipelineError(
-            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells, "
-            f'{",".join(cells)!r}. Quote a cell that contains a comma: "jump, high".'
-        )
-    row = dict.fromkeys(columns, "")
-    for column, cell in zip(columns, cells, strict=False):
-        if cell.strip() and not column:
-            raise PipelineError(
-                f"{where}: the column of the cell {cell.strip()!r} has no name in line 1. Name "
-                "the column or delete the cell."
-            )
-        row[column] = cell.strip()
-    return row
 
 
 def _read_row(
