@@ -6,6 +6,7 @@ and ``test`` are splits. Without metadata, the folder of a video is its class.
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def read_videofolder(source: Source, task: str | None) -> Imported:
             name = safe_name(str(entry.get("file_name") or ""), where=where)
             video = path.parent / name
             relative = _relative(source, video)
-            path_or_none = video if video.is_file() else None
+            # A name that is too long is not a file.
+            path_or_none = video if os.path.isfile(video) else None  # noqa: PTH113
             if missing.check(path_or_none, relative.as_posix(), where=where) is None:
                 continue
             split, group = _split_of(relative), str(entry.get("group") or "")

@@ -519,6 +519,7 @@ def test_folders_of_a_videofolder_are_classes(project):
             "file_name,label\n1.mp4,a\n1.mkv,a\n",
             "Add the videos, or delete the lines.",
         ),
+        ("metadata.csv", f"file_name,label\n{'x' * 300}.mp4,a\n", "line 2: the video xxx"),
         ("metadata.csv", "file_name,kind\n1.mp4,a\n", "line 2: expected one of the columns label"),
         ("metadata.csv", "file_name,label\n../1.mp4,a\n", "line 2: expected a path inside"),
         ("metadata.jsonl", '{"file_name": "1.mp4", "label": "a"}\n{\n', "line 2: expected a JSON"),

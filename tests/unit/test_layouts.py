@@ -97,13 +97,13 @@ class TestWhereTheLabelsAre:
 class TestClassFolders:
     def test_other_files_are_counted_in_the_log(self, videos, caplog):
         read(videos)
-        assert f"{videos}: ignored 1 files without the suffix of a video" in caplog.text
+        assert f"{videos}: ignored 1 file without the suffix of a video" in caplog.text
 
     def test_a_folder_without_videos_names_what_is_expected(self, tmp_path):
         (tmp_path / "readme.md").touch()
         text = message(tmp_path)
         assert f"{tmp_path}: no video found. Expected {tmp_path}/<class>/<video>" in text
-        assert "Received: 1 other files" in text
+        assert "Received: 1 other file" in text
 
     def test_a_video_beside_the_class_folders_is_refused(self, videos):
         (videos / "loose.mp4").touch()
@@ -565,6 +565,14 @@ class TestTable:
         add(videos, "cat", "12.mp4")
         write_table(videos, f"video,label\n{cell},cat\n")
         assert "Write" not in message(videos)
+
+    @pytest.mark.parametrize("cell", [f"cat/{'x' * 300}.mp4", f"{'x' * 300};a"])
+    def test_a_path_that_is_too_long_does_not_exist(self, videos, cell):
+        write_table(videos, f"video,label\n{cell},cat\n")
+        assert message(videos).startswith(f"{videos}/labels.csv, line 2: video ")
+        assert message(videos).endswith(
+            f"not exist under {videos}. Add the file or delete the row."
+        )
 
     @pytest.mark.parametrize("cell", ["cat/one.avi", "CAT/one.mp4", "/elsewhere/cat/one.mp4"])
     def test_a_video_with_a_row_is_not_suggested_for_another_row(self, videos, cell):
