@@ -133,11 +133,15 @@ def _split_folders(videos: Path) -> dict[str, Split]:
         return {}
     if classes or len(given) == 1 or "train" not in given:
         received = ", ".join(splits) + (f", and also {', '.join(classes)}" if classes else "")
+        if classes:
+            remedy = f"Move {', '.join(classes)} to another place."
+        elif "train" in given:
+            remedy = f"For computed splits, set data.videos to {videos / next(iter(splits))}."
+        else:
+            remedy = "Rename the folder of training videos to train."
         raise PipelineError(
-            f"{videos}: folders are named after splits. Expected train with val or test, each with "
-            f"class folders, and no other folder. Received: {received}. Rename or move folders, "
-            f"or label the videos in {videos / LABELS_TABLE}; for computed splits, name a folder "
-            "that has only class folders."
+            f"{videos}: folders that are named after splits must be train with val or test, and no "
+            f"others (received: {received}). {remedy}"
         )
     if "test" in given:
         return splits

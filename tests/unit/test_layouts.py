@@ -190,19 +190,25 @@ class TestFoldersOfSplits:
         assert self.splits(tmp_path) == {"train": ("train", None), "car": ("car", None)}
 
     @pytest.mark.parametrize(
-        ("folders", "received"),
+        ("folders", "received", "remedy"),
         [
-            (["train/cat", "test/cat", "cat"], "test, train, and also cat"),
-            (["train/cat", "train/dog"], "train"),
-            (["val/cat", "test/dog"], "test, val"),
-            (["val/cat", "Validation/dog"], "Validation, val"),
+            (["train/cat", "test/cat", "cat"], "test, train, and also cat", "Move cat to another"),
+            (
+                ["Train/cat", "Train/dog"],
+                "Train",
+                "For computed splits, set data.videos to {}/Train.",
+            ),
+            (["val/cat", "test/dog"], "test, val", "Rename the folder of training videos to train"),
+            (["val/cat", "Validation/dog"], "Validation, val", "Rename the folder of training"),
         ],
     )
-    def test_other_folders_and_missing_splits_are_refused(self, tmp_path, folders, received):
+    def test_other_folders_and_missing_splits_are_refused(
+        self, tmp_path, folders, received, remedy
+    ):
         self.make(tmp_path, *folders)
         text = message(tmp_path)
-        assert text.startswith(f"{tmp_path}: folders are named after splits. Expected train with")
-        assert f"Received: {received}. Rename or move folders, or label the videos in" in text
+        assert text.startswith(f"{tmp_path}: folders that are named after splits must be train")
+        assert f"(received: {received}). {remedy.format(tmp_path)}" in text
 
     @pytest.mark.parametrize(
         ("video", "expected"), [("train/x.mp4", "train/<class>"), ("x.mp4", "<split>/<class>")]
