@@ -63,13 +63,13 @@ def init(
 ) -> None:
     """Set params.yaml to a folder of videos.
 
-    Prints what is in the folder, what to mend and to look at, the settings that change, and how
+    Prints what is in the folder, what to fix and to look at, the settings that change, and how
     long the stages will take. Comments in params.yaml stay.
 
     \b
     Example:    vidpipe init ~/my/videos
-    Exit codes: 0 done, 1 something to mend, with params.yaml set, or an error, with params.yaml
-                unchanged.
+    Exit codes: 0 done, 1 error (params.yaml is unchanged), or something to fix (params.yaml is
+                set).
     """
     from pipeline.setup.init import initialise
     from pipeline.tasks.targets import target_types

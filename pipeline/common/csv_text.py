@@ -3,7 +3,8 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
@@ -12,6 +13,7 @@ from pipeline.common.files import LONGEST_CELL
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # first bytes of xlsx and ods, and of xls
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LINE_END = re.compile(rb"\r\n|\r|\n")  # as csv counts lines
 _HEADER_BYTES = 1 << 16
 
 
@@ -24,52 +26,99 @@ def text_of(path: Path) -> str:
     """
     content = path.read_bytes()
     kind = "a csv file" if path.suffix.lower() == ".csv" else "text"
-    if content.startswith(_WORKBOOKS):
-        raise PipelineError(
-            f"{path}: expected {kind} in UTF-8. Received: a workbook or another packed file. Open "
-            "it in a spreadsheet and save the sheet as csv in UTF-8, with commas."
-        )
-    if content.startswith(_UTF16_MARKS) or b"\0" in content:
-        raise PipelineError(
-            f"{path}: expected {kind} in UTF-8. Received: UTF-16, or no text. Save the file as "
-            "UTF-8."
-        )
+    _check_encoding(path, content, kind)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise PipelineError(
-            f"{path}, line {line}: expected {kind} in UTF-8. Received: the byte "
-            f"{content[error.start]:#x}, as in Latin-1 or Windows-1252. Save the file as UTF-8."
-        ) from None
+        raise _wrong_byte(path, error, kind) from None
 
 
 def csv_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the cells of each line with commas, the header first, with file and line.
+    """Yield the cells of each row with commas, the header first, with file and first line.
 
-    Lines without a cell are skipped, but not as the header.
+    Lines without a cell are skipped, but not as the header. The file is read as a stream.
 
     Raises:
         PipelineError: the file is not a csv file in UTF-8 with commas.
         OSError: the file cannot be read.
     """
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
-    n_columns = 0
-    try:
-        for cells in reader:
-            where = f"{path}, line {reader.line_num}"
-            _check_separator(where, cells, n_columns)
-            if not n_columns:
-                n_columns = max(len(cells), 1)
-                yield f"{path}, line 1", cells
-            elif cells:
-                yield where, cells
-    except csv.Error as error:
+    with path.open("rb") as content:
+        _check_encoding(path, content.peek(), "a csv file")
+        lines = _Lines(path, io.TextIOWrapper(content, encoding="utf-8-sig", newline=""))
+        reader = csv.reader(lines, strict=True)
+        n_columns = 0
+        line = 1
+        try:
+            for cells in reader:
+                where = f"{path}, line {line}"
+                _check_separator(where, cells, n_columns)
+                if not n_columns or cells:
+                    yield where, cells
+                n_columns = n_columns or max(len(cells), 1)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            if reader.line_num == line:
+                _check_quoted_cells(f"{path}, line {line}", lines.latest, n_columns)
+            last = f" in line {reader.line_num}" if reader.line_num > line else ""
+            raise PipelineError(
+                f"{path}, line {line}: expected csv. Received: {error}{last}. Close each quoted "
+                "cell, and double a quotation mark inside it."
+            ) from None
+        except UnicodeDecodeError as error:
+            raise _wrong_byte(path, error, "a csv file", lines_before=reader.line_num) from None
+
+
+def _check_encoding(path: Path, start: bytes, kind: str) -> None:
+    """Refuse a file whose first bytes are those of a workbook or of UTF-16."""
+    if start.startswith(_WORKBOOKS):
         raise PipelineError(
-            f"{path}, line {reader.line_num}: expected csv. Received: {error}. Close each quoted "
-            "cell, and double a quotation mark inside it."
-        ) from None
+            f"{path}: expected {kind} in UTF-8. Received: a workbook or another packed file. Open "
+            "it in a spreadsheet and save the sheet as csv in UTF-8, with commas."
+        )
+    if start.startswith(_UTF16_MARKS) or b"\0" in start:
+        raise PipelineError(
+            f"{path}: expected {kind} in UTF-8. Received: UTF-16, or no text. Save the file as "
+            "UTF-8."
+        )
+
+
+class _Lines:
+    """An iterator over the lines of a csv file, which keeps the latest one.
+
+    It refuses a line with a zero, which the first bytes of the file lack.
+    """
+
+    def __init__(self, path: Path, lines: Iterable[str]) -> None:
+        self._path, self._lines = path, enumerate(lines, start=1)
+        self.latest = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, self.latest = next(self._lines)
+        if "\0" in self.latest:
+            raise PipelineError(
+                f"{self._path}, line {number}: expected a csv file in UTF-8. Received: the byte "
+                "0x0. Delete it."
+            )
+        return self.latest
+
+
+def _wrong_byte(
+    path: Path, error: UnicodeDecodeError, kind: str, lines_before: int = 0
+) -> PipelineError:
+    """Return the error for a byte that is not UTF-8.
+
+    Args:
+        lines_before: number of lines before the bytes of ``error``.
+    """
+    line = lines_before + 1 + len(_LINE_END.findall(error.object, 0, error.start))
+    return PipelineError(
+        f"{path}, line {line}: expected {kind} in UTF-8. Received: the byte "
+        f"{error.object[error.start]:#x}, as in Latin-1 or Windows-1252. Save the file as UTF-8."
+    )
 
 
 def likely_columns(path: Path) -> list[str]:
@@ -95,15 +144,38 @@ def _check_separator(where: str, cells: Sequence[str], n_columns: int) -> None:
     """
     if len(cells) != 1:
         return
-    if "," in cells[0] and not n_columns:
+    if _has_columns(_split_line(cells[0], ","), n_columns):
         raise PipelineError(
             f"{where}: the whole line is quoted, so it is one cell. Expected quotes around cells "
             f"only. Received: {cells[0]!r} in quotes. Save the table without them."
         )
-    for separator, name in _SEPARATORS.items():
-        count = cells[0].count(separator)
-        if count and (not n_columns or (n_columns > 1 and count == n_columns - 1)):
-            raise PipelineError(
-                f"{where}: the cells are separated by {name}. Expected commas. Received: "
-                f"{cells[0]!r}. Save the table with commas as separators."
-            )
+    for separator in _SEPARATORS:
+        if _has_columns(cells[0].split(separator), n_columns):
+            raise _wrong_separator(where, separator, cells[0])
+
+
+def _check_quoted_cells(where: str, line: str, n_columns: int) -> None:
+    """Refuse a line that is csv with another separator: ``"video";"label"``."""
+    for separator in _SEPARATORS:
+        if _has_columns(_split_line(line, separator), n_columns):
+            raise _wrong_separator(where, separator, line.rstrip())
+
+
+def _split_line(line: str, separator: str) -> list[str]:
+    """Return the cells of a line; none if it has an unclosed or misplaced quote."""
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _has_columns(cells: Sequence[str], n_columns: int) -> bool:
+    """Return whether cells are as many as those of the header, or several in the header itself."""
+    return len(cells) > 1 and len(cells) == (n_columns or len(cells))
+
+
+def _wrong_separator(where: str, separator: str, line: str) -> PipelineError:
+    return PipelineError(
+        f"{where}: the cells are separated by {_SEPARATORS[separator]}. Expected commas. Received: "
+        f"{line!r}. Save the table with commas as separators."
+    )

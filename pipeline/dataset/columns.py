@@ -1,10 +1,15 @@
 """The columns of a table of labels: which ones are required, and names that are misspelt."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
+from pipeline.common.csv_columns import (
+    check_columns,
+    check_repeated,
+    check_spelling,
+    simplified,
+)
 from pipeline.common.errors import PipelineError
-from pipeline.dataset.names import clean_text, simplified
+from pipeline.dataset.names import clean_text
 from pipeline.dataset.official_folds import check_fold_columns, meant_fold
 from pipeline.tasks.targets import Targets
 
@@ -40,7 +45,11 @@ def read_header(
         )
     required = ("video", *targets.columns)
     optional = [column for column in OPTIONAL_COLUMNS if column not in required]
-    columns = column_names(where, header, (*required, *optional, PROPOSED_GROUP))
+    columns = [clean_text(cell, where=where) for cell in header]
+    check_columns(where, columns, (*required, *optional, PROPOSED_GROUP))
+    folds = {column: meant_fold(simplified(column)) or column for column in columns}
+    check_spelling(where, columns, folds)
+    check_repeated(where, columns)
     missing = [column for column in required if column not in columns]
     if missing:
         raise PipelineError(
@@ -53,40 +62,6 @@ def read_header(
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected a column for each of "
             f"data.side_inputs. Received: {','.join(columns)}. Add it, or correct data.side_inputs."
-        )
-    return columns
-
-
-def column_names(where: str, header: Sequence[str], known: Iterable[str]) -> list[str]:
-    """Return the names of the columns, in order.
-
-    Args:
-        where: file and line of the header, for messages.
-        known: names whose other spellings are refused.
-
-    Raises:
-        PipelineError: a column is misspelt or repeated.
-    """
-    columns = [clean_text(cell, where=where) for cell in header]
-    spellings = {simplified(column): column for column in known}
-    meant = {
-        column: spellings.get(plain) or meant_fold(plain) or column
-        for column in columns
-        for plain in [simplified(column)]
-    }
-    if wrong := [column for column in dict.fromkeys(columns) if meant[column] != column]:
-        ending, verb = ("", "differs") if len(wrong) == 1 else ("s", "differ")
-        raise PipelineError(
-            f"{where}: unknown column{ending} {', '.join(map(repr, wrong))}. Expected "
-            f"{', '.join(repr(meant[column]) for column in wrong)}, which {verb} only in case, "
-            f"spaces, hyphens or underscores. Received: {','.join(columns)}. Rename the "
-            f"column{ending}: names are lower case."
-        )
-    repeated = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
-    if repeated:
-        raise PipelineError(
-            f"{where}: expected each column once. Received several columns "
-            f"{', '.join(map(repr, repeated))}. Rename or delete all but one."
         )
     return columns
 

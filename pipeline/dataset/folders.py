@@ -1,13 +1,15 @@
 """The folders of videos: their files, those that DVC cannot watch, and paths that are misspelt."""
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.video_files import is_picture, is_video
-from pipeline.dataset.names import simplified
+
+_INNER_SPACE = re.compile(r"(?<![\d ]) +| +(?![\d ])")  # not between digits: "1 2" is not "12"
 
 
 def visible_files(videos: Path) -> Iterator[Path]:
@@ -44,16 +46,17 @@ def check_readable(path: Path, *, where: str) -> None:
         )
 
 
-def path_remedy(path: str, videos: Path) -> str:
+def path_remedy(path: str, videos: Path, labelled: Collection[str] = ()) -> str:
     """Return a sentence that names the video which a wrong path means; empty if none is certain.
 
     The paths may differ in case, spaces, slashes, suffix, or the folder that they begin in.
 
     Args:
         path: of a video, relative to ``videos`` or not.
+        labelled: paths relative to ``videos`` that are not suggested, because they have labels.
     """
     similar = _similar_video(path, videos)
-    if not similar:
+    if not similar or similar in labelled:
         return ""
     forms = {unicodedata.normalize("NFC", text) for text in (path, similar)}
     return f" Write {ascii(similar) if len(forms) == 1 else repr(similar)}, which exists."
@@ -65,9 +68,9 @@ def _similar_video(path: str, videos: Path) -> str:
     for folder, subfolders, files in os.walk(videos):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         relative = Path(folder).relative_to(videos)
-        found = [Path(name) for name in files if not name.startswith(".") and is_video(Path(name))]
-        names.update((relative / name).as_posix() for name in found)
-        if len(relative.parts) > 1 and any(map(is_picture, found)):
+        paths = [Path(name) for name in files if not name.startswith(".") and is_video(Path(name))]
+        names.update((relative / path).as_posix() for path in paths)
+        if len(relative.parts) > 1 and any(map(is_picture, paths)):
             names.add(relative.as_posix())  # of numbered pictures
     for has_suffix in (True, False):
         wanted = _comparable(path, has_suffix=has_suffix)
@@ -85,8 +88,18 @@ def _similar_video(path: str, videos: Path) -> str:
 
 
 def _comparable(path: str, *, has_suffix: bool) -> tuple[str, ...]:
-    """Return the simplified parts of a path, of Windows or not."""
+    """Return the parts of a path, of Windows or not, without case, spaces and invisible letters.
+
+    Hyphens and underscores count: ``1_2.mp4`` and ``12.mp4`` are two videos.
+    """
     pure = PurePosixPath(path.replace("\\", "/"))
     if not has_suffix and is_video(Path(pure)):
         pure = pure.with_suffix("")
-    return tuple(simplified(part) for part in pure.parts)
+    return tuple(map(_comparable_part, pure.parts))
+
+
+def _comparable_part(part: str) -> str:
+    letters = unicodedata.normalize("NFC", part).casefold()
+    categories = [(letter, unicodedata.category(letter)) for letter in letters]
+    text = "".join(" " if kind == "Zs" else letter for letter, kind in categories if kind != "Cf")
+    return _INNER_SPACE.sub("", text)

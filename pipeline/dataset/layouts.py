@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import Split, VideoRecord
+from pipeline.common.tables import count_of
 from pipeline.common.video_files import is_video, join_numbered_pictures
 from pipeline.dataset.folders import check_readable, visible_files, visible_folders
 from pipeline.dataset.names import clean_text, split_named
@@ -101,10 +102,11 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "
-            f".mp4, .mkv, .avi, .jpg or .png. Received: {n_ignored} other files"
+            f".mp4, .mkv, .avi, .jpg or .png. Received: {count_of(n_ignored, 'other file')}"
         )
     if n_ignored:
-        logger.warning("%s: ignored %d files without the suffix of a video", videos, n_ignored)
+        files_text = count_of(n_ignored, "file")
+        logger.warning("%s: ignored %s without the suffix of a video", videos, files_text)
     filled = {parent for record in records for parent in (videos / record.video).parents}
     outer = [videos, *(videos / name for name in splits)]
     for folder in [path for parent in outer for path in visible_folders(parent)]:
@@ -131,11 +133,15 @@ def _split_folders(videos: Path) -> dict[str, Split]:
         return {}
     if classes or len(given) == 1 or "train" not in given:
         received = ", ".join(splits) + (f", and also {', '.join(classes)}" if classes else "")
+        if classes:
+            remedy = f"Move {', '.join(classes)} to another place."
+        elif "train" in given:
+            remedy = f"For computed splits, set data.videos to {videos / next(iter(splits))}."
+        else:
+            remedy = "Rename the folder of training videos to train."
         raise PipelineError(
-            f"{videos}: folders are named after splits. Expected train with val or test, each with "
-            f"class folders, and no other folder. Received: {received}. Rename or move folders, "
-            f"or label the videos in {videos / LABELS_TABLE}; for computed splits, name a folder "
-            "that has only class folders."
+            f"{videos}: folders that are named after splits must be train with val or test, and no "
+            f"others (received: {received}). {remedy}"
         )
     if "test" in given:
         return splits

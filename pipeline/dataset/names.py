@@ -4,6 +4,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from pipeline.common.csv_columns import simplified
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import Split, VideoRecord
 from pipeline.tasks.targets import Targets
@@ -40,14 +41,6 @@ def clean_text(text: str, *, where: str) -> str:
             f"Received: {cleaned!a}. Delete them."
         )
     return cleaned
-
-
-def simplified(column: str) -> str:
-    """Return a column without case, spaces, invisible characters, hyphens and underscores."""
-    text = unicodedata.normalize("NFKC", column).casefold()
-    return "".join(
-        letter for letter in text if unicodedata.category(letter) not in ("Cf", "Pc", "Pd", "Zs")
-    )
 
 
 def split_named(name: str) -> Split | None:

@@ -1,11 +1,13 @@
 """Read a table of labels: a csv file with a row for each video."""
 
 import logging
+import os
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.common.csv_columns import cells_by_column
 from pipeline.common.csv_text import csv_lines
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import SPLITS, Split, VideoRecord, fold_columns
@@ -34,7 +36,8 @@ def read_table(
     )
     if others := [column for column in columns if column not in known]:
         logger.info("%s: kept as properties of the videos: %s", table, ", ".join(others))
-    located = [(where, _read_row(where, row, videos, targets)) for where, row in rows]
+    cells = {row["video"] for _, row in rows}
+    located = [(where, _read_row(where, row, videos, targets, cells)) for where, row in rows]
     for where, record in located:
         for column, kind in side_inputs.items():
             cell = record.extra[column]
@@ -57,7 +60,7 @@ def read_table_rows(
         lines = csv_lines(table)
         where, header = next(lines, (f"{table}, line 1", []))
         columns = read_header(where, header, targets, side_inputs)
-        rows = [(where, _cells_by_column(where, cells, columns)) for where, cells in lines]
+        rows = [(where, cells_by_column(where, cells, columns)) for where, cells in lines]
     except FileNotFoundError:
         raise PipelineError(
             f"data.labels: expected a file inside data.videos. Received: {table} (no such path)"
@@ -71,30 +74,13 @@ def read_table_rows(
     return columns, rows
 
 
-def _cells_by_column(where: str, cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """Return the stripped cells of a row; cells that the row lacks are empty."""
-    if len(cells) > len(columns) and not any(map(str.strip, cells[len(columns) :])):
-        raise PipelineError(
-            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells. "
-            "Delete the commas at its end."
-        )
-    if len(cells) > len(columns):
-        raise PipelineError(
-            f"{where}: expected {len(columns)} cells, as in line 1. Received: {len(cells)} cells, "
-            f'{",".join(cells)!r}. Quote a cell that contains a comma: "jump, high".'
-        )
-    row = dict.fromkeys(columns, "")
-    for column, cell in zip(columns, cells, strict=False):
-        if cell.strip() and not column:
-            raise PipelineError(
-                f"{where}: the column of the cell {cell.strip()!r} has no name in line 1. Name "
-                "the column or delete the cell."
-            )
-        row[column] = cell.strip()
-    return row
-
-
-def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets) -> VideoRecord:
+def _read_row(
+    where: str,
+    row: Mapping[str, str],
+    videos: Path,
+    targets: Targets,
+    labelled: Collection[str],
+) -> VideoRecord:
     if not row["video"]:
         raise PipelineError(f"{where}: the column video is empty. Name the file.")
     start, end = (
@@ -115,7 +101,7 @@ def _read_row(where: str, row: Mapping[str, str], videos: Path, targets: Targets
     folds = fold_columns(row)
     known = ("", "video", *targets.columns, *OPTIONAL_COLUMNS, PROPOSED_GROUP, *folds)
     return VideoRecord(
-        video=relative_video(where, row["video"], videos),
+        video=relative_video(where, row["video"], videos, labelled),
         target=targets.read({column: name(column) for column in targets.columns}, where=where),
         split=_split(where, row.get("split", "")),
         group=name("group"),
@@ -142,8 +128,11 @@ def _split(where: str, text: str) -> Split | None:
     return split
 
 
-def relative_video(where: str, video: str, videos: Path) -> str:
+def relative_video(where: str, video: str, videos: Path, labelled: Collection[str] = ()) -> str:
     """Return a cell of the column video relative to ``videos``.
+
+    Args:
+        labelled: videos of other rows.
 
     Raises:
         PipelineError: the path is outside that folder, where DVC tracks no file.
@@ -152,9 +141,10 @@ def relative_video(where: str, video: str, videos: Path) -> str:
     if path.is_absolute() and path.is_relative_to(videos.absolute()):
         path = path.relative_to(videos.absolute())
     if path.is_absolute() or ".." in path.parts:
+        remedy = path_remedy(video, videos, labelled)
         raise PipelineError(
             f"{where}: video must be a path inside data.videos ({videos}). Received: {video}."
-            f"{path_remedy(video, videos) or ' Move the video there, and name its path there.'}"
+            f"{remedy or ' Move the video there, and name its path there.'}"
         )
     return path.as_posix()
 
@@ -199,17 +189,28 @@ def _check_rows(located: Sequence[tuple[str, VideoRecord]], videos: Path) -> Non
         for parent in (Path(record.video), *Path(record.video).parents[:-1]):
             folders.setdefault(parent, where)
     for folder, where in sorted(folders.items()):  # a folder before its subfolders
-        if (videos / folder).is_dir():
+        if os.path.isdir(videos / folder):  # noqa: PTH112  # False for a name that is too long
             check_folder(videos / folder, where=f"{where}: {videos / folder}")
     missing = [
-        (where, record.video) for where, record in located if not (videos / record.video).exists()
+        (where, record.video)
+        for where, record in located
+        if not os.path.exists(videos / record.video)  # noqa: PTH110
     ]
     if missing:
         where, video = missing[0]
+        labelled = {record.video for _, record in located}
+        for separator in ";\t|":
+            start = video.partition(separator)[0]
+            if start not in ("", video) and os.path.exists(videos / start):  # noqa: PTH110
+                raise PipelineError(
+                    f"{where}: {video!r} seems to be several cells, separated by {separator!r}. "
+                    f"Expected commas between cells, as in {start},... Write a comma there, and "
+                    "quote a cell that contains one."
+                )
         more = f" Rows with missing files: {len(missing)}." if len(missing) > 1 else ""
         raise PipelineError(
             f"{where}: video {video!r} does not exist under {videos}."
-            f"{path_remedy(video, videos) or ' Add the file or delete the row.'}{more}"
+            f"{path_remedy(video, videos, labelled) or ' Add the file or delete the row.'}{more}"
         )
     first: dict[str, str] = {}
     for where, record in located:

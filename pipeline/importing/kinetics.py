@@ -37,7 +37,7 @@ def read_kinetics(source: Source, task: str | None) -> Imported:  # noqa: ARG001
     rows: dict[str, Row] = {}
     n_unlabelled = 0
     for path in paths:
-        for where, cells in csv_rows(path, _COLUMNS):
+        for where, cells in csv_rows(path, _COLUMNS, ["label"]):
             stem, label = _stem(where, cells), cells.get("label", "")
             split = split_named(cells["split"])
             if split is None:

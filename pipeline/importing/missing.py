@@ -6,6 +6,8 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.tables import count_of
 from pipeline.dataset.folders import path_remedy
 
+_REMEDY = " Add the videos, or delete the lines."
+
 
 class MissingVideos:
     """Counts the annotated videos and those without a file, each name once."""
@@ -19,6 +21,7 @@ class MissingVideos:
         """
         self._folder, self._are_normal = folder, are_normal
         self._videos: set[str] = set()
+        self._paths: set[str] = set()  # of videos that are there, relative to the folder
         self._missing: dict[str, str] = {}  # name -> its first place
 
     def check(self, path: Path | None, name: str, *, where: str) -> Path | None:
@@ -26,6 +29,8 @@ class MissingVideos:
         self._videos.add(name)
         if path is None:
             self._missing.setdefault(name, where)
+        elif path.is_relative_to(self._folder):
+            self._paths.add(path.relative_to(self._folder).as_posix())
         return path
 
     def notes(self) -> list[str]:
@@ -47,6 +52,6 @@ class MissingVideos:
             raise PipelineError(
                 f"{where}: the video {name} is not below {self._folder}. Missing: {counts}. "
                 "Expected each annotated video in this folder or in an archive in it."
-                f"{path_remedy(name, self._folder) or ' Add the videos, or delete the lines.'}"
+                f"{path_remedy(name, self._folder, self._paths) or _REMEDY}"
             )
         return [f"Missing: {counts} of the annotation files, such as {name}."]

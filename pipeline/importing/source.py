@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.common.csv_columns import check_columns
 from pipeline.common.csv_text import csv_lines, text_of
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.video_files import VIDEO_SUFFIXES, is_picture
-from pipeline.dataset.columns import column_names
 from pipeline.importing.archive_members import is_archive
 
 
@@ -159,7 +159,8 @@ def csv_rows(
     """
     lines = csv_lines(path)
     where, header = next(lines, (f"{path}, line 1", []))
-    columns = column_names(where, header, [*required, *optional])
+    columns = [cell.strip() for cell in header]
+    check_columns(where, columns, [*required, *optional])
     if missing := [column for column in required if column not in columns]:
         raise PipelineError(
             f"{where}: missing {', '.join(missing)}. Expected the columns "

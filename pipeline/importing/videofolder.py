@@ -6,10 +6,12 @@ and ``test`` are splits. Without metadata, the folder of a video is its class.
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.common.csv_text import likely_columns
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import Split
 from pipeline.common.video_files import VIDEO_SUFFIXES
@@ -39,13 +41,14 @@ def read_videofolder(source: Source, task: str | None) -> Imported:
     rows: list[Row] = []
     column = ""
     for path in paths:
-        for where, entry in _entries(path):
+        for where, entry in _entries(path, task):
             if not column:
                 task, column = _column_of(where, entry, task)
             name = safe_name(str(entry.get("file_name") or ""), where=where)
             video = path.parent / name
             relative = _relative(source, video)
-            path_or_none = video if video.is_file() else None
+            # A name that is too long is not a file.
+            path_or_none = video if os.path.isfile(video) else None  # noqa: PTH113
             if missing.check(path_or_none, relative.as_posix(), where=where) is None:
                 continue
             split, group = _split_of(relative), str(entry.get("group") or "")
@@ -95,12 +98,13 @@ def _split_of(relative: Path) -> Split | None:
     return next(filter(None, map(split_named, relative.parts[:-1])), None)
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _entries(path: Path, task: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the entries of a metadata file, each with its place for messages."""
     if path.suffix == ".csv":
-        yield from csv_rows(
-            path, ["file_name"], [column for own in _COLUMNS.values() for column in own]
-        )
+        targets = _target_columns(task)
+        header = likely_columns(path)
+        first = next((n for n, column in enumerate(targets) if column in header), len(targets))
+        yield from csv_rows(path, ["file_name"], [*targets[: first + 1], "group"])
         return
     if path.suffix == ".parquet":
         import pandas as pd
@@ -138,11 +142,15 @@ def _column_of(where: str, entry: Mapping[str, Any], task: str | None) -> tuple[
         for column in _COLUMNS[name]:
             if column in entry:
                 return name, column
-    expected = _COLUMNS[task] if task else [name for own in _COLUMNS.values() for name in own]
     raise PipelineError(
-        f"{where}: expected one of the columns {', '.join(expected)}. Received: "
+        f"{where}: expected one of the columns {', '.join(_target_columns(task))}. Received: "
         f"{', '.join(map(str, entry))}. Rename the column of the target."
     )
+
+
+def _target_columns(task: str | None) -> list[str]:
+    """Return the columns that may hold the target, the preferred one first."""
+    return [column for name in ([task] if task else _COLUMNS) for column in _COLUMNS[name]]
 
 
 def _texts(where: str, entry: Mapping[str, Any], column: str, task: str) -> list[str]:

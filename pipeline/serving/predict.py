@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.common.csv_columns import cells_by_column, check_columns, check_repeated
 from pipeline.common.csv_text import csv_lines
 from pipeline.common.errors import PipelineError
 from pipeline.common.paths import MODEL, MODEL_METADATA
@@ -124,7 +125,8 @@ def video_requests(
                 side_inputs,
                 cells,
                 where=str(video),
-                remedy="Give it with --side COLUMN=VALUE, or in a row of --side-table.",
+                remedy="Give it with --side COLUMN=VALUE, or in --side-table, with one value a "
+                "video.",
             )
         requests.append(VideoRequest(video, str(video), side_inputs=values))
     return requests
@@ -138,7 +140,8 @@ def given_side_inputs(
     Args:
         values: of all videos, such as ``age=34``; they come before those of the table.
         table: csv file with the column ``video``, such as the labels table. A video has the row
-            with the longest path that its own path ends with.
+            with the longest path that its own path ends with. Of several rows of a video, the
+            cells count that are equal.
 
     Raises:
         PipelineError: a value is not ``COLUMN=VALUE``, or the table is not valid.
@@ -160,19 +163,25 @@ def given_side_inputs(
 
 
 def _read_side_table(table: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of a csv file by video."""
+    """Return the cells of a csv file by video, those that are equal in all rows of the video."""
     rows: dict[str, dict[str, str]] = {}
     try:
         lines = csv_lines(table)
         where, header = next(lines, (f"{table}, line 1", []))
         columns = [column.strip() for column in header]
+        check_columns(where, columns, ["video"])
+        check_repeated(where, columns)
         if "video" not in columns:
             raise PipelineError(
-                f"{where}: expected a column video. Received: {','.join(columns)}. Add it."
+                f"{where}: expected a column video. Received: "
+                f"{','.join(columns) or 'an empty line'}. Add it, or rename the column of paths."
             )
-        for _, cells in lines:
-            row = dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))
-            rows[Path(row.pop("video").strip()).as_posix()] = row
+        for where, cells in lines:
+            row = cells_by_column(where, cells, columns)
+            if not (video := row.pop("video")):
+                raise PipelineError(f"{where}: the column video is empty. Name the file.")
+            name = Path(video).as_posix()
+            rows[name] = dict(rows.get(name, row).items() & row.items())
     except OSError as error:
         raise PipelineError(
             f"--side-table: expected a csv file in UTF-8. Received: {table} ({error})"

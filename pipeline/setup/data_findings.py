@@ -1,4 +1,4 @@
-"""What a user should mend or look at in a data set before training."""
+"""What a user should fix or look at in a data set before training."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ def data_findings(inspection: Inspection, params: Params) -> list[Finding]:
         findings.append(Finding("data set", "warn", sentence))
     if not any(record.group for record in inspection.records) and len(sentences) > len(strata):
         sentence = (
-            "no groups: videos of one scene or person may come into different splits; "
+            "no groups: videos of one scene or person may get into different splits; "
             "vidpipe labels proposes groups"
         )
         findings.append(Finding("groups", "warn", sentence))

@@ -67,7 +67,7 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> Initial
 
     lines = [f"{printable(str(folder))}:", *align_columns(summary_rows(inspection), "<<")]
     findings = data_findings(inspection, after)
-    for title, status in (("To mend:", "fail"), ("To look at:", "warn")):
+    for title, status in (("To fix:", "fail"), ("To look at:", "warn")):
         if own := [finding.sentence for finding in findings if finding.status == status]:
             lines += ["", title, *(f"  - {printable(sentence)}" for sentence in own)]
     rows = [
@@ -85,7 +85,7 @@ def initialise(folder: Path, *, task_type: str | None, dvc_add: bool) -> Initial
     next_line = (
         "Next: vidpipe repro    # or first, to look at the data: vidpipe repro report"
         if is_trainable
-        else "Next: change the data as To mend says, because vidpipe repro would fail. Then again: "
+        else "Next: change the data as To fix says, because vidpipe repro would fail. Then again: "
         f"vidpipe init {shlex.quote(printable(str(folder)))}"
     )
     return Initialised([*lines, "", next_line], is_trainable)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
+from pipeline.common.csv_columns import check_columns, simplified
 from pipeline.common.csv_text import csv_lines, likely_columns
 from pipeline.common.errors import PipelineError
 from pipeline.common.records import DecodeFacts, VideoRecord
@@ -20,12 +21,11 @@ from pipeline.compute.isolated import Failure
 from pipeline.compute.settings import ComputeSection
 from pipeline.dataset.columns import (
     OPTIONAL_COLUMNS,
-    column_names,
     may_name_videos,
     rename_remedy,
 )
 from pipeline.dataset.layouts import LABELS_TABLE, read_labels
-from pipeline.dataset.names import simplified
+from pipeline.dataset.names import clean_text
 from pipeline.dataset.settings import DataSection
 from pipeline.importing.datasets import DATA_SETS, recognise
 from pipeline.tasks.targets import Targets, target_types, targets_of
@@ -198,9 +198,10 @@ def _guess_task(folder: Path, labels: str) -> str:
     required = {name: targets_of(name).columns for name in target_types()}
     fitting = [name for name, columns in required.items() if names.issuperset(["video", *columns])]
     if not fitting:
-        of_tasks = [column for columns in required.values() for column in columns]
-        columns = column_names(where, header, ["video", *of_tasks, *OPTIONAL_COLUMNS])
-        missing = dict.fromkeys(name for name in ["video", *of_tasks] if name not in columns)
+        task_columns = [column for columns in required.values() for column in columns]
+        columns = [clean_text(cell, where=where) for cell in header]
+        check_columns(where, columns, ["video", *task_columns, *OPTIONAL_COLUMNS])
+        missing = dict.fromkeys(name for name in ["video", *task_columns] if name not in columns)
         raise PipelineError(
             f"{where}: expected the column video and those of a task: "
             f"{'; '.join(','.join(own) for own in required.values())}. Received: "

@@ -251,6 +251,13 @@ def test_a_wrong_line_of_kinetics_is_named(project, line, message):
     assert message in refused(project, "kinetics", KINETICS | {"train.csv": f"{header}{line}\n"})
 
 
+def test_a_misspelt_label_of_kinetics_is_refused_and_other_columns_are_not_checked(project):
+    text = KINETICS["train.csv"].replace("is_cc", "fold1").replace("label,", "Label,", 1)
+    message = refused(project, "kinetics", KINETICS | {"train.csv": text})
+    assert "train.csv, line 1: unknown column 'Label'. Expected 'label', which" in message
+    imported(project, "kinetics", KINETICS | {"train.csv": text.replace("Label", "label")})
+
+
 SSV2_ENTRIES = {
     "train": [
         {"id": "78687", "label": "holding potato next to vicks vaporub bottle",
@@ -504,7 +511,15 @@ def test_folders_of_a_videofolder_are_classes(project):
             "File Name,Label\n1.mp4,a\n",
             "metadata.csv, line 1: unknown columns 'File Name', 'Label'. Expected 'file_name', ",
         ),
+        ("metadata.csv", "file_name,label,label\n1.mp4,a,a\n", "several columns 'label'. Rename"),
+        ("metadata.csv", "file_name,label,Group\n1.mp4,a,a\n", "unknown column 'Group'. Expe"),
         ("metadata.csv", "file_name,label\n1,a\n", "Write '1.mp4', which exists."),
+        (
+            "metadata.csv",
+            "file_name,label\n1.mp4,a\n1.mkv,a\n",
+            "Add the videos, or delete the lines.",
+        ),
+        ("metadata.csv", f"file_name,label\n{'x' * 300}.mp4,a\n", "line 2: the video xxx"),
         ("metadata.csv", "file_name,kind\n1.mp4,a\n", "line 2: expected one of the columns label"),
         ("metadata.csv", "file_name,label\n../1.mp4,a\n", "line 2: expected a path inside"),
         ("metadata.jsonl", '{"file_name": "1.mp4", "label": "a"}\n{\n', "line 2: expected a JSON"),
@@ -513,6 +528,12 @@ def test_folders_of_a_videofolder_are_classes(project):
 def test_wrong_metadata_is_named(project, name, text, message):
     files = {"1.mp4": None, "2.mp4": None, name: text}
     assert message in refused(project, "videofolder", files)
+
+
+def test_columns_of_metadata_that_are_not_used_may_have_any_name(project):
+    text = "file_name,label,fold1,Text,note,note\n1.mp4,a,x,y,z,z\n2.mp4,b,x,y,z,z\n"
+    rows, _ = imported(project, "videofolder", {"1.mp4": None, "2.mp4": None, "metadata.csv": text})
+    assert [row["label"] for row in rows] == ["a", "b"]
 
 
 def msrvtt(*videos):

@@ -55,15 +55,15 @@ def init(folder: Path, *, task_type: str | None = None, dvc_add: bool = False) -
     return "\n".join(initialise(folder, task_type=task_type, dvc_add=dvc_add).lines)
 
 
-def to_mend(folder: Path) -> str:
-    """Return what must be mended; params.yaml is written in any case."""
+def to_fix(folder: Path) -> str:
+    """Return what must be fixed; params.yaml is written in any case."""
     result = initialise(folder, task_type=None, dvc_add=False)
     output = "\n".join(result.lines)
     assert load_params().data.videos == str(folder)
     assert not result.is_trainable
     assert output.endswith(f"Then again: vidpipe init '{folder}'")
     assert "Next: vidpipe repro" not in output
-    return output.partition("To mend:\n")[2].partition("\n\n")[0]
+    return output.partition("To fix:\n")[2].partition("\n\n")[0]
 
 
 def test_class_folders_are_found_and_the_comments_of_params_stay(project, videos):
@@ -282,16 +282,16 @@ def test_what_needs_attention_is_listed(videos):
     assert "vidpipe labels" in output
 
 
-def test_one_class_is_to_mend(videos):
+def test_one_class_is_to_fix(videos):
     for number in range(3):
         add(videos / f"only/{number}.mp4")
-    assert to_mend(videos) == "  - there is one class, 'only': a classifier needs at least two"
+    assert to_fix(videos) == "  - there is one class, 'only': a classifier needs at least two"
     assert CliRunner().invoke(app, ["init", str(videos)]).exit_code == 1
 
 
 def test_one_folder_around_the_class_folders_is_named(videos):
     class_folders(videos / "dataset")
-    assert f"If clap, wave are classes or splits, name the folder {videos}/dataset" in to_mend(
+    assert f"If clap, wave are classes or splits, name the folder {videos}/dataset" in to_fix(
         videos
     )
 
@@ -312,31 +312,31 @@ def test_folders_of_splits_below_the_classes_are_named(videos):
     assert "the folders test, train below the classes give no splits" in init(videos)
 
 
-def test_too_few_videos_of_a_class_are_to_mend(videos):
+def test_too_few_videos_of_a_class_are_to_fix(videos):
     class_folders(videos, per_class=3)
     add(videos / "rare/1.mp4")
-    assert "too few groups of videos of class 'rare' (1)" in to_mend(videos)
+    assert "too few groups of videos of class 'rare' (1)" in to_fix(videos)
 
 
 def test_unreadable_videos_do_not_count(videos):
     class_folders(videos, per_class=3)
     (videos / "wave/0.mp4").write_bytes(b"not a video")
-    assert "1 of 6 videos cannot be read, more than decode.max_bad_fraction" in to_mend(videos)
-    assert "too few groups of videos of class 'wave' (2)" in to_mend(videos)
+    assert "1 of 6 videos cannot be read, more than decode.max_bad_fraction" in to_fix(videos)
+    assert "too few groups of videos of class 'wave' (2)" in to_fix(videos)
 
 
-def test_one_video_in_two_classes_is_to_mend(videos):
+def test_one_video_in_two_classes_is_to_fix(videos):
     class_folders(videos)
     shutil.copy(videos / "clap/0.mp4", videos / "wave/copy.mp4")
-    assert "have the same content but different targets" in to_mend(videos)
+    assert "have the same content but different targets" in to_fix(videos)
 
 
-def test_given_splits_that_lack_a_class_are_to_mend(videos):
+def test_given_splits_that_lack_a_class_are_to_fix(videos):
     class_folders(videos)
     rows = [f"{label}/{n}.mp4,{label},{'test' if n == 3 and label == 'clap' else 'train'}\n"
             for label in ("clap", "wave") for n in range(4)]  # fmt: skip
     (videos / "labels.csv").write_text("video,label,split\n" + "".join(rows))
-    assert "no usable video of class 'wave' in test" in to_mend(videos)
+    assert "no usable video of class 'wave' in test" in to_fix(videos)
 
 
 def test_labels_with_another_separator_are_to_look_at(videos):

@@ -97,13 +97,13 @@ class TestWhereTheLabelsAre:
 class TestClassFolders:
     def test_other_files_are_counted_in_the_log(self, videos, caplog):
         read(videos)
-        assert f"{videos}: ignored 1 files without the suffix of a video" in caplog.text
+        assert f"{videos}: ignored 1 file without the suffix of a video" in caplog.text
 
     def test_a_folder_without_videos_names_what_is_expected(self, tmp_path):
         (tmp_path / "readme.md").touch()
         text = message(tmp_path)
         assert f"{tmp_path}: no video found. Expected {tmp_path}/<class>/<video>" in text
-        assert "Received: 1 other files" in text
+        assert "Received: 1 other file" in text
 
     def test_a_video_beside_the_class_folders_is_refused(self, videos):
         (videos / "loose.mp4").touch()
@@ -190,19 +190,25 @@ class TestFoldersOfSplits:
         assert self.splits(tmp_path) == {"train": ("train", None), "car": ("car", None)}
 
     @pytest.mark.parametrize(
-        ("folders", "received"),
+        ("folders", "received", "remedy"),
         [
-            (["train/cat", "test/cat", "cat"], "test, train, and also cat"),
-            (["train/cat", "train/dog"], "train"),
-            (["val/cat", "test/dog"], "test, val"),
-            (["val/cat", "Validation/dog"], "Validation, val"),
+            (["train/cat", "test/cat", "cat"], "test, train, and also cat", "Move cat to another"),
+            (
+                ["Train/cat", "Train/dog"],
+                "Train",
+                "For computed splits, set data.videos to {}/Train.",
+            ),
+            (["val/cat", "test/dog"], "test, val", "Rename the folder of training videos to train"),
+            (["val/cat", "Validation/dog"], "Validation, val", "Rename the folder of training"),
         ],
     )
-    def test_other_folders_and_missing_splits_are_refused(self, tmp_path, folders, received):
+    def test_other_folders_and_missing_splits_are_refused(
+        self, tmp_path, folders, received, remedy
+    ):
         self.make(tmp_path, *folders)
         text = message(tmp_path)
-        assert text.startswith(f"{tmp_path}: folders are named after splits. Expected train with")
-        assert f"Received: {received}. Rename or move folders, or label the videos in" in text
+        assert text.startswith(f"{tmp_path}: folders that are named after splits must be train")
+        assert f"(received: {received}). {remedy.format(tmp_path)}" in text
 
     @pytest.mark.parametrize(
         ("video", "expected"), [("train/x.mp4", "train/<class>"), ("x.mp4", "<split>/<class>")]
@@ -377,10 +383,8 @@ class TestTable:
             videos, f'video,label,group\n\ncat/one.mp4,"{cells["label"]}","{cells["group"]}"'
         )
         text = message(videos)
-        last_line = 4 if character in "\r\n" else 3
         assert text.startswith(
-            f"{videos}/labels.csv, line {last_line}, column {column}: expected a name without line "
-            "breaks"
+            f"{videos}/labels.csv, line 3, column {column}: expected a name without line breaks"
         )
         assert f"Received: {f'a{character}b'!a}." in text
 
@@ -417,6 +421,7 @@ class TestTable:
             ("video,label,group,Group\n", "unknown column 'Group'. Expected 'group'"),
             ("video,label,group\u200b\n", "Expected 'group', which differs only in"),
             ("video,label,\uff47roup\n", "Expected 'group', which differs only in"),
+            ("video,label,Fold 01\n", "unknown column 'Fold 01'. Expected 'fold_1', which"),
             ("video,label,label\n", "line 1: expected each column once. Received several columns"),
             ("video,label,a, a,b,b\n", "Received several columns 'a', 'b'. Rename or delete"),
             (
@@ -426,6 +431,27 @@ class TestTable:
             ("video\tlabel\n", "line 1: the cells are separated by tabs. Expected commas."),
             ("video|label\n", "Received: 'video|label'. Save the table with commas as separ"),
             ("video,label\ncat/one.mp4;cat\n", "line 2: the cells are separated by ';'. Expect"),
+            (
+                '"video";"label"\n"cat/one.mp4";"cat"\n',
+                "line 1: the cells are separated by ';'. Expected commas. Received: "
+                '\'"video";"label"\'. Save the table with commas',
+            ),
+            (
+                'video,label\n"cat/one.mp4"\t"cat"\n',
+                "line 2: the cells are separated by tabs. Expected commas.",
+            ),
+            (
+                'video,label\n"cat/one.mp4,cat"\n',
+                "line 2: the whole line is quoted, so it is one cell. Expected quotes around",
+            ),
+            (
+                'video,label\n"cat/one.mp4,""jump, high"""\n',
+                "line 2: the whole line is quoted, so it is one cell. Expected quotes around",
+            ),
+            (
+                "video,label\ncat/one.mp4;jump, high\n",
+                "line 2: 'cat/one.mp4;jump' seems to be several cells, separated by ';'. Expected",
+            ),
             (
                 '"video,label"\n"cat/one.mp4,cat"\n',
                 "line 1: the whole line is quoted, so it is one cell",
@@ -447,7 +473,15 @@ class TestTable:
             ),
             (
                 'video,label,note\ncat/one.mp4,cat,"left\ndog/three.avi,dog,right\n',
-                "line 3: expected csv. Received: unexpected end of data. Close each quoted cell",
+                "line 2: expected csv. Received: unexpected end of data in line 3. Close each",
+            ),
+            (
+                'video,label,note\ncat/one.mp4,cat,"left\ndog/three.avi,dog,"right"\n',
+                "line 2: expected csv. Received: ',' expected after '\"' in line 3. Close each",
+            ),
+            (
+                'video,label,note\ncat/one.mp4,cat,"left\nright"\n"dog/\nthree.avi",dog,\n',
+                "line 4: video 'dog/\\nthree.avi' does not exist",
             ),
             ("video,label\ncat/one.mp4,\n", "line 2: the column label is empty"),
             ("video,label\n,cat\n", "line 2: the column video is empty"),
@@ -530,6 +564,27 @@ class TestTable:
         write_table(videos, f"video,label\n{cell},cat\n")
         assert message(videos).endswith("Add the file or delete the row.")
 
+    @pytest.mark.parametrize(
+        "cell", ["cat/1_2.mp4", "cat/1-2.mp4", "cat/1 2.mp4", "cat/1  2.mp4", "cat/1\u00b2.mp4"]
+    )
+    def test_a_path_with_another_number_is_not_suggested(self, videos, cell):
+        add(videos, "cat", "12.mp4")
+        write_table(videos, f"video,label\n{cell},cat\n")
+        assert "Write" not in message(videos)
+
+    @pytest.mark.parametrize("cell", [f"cat/{'x' * 300}.mp4", f"{'x' * 300};a"])
+    def test_a_path_that_is_too_long_does_not_exist(self, videos, cell):
+        write_table(videos, f"video,label\n{cell},cat\n")
+        assert message(videos).startswith(f"{videos}/labels.csv, line 2: video ")
+        assert message(videos).endswith(
+            f"not exist under {videos}. Add the file or delete the row."
+        )
+
+    @pytest.mark.parametrize("cell", ["cat/one.avi", "CAT/one.mp4", "/elsewhere/cat/one.mp4"])
+    def test_a_video_with_a_row_is_not_suggested_for_another_row(self, videos, cell):
+        write_table(videos, f"video,label\n{cell},cat\ncat/one.mp4,cat\n")
+        assert "Write" not in message(videos)
+
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
     def test_a_table_in_utf16_is_refused(self, videos, encoding):
         write_table(videos, "video,label\ncat/one.mp4,café\n", encoding=encoding)
@@ -538,12 +593,19 @@ class TestTable:
             "Save the file as UTF-8."
         )
 
-    def test_a_table_in_latin_1_is_refused_with_its_line(self, videos):
-        write_table(videos, "video,label\ncat/one.mp4,café\n", encoding="latin-1")
+    @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+    @pytest.mark.parametrize("n_rows", [1, 2000])
+    def test_a_table_in_latin_1_is_refused_with_its_line(self, videos, line_end, n_rows):
+        rows = [b"video,label", *[b"cat/one.mp4,cat"] * n_rows, "cat/one.mp4,café".encode("latin1")]
+        (videos / "labels.csv").write_bytes(line_end.join(rows))
         assert message(videos) == (
-            f"{videos}/labels.csv, line 2: expected a csv file in UTF-8. Received: the byte 0xe9, "
-            "as in Latin-1 or Windows-1252. Save the file as UTF-8."
+            f"{videos}/labels.csv, line {n_rows + 2}: expected a csv file in UTF-8. Received: the "
+            "byte 0xe9, as in Latin-1 or Windows-1252. Save the file as UTF-8."
         )
+
+    def test_a_zero_far_inside_a_table_is_refused(self, videos):
+        write_table(videos, "video,label\n" + "cat/one.mp4,cat\n" * 2000 + "cat/one.mp4,c\0t\n")
+        assert "line 2002: expected a csv file in UTF-8. Received: the byte 0x0" in message(videos)
 
     @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
     def test_a_workbook_named_csv_is_refused(self, videos, start):

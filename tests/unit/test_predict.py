@@ -278,6 +278,13 @@ def test_a_video_has_the_row_of_the_table_whose_path_ends_its_own(folder):
     assert [(row["age"], row["site"]) for row in given] == [("9", "a=b")] * 3
 
 
+@pytest.mark.usefixtures("folder")
+def test_several_rows_of_a_video_give_the_cells_that_are_equal():
+    table = Path("rows.csv")
+    table.write_text("video,label,age,site\na.mp4,x,5,b\na.mp4,y,5,c\na.mp4,z,5,b\n")
+    assert given_side_inputs([Path("a.mp4")], [], table) == [{"age": "5"}]
+
+
 @pytest.mark.parametrize(
     ("values", "content", "message"),
     [
@@ -288,6 +295,11 @@ def test_a_video_has_the_row_of_the_table_whose_path_ends_its_own(folder):
             "video;age\na.mp4;1\n",
             "t.csv, line 1: the cells are separated by ';'. Expected c",
         ),
+        ([], "", "t.csv, line 1: expected a column video. Received: an empty line. Add it"),
+        ([], "Video,age\n", "t.csv, line 1: unknown column 'Video'. Expected 'video', which"),
+        ([], "video,age,age\n", "t.csv, line 1: expected each column once. Received several"),
+        ([], "video,age\na.mp4,1,2\n", "t.csv, line 2: expected 2 cells, as in line 1"),
+        ([], "video,age\n,\n", "t.csv, line 2: the column video is empty. Name the file."),
         ([], None, "--side-table: expected a csv file in UTF-8. Received: t.csv"),
     ],
 )
