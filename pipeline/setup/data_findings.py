@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.findings import Finding
+from pipeline.common.findings import Finding, Status
 from pipeline.common.records import VideoRecord
-from pipeline.common.tables import shorten_list
+from pipeline.common.tables import count_of, shorten_list
 from pipeline.common.video_files import size_bytes
 from pipeline.dataset.catalog import content_hashes
 from pipeline.dataset.names import spelling_remarks, split_named
@@ -34,11 +34,17 @@ def data_findings(inspection: Inspection, params: Params) -> list[Finding]:
         findings.append(Finding("classes", "fail", _one_class(inspection, *strata)))
     else:
         findings += _splits(inspection, params)
+    # Names that differ only in case may be the reason for too few videos of a class.
+    status: Status = "fail" if any(one.status == "fail" for one in findings) else "warn"
+    remarks = spelling_remarks(inspection.records, targets)
+    findings = [*(Finding("spelling", status, remark) for remark in remarks), *findings]
     findings += _ignored_splits(inspection)
-    findings += [
-        Finding("spelling", "warn", remark)
-        for remark in spelling_remarks(inspection.records, targets)
-    ]
+    if inspection.is_task_guessed and targets.covers_videos:
+        sentence = (
+            "each frame gets a label, because the intervals follow each other: if each interval "
+            "is one example, add --task classification"
+        )
+        findings.append(Finding("task", "warn", sentence))
     findings += _unseparated_labels(inspection)
     if len(strata) > 1 and max(strata.values()) > _UNBALANCED * min(strata.values()):
         least, most = min(strata, key=strata.__getitem__), max(strata, key=strata.__getitem__)
@@ -76,7 +82,8 @@ def _unreadable(inspection: Inspection, params: Params) -> Iterator[Finding]:
     for probe in unreadable[:_SHOWN]:
         yield Finding("videos", "warn", f"{probe.record.video}: {probe.reason}")
     if len(unreadable) > _SHOWN:
-        sentence = f"{len(unreadable) - _SHOWN} more videos of the sample cannot be read"
+        more = count_of(len(unreadable) - _SHOWN, "more video", "more videos")
+        sentence = f"{more} of the sample cannot be read"
         yield Finding("videos", "warn", sentence)
 
 
@@ -134,11 +141,16 @@ def _splits(inspection: Inspection, params: Params) -> Iterator[Finding]:
 def _with_hashes_of_copies(
     inspection: Inspection, records: Sequence[VideoRecord]
 ) -> list[VideoRecord]:
-    """Return the records with the hash of the content where another video has the same size."""
+    """Return the records with the hash of the content where another video has the same size.
+
+    Segments of one video have its path instead, unless it has a hash.
+    """
+    n_rows = Counter(record.video for record in records)
     videos = sorted({record.video for record in records})
     sizes = {video: size_bytes(inspection.folder / video) for video in videos}
     counts = Counter(sizes.values())
     alike = [video for video in videos if counts[sizes[video]] > 1]
     contents = content_hashes([inspection.folder / video for video in alike])
-    hashes = dict(zip(alike, contents, strict=True))
+    hashes = {video: video for video, count in n_rows.items() if count > 1}
+    hashes |= dict(zip(alike, contents, strict=True))
     return [replace(record, sha256=hashes.get(record.video, "")) for record in records]

@@ -72,7 +72,8 @@ class Inspection:
 
     Attributes:
         labels: value of ``data.labels``.
-        task_type: the task that the labels fit.
+        task_type: the task of the labels.
+        is_task_guessed: whether their columns decided it.
         n_bytes: size of all videos.
         probes: of an evenly spread sample of the videos.
     """
@@ -80,6 +81,7 @@ class Inspection:
     folder: Path
     labels: str
     task_type: str
+    is_task_guessed: bool
     records: Sequence[VideoRecord]
     n_bytes: int
     probes: Sequence[Probe]
@@ -115,6 +117,7 @@ def inspect_folder(
         PipelineError: the folder is not a data set, or no video of the sample can be read.
     """
     labels = _find_table(folder, task_type)
+    is_task_guessed = task_type is None
     data = DataSection(videos=str(folder), labels="" if labels == LABELS_TABLE else labels)
     try:
         task_type = task_type or _guess_task(folder, labels)
@@ -134,7 +137,9 @@ def inspect_folder(
     n_bytes = sum(size_bytes(folder / video) for video in videos)
     chosen = _spread(records, _MAX_PROBED)
     probes = _probe(folder, chosen, _spread(chosen, _MAX_TIMED), decode, compute)
-    inspection = Inspection(folder, data.labels, task_type, records, n_bytes, probes)
+    inspection = Inspection(
+        folder, data.labels, task_type, is_task_guessed, records, n_bytes, probes
+    )
     if not inspection.readable:
         first = inspection.unreadable[0]
         raise PipelineError(

@@ -357,6 +357,35 @@ def test_classes_that_differ_only_in_case_are_to_look_at(videos):
     assert "Next: vidpipe repro " in output
 
 
+def test_similar_names_come_first_if_their_classes_are_too_small(videos):
+    for folder, count in (("Fight", 2), ("fight", 2), ("calm", 4)):
+        for number in range(count):
+            add(videos / folder / f"{number}.mp4")
+    first, second = to_fix(videos).splitlines()
+    assert "'Fight' and 'fight' differ only in case" in first
+    assert "too few groups" in second
+
+
+def segments(videos: Path, *, n_groups: int) -> None:
+    """One video with a table of six intervals of two classes."""
+    add(videos / "long.mp4", frames=24)
+    rows = [f"long.mp4,{n * 0.4},{(n + 1) * 0.4},{'ab'[n % 2]},g{n % n_groups}\n" for n in range(6)]
+    table = "video,start_seconds,end_seconds,label,group\n" + "".join(rows)
+    (videos / "labels.csv").write_text(table)
+
+
+def test_segments_of_one_video_are_one_group_as_in_the_catalog(videos):
+    segments(videos, n_groups=6)
+    result = initialise(videos, task_type="classification", dvc_add=False)
+    assert not result.is_trainable
+    assert any("segments of one file are one group" in line for line in result.lines)
+
+
+def test_a_guess_of_labelled_frames_names_the_other_task(videos):
+    segments(videos, n_groups=1)
+    assert "if each interval is one example, add --task classification" in init(videos)
+
+
 def test_a_folder_without_a_readable_video_is_an_error(videos):
     (videos / "a").mkdir(parents=True)
     (videos / "a/1.mp4").write_bytes(b"text")
