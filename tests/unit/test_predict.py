@@ -123,6 +123,12 @@ def test_a_bad_video_does_not_affect_the_others(model, tmp_path):
     assert answers[0]["confident"] is False
 
 
+def test_a_name_that_is_too_long_is_a_video_that_cannot_be_read(model, tmp_path):
+    (video,) = named_videos([str(tmp_path / f"{'x' * 300}.mp4")])
+    (answer,) = model.predict([video])
+    assert "File name too long" in answer["error"]
+
+
 def test_pictures_are_predicted(model, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
