@@ -274,7 +274,7 @@ def summary_lines(params: Params) -> list[str]:
         *align_columns(rows, "<<"),
         "",
         "Next:",
-        f"  {REVIEW_REPORT}  # scores, audits and film strips: open it in a browser",
+        f"  {REVIEW_REPORT}   # scores, audits and film strips: open it in a browser",
         "  make ui                   # runs, charts and models in the browser",
         "  vidpipe promote           # make it @champion if it passes the gate",
         f"  vidpipe predict {shlex.quote(str(video))}{side_table}",
