@@ -14,11 +14,6 @@ from tests.browser import find_chromium
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that builds the pipeline; other processes need it a minute later."""
-    items.sort(key=lambda item: item.path.name != "test_repro.py")
-
-
 @pytest.fixture(scope="session")
 def real_videos() -> Path:
     """The folder of real clips beside the repository."""
