@@ -99,6 +99,7 @@ def test_captions_are_learnt_and_the_file_captions_a_clip_alone(clips, tmp_path)
         assert heat.max() == 1
 
 
+@pytest.mark.long
 def test_a_decoder_is_fitted_on_the_features_of_a_frozen_cnn(clips, tmp_path):
     model, task = untrained(clips)
     for layer in cnn_layers(model):

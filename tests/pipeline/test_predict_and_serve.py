@@ -103,6 +103,7 @@ print(json.dumps(served(frames=frames, mask=mask)["output_0"].numpy().tolist()))
 """
 
 
+@pytest.mark.long
 def test_the_exported_model_needs_nothing_but_tensorflow(built, tmp_path):
     exported = tmp_path / "exported"
     built.run("vidpipe", "export", CHALLENGER, "--output", str(exported))

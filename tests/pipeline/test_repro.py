@@ -208,6 +208,7 @@ def test_the_demo_set_of_class_folders_is_built_only_while_the_params_point_at_i
     assert {row["target"] for row in catalog} == {path.name for path in videos.iterdir()}
 
 
+@pytest.mark.long
 def test_a_training_in_one_process_removes_the_checkpoint_of_failed_workers(workspace):
     checkpoint = workspace.root / "models/checkpoint.npz"
     checkpoint.write_bytes(b"of a training that failed twice")

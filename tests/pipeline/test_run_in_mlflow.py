@@ -92,6 +92,7 @@ def test_the_run_and_the_version_name_commit_and_data(built):
     )
 
 
+@pytest.mark.long
 def test_an_empty_store_is_filled_again_from_what_lies_on_disk(workspace, empty_database):
     shutil.copy(empty_database, workspace.root / "mlflow.db")
     workspace.run("dvc", "repro", "--force", "--single-item", "register")

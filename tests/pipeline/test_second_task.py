@@ -39,6 +39,8 @@ rows = pd.DataFrame({"video": [Path("videos/00.mp4").read_bytes()]})
 print("ANSWER", model.predict(rows).to_json(orient="records"))
 """
 
+pytestmark = pytest.mark.long
+
 
 DIE_IN_CALIBRATION = """
 import os, signal
@@ -129,7 +131,6 @@ def test_the_registered_model_answers_in_the_terms_of_the_task(project):
     assert next(predictions)
 
 
-@pytest.mark.long
 def test_the_trained_weights_stay_when_calibration_is_killed(project, tmp_path):
     from pipeline.model.prediction import predict_arrays
     from pipeline.model.saving import load_model
