@@ -164,10 +164,12 @@ def _find_table(folder: Path, task_type: str | None) -> str:
         name: columns for name, columns in _csv_files(folder) if "video" in map(simplified, columns)
     }
     if len(tables) > 1:
-        targets = set(targets_of(task_type).columns) if task_type else set()
-        fitting = [name for name, columns in tables.items() if targets and targets <= set(columns)]
-        if len(fitting) == 1:
-            return fitting[0]
+        targets = targets_of(task_type).columns if task_type else ()
+        fitting = [name for name, columns in tables.items() if targets and {*targets} <= {*columns}]
+        renamable = [name for name, columns in tables.items() if rename_remedy(columns, targets)]
+        for meant in (fitting, renamable):
+            if len(meant) == 1:
+                return meant[0]
         raise PipelineError(
             f"{folder}: expected one table with the column video. Received: {', '.join(tables)}. "
             f"Choose one with --task, or rename the one to use to {LABELS_TABLE}."

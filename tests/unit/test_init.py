@@ -163,6 +163,10 @@ def test_of_two_tables_the_task_chooses_the_one_with_its_columns(videos):
         (videos / f"{name}.csv").write_text("\n".join([f"video,{column}", *cells]))
     init(videos, task_type="multilabel")
     assert load_params().data.labels == "b.csv"
+    text = (videos / "b.csv").read_text()
+    (videos / "b.csv").write_text(text.replace("video,labels", "video,tags"))
+    with pytest.raises(PipelineError, match=r"b\.csv, line 1: .* Rename tags to labels\."):
+        init(videos, task_type="multilabel")
 
 
 def test_an_unknown_table_is_an_error_that_lists_the_columns_of_the_tasks(project, videos):
