@@ -39,8 +39,8 @@ def main() -> None:
     params = load_params()
     make_deterministic(params.train.seed, params.train.threads)
     train, val = ClipArrays(CLIPS / "train"), ClipArrays(CLIPS / "val")
-    train = train.chosen(range(min(_MOST_CLIPS, len(train))))
     task = task_class(params.task.type).learn(train.video_targets(), params.task)
+    train = train.chosen(range(min(_MOST_CLIPS, len(train))))  # may lack classes
     section = params.train.model_copy(update={"epochs": _EPOCHS})
     epochs: dict[str, list[float]] = {name: [] for name in _CHOICES}
     predictions: dict[str, list[float]] = {name: [] for name in _CHOICES}
