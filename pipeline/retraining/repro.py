@@ -218,7 +218,7 @@ def _interrupts_left_to_children() -> Iterator[list[int]]:
     """Survive Ctrl-C, which DVC and its stage receive too; yield the signals that came.
 
     Python would kill DVC a quarter of a second later, before the stage ended its MLflow run.
-    SIGTERM comes to this process only, so it is passed on as Ctrl-C.
+    Only this process receives SIGTERM, so it sends SIGINT to the processes below it.
     """
     interrupts: list[int] = []
     if threading.current_thread() is not threading.main_thread():
