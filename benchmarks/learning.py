@@ -7,8 +7,8 @@ Run ``vidpipe repro`` on the demo data set first, then::
 The head ``recipe`` is params.yaml as it is. The others have one stream, frames, and flattened
 feature maps, so they can learn motion from the order of the frames only. The section ``train`` of
 params.yaml applies to all. The results are written to docs/learning_demo.md;
-rows of other heads are kept. The last line of the output is JSON: head -> ``accuracy`` and
-``shuffled`` (with the frames of each test clip in random order), lists by seed.
+those of other heads and seeds are kept. The last line of the output is JSON: head -> ``accuracy``
+and ``shuffled`` (with the frames of each test clip in random order), lists by seed.
 
 With ``--task all``, or the name of a demo data set, it measures params.yaml on the demo data set of
 each task instead (``benchmarks.learning_tasks``); that needs no earlier run of the pipeline.
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.learning_tasks import MEASURES, measure_tasks
+from benchmarks.learning_tasks import MEASURES, by_seed, measure_tasks
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import CLIPS, PARAMS
@@ -84,7 +84,8 @@ def main() -> None:
         return
     results: dict[str, list[Result]] = read_json(_RESULTS) if _RESULTS.exists() else {}
     for head in arguments.heads:
-        results[head] = [_in_new_process(head, seed) for seed in arguments.seeds]
+        trained = [_in_new_process(head, seed) for seed in arguments.seeds]
+        results[head] = by_seed([*results.get(head, []), *trained])
         write_json(_RESULTS, results)
         _TABLE.write_text(_HEADER + "".join(_rows(results)), encoding="utf-8")
     lists = {

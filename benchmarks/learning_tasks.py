@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.learning --task NAME`` runs it. For each task, the stages run in a temporary
 folder with the settings of ``vidpipe demo TASK``: catalog, decode and extract once, and train with
-each seed. The results are written to docs/learning_tasks.md; those of other tasks are kept.
+each seed. The results are written to docs/learning_tasks.md; those of other tasks and seeds are
+kept.
 """
 
 import json
@@ -77,10 +78,11 @@ CONTROLS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
 _REPOSITORY = Path.cwd()
 _RESULTS = Path("docs/learning_tasks.json")  # demo -> one result a seed
 _TABLE = Path("docs/learning_tasks.md")
-_HEADER = """# What the default recipe learns of each demo data set
+_HEADER = """# What the pipeline learns of each demo data set
 
 Written by `python -m benchmarks.learning --task all`: scores of the test videos, with their frames
-in order and in random order, one number a seed. The settings are those of `vidpipe demo TASK`.
+in order and in random order, one number a seed. The settings are those of `vidpipe demo TASK`,
+params.yaml with a few changes for each task.
 
 | score | goal | seeds | value | with frames shuffled |
 |---|---|---|---|---|
@@ -91,7 +93,7 @@ def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[
     """Return each measure and ``<measure>_shuffled``, lists by seed, of all results so far."""
     results: dict[str, list[Result]] = read_json(_RESULTS) if _RESULTS.exists() else {}
     for demo in demos:
-        results[demo] = _train_and_score(demo, seeds)
+        results[demo] = by_seed([*results.get(demo, []), *_train_and_score(demo, seeds)])
         write_json(_RESULTS, results)
         _TABLE.write_text(_HEADER + "".join(_rows(results)), encoding="utf-8")
     return {
@@ -100,6 +102,12 @@ def measure_tasks(demos: Sequence[str], seeds: Sequence[int]) -> dict[str, list[
         for name in rows[0]
         if name != "seed"
     }
+
+
+def by_seed(results: Sequence[Result]) -> list[Result]:
+    """Return the last result of each seed, sorted by seed."""
+    last = {result["seed"]: result for result in results}
+    return [last[seed] for seed in sorted(last)]
 
 
 def _train_and_score(demo: str, seeds: Sequence[int]) -> list[Result]:

@@ -87,9 +87,9 @@ def crossval(
 
 @app.command()
 def tune(
-    minutes: Annotated[float, Option(min=0, help="of this call; 0: only show and apply")] = 30,
+    minutes: Annotated[float, Option(min=0, help="time of this call; 0: train nothing")] = 30,
     trials: Annotated[
-        int | None, Option(min=1, help="at most, with those of earlier calls; default: no limit")
+        int | None, Option(min=1, help="most finished trials, with those of earlier calls")
     ] = None,
     folds: Annotated[int, Option(min=2)] = 3,
     seed: Annotated[int, Option(min=0, help="of the folds")] = 0,

@@ -20,7 +20,7 @@ from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.scores import score_predictions
 from pipeline.params import Params
 from pipeline.retraining.fold_training import ClipFiles, run_in_process, train_fold
-from pipeline.retraining.folds import Fold, clips_identity
+from pipeline.retraining.folds import Fold, clips_identity, weights_identity
 from pipeline.tracking.buffer import BufferedRun
 from pipeline.tracking.results import log_scores
 from pipeline.tracking.runs import training_run, warned
@@ -75,14 +75,13 @@ class FoldResult:
 def folds_digest(params: Params, clips: ClipArrays, folds: Sequence[Fold]) -> str:
     """Return a digest of what the result of a fold depends on: settings, data and code."""
     code = sorted(Path(__file__).parents[1].rglob("*.py"))
-    weights = Path(params.model.cnn.weights)
     content = [
         params.training_params(),
         params.evaluate.model_dump(),
         clips_identity(clips),
         [[fold.train, fold.val, fold.test] for fold in folds],
         [sha256_of_file(path) for path in code],
-        sha256_of_file(weights) if weights.is_file() else None,
+        weights_identity(params.model.cnn),
         [version(package) for package in ("keras", "tensorflow")],
     ]
     return sha256_of_json(content)[:16]

@@ -30,6 +30,14 @@ _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 
 
+class ClipsReplacedError(PipelineError):
+    """The clips are no longer those of which the folds have indices."""
+
+
+class ProcessDiedError(PipelineError):
+    """The process of a fold died, mostly of too little memory: the next time it may not."""
+
+
 @dataclass(frozen=True)
 class ClipFiles:
     """The files of clips, to notice that another process replaced them.
@@ -52,10 +60,10 @@ class ClipFiles:
         """Return the clips.
 
         Raises:
-            PipelineError: a file was replaced.
+            ClipsReplacedError: a file was replaced.
         """
         if ClipFiles.now(*self.folders) != self:
-            raise PipelineError(
+            raise ClipsReplacedError(
                 f"{self.folders[0].parent}: another command replaced the clips, such as vidpipe "
                 "repro in this folder. Run this command again; finished folds of the same clips "
                 "are kept."
@@ -146,7 +154,8 @@ def run_in_process(
         title: of the work, for messages, such as ``fold 1 of 5``.
 
     Raises:
-        PipelineError: the process died, or the function raised one.
+        ProcessDiedError: the process died.
+        PipelineError: the function raised one.
     """
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     processes = ProcessPool(max_workers=1, max_tasks=1, context=context)
@@ -154,7 +163,7 @@ def run_in_process(
         result: _Result = processes.schedule(function, args=(argument,)).result()
         return result
     except ProcessExpired as error:
-        raise PipelineError(
+        raise ProcessDiedError(
             f"The process of {title} died with exit code {error.exitcode}. The usual "
             "reason is too little memory: lower train.batch_size or extract.frames."
         ) from None

@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.errors import PipelineError
+from pipeline.common.files import sha256_of_file
 from pipeline.common.records import FoldPart
 from pipeline.common.tables import count_of
 from pipeline.dataset.stratification import Groups, NoSplitError, divide_groups
+from pipeline.model.settings import CnnSection
 from pipeline.tasks.targets import targets_of
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,12 @@ def clips_identity(clips: ClipArrays) -> list[object]:
     """Return the content of ``clips`` as JSON values: names, targets, inputs and digests."""
     digests = [shard.digest() for _, shard in sorted(clips.shards().items())]
     return [clips.names, clips.targets, clips.groups, clips.side_cells, digests]
+
+
+def weights_identity(cnn: CnnSection) -> str | None:
+    """Return the SHA-256 of the file of ``model.cnn.weights``; None if it names no file."""
+    path = Path(cnn.weights)
+    return sha256_of_file(path) if path.is_file() else None
 
 
 def folds_of_clips(

@@ -44,7 +44,10 @@ class Dimension:
         for label, values in self.choices.items():
             if values == own:
                 return label
-        return " ".join(dict.fromkeys(map(_text, own.values())))
+        texts = {key.rpartition(".")[2]: _text(value) for key, value in own.items()}
+        if len(set(texts.values())) == 1:
+            return next(iter(texts.values()))
+        return ", ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def _text(value: Any) -> str:
@@ -103,8 +106,9 @@ _DIMENSIONS: tuple[Dimension, ...] = (
         },
         is_ordered=True,
     ),
-    _one_key("steps", "train.steps", [400, 800, 1600], is_ordered=True),
 )
+_STEPS = (400, 800, 1600)
+_EPOCHS = (12, "auto", 48)
 
 
 @dataclass(frozen=True)
@@ -156,25 +160,34 @@ class SearchSpace:
         return {key: flat[key] for key in self.keys}
 
 
-def search_space(params: Params) -> SearchSpace:
+def search_space(params: Params, *, n_clips: int) -> SearchSpace:
     """Return the space without choices that contradict the settings that stay as they are.
 
-    A dimension with one choice left is dropped: its keys stay as they are, too.
+    A dimension with one choice left is dropped: its keys stay as they are, too. So is one that
+    changes no model.
+
+    Args:
+        n_clips: number of training clips of the smallest fold.
 
     Raises:
         PipelineError: no combination is valid.
     """
-    dimensions = _DIMENSIONS
-    if params.train.epochs != "auto":
-        dimensions = tuple(one for one in dimensions if "train.steps" not in one.keys)
+    cnn, train = params.model.cnn, params.train
+    unused = set()
     # small_cnn alone reads model.cnn.filters, and a file of weights has its own.
-    if params.model.cnn.backbone != "small_cnn" or params.model.cnn.weights != "none":
-        dimensions = tuple(one for one in dimensions if "model.cnn.filters" not in one.keys)
+    if cnn.backbone != "small_cnn" or cnn.weights != "none":
+        unused.add("filters")
+    if cnn.trainable == "none" and train.cache_features:
+        unused.add("augmentation")
+    dimensions = [one for one in _DIMENSIONS if one.name not in unused]
+    length = _length_of_training(params, n_clips)
+    if any(is_valid(params, choice) for choice in length.choices.values()):
+        dimensions.append(length)
     combinations = itertools.product(*(one.choices.values() for one in reversed(dimensions)))
     merged = ({key: value[key] for value in each for key in value} for each in combinations)
     valid = next((each for each in merged if is_valid(params, each)), None)
     if valid is None:
-        messages = _contradictions(params, SearchSpace(dimensions).default_settings())
+        messages = _contradictions(params, SearchSpace(tuple(dimensions)).default_settings())
         raise PipelineError(
             f"params.yaml: no settings of the search are valid. {messages[0]}, or search other "
             "values: pipeline/retraining/search_space.py."
@@ -191,6 +204,24 @@ def search_space(params: Params) -> SearchSpace:
         for dimension in dimensions
     )
     return SearchSpace(tuple(one for one in fitting if len(one.choices) > 1))
+
+
+def _length_of_training(params: Params, n_clips: int) -> Dimension:
+    """Return the choices of ``train.steps``, or of ``train.epochs`` if steps make no difference.
+
+    A large set is trained for the fewest epochs of ``auto``, whatever ``train.steps`` are.
+    """
+    steps_of: dict[int, int] = {}  # by epochs; the default stays among equal ones
+    for steps in sorted(_STEPS, key=TrainSection().steps.__eq__):
+        train = params.train.model_copy(update={"epochs": "auto", "steps": steps})
+        steps_of[train.n_epochs(n_clips)] = steps
+    if len(steps_of) == 1:
+        return _one_key("epochs", "train.epochs", _EPOCHS, is_ordered=True)
+    choices = {
+        str(steps): {"train.epochs": "auto", "train.steps": steps}
+        for steps in sorted(steps_of.values())
+    }
+    return Dimension("steps", choices, is_ordered=True)
 
 
 def with_settings(params: Params, settings: Settings) -> Params:

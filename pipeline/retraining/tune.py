@@ -3,7 +3,7 @@
 The folds are drawn from the training and validation clips. A trial trains its folds one by one; the
 held-out clips of the folds judge it. Optuna's TPE sampler (Bergstra et al., Algorithms for
 Hyper-Parameter Optimization, 2011, NeurIPS) proposes the settings of the next trial, and a trial
-below the median of the earlier ones after the same number of folds is pruned.
+below the median of the complete ones after the same number of folds is pruned.
 
 Studies and predictions are in eval/tune/. A trial that is interrupted is started again by the next
 call, from its first missing fold.
@@ -11,6 +11,7 @@ call, from its first missing fold.
 
 import logging
 import math
+import statistics
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from pipeline.clips.arrays import ClipArrays
@@ -26,10 +28,10 @@ from pipeline.common.files import sha256_of_json
 from pipeline.common.pages import words
 from pipeline.common.params_text import set_values, with_values
 from pipeline.common.paths import CLIPS, PARAMS, TUNE
-from pipeline.common.tables import count_of
+from pipeline.common.tables import count_of, duration
 from pipeline.params import Params, load_params
-from pipeline.retraining.fold_training import ClipFiles
-from pipeline.retraining.folds import clips_identity, folds_of_clips
+from pipeline.retraining.fold_training import ClipFiles, ClipsReplacedError, ProcessDiedError
+from pipeline.retraining.folds import clips_identity, folds_of_clips, weights_identity
 from pipeline.retraining.held_out import HeldOut
 from pipeline.retraining.search_space import (
     SearchSpace,
@@ -58,7 +60,7 @@ logger = logging.getLogger(__name__)
 SEARCHED = (CLIPS / "train", CLIPS / "val")  # the clips of the search; never the test split
 _STUDIES = TUNE / "studies.db"
 _PREDICTIONS = TUNE / "predictions"
-_RANDOM_TRIALS = 8  # before TPE; most calls have time for 10 to 30
+_RANDOM_TRIALS = 8  # trials of a study before TPE, the present settings and the default included
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -98,7 +100,9 @@ class Search:
             references: settings that are tried first and are never pruned.
 
         Raises:
-            PipelineError: none of the first settings can be trained.
+            ClipsReplacedError: another command replaced the clips.
+            ProcessDiedError: the process of a fold of the present settings died.
+            PipelineError: no settings can be trained.
         """
         deadline = time.monotonic() + 60 * budget.minutes
         if self._is_over(budget, deadline):
@@ -111,11 +115,22 @@ class Search:
             logger.info(
                 "Trial %d: %s", trial.number, changes_text(self.space, references[0], settings)
             )
-            if not self._run_trial(trial, settings, deadline, can_prune=settings not in references):
-                return
+            try:
+                if not self._run_trial(trial, settings, deadline, references):
+                    return
+            except ClipsReplacedError:
+                raise
+            except PipelineError as error:
+                if isinstance(error, ProcessDiedError) and settings == references[0]:
+                    raise  # the next call tries them again
+                self._give_up(trial, error)
 
     def _run_trial(
-        self, trial: optuna.Trial, settings: Settings, deadline: float, *, can_prune: bool
+        self,
+        trial: optuna.Trial,
+        settings: Settings,
+        deadline: float,
+        references: Sequence[Settings],
     ) -> bool:
         """Train the folds of a trial; return False if the time is over before the last one."""
         n_folds = len(self.held_out.folds)
@@ -127,18 +142,15 @@ class Search:
                     )
                     return False
                 started = time.monotonic()
-                try:
-                    score = self._score_after_fold(settings, index)
-                except PipelineError as error:
-                    self._give_up(trial, error)
-                    return True
+                score = self._score_after_fold(settings, index)
                 seconds = time.monotonic() - started
                 trial.report(score, step=index + 1)
                 trial.set_user_attr(SECONDS, trial.user_attrs.get(SECONDS, 0.0) + seconds)
                 self._log_progress(index, score, seconds, deadline)
                 if run:
                     run.log_metrics({f"crossval/{self.metric}": score}, step=index + 1)
-                if can_prune and index + 1 < n_folds and trial.should_prune():
+                can_prune = settings not in references and index + 1 < n_folds
+                if can_prune and self._is_below_median(score, step=index + 1):
                     self.study.tell(trial, state=TrialState.PRUNED)
                     logger.info("  pruned: worse than the median of the complete trials")
                     return True
@@ -158,17 +170,31 @@ class Search:
             raise PipelineError(f"{words(self.metric)} of the held-out clips is undefined")
         return score
 
+    def _is_below_median(self, score: float, *, step: int) -> bool:
+        """Return whether a score is worse than the median of complete trials after ``step`` folds.
+
+        Optuna's MedianPruner compares the best score of a trial over all its steps: a fold of easy
+        videos would protect it.
+        """
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        scores = [trial.intermediate_values[step] for trial in complete]
+        if not scores:
+            return False
+        median = statistics.median(scores)
+        is_maximized = self.study.direction == StudyDirection.MAXIMIZE
+        return score < median if is_maximized else score > median
+
     def _log_progress(self, index: int, score: float, seconds: float, deadline: float) -> None:
         left = max(0.0, deadline - time.monotonic())
         enough = f", enough for {count_of(int(left / seconds), 'fold')} like this one"
         logger.info(
-            "  fold %d of %d in %.0f s: %s %.3f; %.0f minutes left%s",
+            "  fold %d of %d in %.0f s: %s %.3f; %s left%s",
             index + 1,
             len(self.held_out.folds),
             seconds,
             words(self.metric),
             score,
-            left / 60,
+            duration(left),
             enough if seconds > 1 else "",  # an earlier trial has trained this fold
         )
 
@@ -239,13 +265,13 @@ def tune_settings(
     """
     clip_files = ClipFiles.now(*SEARCHED)
     clips = clip_files.read()
-    space = search_space(params)
-    present = space.settings_of(params)
-    if apply:
-        with_values(PARAMS.read_text(encoding="utf-8"), present, where=PARAMS)
     folds = folds_of_clips(
         clips, params.task.type, n_folds=n_folds, val_share=params.catalog.val_share, seed=seed
     )
+    space = search_space(params, n_clips=min(len(fold.train) for fold in folds))
+    present = space.settings_of(params)
+    if apply:
+        with_values(PARAMS.read_text(encoding="utf-8"), present, where=PARAMS)
     task = task_class(params.task.type)
     metric = task.compared_metrics[0]
     name = study_name(params, space, clips, n_folds=n_folds, seed=seed)
@@ -294,8 +320,6 @@ def open_study(name: str, *, database: Path | None, is_minimized: bool, seed: in
         study_name=name,
         direction="minimize" if is_minimized else "maximize",
         load_if_exists=True,
-        # The present settings are complete before the first trial that can be pruned.
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0),
     )
     n_trials = len(study.get_trials(deepcopy=False))
     # A continued study draws other random numbers than its first trials.
@@ -319,6 +343,7 @@ def study_name(
         fixed,
         [[one.name, one.choices] for one in space.dimensions],
         clips_identity(clips),
+        weights_identity(params.model.cnn),
         [n_folds, seed, params.catalog.val_share],
     ]
     return sha256_of_json(content)[:12]

@@ -1,6 +1,7 @@
 """The result of ``vidpipe tune``: the decision, a table of the trials, a picture."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,11 +37,13 @@ class Comparison:
     Attributes:
         name, before: of both, such as ``trial 3`` and ``the present settings``.
         difference: of the objective; B are the settings, A those before.
+        confidence: of its interval, higher if the settings are the best of several trials.
     """
 
     name: str
     before: str
     difference: Difference
+    confidence: float
     is_better: bool
 
 
@@ -61,11 +64,13 @@ class Decision:
 
 def has_result(study: optuna.Study, settings: Settings) -> bool:
     """Return whether a trial with these settings is complete, or they cannot be trained."""
-    return any(
-        trial.user_attrs.get(SETTINGS) == settings
-        and (trial.state == TrialState.COMPLETE or ERROR in trial.user_attrs)
-        for trial in study.get_trials(deepcopy=False)
-    )
+    own = _trials_of(study, settings)
+    return any(trial.state == TrialState.COMPLETE or ERROR in trial.user_attrs for trial in own)
+
+
+def _trials_of(study: optuna.Study, settings: Settings) -> list[FrozenTrial]:
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.user_attrs.get(SETTINGS) == settings]
 
 
 def decide(
@@ -75,53 +80,70 @@ def decide(
 
     In this order, each replaces the one chosen before only if it is better by more than chance: the
     interval of the paired difference over resampled groups excludes 0, as for ``vidpipe compare``.
-    The best of many trials is partly lucky, so a smaller gain is no reason for a change.
+    The best of N trials is partly lucky, so its interval has the confidence 1 - (1 - confidence) /
+    N (Bonferroni; Dunn, Multiple Comparisons Among Means, 1961, JASA 56).
 
     Args:
         references: the present settings, then the default if it differs.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete or not has_result(study, references[0]):
-        sentence = (
-            "There is no choice yet, because the trial of the present settings is not complete. "
-            "Run the command again with more --minutes: it continues after the finished folds."
-        )
-        return Decision(None, (), sentence)
+    settings_of = [trial.user_attrs[SETTINGS] for trial in complete]
+    names = ("the present settings", "the default")
+    known = [
+        (name, settings, 1)
+        for name, settings in zip(names, references, strict=False)
+        if settings in settings_of
+    ]
+    if not known or not has_result(study, references[0]):
+        return Decision(None, (), _no_choice(study, references))
+    (chosen_name, chosen, _), *candidates = known
     best = study.best_trial
-    trials = {trial.number: trial.user_attrs[SETTINGS] for trial in complete}
-    candidates = {
-        name: settings
-        for name, settings in (
-            *zip(("the present settings", "the default"), references, strict=False),
-            (f"trial {best.number}", best.user_attrs[SETTINGS]),
-        )
-        if settings in trials.values()
-    }
-    (chosen_name, chosen), *others = candidates.items()
-    sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+    if best.user_attrs[SETTINGS] not in references:
+        n_proposed = sum(settings not in references for settings in settings_of)
+        candidates.append((f"trial {best.number}", best.user_attrs[SETTINGS], n_proposed))
     comparisons = []
-    for name, settings in others:
-        if settings == chosen:
-            continue
+    for name, settings, n_tried in candidates:
+        confidence = 1 - (1 - held_out.params.evaluate.confidence) / n_tried
+        section = held_out.params.evaluate.model_copy(update={"confidence": confidence})
         before, after = held_out.pooled(chosen), held_out.pooled(settings)
-        section = held_out.params.evaluate
         difference = paired_differences(before, after, section, metrics=[metric])[metric]
+        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         low = min(sign * difference.low, sign * difference.high)
         has_groups = section.resampling(after.resampling_groups).n_groups >= MIN_GROUPS
-        comparisons.append(Comparison(name, chosen_name, difference, low > 0 and has_groups))
+        comparisons.append(
+            Comparison(name, chosen_name, difference, confidence, low > 0 and has_groups)
+        )
         if comparisons[-1].is_better:
             chosen_name, chosen = name, settings
-    confidence = held_out.params.evaluate.confidence
     sentences = [f"Chosen: {chosen_name}."]
-    if references[0] not in trials.values():
-        sentences.append("The present settings cannot be trained.")
-    sentences += [_sentence(comparison, metric, confidence) for comparison in comparisons]
-    if len(candidates) == 1:
+    if references[0] not in settings_of:
+        sentences.append(f"The present settings cannot be trained: {_error(study, references[0])}")
+    sentences += [_sentence(comparison, metric) for comparison in comparisons]
+    if not comparisons:
         sentences.append("No trial has a better score.")
     return Decision(chosen, tuple(comparisons), " ".join(sentences))
 
 
-def _sentence(comparison: Comparison, metric: str, confidence: float) -> str:
+def _no_choice(study: optuna.Study, references: Sequence[Settings]) -> str:
+    if has_result(study, references[0]):
+        return (
+            f"There is no choice: the present settings cannot be trained "
+            f"({_error(study, references[0])}), and no trial of the default is complete. Other "
+            "settings are chosen only after a comparison with one of these two."
+        )
+    return (
+        "There is no choice yet, because the trial of the present settings is not complete. "
+        "Run the command again with more --minutes: it continues after the finished folds."
+    )
+
+
+def _error(study: optuna.Study, settings: Settings) -> str:
+    """Return why settings cannot be trained."""
+    errors = (trial.user_attrs.get(ERROR) for trial in _trials_of(study, settings))
+    return next(str(error) for error in errors if error)
+
+
+def _sentence(comparison: Comparison, metric: str) -> str:
     difference = comparison.difference
     verdict = "better" if comparison.is_better else "not better by more than chance"
     name = comparison.name[0].upper() + comparison.name[1:]
@@ -129,7 +151,7 @@ def _sentence(comparison: Comparison, metric: str, confidence: float) -> str:
         f"{name} against {comparison.before}: {verdict}, {words(metric)} "
         f"{difference.value_b:.3f} and {difference.value_a:.3f}, difference "
         f"{difference.difference:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] at "
-        f"{confidence:.0%}."
+        f"{100 * comparison.confidence:.3g}%."
     )
 
 
@@ -142,22 +164,20 @@ def changes_text(space: SearchSpace, before: Settings, after: Settings) -> str:
 
 def trial_lines(study: optuna.Study, space: SearchSpace) -> list[str]:
     """Return the best complete trials as a table, the best first, and a count of all trials."""
-    by_state = {
-        state: study.get_trials(deepcopy=False, states=(state,))
-        for state in (TrialState.COMPLETE, TrialState.PRUNED)
-    }
-    complete = by_state[TrialState.COMPLETE]
+    counts = Counter(map(_state, finished_trials(study)))
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     is_maximized = study.direction == StudyDirection.MAXIMIZE
     ranked = sorted(complete, key=lambda trial: trial.values[0], reverse=is_maximized)
     rows = [_cells(trial, space) for trial in ranked[:_SHOWN_TRIALS]]
     shown = [
-        {name: cell for name, cell in row.items() if name not in ("state", "folds")} for row in rows
+        {name: cell for name, cell in row.items() if name not in ("state", "folds", "error")}
+        for row in rows
     ]
     table = [list(shown[0]), *(list(row.values()) for row in shown)] if shown else []
     return [
         *(align_columns(table, ">>>" + "<" * len(space.dimensions)) if table else []),
-        f"{count_of(len(complete), 'complete trial')}, "
-        f"{len(by_state[TrialState.PRUNED])} pruned, in study {study.study_name}",
+        f"{count_of(len(complete), 'complete trial')}, {counts['pruned']} pruned, "
+        f"{counts['not trained']} not trained, in study {study.study_name}",
     ]
 
 
@@ -174,6 +194,7 @@ def write_report(
         "score",
         "seconds",
         *(one.name for one in space.dimensions),
+        "error",
     ]
     write_table_csv(files[0], columns, [_cells(trial, space) for trial in trials])
     write_json(
@@ -199,6 +220,11 @@ def write_report(
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Return the complete and the pruned trials, in their order."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _state(trial: FrozenTrial) -> str:
+    """Return ``complete``, ``pruned`` or ``not trained``, which is pruned with an error."""
+    return "not trained" if ERROR in trial.user_attrs else trial.state.name.lower()
 
 
 def importances(study: optuna.Study, space: SearchSpace) -> dict[str, float]:
@@ -277,9 +303,10 @@ def _cells(trial: FrozenTrial, space: SearchSpace) -> dict[str, str]:
     score = "" if step is None else f"{trial.intermediate_values[step]:.4f}"
     return {
         "trial": str(trial.number),
-        "state": trial.state.name.lower(),
+        "state": _state(trial),
         "folds": str(step or 0),
         "score": score,
         "seconds": f"{trial.user_attrs.get(SECONDS, 0.0):.0f}",
         **space.labels(trial.user_attrs[SETTINGS]),
+        "error": trial.user_attrs.get(ERROR, ""),
     }

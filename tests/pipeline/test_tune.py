@@ -59,7 +59,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 def name_of_study(*, seed: int = 0) -> str:
     params, clips = load_params(), ClipArrays(*SEARCHED)
-    return study_name(params, search_space(params), clips, n_folds=2, seed=seed)
+    return study_name(params, search_space(params, n_clips=30), clips, n_folds=2, seed=seed)
 
 
 def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_clips(root):
@@ -74,7 +74,11 @@ def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_c
     shutil.rmtree(root / "data/clips/val")
     write_split(root / "data/clips/val", 8, np.random.default_rng(2))
     others.append(name_of_study())
-    assert len({first, *others}) == 4
+    set_values(root / "params.yaml", {"model.cnn.weights": "cnn.keras"})
+    for content in (b"one CNN", b"another CNN"):
+        (root / "cnn.keras").write_bytes(content)
+        others.append(name_of_study())
+    assert len({first, *others}) == 6
 
 
 @pytest.mark.long

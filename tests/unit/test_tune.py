@@ -15,7 +15,7 @@ from pipeline.common.files import read_csv, read_json
 from pipeline.common.params_text import set_values
 from pipeline.evaluation.predictions import Predictions
 from pipeline.params import Params, load_params, parse_params
-from pipeline.retraining.fold_training import ClipFiles
+from pipeline.retraining.fold_training import ClipFiles, ClipsReplacedError, ProcessDiedError
 from pipeline.retraining.folds import Fold
 from pipeline.retraining.held_out import FoldTask, HeldOut
 from pipeline.retraining.search_space import is_valid, search_space, with_settings
@@ -24,7 +24,8 @@ from pipeline.retraining.tune_report import Decision, decide, trial_lines, write
 from pipeline.tasks.classification import Classification
 
 PARAMS = load_params(Path("params.yaml"))
-SPACE = search_space(PARAMS)
+N_CLIPS = 200  # training clips of a fold
+SPACE = search_space(PARAMS, n_clips=N_CLIPS)
 PRESENT = SPACE.settings_of(PARAMS)
 N_VIDEOS = 120
 FOLDS = tuple(Fold((), (), tuple(range(start, N_VIDEOS, 3))) for start in range(3))
@@ -90,6 +91,12 @@ def by_streams(params: Params) -> float:
     return 0.8 if params.model.streams == ["differences"] else 0.6
 
 
+def best_at_present(params: Params) -> float:
+    """The present settings are the best."""
+    is_present = with_settings(PARAMS, SPACE.settings_of(params)) == PARAMS
+    return 0.8 if is_present else 0.6
+
+
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -118,7 +125,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 )
 def test_no_combination_of_the_space_contradicts_the_other_settings(changes):
     params = parse_params({"data": {"videos": "videos"}, **changes})
-    space = search_space(params)
+    space = search_space(params, n_clips=N_CLIPS)
     choices = [dimension.choices.values() for dimension in space.dimensions]
     for combination in itertools.product(*choices):
         settings = {key: value for one in combination for key, value in one.items()}
@@ -130,20 +137,46 @@ def test_the_default_is_in_the_space_and_a_tiny_rate_is_not():
     assert SPACE.trial_params({**PRESENT, "train.learning_rate": 1e-6}) == {}
 
 
-def test_steps_are_searched_only_while_they_decide_the_epochs():
-    def names(**train: object) -> list[str]:
-        params = with_settings(PARAMS, {f"train.{key}": train[key] for key in train})
-        return [one.name for one in search_space(params).dimensions]
+def dimensions(n_clips: int = N_CLIPS, **changes: object) -> dict[str, list[str]]:
+    """Return name -> labels of the space of params.yaml with changes by dotted key."""
+    params = with_settings(PARAMS, {key.replace("__", "."): changes[key] for key in changes})
+    found = search_space(params, n_clips=n_clips).dimensions
+    return {dimension.name: list(dimension.choices) for dimension in found}
 
-    assert "steps" in names()
-    assert "steps" not in names(epochs=50)
+
+def test_steps_are_searched_where_they_change_the_number_of_epochs():
+    assert dimensions(70)["steps"] == ["400", "800", "1600"]
+    assert dimensions(580)["steps"] == ["800", "1600"]  # 24 epochs with 400 and with 800
+    assert "steps" not in dimensions(1200)
+
+
+def test_epochs_are_searched_for_a_large_set():
+    assert dimensions(1200)["epochs"] == ["12", "auto", "48"]
+    assert "epochs" not in dimensions(70)
+
+
+def test_a_wrong_number_of_epochs_has_a_way_back():
+    wrong = with_settings(PARAMS, {"train.epochs": 2})
+    for n_clips in (70, 1200):
+        space = search_space(wrong, n_clips=n_clips)
+        assert space.settings_of(wrong)["train.epochs"] == 2
+        assert with_settings(wrong, space.default_settings()).train.epochs == "auto"
+
+
+def test_epochs_that_other_settings_need_stay():
+    kept = dimensions(train__fine_tuning__head_epochs=50, train__epochs=100)
+    assert not {"steps", "epochs"} & kept.keys()
 
 
 def test_the_width_of_a_cnn_from_a_file_is_not_searched():
-    params = with_settings(PARAMS, {"model.cnn.weights": "data/weights/cnn.keras"})
-    names = [one.name for one in search_space(params).dimensions]
-    assert "filters" not in names
-    assert "pooling" in names
+    found = dimensions(model__cnn__weights="data/weights/cnn.keras")
+    assert "filters" not in found
+    assert "pooling" in found
+
+
+def test_augmentation_is_not_searched_where_cached_features_exclude_it():
+    assert "augmentation" in dimensions(model__cnn__trainable="none", train__cache_features=False)
+    assert "augmentation" not in dimensions(model__cnn__trainable="none")
 
 
 def test_settings_change_their_keys_and_nothing_else():
@@ -207,6 +240,27 @@ def test_hopeless_trials_are_pruned_after_a_fold_but_not_the_first_settings():
     assert study.trials[0].state == TrialState.COMPLETE
 
 
+def test_a_trial_is_pruned_by_its_present_score_although_its_first_fold_was_easy():
+    """0.9 of the first 40 videos and 0.72 of the first 80 are right; others have 0.8 of both."""
+
+    def accuracy(params: Params) -> float:
+        if params.train.learning_rate == 0.002:
+            return 0.8
+        return {1: 0.9, 2: 0.54, 3: 0.54}[training.trained[-1][1]]
+
+    training = MadeTraining(accuracy)
+    study, _ = run_search(training, trials=4)
+    others = [
+        trial
+        for trial in study.trials
+        if trial.user_attrs["settings"]["train.learning_rate"] != 0.002
+    ]
+    assert others
+    for trial in others:
+        assert trial.state == TrialState.PRUNED
+        assert list(trial.intermediate_values) == [1, 2]
+
+
 def test_an_interrupted_trial_is_failed_and_continues_at_its_missing_fold():
     """Also before the default, which was to follow."""
     default = {**PRESENT, "model.dropout": 0.4}
@@ -264,6 +318,62 @@ def test_settings_that_cannot_be_trained_are_skipped():
     assert decision.chosen["train.learning_rate"] == 0.001
 
 
+def test_present_settings_that_cannot_be_trained_give_way_to_the_default_but_not_to_luck():
+    def accuracy(params: Params) -> float:
+        if params.train.learning_rate == 1e-6:
+            raise PipelineError("the loss is not finite.")
+        return by_learning_rate(params)
+
+    wrong, training = {**PRESENT, "train.learning_rate": 1e-6}, MadeTraining(accuracy)
+    _, decision = run_search(training, trials=3, present=wrong, default=PRESENT)
+    assert decision.chosen == PRESENT
+    assert "cannot be trained: the loss is not finite." in decision.sentence
+    _, decision = run_search(training, trials=6, present=wrong)
+    assert decision.chosen is None
+    assert "only after a comparison" in decision.sentence
+
+
+def test_a_process_that_dies_on_the_present_settings_ends_the_call_and_is_tried_again():
+    def dies(_: Params) -> float:
+        raise ProcessDiedError("The process of a fold died with exit code -9.")
+
+    with pytest.raises(ProcessDiedError):
+        run_search(MadeTraining(dies), trials=5, database=DATABASE)
+    study, decision = run_search(MadeTraining(by_learning_rate), trials=4, database=DATABASE)
+    assert study.trials[0].state == TrialState.FAIL
+    assert study.trials[1].user_attrs["settings"] == PRESENT
+    assert decision.chosen is not None
+
+
+def test_replaced_clips_end_the_search_and_leave_no_mark_on_the_settings():
+    def accuracy(params: Params) -> float:
+        if len(training.trained) > len(FOLDS):
+            raise ClipsReplacedError("data/clips: another command replaced the clips.")
+        return by_learning_rate(params)
+
+    training = MadeTraining(accuracy)
+    with pytest.raises(ClipsReplacedError):
+        run_search(training, trials=5, database=DATABASE)
+    assert len(training.trained) == len(FOLDS) + 1
+    study, _ = run_search(MadeTraining(by_learning_rate), trials=3, database=DATABASE)
+    assert not any("error" in trial.user_attrs for trial in study.trials)
+
+
+def test_the_best_of_several_trials_must_be_better_with_more_confidence():
+    study, decision = run_search(MadeTraining(by_learning_rate), trials=10)
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    (comparison,) = decision.comparisons
+    assert comparison.confidence == pytest.approx(1 - 0.05 / (len(complete) - 1))
+
+
+def test_the_sentence_says_when_nothing_is_better_and_names_no_comparison_twice():
+    _, decision = run_search(MadeTraining(best_at_present), trials=6)
+    assert decision.sentence == "Chosen: the present settings. No trial has a better score."
+    worse = {**PRESENT, "model.dropout": 0.4}
+    _, decision = run_search(MadeTraining(lambda _: 0.7), trials=2, present=worse, default=PRESENT)
+    assert [comparison.name for comparison in decision.comparisons] == ["the default"]
+
+
 def test_an_error_of_all_settings_ends_the_search():
     def accuracy(_: Params) -> float:
         raise PipelineError("clip 1.mp4 has no real frame")
@@ -288,6 +398,20 @@ def test_the_report_has_a_table_a_summary_and_a_picture():
         assert picture.width > 1000  # two panels
     best = trial_lines(study, SPACE)[1].split()
     assert float(best[1]) == pytest.approx(study.best_value, abs=1e-4)
+
+
+def test_the_report_tells_pruned_trials_from_settings_that_cannot_be_trained():
+    def accuracy(params: Params) -> float:
+        if params.model.streams == ["frames"]:
+            raise PipelineError("the loss is not finite")
+        return by_learning_rate(params)
+
+    study, decision = run_search(MadeTraining(accuracy), trials=12)
+    files = write_report(Path("eval/tune"), study, SPACE, decision, metric=METRIC)
+    errors = {row["error"] for row in read_csv(files[0]) if row["state"] == "not trained"}
+    assert errors == {"the loss is not finite"}
+    n_failed = sum(row["state"] == "not trained" for row in read_csv(files[0]))
+    assert f"{n_failed} not trained" in trial_lines(study, SPACE)[-1]
 
 
 def test_a_report_of_nothing_has_no_picture():
@@ -334,7 +458,7 @@ def test_a_value_on_several_lines_is_refused_with_its_key(tmp_path):
 def test_the_page_lists_the_keys_and_choices_of_the_space():
     page = (Path(__file__).parents[2] / "docs/tuning.md").read_text()
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
-    for dimension in SPACE.dimensions:
+    for dimension in (*SPACE.dimensions, *search_space(PARAMS, n_clips=5000).dimensions):
         row = rows[dimension.name]
         for key in dimension.keys:
             assert key.rsplit(".", 1)[1] in row
