@@ -18,7 +18,6 @@ into a temporary folder. Sides take turns; values are medians. The last line is 
 import json
 import math
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib.format import open_memmap
 
+from benchmarks.estimates import EpochClock
 from benchmarks.timing import cpu_seconds_of, interleaved, seconds_of
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.batches import Shares, training_batches
@@ -157,7 +157,7 @@ def _epoch_seconds(clips: ClipArrays, features: Path | None) -> float:
         weight_decay=0,
         augmentation=AugmentationSection(shift=0, brightness=0, contrast=0),
     )
-    timer = _EpochTimer()
+    timer = EpochClock()
     result = fit(
         _frozen_model(clips),
         _task(clips),
@@ -179,20 +179,6 @@ def _frozen_model(clips: ClipArrays) -> keras.Model:
 
 def _task(clips: ClipArrays) -> Task:
     return task_class("classification").learn(clips.targets, TaskSection())
-
-
-class _EpochTimer(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """The time of each epoch, including its validation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
-        self.seconds.append(time.perf_counter() - self._started)
 
 
 if __name__ == "__main__":

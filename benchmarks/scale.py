@@ -13,11 +13,12 @@ frames tiny, so the figures are the costs of a row, not those of decoding or tra
 
 Then it decodes and trains a few clips of 10 seconds, and estimates what large data sets cost on 1,
 10 and 100 machines with 16 cores like those of this machine. Where Ray is installed, it also
-decodes short clips, as many as the first size, with both engines (benchmarks/ray_engine.py).
+decodes short clips, as many as the first size, with both engines (benchmarks/ray_engine.py);
+otherwise the estimates leave out the time of scheduling.
 
 The exponent is the slope of log(seconds) over log(rows) from the second to the last size, because
-costs of a start hide the growth before; 1 is linear. The memory is the growth of the peak from the
-first to the last size. The last line is JSON.
+the time of a start dominates the first size; 1 is linear. The memory is the growth of the peak
+from the first to the last size. The last line is JSON.
 """
 
 import argparse
@@ -102,17 +103,19 @@ def main() -> None:
     with new_process() as process:
         clip = process.submit(measure_clip, load_params()).result()
     print("a clip of 10 s, on one core:")
-    print(f"  {clip.decode_seconds:.3f} s to decode, {clip.train_seconds:.4f} s in an epoch")
+    print(f"  {clip.decode_seconds:.3f} s to decode, {clip.extract_seconds:.4f} s to extract")
+    print(f"  {clip.hash_seconds:.4f} s to hash, {clip.train_seconds:.4f} s in an epoch")
     print(f"  {clip.frames_bytes / 1e6:.2f} MB of frames, {clip.clip_bytes / 1e6:.2f} MB as a clip")
+    ray = _compare_engines(videos=sizes[0]) if importlib.util.find_spec("ray") else None
+    if ray:
+        print(f"decoding {sizes[0]:,} short clips: ray {ray['ray_over_local']:.2f} times local")
     for line in estimate_lines(
         clip,
         {name: values["rows_per_second"] for name, values in growth.items()},
         {name: values["memory_bytes_per_row"] for name, values in growth.items()},
+        scheduling_seconds=ray["scheduling_ms_ray"] / 1000 if ray else 0.0,
     ):
         print(line)
-    ray = _compare_engines(videos=sizes[0]) if importlib.util.find_spec("ray") else None
-    if ray:
-        print(f"decoding {sizes[0]:,} short clips: ray {ray['ray_over_local']:.2f} times local")
     print(json.dumps({**growth, "clip": asdict(clip), "ray": ray}))
 
 

@@ -74,9 +74,10 @@ def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_c
     shutil.rmtree(root / "data/clips/val")
     write_split(root / "data/clips/val", 8, np.random.default_rng(2))
     others.append(name_of_study())
-    set_values(root / "params.yaml", {"model.cnn.weights": "cnn.keras"})
+    set_values(root / "params.yaml", {"model.cnn.weights": "data/weights/cnn.keras"})
+    (root / "data/weights").mkdir()
     for content in (b"one CNN", b"another CNN"):
-        (root / "cnn.keras").write_bytes(content)
+        (root / "data/weights/cnn.keras").write_bytes(content)
         others.append(name_of_study())
     assert len({first, *others}) == 6
 
@@ -84,8 +85,9 @@ def test_a_study_belongs_to_its_clips_folds_and_other_settings_but_not_to_test_c
 @pytest.mark.long
 def test_wrong_settings_are_replaced_without_the_test_clips(root):
     path = root / "params.yaml"
-    wrong = {"model.streams": ["frames"], "train.learning_rate": 0.000001, "train.epochs": 12}
-    set_values(path, wrong)
+    wrong = {"model.streams": ["frames"], "train.learning_rate": 0.000001}
+    # Hundreds of steps would take minutes: the warm-up excludes auto, which may be 24 epochs.
+    set_values(path, {**wrong, "train.epochs": 26, "train.warmup_epochs": 24})
     before = path.read_text()
     lines = tune_settings(load_params(), Budget(10, 3), n_folds=2, seed=0, apply=True)
     (decision,) = [line for line in lines if line.startswith("Chosen: ")]
