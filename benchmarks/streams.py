@@ -2,7 +2,7 @@
 
 Run ``vidpipe repro`` first, then ``python -m benchmarks.streams``. It trains the model of
 params.yaml on the training clips of ``data/clips`` (at most 160) with each choice of
-``model.streams``, the choices in turns, and predicts the validation clips. An epoch contains
+``model.streams``, the choices in turns, and predicts the same clips. An epoch contains
 reading, augmentation and validation; the first epoch of each training, which builds the graph,
 does not count. The last line is JSON: medians in seconds, and the ratios of two streams to the
 slower single stream.
@@ -56,8 +56,8 @@ def main() -> None:
             clock = EpochClock()
             fit(model, task, train, val, section, callbacks=[clock])
             epochs[name] += clock.seconds[1:]
-            predict_arrays(model, val)  # builds the graph
-            predictions[name].append(seconds_of(partial(predict_arrays, model, val)))
+            predict_arrays(model, train)  # builds the graph
+            predictions[name].append(seconds_of(partial(predict_arrays, model, train)))
     print(json.dumps(_summary(epochs, predictions)))
 
 

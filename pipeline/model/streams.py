@@ -50,9 +50,10 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
     """Fit the weights of two streams in place; a single stream keeps the weight 1.
 
     A weight is the mean of its posterior distribution: the prior is a beta distribution around
-    equal weights, and each validation video is one observation of ``task.fusion_loss``. So weights
-    that few videos decide stay near equal, and a stream whose errors lower the likelihood gets a
-    smaller weight. docs/learning.md compares this rule with others.
+    equal weights, and each validation video is one observation of ``task.fusion_loss``, also where
+    videos share a group. So weights that few videos decide stay near equal, and a stream whose
+    errors lower the likelihood gets a smaller weight. docs/learning.md compares this rule with
+    others.
     """
     fusion = model.get_layer(FUSION_LAYER)
     if len(fusion.streams) == 1:

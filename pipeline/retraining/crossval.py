@@ -127,11 +127,11 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
             }
             log_scores(run.id, {**summary["pooled"], **over_folds}, summary["interval"])
             log_files(run.id, [*files, *audit_files])
-    shutil.rmtree(finished)
+    shutil.rmtree(_FINISHED)  # also what interrupted calls with other settings left
     table = align_columns(
         [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
     )
-    return [*table, *_score_lines(summary, pooled.task), *audit_lines]
+    return [*table, *_score_lines(summary, pooled.task, params.model.streams), *audit_lines]
 
 
 def summarise(
@@ -212,7 +212,7 @@ def _audit_labels(pooled: Predictions, clips: ClipArrays) -> tuple[list[str], li
     return lines, [_DOUBTFUL_LABELS, picture]
 
 
-def _score_lines(summary: Mapping[str, Any], task: Task) -> Iterator[str]:
+def _score_lines(summary: Mapping[str, Any], task: Task, streams: Sequence[str]) -> Iterator[str]:
     """Yield mean, spread and the pooled score with its interval, for each headline metric."""
     for name in task.headline_metrics:
         interval = ""
@@ -228,7 +228,8 @@ def _score_lines(summary: Mapping[str, Any], task: Task) -> Iterator[str]:
             if (score := summary["pooled"].get(f"{name}_{baseline}")) is not None:
                 yield f"  baseline {baseline.replace('_', ' ')}: {score:.3f}"
     validation = f"val_{task.training_metric}"
+    fused = " with equal weights of the streams" if len(streams) > 1 else ""  # of an epoch
     yield (
-        f"validation {task.training_metric.replace('_', ' ')}, to choose settings by: "
+        f"validation {task.training_metric.replace('_', ' ')}{fused}, to choose settings by: "
         f"mean {summary['mean'][validation]:.3f}, spread {summary['spread'][validation]:.3f}"
     )
