@@ -170,8 +170,8 @@ def _check_differences(train: ClipArrays) -> None:
         return
     message = (
         f"model.streams: {single} of {len(train)} training clips have one real frame, so the frame "
-        "difference is grey. Expected clips of 2 or more real frames. Set model.streams to [frames], raise "
-        "decode.fps, or lower extract.stride."
+        "difference is grey. Expected clips of 2 or more real frames. Set model.streams to "
+        "[frames], raise decode.fps, or lower extract.stride."
     )
     if single == len(train):
         raise PipelineError(message)
