@@ -25,7 +25,7 @@ from pipeline.clips.arrays import ClipArrays
 from pipeline.common.command import run_command
 from pipeline.common.errors import PipelineError
 from pipeline.common.params_text import with_values
-from pipeline.common.paths import CATALOG, CLIPS, FRAMES, PARAMS
+from pipeline.common.paths import CATALOG, FRAMES, PARAMS
 from pipeline.common.settings import value_from_text
 from pipeline.evaluation.predictions import Predictions, pool
 from pipeline.evaluation.scores import paired_differences
@@ -33,8 +33,7 @@ from pipeline.params import Params, parse_params
 from pipeline.retraining.fold_training import ClipFiles
 from pipeline.retraining.folds import Fold, folds_of_clips
 from pipeline.retraining.held_out import FoldTask, predict_in_process
-
-_FOLDERS = (CLIPS / "train", CLIPS / "val")
+from pipeline.retraining.tune import SEARCHED
 
 
 def main() -> None:
@@ -42,7 +41,7 @@ def main() -> None:
     present = PARAMS.read_text(encoding="utf-8")
     params = parse_params(yaml.safe_load(present))
     parts = _part_of_group(params, n_folds=arguments.folds, seed=arguments.seed)
-    base = _held_out(params, _FOLDERS, parts)
+    base = _held_out(params, SEARCHED, parts)
     metric = base.task.compared_metrics[0]
     results = {}
     for change in arguments.changes:
@@ -53,7 +52,7 @@ def main() -> None:
         changed = parse_params(yaml.safe_load(text))
         with tempfile.TemporaryDirectory() as root:
             is_cut_again = changed.extract != params.extract
-            folders = _cut_clips(text, Path(root)) if is_cut_again else _FOLDERS
+            folders = _cut_clips(text, Path(root)) if is_cut_again else SEARCHED
             held_out = _held_out(changed, folders, parts)
         difference = paired_differences(base, held_out, params.evaluate, metrics=[metric])[metric]
         results[change] = {
@@ -76,7 +75,7 @@ def _arguments() -> argparse.Namespace:
 
 def _part_of_group(params: Params, *, n_folds: int, seed: int) -> list[dict[str, str]]:
     """Return for each fold the part of each group: train, val or test."""
-    clips = ClipArrays(*_FOLDERS)
+    clips = ClipArrays(*SEARCHED)
     folds = folds_of_clips(
         clips, params.task.type, n_folds=n_folds, val_share=params.catalog.val_share, seed=seed
     )
@@ -97,7 +96,7 @@ def _cut_clips(params_text: str, root: Path) -> tuple[Path, ...]:
         (root / folder).symlink_to(folder.absolute())
     (root / PARAMS).write_text(params_text, encoding="utf-8")
     run_python(root, "-m", "pipeline.stages.extract")
-    return tuple(root / folder for folder in _FOLDERS)
+    return tuple(root / folder for folder in SEARCHED)
 
 
 def _held_out(

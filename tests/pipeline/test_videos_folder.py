@@ -1,4 +1,4 @@
-"""What DVC and the catalog see of symbolic links in the folder of videos."""
+"""What DVC and the catalog see of links in the folder of videos, and of a folder elsewhere."""
 
 import os
 import shutil
@@ -73,3 +73,18 @@ def test_dvc_sees_a_change_behind_a_linked_file_and_the_catalog_refuses_a_linked
     assert "videos/dog/more: expected a folder. Received: a symbolic link to a folder" in (
         done.stdout
     )
+
+
+def test_dvc_sees_a_change_in_a_folder_outside_the_repository(dvc, tmp_path, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("shared") / "videos"
+    shutil.move(tmp_path / "videos", elsewhere)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["data"]["videos"] = str(elsewhere)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    assert dvc("repro").returncode == 0
+    assert "Running stage" not in dvc("repro").stdout
+    catalog = (tmp_path / "data/catalog/catalog.csv").read_text()
+    assert catalog.count(".mp4,") == 6
+    (elsewhere / "cat/new.mp4").write_text("another video")
+    assert "Running stage 'catalog'" in dvc("repro").stdout
+    assert "cat/new.mp4," in (tmp_path / "data/catalog/catalog.csv").read_text()
