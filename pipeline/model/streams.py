@@ -5,6 +5,7 @@ outputs. The weights are fitted after training, on validation clips.
 """
 
 import logging
+import math
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 STREAM_SUFFIX = "_stream"  # of the layer of a stream; "frames" is the name of an input
 
 _WEIGHTS = np.linspace(0, 1, 21)  # of the first of two streams
+_MOST_VALUES = 1 << 26  # 268 MB in float32; fitting holds a few copies
 _PRIOR = 2.0  # both parameters of the beta prior of a weight: 0.5 is the most probable value
 
 
@@ -46,7 +48,9 @@ def stream_weights(model: keras.Model) -> dict[str, float]:
     return dict(zip(fusion.streams, weights, strict=True))
 
 
-def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
+def fit_stream_weights(
+    model: keras.Model, task: Task, val: ClipArrays, *, most_values: int = _MOST_VALUES
+) -> None:
     """Fit the weights of two streams in place; a single stream keeps the weight 1.
 
     A weight is the mean of its posterior distribution: the prior is a beta distribution around
@@ -54,11 +58,21 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
     videos share a group. So weights that few videos decide stay near equal, and a stream whose
     errors lower the likelihood gets a smaller weight. docs/learning.md compares this rule with
     others.
+
+    Args:
+        most_values: of the outputs of a stream that are in memory. Where all clips have more, as
+            with long captions and many words, clips at equal distances are used.
     """
     fusion = model.get_layer(FUSION_LAYER)
     if len(fusion.streams) == 1:
         return
-    first, second, encoded = _stream_outputs(model, task, val)
+    training = task.training_model(model)
+    outputs = [tensor for name, tensor in training.output.items() if name != FUSED]
+    streams = keras.Model(training.input, outputs)
+    n_clips = max(1, most_values // math.prod(size or 1 for size in outputs[0].shape[1:]))
+    if n_clips < len(val):
+        val = val.chosen(np.linspace(0, len(val) - 1, n_clips, dtype=int))
+    first, second, encoded = _stream_outputs(streams, task, val)
     losses = np.array(
         [task.fusion_loss(encoded, weight * first + (1 - weight) * second) for weight in _WEIGHTS]
     )
@@ -75,15 +89,12 @@ def fit_stream_weights(model: keras.Model, task: Task, val: ClipArrays) -> None:
 
 
 def _stream_outputs(
-    model: keras.Model, task: Task, clips: ClipArrays
+    streams: keras.Model, task: Task, clips: ClipArrays
 ) -> tuple[tf.Tensor, tf.Tensor, NDArray[Any]]:
     """Return the outputs of two streams, each float32 [N, ...], and encoded targets [N, ...].
 
-    Both are those of ``task.training_model`` and ``task.training_example``, which the loss reads.
+    The targets are those of ``task.training_example``, which the loss reads.
     """
-    training = task.training_model(model)
-    outputs = {name: tensor for name, tensor in training.output.items() if name != FUSED}
-    streams = keras.Model(training.input, list(outputs.values()))
     batches = evaluation_batches(
         clips,
         task.encode(clips.targets),

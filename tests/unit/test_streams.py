@@ -113,6 +113,17 @@ def test_equal_weights_move_towards_the_better_stream_with_more_videos(misled, t
     assert weights[2] > 0.85
 
 
+def test_many_outputs_are_represented_by_clips_at_equal_distances(misled, tmp_path):
+    """Two classes: 20 values are those of 10 clips."""
+    val = noisy_clips(tmp_path, 55, seed=3)
+    fit_stream_weights(misled, TASK, val, most_values=20)
+    of_some = stream_weights(misled)
+    fit_stream_weights(misled, TASK, val.chosen(range(0, 55, 6)))
+    assert stream_weights(misled) == of_some
+    fit_stream_weights(misled, TASK, val)
+    assert stream_weights(misled) != of_some
+
+
 def test_the_model_is_calibrated_after_the_fusion_and_saved_with_its_weights(misled, tmp_path):
     model = misled
     val = noisy_clips(tmp_path / "clips", 32, seed=4)
