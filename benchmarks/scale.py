@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +48,7 @@ from pipeline.common.records import (
     DecodeFacts,
     VideoRecord,
     read_catalog,
+    read_decoded,
     write_catalog,
     write_decode_index,
 )
@@ -74,7 +75,7 @@ _FRAMES = np.zeros((4, 8, 8, 3), np.uint8)
 _SECTION = EvaluateSection()
 
 _VIDEOS, _CATALOG, _FRAMES_FOLDER = Path("videos"), Path("catalog.csv"), Path("frames")
-_PREDICTIONS = Path("predictions.csv")
+_INDEX, _PREDICTIONS = Path("index.csv"), Path("predictions.csv")
 
 
 def main() -> None:
@@ -193,25 +194,20 @@ def _decode() -> Callable[[], None]:
             decode=_DECODE,
             compute=ComputeSection(),
         )
-        write_decode_index(Path("index.csv"), records)
+        write_decode_index(_INDEX, records)
         prune_store(_FRAMES_FOLDER, {record.facts.key for record in records if record.facts})
 
     return run
 
 
 def _extract() -> Callable[[], None]:
-    records = [
-        replace(record, facts=DecodeFacts(_key(record), frames=len(_FRAMES)))
-        for record in read_catalog(_CATALOG)
-    ]
+    records = read_decoded(_CATALOG, _INDEX)
 
     def run() -> None:
         write_clips(
             Path("clips"),
             records,
-            load=lambda record, indices: load_frames(
-                stored_path(_FRAMES_FOLDER, _key(record)), _DECODE, indices
-            ),
+            load=lambda record, indices: load_frames(_stored(record), _DECODE, indices),
             extract=_EXTRACT,
             frame_size=(_DECODE.height, _DECODE.width),
         )
@@ -219,8 +215,9 @@ def _extract() -> Callable[[], None]:
     return run
 
 
-def _key(record: VideoRecord) -> str:
-    return frames_key(record.sha256, None, None, _DECODE)
+def _stored(record: VideoRecord) -> Path:
+    assert record.facts is not None
+    return stored_path(_FRAMES_FOLDER, record.facts.key)
 
 
 def _dvc() -> Callable[[], None]:

@@ -12,11 +12,12 @@ of a video are adjacent, in temporal order. ``arrays.py`` reads these files; it 
 module, so that an edit of the reader does not rerun the extract stage.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -40,21 +41,16 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("name", "target", "group", "frames", "shard", "row")
 _VIDEOS_PER_SHARD = 64
-_Row = dict[str, Any]  # of clips.csv
 
 _FEWEST_SHARDS, _MOST_SHARDS = 8, 256
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The videos of a shard with the windows of their clips, in the order of the clips."""
+    """The videos of a shard, in the order of their clips."""
 
     number: int
-    videos: Sequence[tuple[VideoRecord, Sequence[Window]]]
-
-    @property
-    def n_clips(self) -> int:
-        return sum(len(windows) for _, windows in self.videos)
+    videos: Sequence[VideoRecord]
 
     def path(self, folder: Path, array: str) -> Path:
         """Return the path of the array ``frames`` or ``mask``."""
@@ -87,46 +83,58 @@ class ShardWriter:
         """The columns of side inputs in clips.csv, and their columns of the labels."""
         return {f"{kind}.{column}": column for column, kind in sorted(self.side_inputs.items())}
 
-    def reserve(self, shard: Shard) -> None:
-        """Create the arrays of a shard, as zeros.
+    def reserve(self, shard: Shard) -> int:
+        """Create the arrays of a shard, as zeros; return its number of clips.
 
         Raises:
             OSError: the disk is full.
         """
-        shape = (shard.n_clips, self.extract.frames, *self.frame_size, 3)
+        n_clips = sum(len(self._windows(record)) for record in shard.videos)
+        shape = (n_clips, self.extract.frames, *self.frame_size, 3)
         create_array(shard.path(self.folder, "frames"), np.uint8, shape)
         create_array(shard.path(self.folder, "mask"), np.bool_, shape[:2])
+        return n_clips
 
-    def write(self, shard: Shard) -> Iterator[list[_Row]]:
-        """Write the clips of a reserved shard; yield the rows of clips.csv of each video."""
+    def write(self, shard: Shard) -> Iterator[VideoRecord]:
+        """Write the clips of a reserved shard; yield each video after its clips."""
         frames = open_memmap(shard.path(self.folder, "frames"), "r+")
         mask = open_memmap(shard.path(self.folder, "mask"), "r+")
         row = 0
-        for record, windows in shard.videos:
-            rows: list[_Row] = []
-            for start, stop in windows:
+        for record in shard.videos:
+            for start, stop in self._windows(record):
                 indices = (start + frame_indices(stop - start, self.extract)).tolist()
                 n_real = len(indices)  # the rest of the row stays zeros and False
                 frames[row, :n_real], mask[row, :n_real] = self.load(record, indices), True
-                rows.append(
-                    {
-                        "name": record.name,
-                        "target": self.target_of(record, Window(start, stop)),
-                        "group": record.group,
-                        "frames": n_real,
-                        "shard": shard.number,
-                        "row": row,
-                        **{name: record.extra[cell] for name, cell in self.side_columns.items()},
-                    }
-                )
                 row += 1
-            yield rows
+            yield record
         frames.flush()
         mask.flush()
 
-    def write_whole(self, shard: Shard) -> list[list[_Row]]:
-        """Write the clips of a reserved shard; return the rows of ``write``."""
-        return list(self.write(shard))
+    def write_whole(self, shard: Shard) -> None:
+        """Write the clips of a reserved shard."""
+        for _ in self.write(shard):
+            pass
+
+    def rows(self, records: Iterable[VideoRecord], n_shards: int) -> Iterator[dict[str, object]]:
+        """Yield the rows of clips.csv, for records by name."""
+        n_rows: Counter[int] = Counter()  # by shard
+        for record in records:
+            shard = shard_of(record, n_shards)
+            for window in self._windows(record):
+                yield {
+                    "name": record.name,
+                    "target": self.target_of(record, window),
+                    "group": record.group,
+                    "frames": len(frame_indices(window.stop - window.start, self.extract)),
+                    "shard": shard,
+                    "row": n_rows[shard],
+                    **{name: record.extra[cell] for name, cell in self.side_columns.items()},
+                }
+                n_rows[shard] += 1
+
+    def _windows(self, record: VideoRecord) -> list[Window]:
+        assert record.facts is not None
+        return clip_windows(record.facts.frames, self.extract)
 
 
 def video_target(record: VideoRecord, window: Window) -> str:  # noqa: ARG001
@@ -170,35 +178,35 @@ def write_clips(
     ordered = sorted(records, key=lambda record: record.name)
     n_shards = shard_count(len(ordered))
     writer = ShardWriter(folder, load, extract, frame_size, target_of, side_inputs or {})
-    by_shard: dict[int, list[tuple[VideoRecord, list[Window]]]] = {}
+    by_shard: dict[int, list[VideoRecord]] = {}
     for record in ordered:
-        windows = clip_windows(_n_frames(record), extract)
-        by_shard.setdefault(shard_of(record, n_shards), []).append((record, windows))
+        by_shard.setdefault(shard_of(record, n_shards), []).append(record)
     shards = [Shard(number, videos) for number, videos in sorted(by_shard.items())]
-    for shard in shards:  # at first, so that a full disk costs no time
-        writer.reserve(shard)
+    # At first, so that a full disk costs no time.
+    n_clips = sum(writer.reserve(shard) for shard in shards)
     if compute and compute.engine == "ray":
-        by_video = _on_ray(writer, shards, compute)
+        written = _on_ray(writer, shards, compute)
     else:
-        by_video = chain.from_iterable(map(writer.write, shards))
-    progress = tqdm(by_video, folder.name, len(ordered), unit="video", disable=None)
-    rows = sorted(chain.from_iterable(progress), key=lambda row: (row["name"], row["row"]))
+        written = chain.from_iterable(map(writer.write, shards))
+    for _ in tqdm(written, folder.name, len(ordered), unit="video", disable=None):
+        pass
+    rows = writer.rows(ordered, n_shards)
     write_csv(folder / CLIPS_INDEX, [*_COLUMNS, *writer.side_columns], rows)
-    return len(rows)
+    return n_clips
 
 
 def _on_ray(
     writer: ShardWriter, shards: Sequence[Shard], compute: ComputeSection
-) -> Iterator[list[_Row]]:
-    """Write the shards on a cluster; yield the rows of each video."""
+) -> Iterator[VideoRecord]:
+    """Write the shards on a cluster; yield each video after its shard."""
     chunks = [[shard] for shard in shards]
-    for shard, rows in run_on_ray(
+    for shard, result in run_on_ray(
         writer.write_whole, chunks, compute=compute, timeout_seconds=None
     ):
-        if isinstance(rows, Failure):
+        if isinstance(result, Failure):
             path = shard.path(writer.folder, "frames")
-            raise PipelineError(f"{path}: cannot be written: {rows.reason}. Run it again.")
-        yield from rows
+            raise PipelineError(f"{path}: cannot be written: {result.reason}. Run it again.")
+        yield from shard.videos
 
 
 def shard_count(n_videos: int) -> int:
@@ -216,8 +224,3 @@ def shard_of(record: VideoRecord, n_shards: int) -> int:
     """Return the shard of a decoded video."""
     assert record.facts is not None
     return int(record.facts.key[:8], 16) % n_shards
-
-
-def _n_frames(record: VideoRecord) -> int:
-    assert record.facts is not None
-    return record.facts.frames

@@ -156,11 +156,20 @@ def output_file(path: Path) -> Path:
 
 def remove_in_progress(folder: Path) -> None:
     """Delete the temporary files of killed runs under ``folder``, at any depth."""
-    for leftover in folder.rglob(f"{IN_PROGRESS_PREFIX}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
+    with os.scandir(folder) as entries:
+        leftovers, folders = [], []  # few, though the folder may have millions of files
+        for entry in entries:
+            if entry.name.startswith(IN_PROGRESS_PREFIX):
+                leftovers.append(Path(entry))
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry))
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path)
         else:
-            leftover.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+    for path in folders:
+        remove_in_progress(path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -197,9 +206,14 @@ class _UnixLines:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a csv file with a header: one dict a row, by column."""
+    return list(csv_rows(path))
+
+
+def csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of ``read_csv``, one at a time."""
     csv.field_size_limit(LONGEST_CELL)  # 131,072 is too few for a long video
     with path.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+        yield from csv.DictReader(lines)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -5,15 +5,16 @@ The catalog, ``data/catalog/catalog.csv``, holds the labels. The decode index,
 """
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import TypeAdapter
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv, write_csv
+from pipeline.common.files import csv_rows, write_csv
 
 # Increase it when a field of DecodeFacts is added or computed differently. Videos are decoded
 # again; models are not affected.
@@ -27,11 +28,13 @@ FoldPart = Literal["", "train", "test"]
 
 DecodeStatus = Literal["ok", "damaged", "quarantined"]
 
+_NO_CELLS: Mapping[str, str] = {}  # one for all records
+
 # Prefix of catalog columns that come from columns of the labels unknown to the pipeline.
 _EXTRA = "extra."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DecodeFacts:
     """What decoding found in a video. Fields after ``reason`` are None when unknown.
 
@@ -70,6 +73,11 @@ class DecodeFacts:
     claimed_frames: int | None = None
     brightness: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("container", "codec"):  # one string for all videos
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, sys.intern(text))
+
     @property
     def status(self) -> DecodeStatus:
         """Return the status; ``damaged`` means that the frames before the damage are kept."""
@@ -86,7 +94,7 @@ class DecodeFacts:
         return (self.height, self.width) if is_turned else (self.width, self.height)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoRecord:
     """A video, or a segment of one: one row of the labels.
 
@@ -115,7 +123,7 @@ class VideoRecord:
     end_seconds: float | None = None
     sha256: str = ""
     folds: tuple[FoldPart, ...] = ()
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=lambda: _NO_CELLS)
     facts: DecodeFacts | None = None
 
     @property
@@ -195,26 +203,32 @@ def read_catalog(path: Path) -> list[VideoRecord]:
     """
     if not path.exists():
         raise PipelineError(f"{path}: no such file. Build it with: dvc repro catalog")
-    records = []
-    for row in read_csv(path):
-        record = _RECORD.validate_python(_without_empty(row) | {"target": row["target"]})
-        extra = {
-            column.removeprefix(_EXTRA): cell
-            for column, cell in row.items()
-            if column.startswith(_EXTRA)
-        }
-        folds = _FOLD_PARTS.validate_python([row[column] for column in fold_columns(row)])
-        records.append(replace(record, folds=folds, extra=extra))
-    return records
+    return [_record(row) for row in csv_rows(path)]
+
+
+def _record(row: Mapping[str, str]) -> VideoRecord:
+    extra = {
+        sys.intern(column.removeprefix(_EXTRA)): cell
+        for column, cell in row.items()
+        if column.startswith(_EXTRA)
+    }
+    return replace(
+        _RECORD.validate_python(_without_empty(row) | {"target": sys.intern(row["target"])}),
+        folds=_FOLD_PARTS.validate_python([row[column] for column in fold_columns(row)]),
+        extra=extra or _NO_CELLS,
+    )
 
 
 def write_decode_index(path: Path, records: Iterable[VideoRecord]) -> None:
     """Write name, status and facts of decoded records, sorted by name."""
-    rows = []
-    for record in sorted(records, key=lambda record: record.name):
-        assert record.facts is not None
-        rows.append({"name": record.name, "status": record.facts.status, **asdict(record.facts)})
-    write_csv(path, ["name", "status", "reason", *_FACT_COLUMNS], rows)
+    columns = ("reason", *_FACT_COLUMNS)
+    rows = (
+        {"name": record.name, "status": record.facts.status}
+        | {column: getattr(record.facts, column) for column in columns}
+        for record in sorted(records, key=lambda record: record.name)
+        if record.facts is not None
+    )
+    write_csv(path, ["name", "status", *columns], rows)
 
 
 def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:
@@ -224,17 +238,17 @@ def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:
         PipelineError: a file is missing, or the index lacks a row of the catalog.
     """
     records = read_catalog(catalog)
-    rows = {row["name"]: row for row in read_csv(index)} if index.exists() else {}
-    missing = [record.name for record in records if record.name not in rows]
+    rows = csv_rows(index) if index.exists() else ()
+    facts = {row["name"]: _FACTS.validate_python(_without_empty(row)) for row in rows}
+    missing = [record.name for record in records if record.name not in facts]
     if missing:
         raise PipelineError(
             f"{index}: expected a row for each of the {len(records)} rows of {catalog}; "
             f"{len(missing)} are missing, the first is {missing[0]}. Run: dvc repro decode"
         )
-    return [
-        replace(record, facts=_FACTS.validate_python(_without_empty(rows[record.name])))
-        for record in records
-    ]
+    for number, record in enumerate(records):  # in place: a second list needs memory
+        records[number] = replace(record, facts=facts[record.name])
+    return records
 
 
 def _without_empty(row: Mapping[str, str]) -> dict[str, str]:

@@ -103,7 +103,7 @@ def write_labels_table(
     records = read_labels(data, targets)
     table = _read_table(data, targets, records)
     files = sorted(set(table.videos))
-    contents = dict(zip(files, content_hashes([videos / file for file in files]), strict=True))
+    contents = dict(zip(files, content_hashes(videos, files), strict=True))
     # As the catalog does, so that the proposals are those of the report.
     grouped = with_groups([replace(record, sha256=contents[record.video]) for record in records])
     looks = look_at_videos(grouped, videos=videos, frames=FRAMES, decode=decode, compute=compute)

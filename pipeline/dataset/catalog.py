@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,6 +21,8 @@ from pipeline.tasks.targets import Targets
 
 logger = logging.getLogger(__name__)
 
+_BATCH = 1024  # videos; each waits in more than a kilobyte
+
 
 def build_catalog(
     data: DataSection, catalog: CatalogSection, targets: Targets
@@ -29,30 +32,42 @@ def build_catalog(
     Raises:
         PipelineError: as ``read_labels`` and ``assign_splits``.
     """
+    return assign_splits(_read_hashed(data, targets), catalog, targets)
+
+
+def _read_hashed(data: DataSection, targets: Targets) -> list[VideoRecord]:
+    """Read the labels and hash the videos."""
     records = read_labels(data, targets)
     for remark in spelling_remarks(records, targets):
         logger.warning("%s.", remark)
     videos = sorted({record.video for record in records})
-    paths = [Path(data.videos) / video for video in videos]
-    hashes = dict(zip(videos, content_hashes(paths), strict=True))
-    hashed = [replace(record, sha256=hashes[record.video]) for record in records]
-    return assign_splits(hashed, catalog, targets)
+    hashes = dict(zip(videos, content_hashes(Path(data.videos), videos), strict=True))
+    for number, record in enumerate(records):  # in place: a second list needs memory
+        records[number] = replace(record, sha256=hashes[record.video])
+    return records
 
 
-def content_hashes(paths: Sequence[Path]) -> list[str]:
+def content_hashes(folder: Path, videos: Sequence[str]) -> list[str]:
     """Return the SHA-256 of each file or folder of pictures, in order; empty for other paths.
 
     The decode stage reports such a path. Threads use all cores, because hashing releases the GIL.
 
+    Args:
+        videos: paths relative to ``folder``.
+
     Raises:
         PipelineError: a file cannot be read.
     """
+    batches = (videos[start : start + _BATCH] for start in range(0, len(videos), _BATCH))
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(_content_hash, paths)
-        return list(tqdm(hashes, total=len(paths), desc="hash", unit="video", disable=None))
+        hashes = chain.from_iterable(
+            pool.map(_content_hash, repeat(folder), batch) for batch in batches
+        )
+        return list(tqdm(hashes, total=len(videos), desc="hash", unit="video", disable=None))
 
 
-def _content_hash(path: Path) -> str:
+def _content_hash(folder: Path, video: str) -> str:
+    path = folder / video
     try:
         if path.is_dir():
             return sha256_of_pictures(path)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
@@ -78,16 +79,22 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
         )
     splits = _split_folders(videos)
     depth = 2 if splits else 1  # parts of the path of a class folder
+    names: list[str] = []  # relative to videos
+    deep: list[Path] = []
+    n_ignored = 0
+    for path in visible_files(videos):
+        if not is_video(path):
+            n_ignored += 1
+        elif len(path.relative_to(videos).parts) <= depth + 1:
+            names.append(path.relative_to(videos).as_posix())
+        else:
+            deep.append(path)
+    names += [path.relative_to(videos).as_posix() for path in join_numbered_pictures(deep)]
     records: list[VideoRecord] = []
-    files = list(visible_files(videos))
-    n_ignored = sum(not is_video(path) for path in files)
-    shallow = {path for path in files if len(path.relative_to(videos).parts) <= depth + 1}
-    singles = [path for path in shallow if is_video(path)]
-    deep = join_numbered_pictures(path for path in files if path not in shallow)
-    for path in sorted([*singles, *deep]):
-        relative = path.relative_to(videos)
-        if len(relative.parts) <= depth:
-            levels = ["<split>", "<class>"][len(relative.parts) - depth - 1 :]
+    for video in sorted(names, key=lambda name: name.replace("/", "\0")):  # folder by folder
+        path, parts = videos / video, video.split("/")
+        if len(parts) <= depth:
+            levels = ["<split>", "<class>"][len(parts) - depth - 1 :]
             raise PipelineError(
                 f"{path}: the video is not in a class folder. Expected "
                 f"{path.parent.joinpath(*levels, path.name)}. Move it, or label the videos in "
@@ -96,9 +103,9 @@ def _read_class_folders(videos: Path, targets: Targets) -> list[VideoRecord]:
         name = str(path)
         if name != name.encode("utf-8", "ignore").decode("utf-8"):
             raise PipelineError(f"{name!a}: the name is not UTF-8. Rename the file.")
-        label = clean_text(relative.parts[depth - 1], where=f"{name!r}, class folder")
-        target = targets.read({targets.columns[0]: label}, where=name)
-        records.append(VideoRecord(relative.as_posix(), target, splits.get(relative.parts[0])))
+        label = clean_text(parts[depth - 1], where=f"{name!r}, class folder")
+        target = sys.intern(targets.read({targets.columns[0]: label}, where=name))
+        records.append(VideoRecord(video, target, splits.get(parts[0])))
     if not records:
         raise PipelineError(
             f"{videos}: no video found. Expected {videos}/<class>/<video> with a suffix such as "

@@ -31,21 +31,23 @@ def assign_splits(
             every split, or ``targets.check_splits`` refuses the splits.
     """
     _check_copies(records)
-    grouped = with_groups(records)
+    records = with_groups(records)
     given = {record.split for record in records}
-    check_fold_groups(grouped)
+    check_fold_groups(records)
+    divided: dict[str, Split] = {}
     if given == {None}:
         shares: dict[Split, float] = {"test": catalog.test_share, "val": catalog.val_share}
-        assigned = _divide(grouped, grouped, shares, catalog.seed, targets)
+        divided = _divide(records, shares, catalog.seed, targets)
     else:
-        _check_given_splits(grouped)
-        assigned = grouped
+        _check_given_splits(records)
         if "val" not in given:
-            train = [record for record in grouped if record.split == "train"]
+            train = [record for record in records if record.split == "train"]
             shares = {"val": catalog.val_share / (1 - catalog.test_share)}
-            assigned = _divide(grouped, train, shares, catalog.seed, targets)
-    targets.check_splits(assigned)
-    return assigned
+            divided = _divide(train, shares, catalog.seed, targets)
+    for number, record in enumerate(records):  # in place: a second list needs memory
+        records[number] = replace(record, split=divided.get(record.group, record.split))
+    targets.check_splits(records)
+    return records
 
 
 def with_groups(records: Sequence[VideoRecord]) -> list[VideoRecord]:
@@ -58,28 +60,23 @@ def with_groups(records: Sequence[VideoRecord]) -> list[VideoRecord]:
 
 
 def _divide(
-    records: Sequence[VideoRecord],
-    members: Sequence[VideoRecord],
-    shares: Mapping[Split, float],
-    seed: int,
-    targets: Targets,
-) -> list[VideoRecord]:
-    """Return the records with the groups of ``members`` divided by shares; the rest is train."""
-    texts = [record.target for record in members]
-    required = targets.required_strata(texts)
-    for strata in (targets.split_strata(texts), required):
-        groups = Groups.count([record.group for record in members], strata)
+    records: Sequence[VideoRecord], shares: Mapping[Split, float], seed: int, targets: Targets
+) -> dict[str, Split]:
+    """Return the split of each group, by shares; the rest is train."""
+    texts = [record.target for record in records]
+    for strata_of in (targets.split_strata, targets.required_strata):
+        groups = Groups.count([record.group for record in records], strata_of(texts))
         try:
             _check_group_counts(groups, shares, targets.stratum_name)
             divided = divide_groups(groups, shares, rest="train", seed=seed)
             break
         except (PipelineError, NoSplitError) as error:
-            if strata == required:
+            if strata_of(texts) == targets.required_strata(texts):
                 if isinstance(error, NoSplitError):
                     raise _no_split(error, shares, targets.stratum_name) from None
                 raise
     _warn_of_sizes(groups, divided, shares)
-    return [replace(record, split=divided.get(record.group, record.split)) for record in records]
+    return divided
 
 
 def _check_group_counts(groups: Groups, shares: Mapping[Split, float], noun: str) -> None:

@@ -152,15 +152,17 @@ def _repair(
     at first, then those of all strata that share groups with them, and so on.
     """
     order = [*shares, rest]
+    missing = _missing(groups.strata, splits, order)
+    if not missing:
+        return splits
     strata_of: dict[str, list[str]] = defaultdict(list)
     for stratum, members in sorted(groups.strata.items()):
         for group in members:
             strata_of[group].append(stratum)
-    missing = _missing(groups.strata, splits, order)
     free = {group for stratum, _ in missing for group in groups.strata[stratum]}
     if len(groups.videos) <= _MAX_SMALL:
         free = set(groups.videos)
-    while missing:
+    while True:
         cost = {group: groups.videos[group] + position[group] for group in sorted(free)}
         moved, is_proven = _solve(groups, splits, shares, rest, cost)
         if moved is not None:
@@ -175,7 +177,6 @@ def _repair(
                 raise NoSplitError(missing, is_proven=is_proven)
             return nearest
         free = wider
-    return splits
 
 
 def _missing(

@@ -143,15 +143,14 @@ def _ask(processes: "Sequence[ModelProcess]", records: Sequence[VideoRecord]) ->
 
 def _check_files(records: Sequence[VideoRecord], folder: Path) -> None:
     """Refuse videos other than those that the catalog was built from."""
-    paths = sorted({folder / record.video for record in records})
-    hashes = dict(zip(paths, content_hashes(paths), strict=True))
-    all_paths = [(folder / record.video, record.sha256) for record in records]
-    changed = [path for path, sha256 in all_paths if hashes[path] != sha256]
+    videos = sorted({record.video for record in records})
+    hashes = dict(zip(videos, content_hashes(folder, videos), strict=True))
+    changed = [record.video for record in records if hashes[record.video] != record.sha256]
     if changed:
         raise PipelineError(
-            f"{changed[0]}: expected the file that the catalog was built from; it is missing or "
-            f"another one ({len(changed)} of {len(records)} test videos). Get the videos of this "
-            "catalog (dvc pull, if DVC keeps them), or run: dvc repro"
+            f"{folder / changed[0]}: expected the file that the catalog was built from; it is "
+            f"missing or another one ({len(changed)} of {len(records)} test videos). Get the "
+            "videos of this catalog (dvc pull, if DVC keeps them), or run: dvc repro"
         )
 
 

@@ -150,7 +150,7 @@ def _with_hashes_of_copies(
     sizes = {video: size_bytes(inspection.folder / video) for video in videos}
     counts = Counter(sizes.values())
     alike = [video for video in videos if counts[sizes[video]] > 1]
-    contents = content_hashes([inspection.folder / video for video in alike])
+    contents = content_hashes(inspection.folder, alike)
     hashes = {video: video for video, count in n_rows.items() if count > 1}
     hashes |= dict(zip(alike, contents, strict=True))
     return [replace(record, sha256=hashes.get(record.video, "")) for record in records]

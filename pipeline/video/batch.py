@@ -4,6 +4,7 @@ Each worker is a separate process, because a damaged file can block or crash FFm
 """
 
 import logging
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -69,10 +70,11 @@ def decode_records(
         PipelineError: as ``run_on_ray``, with ``compute.engine`` ray.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    records = list(records)
     keys = [record_key(record, videos, decode) for record in records]
-    by_key = dict(zip(keys, records, strict=True))
-    facts = _read_stored(folder, by_key.keys())
-    missing = [record for key, record in by_key.items() if key not in facts]
+    facts = _read_stored(folder, keys)
+    by_key = {key: record for key, record in zip(keys, records, strict=True) if key not in facts}
+    missing = list(by_key.values())
     logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(facts))
     work = partial(decode_record, folder=folder, videos=videos, decode=decode)
     results = for_each_video(
@@ -82,7 +84,9 @@ def decode_records(
         key = record_key(record, videos, decode)
         facts[key] = _failed(key, result.reason) if isinstance(result, Failure) else result
     remove_in_progress(folder)
-    return [replace(record, facts=facts[key]) for key, record in zip(keys, records, strict=True)]
+    for number, key in enumerate(keys):  # in place: a second list needs memory
+        records[number] = replace(records[number], facts=facts[key])
+    return records
 
 
 def for_each_video(
@@ -129,9 +133,14 @@ def record_key(record: VideoRecord, videos: Path, decode: DecodeSection) -> str:
 
 def prune_store(folder: Path, keys: Collection[str]) -> None:
     """Delete every stored video except those with ``keys``."""
-    for path in folder.glob(f"*{SUFFIX}"):
-        if path.name.removesuffix(SUFFIX) not in keys:
-            path.unlink()
+    with os.scandir(folder) as entries:
+        stale = [
+            Path(entry)
+            for entry in entries
+            if entry.name.endswith(SUFFIX) and entry.name.removesuffix(SUFFIX) not in keys
+        ]
+    for path in stale:
+        path.unlink()
 
 
 def decode_record(
@@ -166,9 +175,12 @@ def _failed(key: str, reason: str) -> DecodeFacts:
 
 def _read_stored(folder: Path, keys: Collection[str]) -> dict[str, DecodeFacts]:
     """Verify the stored videos with ``keys`` and return the facts of the intact ones."""
-    paths = [path for key in sorted(keys) if (path := stored_path(folder, key)).exists()]
-    stored = map(read_stored, tqdm(paths, desc="verify", unit="video", disable=None))
-    return {facts.key: facts for facts in stored if facts is not None}
+    stored = [key for key in sorted(set(keys)) if stored_path(folder, key).exists()]
+    facts_by_key = {}
+    for key in tqdm(stored, desc="verify", unit="video", disable=None):
+        if facts := read_stored(stored_path(folder, key)):
+            facts_by_key[key] = replace(facts, key=key)  # one string for both
+    return facts_by_key
 
 
 def _chunk_by_size(records: Sequence[VideoRecord], videos: Path) -> list[list[VideoRecord]]:

@@ -87,7 +87,7 @@ def records() -> list[VideoRecord]:
         else:
             path.write_bytes(film(LEVELS[label], number))
         start = 0.2 if number == 5 else None
-        [sha256] = content_hashes([path])
+        [sha256] = content_hashes(path.parent, [path.name])
         rows.append(VideoRecord(path.name, label, "test", path.stem, start, sha256=sha256))
     junk = Path("videos/junk.mp4")
     junk.write_bytes(b"junk")

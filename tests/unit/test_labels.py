@@ -240,7 +240,7 @@ def decoded(videos, folder, **settings):
     names = [path.relative_to(videos).as_posix() for path in files]
     records = [
         VideoRecord(name, "", "train", sha256=sha256)
-        for name, sha256 in zip(names, content_hashes(files), strict=True)
+        for name, sha256 in zip(names, content_hashes(videos, names), strict=True)
     ]
     decode = DecodeSection(**settings)
     compute = ComputeSection(workers=2)

@@ -279,7 +279,7 @@ def test_a_folder_is_decoded_again_when_a_picture_or_the_rate_of_images_changes(
 
     def keys(decode: DecodeSection = DECODE) -> Iterator[tuple[str, str]]:
         names = ["clip", "copy", "one.png"]
-        hashes = content_hashes([tmp_path / name for name in names])
+        hashes = content_hashes(tmp_path, names)
         for name, sha256 in zip(names, hashes, strict=True):
             record = VideoRecord(name, "", sha256=sha256)
             facts = decode_record(record, folder=tmp_path / "store", videos=tmp_path, decode=decode)
