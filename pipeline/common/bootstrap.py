@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Intervals from fewer groups are unreliable.
 MIN_GROUPS = 10
 
-_CHUNK_CELLS = 1 << 23  # 64 MiB as float64; narrow chunks of many videos take longer
+_CHUNK_CELLS = 1 << 21  # 16 MiB as float64; narrow chunks of many videos take longer
 
 Interval = tuple[float, float]
 
@@ -83,8 +83,8 @@ class Resampling:
         by_group = self._by_group(terms)
         return np.concatenate([counts @ by_group for counts in self._group_counts()])
 
-    def video_counts(self) -> Iterator[NDArray[np.int64]]:
-        """Yield int64 [some of S, N]: how often each video is in each test set."""
+    def video_counts(self) -> Iterator[NDArray[np.int32]]:
+        """Yield int32 [some of S, N]: how often each video is in each test set."""
         for counts in self._group_counts():
             yield counts[:, self._group_of_video]
 
@@ -216,16 +216,17 @@ class Resampling:
         np.add.at(sums, self._group_of_video, values)
         return sums
 
-    def _group_counts(self) -> Iterator[NDArray[np.int64]]:
-        """Yield int64 [some of S, groups]: how often each group is in each test set."""
+    def _group_counts(self) -> Iterator[NDArray[np.int32]]:
+        """Yield int32 [some of S, groups]: how often each group is in each test set."""
         generator = np.random.default_rng(self.seed)
         n_groups = self.n_groups
         chunk = max(1, _CHUNK_CELLS // n_groups)
         for start in range(0, self.samples, chunk):
-            rows = min(chunk, self.samples - start)
-            drawn = generator.integers(n_groups, size=(rows, n_groups))
-            drawn += n_groups * np.arange(rows)[:, None]  # each row counts in its own range
-            yield np.bincount(drawn.ravel(), minlength=rows * n_groups).reshape(rows, n_groups)
+            counts = np.empty((min(chunk, self.samples - start), n_groups), np.int32)
+            for row in counts:
+                drawn = generator.integers(n_groups, size=n_groups)
+                row[:] = np.bincount(drawn, minlength=n_groups)
+            yield counts
 
 
 def percentile_interval(values: NDArray[np.float64], confidence: float) -> Interval:

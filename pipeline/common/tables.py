@@ -4,7 +4,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pipeline.common.files import read_csv, replacing_file
@@ -23,16 +24,18 @@ def table_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> s
     Text that a spreadsheet would take for a formula, such as ``=A1``, begins with ``'``. Numbers
     are unchanged; None and a missing cell are empty. Lines end with ``\\n``.
     """
-    lines = [columns, *([row.get(column) for column in columns] for row in rows)]
-    return "".join(_csv_line(map(_escape_formula, cells)) for cells in lines)
+    return "".join(_csv_lines(columns, rows))
 
 
 def write_table_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
 ) -> None:
     """Write the text of ``table_csv``; ``read_table_csv`` reads the same cells back."""
-    with replacing_file(path) as temporary:
-        temporary.write_bytes(table_csv(columns, rows).encode("utf-8"))
+    with (
+        replacing_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as out,
+    ):
+        out.writelines(_csv_lines(columns, rows))
 
 
 def read_table_csv(path: Path) -> list[dict[str, str]]:
@@ -43,10 +46,12 @@ def read_table_csv(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def _csv_line(cells: Iterable[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)  # quotes cells with either character
-    return line.getvalue().removesuffix("\r\n") + "\n"
+def _csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    for cells in chain([columns], ([row.get(column) for column in columns] for row in rows)):
+        line = io.StringIO()
+        writer = csv.writer(line, lineterminator="\r\n")  # quotes cells with either character
+        writer.writerow(map(_escape_formula, cells))
+        yield line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _escape_formula(cell: object) -> str:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -99,13 +100,14 @@ class Predictions:
 
     def write_csv(self, path: Path) -> None:
         """Write one row a video: video, group, and ``Task.prediction_cells``."""
-        rows = [
+        rows = (
             {"video": video, "group": group, **self.task.prediction_cells(target, output)}
             for video, group, target, output in zip(
                 self.videos, self.groups, self.targets, self.outputs, strict=True
             )
-        ]
-        write_table_csv(path, list(rows[0]), rows)
+        )
+        first = next(rows)
+        write_table_csv(path, list(first), chain([first], rows))
 
     @classmethod
     def read_csv(cls, path: Path, *, task_type: str) -> Self:

@@ -255,13 +255,13 @@ class Regression(Task):
 
         actual, predicted = _values(targets), outputs[:, 0]
 
-        def correlation(counts: NDArray[np.int64]) -> float:
+        def correlation(counts: NDArray[np.int32]) -> float:
             ranks = [rankdata(np.repeat(side, counts)) for side in (actual, predicted)]
             with np.errstate(divide="ignore", invalid="ignore"):  # all values are equal
                 return float(np.corrcoef(*ranks)[0, 1])
 
         resampled = [correlation(row) for counts in resampling.video_counts() for row in counts]
-        value = correlation(np.ones(len(actual), np.int64))
+        value = correlation(np.ones(len(actual), np.int32))
         scores = {"spearman": Score(value, resampling.interval(np.array(resampled)))}
         if self.margin is not None:
             is_inside = np.abs(self._errors(targets, outputs)) <= self.margin
