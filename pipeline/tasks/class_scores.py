@@ -60,18 +60,15 @@ def score_terms(
     # abs and not minus: the loss of a certain answer is 0.0, not -0.0.
     losses = np.abs(np.log(np.clip(own, _SMALLEST_PROBABILITY, 1)))
     is_in_top_k = in_top_k(labels, probabilities, top_k)
-    actual = np.eye(n_classes)[labels]
-    in_bin = np.eye(bins)[calibration_bin(confidence, bins)]
-    return np.concatenate(
-        [
-            np.stack([np.ones(n_videos), is_correct, is_in_top_k, losses], axis=1),
-            actual,
-            np.eye(n_classes)[predicted],
-            actual * is_correct[:, None],
-            in_bin * (is_correct - confidence)[:, None],
-        ],
-        axis=1,
-    )
+    terms = np.zeros((n_videos, _TOTALS + 3 * n_classes + bins))
+    terms[:, :_TOTALS] = np.stack([np.ones(n_videos), is_correct, is_in_top_k, losses], axis=1)
+    # One column of each part is not 0.
+    videos, in_bin = np.arange(n_videos), calibration_bin(confidence, bins)
+    terms[videos, _TOTALS + labels] = 1
+    terms[videos, _TOTALS + n_classes + predicted] = 1
+    terms[videos, _TOTALS + 2 * n_classes + labels] = is_correct
+    terms[videos, _TOTALS + 3 * n_classes + in_bin] = is_correct - confidence
+    return terms
 
 
 def scores_from_sums(
