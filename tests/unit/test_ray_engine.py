@@ -3,10 +3,13 @@
 import os
 import signal
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
 from tests.deadly import DangerousFolder
 from tests.ray_nodes import add_node, running_nodes
+from tests.servers import free_port
 from tests.unit.test_batch import behave
 
 DECODE = DecodeSection(fps=10, width=16, height=16)
@@ -85,6 +89,47 @@ def decode(store: Path, videos: Path, compute: ComputeSection) -> list[VideoReco
     return records
 
 
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """The environment of a user with this home, and without variables of Ray."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**plain, **variables, "HOME": str(home)}
+
+
+@contextmanager
+def started_head(home: Path) -> Iterator[str]:
+    """Run ``ray start --head`` with the token in ``home``; yield the address."""
+    port = free_port()
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=1"]
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # sockets need a short path
+        head = subprocess.Popen(
+            [*command, f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"],
+            env=environment(home, RAY_AUTH_MODE="token", RAY_agent_register_timeout_ms="120000"),
+        )
+        try:
+            while not list(Path(folder).glob("session_latest/sockets/raylet*")):
+                assert head.poll() is None
+                time.sleep(0.1)
+            yield f"127.0.0.1:{port}"
+        finally:
+            head.terminate()
+            head.wait()
+
+
+def connect(home: Path, address: str) -> str:
+    """Connect with the token in ``home``; return the number of machines, or the error."""
+    code = (
+        "import sys\n"
+        "from pipeline.compute.ray_cluster import ray_cluster\n"
+        "try:\n"
+        "    with ray_cluster(sys.argv[1]) as ray:\n"
+        "        print(len(ray.nodes()), 'machine')\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", code, address]
+    return subprocess.check_output(command, env=environment(home), text=True)
+
+
 class TestConnection:
     """Before the cluster starts: a process has one connection."""
 
@@ -96,6 +141,17 @@ class TestConnection:
         ):
             with pytest.raises(PipelineError, match=f"^compute.address: {problem}"):
                 ray_cluster(address).__enter__()
+
+    @pytest.mark.long
+    def test_a_cluster_with_a_token_is_joined_by_those_who_have_it(self, tmp_path):
+        """As docs/scale.md starts it; to connect, no variable is needed."""
+        pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
+        with_token, without = tmp_path / "with", tmp_path / "without"
+        (with_token / ".ray").mkdir(parents=True)
+        (with_token / ".ray/auth_token").write_text("a" * 64)
+        with started_head(with_token) as address:
+            assert connect(with_token, address) == "1 machine\n"
+            assert "needs the same ~/.ray/auth_token" in connect(without, address)
 
     def test_without_ray_the_message_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)
