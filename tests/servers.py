@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -55,3 +57,47 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: BinaryIO) -> None:
             return
     log.seek(0)
     raise AssertionError(f"nothing answered at {url}: {log.read().decode(errors='replace')}")
+
+
+@contextmanager
+def hanging_server() -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that accepts connections and never answers; yield its URL and the connections."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    connections.append(listener.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", connections
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # ends accept()
+            for connection in connections:
+                connection.close()
+
+
+@contextmanager
+def refusing_server(status: int, body: str) -> Iterator[str]:
+    """A server that gives every request the same answer; yield its URL."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815 - the name that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

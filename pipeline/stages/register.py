@@ -5,7 +5,6 @@ import logging
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common import paths
 from pipeline.common.command import run_command
-from pipeline.common.errors import PipelineError
 from pipeline.common.files import read_csv, read_json, write_json
 from pipeline.common.records import SPLITS
 from pipeline.model.saving import ModelMetadata, model_digest
@@ -18,6 +17,7 @@ from pipeline.tracking.notes import Results
 from pipeline.tracking.provenance import provenance_tags
 from pipeline.tracking.results import SCORES, log_results
 from pipeline.tracking.runs import ensure_run, warned
+from pipeline.tracking.store import StoreUnreachableError
 from pipeline.video.writing import encode_mp4
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def main() -> None:
     version = None  # pending
     try:
         version = _register(params, model_sha256)
-    except PipelineError as error:
+    except StoreUnreachableError as error:
         if params.tracking.on_error == "fail":
             raise
         logger.warning("Not registered: %s When it is reachable, run: vidpipe sync", error)

@@ -36,7 +36,14 @@ from pipeline.tracking.provenance import (
     provenance_tags,
 )
 from pipeline.tracking.settings import OnError
-from pipeline.tracking.store import EXPERIMENT, GONE, connect, experiment_id, mlflow_errors
+from pipeline.tracking.store import (
+    EXPERIMENT,
+    GONE,
+    StoreUnreachableError,
+    connect,
+    experiment_id,
+    mlflow_errors,
+)
 from pipeline.tracking.system_metrics import SystemMetrics
 
 logger = logging.getLogger(__name__)
@@ -72,7 +79,8 @@ def training_run(
         on_error: ``buffer`` keeps the run in a file if the store is unreachable.
 
     Raises:
-        PipelineError: the store cannot be opened or written, and ``on_error`` is ``fail``.
+        StoreUnreachableError: ``on_error`` is ``fail``.
+        PipelineError: the store refuses the run, whatever ``on_error`` is.
     """
     changes = find_changes(params)
     tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
@@ -84,7 +92,7 @@ def training_run(
         with mlflow_errors():
             close_abandoned_runs(client, experiment_number)
         run.create()
-    except PipelineError as error:
+    except StoreUnreachableError as error:
         if on_error == "fail":
             raise
         run.keep()

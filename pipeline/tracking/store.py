@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
+import requests
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException, RestException
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
 from pipeline.common.errors import PipelineError
 
@@ -36,6 +38,22 @@ _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
+_SERVER_FAILURE = 500  # the smallest HTTP status of one
+_NO_ANSWER = (
+    ConnectionError,
+    TimeoutError,
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,  # the connection broke
+    requests.exceptions.RetryError,  # HTTP 5xx at every try
+)
+# Errors that databases report like a lost connection.
+_REFUSED_BY_DATABASE = re.compile(
+    r"authentication failed|no password supplied|access denied|permission denied|"
+    r"does not exist|readonly database",
+    re.IGNORECASE,
+)
+
 # MLflow's own defaults wait four minutes for a server that refuses connections, and fifteen for
 # one that does not answer.
 _ENVIRONMENT = {
@@ -44,6 +62,13 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+
+
+class StoreUnreachableError(PipelineError):
+    """The MLflow store fails, but may answer later: no connection, a timeout, HTTP 5xx.
+
+    A refused request is another error: a wrong password, a missing permission, a deleted run.
+    """
 
 
 def store_uri() -> str:
@@ -105,12 +130,18 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
-    """Turn errors of MLflow and its store into a PipelineError: address, reason, remedy."""
+    """Turn errors of MLflow and its store into a PipelineError: address, reason, remedy.
+
+    Raises:
+        StoreUnreachableError: the store fails, but may answer later.
+        PipelineError: any other error.
+    """
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         reason = _reason(error)
-        raise PipelineError(f"MLflow at {shown_uri()}: {reason}. {_remedy(reason)}") from error
+        kind = StoreUnreachableError if _is_outage(error) else PipelineError
+        raise kind(f"MLflow at {shown_uri()}: {reason}. {_remedy(reason)}") from error
 
 
 def shown_uri() -> str:
@@ -135,6 +166,29 @@ def _open_database(uri: str) -> None:
         engine.dispose()
 
 
+def _is_outage(error: BaseException | None) -> bool:
+    """Return whether the store may answer later.
+
+    MLflow wraps the errors of ``requests`` and SQLAlchemy; its own code for most of them is
+    INTERNAL_ERROR.
+    """
+    if isinstance(error, requests.exceptions.SSLError):  # such as an untrusted certificate
+        return False
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and error.response.status_code >= _SERVER_FAILURE
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return not _REFUSED_BY_DATABASE.search(str(error))
+    if isinstance(error, RestException):
+        code = str(error.json.get("error_code"))
+        return ERROR_CODE_TO_HTTP_STATUS.get(code, 0) >= _SERVER_FAILURE
+    if isinstance(error, MlflowException):
+        status = re.search(r"failed with error code (\d+)", str(error))
+        if status:
+            return int(status[1]) >= _SERVER_FAILURE
+        return _is_outage(error.__cause__ or error.__context__)
+    return isinstance(error, _NO_ANSWER)
+
+
 def _reason(error: Exception) -> str:
     """Return the first line of the message; of a failed connection, its cause."""
     lines = str(error).strip().splitlines()
@@ -144,12 +198,15 @@ def _reason(error: Exception) -> str:
 
 
 def _remedy(reason: str) -> str:
-    if store_uri().startswith(_SERVERS) and re.search(r"error code (401|403)\b", reason):
-        return (
-            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account that may do "
-            "this."
-        )
     if store_uri().startswith(_SERVERS):
+        if "Invalid Host header" in reason:
+            host = urlsplit(store_uri()).netloc.rpartition("@")[2]
+            return f"Add {host} to --allowed-hosts of mlflow server, or correct {_URI_VARIABLE}."
+        if re.search(r"error code (401|403)\b|\b(401|403) Client Error", reason):
+            return (
+                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account that may "
+                "do this."
+            )
         return f"Start the server, or correct or unset {_URI_VARIABLE}."
     if store_uri() == _default_uri():
         return f"If its files are damaged, delete {_DATABASE} and {_ARTIFACTS}. {RESTORE}"

@@ -23,7 +23,9 @@ from pipeline.tracking.runs import (
     tag_model,
     training_run,
 )
-from pipeline.tracking.store import connect, experiment_id
+from pipeline.tracking.store import StoreUnreachableError, connect, experiment_id
+from tests.mlflow_ui import mlflow_ui
+from tests.servers import hanging_server, refusing_server
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = {"train": {"epochs": 3, "augmentation": {"flip": False, "flip_swaps": [["l", "r"]]}}}
@@ -344,6 +346,74 @@ def test_an_unreachable_server_is_one_sentence_soon(monkeypatch):
         "MLFLOW_TRACKING_URI."
     )
     assert time.monotonic() - started < 20
+
+
+@pytest.fixture
+def quick_requests(monkeypatch):
+    """One retry, at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+
+
+def error_of_a_training_that_may_be_buffered():
+    with pytest.raises(PipelineError) as caught, training_run(**MODEL, on_error="buffer"):
+        pytest.fail("the training began")
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("quick_requests")
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, "You are not authenticated."),
+        (403, "Permission denied"),
+        (404, "<html>Not Found</html>"),
+        (400, '{"error_code": "INVALID_PARAMETER_VALUE", "message": "no such field"}'),
+        (200, "<html>Sign in</html>"),
+    ],
+)
+def test_a_request_that_the_server_refuses_is_no_outage(monkeypatch, status, body):
+    with refusing_server(status, body) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        assert error_of_a_training_that_may_be_buffered().startswith(f"MLflow at {url}: ")
+    assert not Path("mlflow-buffer").exists()
+
+
+@pytest.mark.usefixtures("quick_requests")
+@pytest.mark.parametrize(("status", "retries"), [(500, "0"), (500, "1"), (501, "1"), (503, "1")])
+def test_a_failure_of_the_server_is_an_outage(monkeypatch, status, retries):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    body = '{"error_code": "INTERNAL_ERROR", "message": "x"}' if status == 500 else "Bad Gateway"
+    with refusing_server(status, body) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        with pytest.raises(StoreUnreachableError):
+            experiment_id(connect(), "video-classifier")
+
+
+@pytest.mark.usefixtures("quick_requests")
+def test_a_server_that_does_not_answer_is_an_outage(monkeypatch):
+    with hanging_server() as (url, _):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        with pytest.raises(StoreUnreachableError, match="timed out"):
+            experiment_id(connect(), "video-classifier")
+
+
+def test_a_store_that_must_be_repaired_is_no_outage():
+    client = connect()
+    client.delete_experiment(experiment_id(client, "video-classifier"))
+    assert "was deleted" in error_of_a_training_that_may_be_buffered()
+
+
+@pytest.mark.long
+def test_the_error_of_a_host_that_the_server_does_not_serve_names_the_remedy(folder, monkeypatch):
+    with mlflow_ui(folder, "--allowed-hosts", "mlflow.example.org") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        message = error_of_a_training_that_may_be_buffered()
+    assert "Invalid Host header" in message
+    assert f"Add {url.removeprefix('http://')} to --allowed-hosts of mlflow server" in message
+    assert "PASSWORD" not in message
 
 
 def test_an_unusable_database_is_one_sentence_soon(monkeypatch):
