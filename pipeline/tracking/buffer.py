@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 BUFFER = Path("mlflow-buffer")
 
+# After a failure, so that a server that hangs does not stop the training at every epoch.
+_PAUSE_SECONDS = 60.0
+_PAUSE_TIMES = 10.0  # as long as the failed try took, if that is longer
+
 _BUFFER_ID = "buffer.id"  # tag of a run: name of its file
 _TRAINING = InputTag("mlflow.data.context", "training")
 
@@ -79,8 +83,9 @@ class RunDescription:
 class BufferedRun:
     """A run whose metrics, tags and end are kept in a file while the store fails.
 
-    Every later operation tries to send all of them, in order. ``upload_buffered`` sends those
-    of a process that has ended.
+    All of them are sent, in order, with a later operation: at least a minute after the last
+    failure, and longer if that try was slow. The end of the run always tries. ``upload_buffered``
+    sends those of a run that has ended.
 
     Attributes:
         id: of the run; None while the store has never been reached.
@@ -92,6 +97,7 @@ class BufferedRun:
         self._description = description
         self._pending: list[dict[str, Any]] = []
         self._n_written = 0  # of the pending operations
+        self._next_try = 0.0  # of time.monotonic()
         self._lock = threading.RLock()  # system metrics have a thread of their own
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         self._path = BUFFER / f"{name}.jsonl"
@@ -110,7 +116,8 @@ class BufferedRun:
         """Log metrics of one step, such as an epoch counted from 1.
 
         Args:
-            retry: after a failure, try to send everything. False only keeps the metrics then.
+            retry: after a failure and a pause, try to send everything. False only keeps the
+                metrics then.
         """
         operation = {"metrics": dict(metrics), "step": step, "time": _now()}
         self._do(operation, f"metrics of step {step}", retry=retry)
@@ -121,23 +128,28 @@ class BufferedRun:
 
     def end(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
-        self._do({"end": status, "time": _now()}, "the end of the run")
+        self._do({"end": status, "time": _now()}, "the end of the run", is_last=True)
 
     def keep(self) -> None:
         """Write the run to its file, to be created later."""
         with self._lock:
             self._write()
+            self._next_try = time.monotonic() + _PAUSE_SECONDS
 
     def _create(self, client: MlflowClient) -> None:
         self.id, self._store = self._description.create(client, self._path.stem), shown_uri()
 
-    def _do(self, operation: dict[str, Any], title: str, *, retry: bool = True) -> None:
+    def _do(
+        self, operation: dict[str, Any], title: str, *, retry: bool = True, is_last: bool = False
+    ) -> None:
         with self._lock:
             is_failing = bool(self._pending) or self.id is None
             self._pending.append(operation)
             if is_failing:  # before the next try, which may be killed
                 self._write()
-            if is_failing and not retry:
+            started = time.monotonic()
+            is_due = is_last or (retry and started >= self._next_try)
+            if is_failing and not is_due:
                 return
             try:
                 client = connect()
@@ -150,9 +162,10 @@ class BufferedRun:
                         self._n_written = max(0, self._n_written - 1)
             except PipelineError as error:
                 self._write()
-                logger.warning(
-                    "MLflow did not get %s. They are kept in %s: %s", title, self._path, error
-                )
+                ended = time.monotonic()
+                pause = max(_PAUSE_SECONDS, _PAUSE_TIMES * (ended - started))
+                self._next_try = ended + pause
+                logger.warning("MLflow did not get %s. Kept in %s: %s", title, self._path, error)
             else:
                 self._path.unlink(missing_ok=True)
 
@@ -180,20 +193,35 @@ class BufferedRun:
 def upload_buffered() -> int:
     """Send the runs of ``mlflow-buffer/`` to the store and delete their files.
 
-    A run whose process was killed ends as KILLED. The run of a process that is alive stays: the
-    process sends it. A process of another machine counts as alive for an hour after it has last
-    written its file. A run that began in another store stays, too.
+    A run whose process was killed ends as KILLED. A run that has not ended and whose process is
+    alive stays: the process sends it. A process of another machine counts as alive for an hour
+    after it has last written its file. A run that began in another store stays, too. A file that
+    cannot be sent does not stop the others.
 
     Returns:
         The number of runs that were sent.
 
     Raises:
-        PipelineError: the store cannot be opened or written, or a file is damaged.
+        StoreUnreachableError: the store does not answer; no file is tried.
+        PipelineError: after all files: names those that could not be sent.
     """
-    if not BUFFER.exists():
+    if not any(BUFFER.glob("*.jsonl")):
         return 0
     with FileLock(BUFFER / ".lock"):  # of the uploads, not of trainings
-        return sum(_upload(path) for path in sorted(BUFFER.glob("*.jsonl")))
+        experiment_id(connect(), EXPERIMENT)
+        n_sent = 0
+        errors: list[PipelineError] = []
+        for path in sorted(BUFFER.glob("*.jsonl")):
+            try:
+                n_sent += _upload(path)
+            except PipelineError as error:
+                errors.append(error)
+    if len(errors) > 1:
+        sentences = " ".join(str(error) for error in errors)
+        raise PipelineError(f"{BUFFER}: {len(errors)} files are not sent. {sentences}")
+    if errors:
+        raise errors[0]
+    return n_sent
 
 
 def _upload(path: Path) -> bool:
@@ -203,9 +231,16 @@ def _upload(path: Path) -> bool:
         silent_seconds = time.time() - path.stat().st_mtime
     except FileNotFoundError:  # its process has sent it
         return False
-    process = header["process"]
-    if is_alive(process) or (not is_here(process) and silent_seconds < SILENT_SECONDS):
+    process, has_ended = header["process"], any("end" in row for row in operations)
+    if not has_ended and is_alive(process):
         logger.info("%s: the training is running, and sends its metrics itself.", path)
+        return False
+    if not has_ended and not is_here(process) and silent_seconds < SILENT_SECONDS:
+        logger.info(
+            "%s: kept, because its training may be running on another machine or in another "
+            "container. It can be sent an hour after its last line.",
+            path,
+        )
         return False
     if header["run"] and header["store"] != shown_uri():
         logger.warning(
@@ -222,7 +257,7 @@ def _upload(path: Path) -> bool:
             run_id = header["run"] or description.create(client, path.stem)
             for operation in operations:
                 _apply(client, run_id, operation)
-            if not any("end" in operation for operation in operations):
+            if not has_ended:
                 client.set_terminated(run_id, "KILLED")
     except PipelineError as error:
         raise PipelineError(
@@ -245,12 +280,21 @@ def _apply(client: MlflowClient, run_id: str, operation: Mapping[str, Any]) -> N
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, without a last one that a kill cut off."""
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
+    """Return the rows of a file, without a last one that a kill cut off.
+
+    Raises:
+        FileNotFoundError: it was deleted.
+        PipelineError: it cannot be read, or is damaged.
+    """
     try:
+        text = path.read_text(encoding="utf-8")
+        complete = text[: text.rfind("\n") + 1]
         rows: list[dict[str, Any]] = [json.loads(line) for line in complete.splitlines()]
         RunDescription(**rows[0]["description"])
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PipelineError(f"{path}: {error.strerror}. Expected a readable file.") from None
     except (ValueError, LookupError, TypeError) as error:
         raise PipelineError(
             f"{path}: expected a run, one JSON object a line ({error}). Delete the file to go on "

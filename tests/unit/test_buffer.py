@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from pipeline.common.errors import PipelineError
 from pipeline.tracking.buffer import upload_buffered
 from pipeline.tracking.runs import find_run, training_run
-from pipeline.tracking.store import connect
+from pipeline.tracking.store import StoreUnreachableError, connect
+from tests.servers import hanging_server
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = {"train": {"epochs": 3}}
@@ -38,6 +40,14 @@ def outage(monkeypatch):
             monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
     return Outage()
+
+
+@pytest.fixture
+def a_minute_later(monkeypatch):
+    """A function that moves the clock of pauses."""
+    monotonic, minutes = time.monotonic, []
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 60 * len(minutes))
+    return lambda: minutes.append(1)
 
 
 def the_run(run_id):
@@ -67,18 +77,43 @@ def in_a_process(code, **environment):
 # An outage during a training
 
 
-def test_metrics_of_an_outage_arrive_with_the_next_ones(outage, caplog):
+def test_metrics_of_an_outage_arrive_with_those_of_a_minute_later(outage, a_minute_later, caplog):
     with training_run(params=PARAMS, dataset="d") as run:
         run.log_metrics({"loss": 4.0}, step=1)
         outage.start()
         run.log_metrics({"loss": 3.0}, step=2)
         (kept,) = kept_files()
-        assert f"MLflow did not get metrics of step 2. They are kept in {kept}" in caplog.text
+        assert f"MLflow did not get metrics of step 2. Kept in {kept}: " in caplog.text
         assert "unable to open database file" in caplog.text
         outage.end()
         run.log_metrics({"loss": 2.0}, step=3)
+        assert kept_files() == [kept]
+        a_minute_later()
+        run.log_metrics({"loss": 1.0}, step=4)
         assert kept_files() == []
-    assert history_of(run.id, "loss") == [(1, 4.0), (2, 3.0), (3, 2.0)]
+    assert history_of(run.id, "loss") == [(1, 4.0), (2, 3.0), (3, 2.0), (4, 1.0)]
+
+
+def test_a_server_that_hangs_is_tried_once_a_minute_and_at_the_end(
+    outage, a_minute_later, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with hanging_server() as (url, connections):
+        with training_run(params=PARAMS, dataset="d") as run:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+            for step in (1, 2, 3):
+                run.log_metrics({"loss": 3.0}, step=step)
+            assert len(connections) == 1
+            a_minute_later()
+            run.log_metrics({"loss": 3.0}, step=4)
+            run.set_tag("key", "value")
+            assert len(connections) == 2
+        assert len(connections) == 3
+    outage.end()
+    assert upload_buffered() == 1
+    assert history_of(run.id, "loss") == [(1, 3.0), (2, 3.0), (3, 3.0), (4, 3.0)]
+    assert the_run(run.id).info.status == "FINISHED"
 
 
 def test_an_outage_until_the_end_of_the_training_loses_nothing():
@@ -186,6 +221,54 @@ def test_the_run_of_a_living_process_is_left_to_it(outage):
     assert kept_files() == []
 
 
+@pytest.mark.parametrize("has_end", [False, True])
+def test_the_file_of_another_machine_is_sent_at_once_if_its_run_has_ended(has_end):
+    code = UNREACHABLE if has_end else UNREACHABLE + "        os.kill(os.getpid(), signal.SIGKILL)"
+    in_a_process(code, MLFLOW_TRACKING_URI=UNUSABLE)
+    (kept,) = kept_files()
+    header, *operations = kept.read_text().splitlines(keepends=True)
+    process = json.loads(header)["process"]["process.space"]
+    kept.write_text(header.replace(process, "another boot") + "".join(operations))
+    assert upload_buffered() == has_end
+    assert (find_run("abc") is not None) == has_end
+
+
+def test_a_file_that_cannot_be_sent_does_not_stop_the_others():
+    done = in_a_process(
+        f"""
+        import os
+        from pipeline.tracking.runs import training_run
+        for number in range(2):
+            with training_run(params={{}}, dataset="d") as run:
+                os.environ["MLFLOW_TRACKING_URI"] = "{UNUSABLE}"
+                run.log_metrics({{"loss": 3.0}}, step=1)
+            del os.environ["MLFLOW_TRACKING_URI"]
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    bad, good = kept_files()
+    deleted, run_id = (json.loads(path.read_text().splitlines()[0])["run"] for path in (bad, good))
+    connect().delete_run(deleted)
+    Path("mlflow-buffer/1.jsonl").write_text("junk\n")
+    Path("mlflow-buffer/2.jsonl").mkdir()
+    with pytest.raises(PipelineError, match="3 files are not sent") as caught:
+        upload_buffered()
+    for path in (bad, Path("mlflow-buffer/1.jsonl"), Path("mlflow-buffer/2.jsonl")):
+        assert str(path) in str(caught.value)
+        assert path.exists()
+    assert not good.exists()
+    assert the_run(run_id).info.status == "FINISHED"
+
+
+def test_an_unreachable_store_is_one_error_whatever_the_number_of_files(outage):
+    for _ in range(2):
+        in_a_process(UNREACHABLE, MLFLOW_TRACKING_URI=UNUSABLE)
+    outage.start()
+    with pytest.raises(StoreUnreachableError) as caught:
+        upload_buffered()
+    assert str(caught.value).count("unable to open") == 1
+
+
 def test_a_damaged_file_is_named():
     Path("mlflow-buffer").mkdir()
     Path("mlflow-buffer/20260101-000000-1.jsonl").write_text("junk\n")
@@ -193,7 +276,7 @@ def test_a_damaged_file_is_named():
         upload_buffered()
 
 
-def test_metrics_of_an_interrupted_try_are_kept(outage, monkeypatch):
+def test_metrics_of_an_interrupted_try_are_kept(outage, a_minute_later, monkeypatch):
     """As by Ctrl-C or SIGTERM while the store does not answer."""
     with pytest.raises(KeyboardInterrupt), training_run(params=PARAMS, dataset="d") as run:
         outage.start()
@@ -205,6 +288,7 @@ def test_metrics_of_an_interrupted_try_are_kept(outage, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr("pipeline.tracking.buffer.connect", interrupted)
+            a_minute_later()
             run.log_metrics({"loss": 3.0}, step=2)
     (kept,) = kept_files()
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
