@@ -94,6 +94,15 @@ class Checkpoint:
         return cls(**state, **arrays)
 
 
+def completed_epochs(path: Path, training: str) -> int:
+    """Return the number of epochs in a checkpoint; 0 if there is none of this training."""
+    if not path.exists():
+        return 0
+    with np.load(path, allow_pickle=False) as file:
+        state: dict[str, Any] = json.loads(file["state"].tobytes())
+    return len(state["history"]) if state["training"] == training else 0
+
+
 @dataclass
 class CheckpointFile:
     """Where a training writes its checkpoints, and from where it continues.

@@ -23,7 +23,7 @@ from pipeline.common.files import sha256_of_file, sha256_of_json
 from pipeline.common.side_inputs import SideInput
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
-from pipeline.model.checkpoints import CheckpointFile
+from pipeline.model.checkpoints import CheckpointFile, completed_epochs
 from pipeline.model.features import cached_features
 from pipeline.model.fitting import FitResult, OptimizerOf, fit, make_deterministic
 from pipeline.model.network import build_model, is_frozen
@@ -98,7 +98,8 @@ def fit_replicas(
 
     Args:
         model: untrained, of ``build_model``.
-        callbacks: only their ``on_epoch_end`` is called.
+        callbacks: with several workers, only ``on_train_begin`` and ``on_epoch_end`` are called.
+            The epochs of a checkpoint come before ``on_train_begin``.
 
     Raises:
         PipelineError: as ``fit`` and ``run_workers``.
@@ -116,15 +117,27 @@ def fit_replicas(
         for split in ("train", "val"):  # the workers only read them
             cached_features(model, ClipArrays(training.clips / split), training.features)
 
+    digest = training.digest(weights)
+    n_earlier = completed_epochs(checkpoint, digest)
+
+    def begin() -> None:
+        for callback in callbacks:
+            callback.on_train_begin()
+
     def log_epoch(row: dict[str, float]) -> None:
         logs = {name: value for name, value in row.items() if name != "epoch"}
         text = " - ".join(f"{name}: {value:.4g}" for name, value in logs.items())
-        logger.info("Epoch %d: %s", row["epoch"], text)
+        origin = ", of the checkpoint" if row["epoch"] <= n_earlier else ""
+        logger.info("Epoch %d%s: %s", row["epoch"], origin, text)
         for callback in callbacks:
             callback.on_epoch_end(int(row["epoch"]) - 1, dict(logs))
+        if row["epoch"] == n_earlier:
+            begin()
 
+    if n_earlier == 0:
+        begin()
     logger.info("Training with %d workers", compute.train_workers)
-    train = partial(_train_in_worker, training, weights, checkpoint, training.digest(weights))
+    train = partial(_train_in_worker, training, weights, checkpoint, digest)
     result, weights = run_workers(train, compute, on_row=log_epoch, checkpoint=checkpoint)
     model.set_weights(weights)
     checkpoint.unlink(missing_ok=True)

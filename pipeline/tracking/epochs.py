@@ -33,7 +33,8 @@ class EpochMetrics(Callback):  # type: ignore[misc]  # Keras does not type it
 class TimeLeft(Callback):  # type: ignore[misc]  # Keras does not type it
     """Log how long the other epochs will take, at most once a minute.
 
-    The first epoch does not count, because it includes the construction of the graph.
+    The first epoch after ``on_train_begin`` does not count, because it includes the construction of
+    the graph, and epochs of a checkpoint do not, because they are reported before it.
 
     Args:
         epochs: number of epochs if the training does not stop early.
@@ -43,6 +44,10 @@ class TimeLeft(Callback):  # type: ignore[misc]  # Keras does not type it
         super().__init__()
         self._epochs = epochs
         self._first: tuple[int, float] | None = None  # number and end of the first epoch
+        self._last_line = time.monotonic()
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._first = None
         self._last_line = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002

@@ -42,6 +42,10 @@ class Epochs:
 
     def __init__(self):
         self.seen = []
+        self.n_earlier = None  # epochs before ``on_train_begin``
+
+    def on_train_begin(self):
+        self.n_earlier = len(self.seen)
 
     def on_epoch_end(self, epoch, logs):
         self.seen.append((epoch, logs))
@@ -59,6 +63,7 @@ def two_workers(job, tmp_path_factory):
     callback = Epochs()
     weights, result = train_with_workers(job, checkpoint, callback)
     assert not checkpoint.exists()
+    assert callback.n_earlier == 0
     return weights, result, callback.seen
 
 
@@ -124,7 +129,8 @@ class SeenByTheFirst(type(Path())):  # type: ignore[misc]
 
 
 @pytest.mark.long
-def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers, tmp_path):
+def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers, tmp_path, caplog):
+    caplog.set_level("INFO")
     checkpoint, dying = tmp_path / "checkpoint.npz", deadly(job, tmp_path / "deaths", 3, 5)
     with pytest.raises(PipelineError, match=r"train_workers: .*, for the second time"):
         train_with_workers(dying, checkpoint, Epochs())
@@ -136,6 +142,9 @@ def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers,
     weights, _ = train_with_workers(dying, checkpoint, callback)
     assert largest_difference(weights, two_workers[0]) <= 1e-6
     assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]
+    assert callback.n_earlier == 2
+    assert "Epoch 2, of the checkpoint: " in caplog.text
+    assert "Epoch 3: " in caplog.text
     assert not checkpoint.exists()
 
 

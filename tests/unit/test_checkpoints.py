@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.common.errors import PipelineError
-from pipeline.model.checkpoints import CheckpointFile
+from pipeline.model.checkpoints import CheckpointFile, completed_epochs
 from pipeline.model.fitting import fit
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
 from tests.architectures import CLASSES, TASK, build, noise_clips, stored_clips, tiny
@@ -71,6 +71,8 @@ def test_the_weights_after_a_break_are_those_without(clips, tmp_path, kind, epoc
     path = tmp_path / "checkpoint.npz"
     with pytest.raises(KeyboardInterrupt):
         train(clips, section, path=path, callbacks=[Break(epoch)])
+    assert completed_epochs(path, "a") == epoch - 1
+    assert completed_epochs(path, "b") == 0
     continued, result_after, reported = train(clips, section, path=path)
     assert reported[0] == epoch - 1
     for one, other in zip(continued, weights, strict=True):

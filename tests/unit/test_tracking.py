@@ -491,3 +491,17 @@ def test_the_time_left_is_logged_once_a_minute_without_the_first_epoch(monkeypat
         "epoch 2 of 7, 20 s each: 1.7 min left",
         "epoch 5 of 7, 20 s each: 40 s left",
     ]
+
+
+def test_epochs_of_a_checkpoint_do_not_count_for_the_time_left(monkeypatch, caplog):
+    """They arrive at once, before ``on_train_begin``."""
+    caplog.set_level("INFO")
+    clock = iter([0, 1, 1, 1, 2, 150, 250])  # constructor, three epochs, on_train_begin, two
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    time_left = TimeLeft(epochs=7)
+    for epoch in range(3):
+        time_left.on_epoch_end(epoch)
+    time_left.on_train_begin()
+    for epoch in (3, 4):
+        time_left.on_epoch_end(epoch)
+    assert caplog.messages == ["epoch 5 of 7, 1.7 min each: 3.3 min left"]
