@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import requests
 from mlflow import MlflowClient
 
 from tests.pipeline.conftest import Workspace
@@ -17,6 +19,7 @@ from tests.servers import free_port, running_server
 
 GUIDE = Path(__file__).parents[2] / "docs/deploy/README.md"
 NAME = "video-classifier"
+PUBLIC_NAME = "mlflow.example.org"
 ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "a long password"}
 
 
@@ -78,6 +81,8 @@ class Server:
             "ARTIFACTS": str(folder / "artifacts"),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
+            "ALLOWED_HOSTS": f"{PUBLIC_NAME},127.0.0.1:{self.port}",
+            "ALLOWED_ORIGINS": f"https://{PUBLIC_NAME}",
             "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN["MLFLOW_TRACKING_PASSWORD"],
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -132,6 +137,11 @@ def test_an_outage_from_training_to_registration_loses_nothing(workspace, server
         assert refused.returncode == 1
         assert refused.stdout.startswith(f"error: MLflow at {server.url}: ")
         assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
+        again = ("repro", "--force", "--single-item", "register")
+        refused = vidpipe(workspace, server, *again, MLFLOW_TRACKING_PASSWORD="wrong")
+        assert refused.returncode != 0
+        assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
+        assert "Not registered" not in refused.stdout
         done = vidpipe(workspace, server, "sync")
         assert done.returncode == 0, done.stdout
         client = server.client(monkeypatch)
@@ -149,6 +159,25 @@ def test_an_outage_from_training_to_registration_loses_nothing(workspace, server
         video = next((workspace.root / "videos").rglob("*.mp4"))
         done = vidpipe(workspace, server, "predict", str(video))
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
+def test_browsers_reach_the_server_by_its_public_name(server):
+    """A proxy passes on the name; a browser sends the origin with every change and search."""
+    headers = {"Host": PUBLIC_NAME, "Origin": f"https://{PUBLIC_NAME}"}
+    account = tuple(ADMIN.values())
+    with server.running():
+        search = partial(
+            requests.post,
+            f"{server.url}/ajax-api/2.0/mlflow/experiments/search",
+            auth=account,
+            json={"max_results": 1},
+        )
+        assert search(headers=headers).status_code == 200
+        assert search(headers={**headers, "Host": "another.example.org"}).status_code == 403
+        assert (
+            search(headers={**headers, "Origin": "https://another.example.org"}).status_code == 403
+        )
 
 
 TRAINING = """

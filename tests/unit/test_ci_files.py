@@ -17,6 +17,7 @@ from pipeline.cli import app
 GITHUB = sorted(Path(".github/workflows").glob("*.yml"))
 GITLAB = Path(".gitlab-ci.yml")
 COMPOSE = Path("docs/deploy/compose.yaml")
+DEPLOY_GUIDE = Path("docs/deploy/README.md")
 SCHEMAS = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
 GITLAB_SETTINGS = {"stages", "default", "variables", "workflow"}  # the other keys are jobs
 PATH_LINES = ('echo "$PWD/.venv/bin" >> "$GITHUB_PATH"', 'export PATH="$PWD/.venv/bin:$PATH"')
@@ -60,6 +61,38 @@ def test_the_files_are_valid(path, schema):
     content = json.loads((SCHEMAS / schema).read_text())
     errors = jsonschema.validators.validator_for(content)(content).iter_errors(load(path))
     assert [error.message for error in errors] == []
+
+
+PIN = re.compile(r"^\"?([\w-]+)(?:\[\w+\])?==([\w.]+)", re.MULTILINE)
+
+
+def test_the_server_has_the_pinned_packages():
+    build = load(COMPOSE)["services"]["mlflow"]["build"]["dockerfile_inline"]
+    packages = re.sub(r"--\S+", "", build.partition("pip install")[2]).split()
+    pins = PIN.findall("\n".join(packages))
+    assert len(pins) == len(packages) == 5
+    cluster, base = (
+        dict(PIN.findall(Path(name).read_text()))
+        for name in ("requirements-cluster.txt", "requirements.txt")
+    )
+    for name, version in pins:
+        assert cluster[name] == base.get(name, version) == version, name
+
+
+def test_both_ways_to_start_the_server_have_the_same_options():
+    command = load(COMPOSE)["services"]["mlflow"]["command"]
+    in_compose, in_guide = (
+        re.findall(r" (--[\w-]+)", text.partition("mlflow server")[2].partition("```")[0])
+        for text in (command, DEPLOY_GUIDE.read_text())
+    )
+    assert in_compose == in_guide
+    assert {"--allowed-hosts", "--cors-allowed-origins"} <= set(in_guide)
+
+
+def test_the_server_is_published_for_a_proxy_of_the_same_machine():
+    assert load(COMPOSE)["services"]["mlflow"]["ports"] == ["127.0.0.1:5000:5000"]
+    variables = set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text()))
+    assert variables == set(re.findall(r"^(\w+)=", DEPLOY_GUIDE.read_text(), re.MULTILINE))
 
 
 def test_the_schema_notices_a_misspelled_key():
