@@ -14,6 +14,8 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
+from pipeline.common.errors import PipelineError
+from pipeline.tracking.store import StoreUnreachableError, connect
 from tests.pipeline.conftest import Workspace
 from tests.servers import free_port, running_server
 
@@ -119,6 +121,16 @@ def vidpipe(workspace: Workspace, server: Server, *arguments: str, **changes: st
 def runs_of(client: MlflowClient):
     experiment = client.get_experiment_by_name(NAME)
     return client.search_runs([experiment.experiment_id])
+
+
+def test_a_database_that_refuses_a_connection_is_no_outage(database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{database}_of_another_name")
+    with pytest.raises(PipelineError, match="does not exist") as caught:
+        connect()
+    assert not isinstance(caught.value, StoreUnreachableError)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", re.sub(r":\d+/", f":{free_port()}/", database))
+    with pytest.raises(StoreUnreachableError, match="Connection refused"):
+        connect()
 
 
 @pytest.mark.long
