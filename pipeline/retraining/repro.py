@@ -26,6 +26,7 @@ from pipeline.common.paths import (
     DECODE_INDEX,
     INTERVALS,
     METRICS,
+    MODEL,
     REGISTRATION,
     REVIEW_REPORT,
 )
@@ -172,6 +173,12 @@ def synchronise() -> int:
     n_runs = upload_buffered()
     logger.info("%s sent to MLflow.", count_of(n_runs, "run"))
     registration = read_registration()
+    if registration is None and MODEL.exists():
+        logger.error(
+            "%s is missing, because the register stage did not end. Run: vidpipe repro",
+            REGISTRATION,
+        )
+        return 1
     if registration is None or registered_version(registration) is not None:
         return 0
     if code := reproduce(["register"], force=True, single_item=True):

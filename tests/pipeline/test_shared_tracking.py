@@ -149,11 +149,6 @@ def test_an_outage_from_training_to_registration_loses_nothing(workspace, server
         assert refused.returncode == 1
         assert refused.stdout.startswith(f"error: MLflow at {server.url}: ")
         assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
-        again = ("repro", "--force", "--single-item", "register")
-        refused = vidpipe(workspace, server, *again, MLFLOW_TRACKING_PASSWORD="wrong")
-        assert refused.returncode != 0
-        assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
-        assert "Not registered" not in refused.stdout
         done = vidpipe(workspace, server, "sync")
         assert done.returncode == 0, done.stdout
         client = server.client(monkeypatch)
@@ -171,6 +166,14 @@ def test_an_outage_from_training_to_registration_loses_nothing(workspace, server
         video = next((workspace.root / "videos").rglob("*.mp4"))
         done = vidpipe(workspace, server, "predict", str(video))
         assert done.returncode == 0, done.stdout
+        again = ("repro", "--force", "--single-item", "register")
+        refused = vidpipe(workspace, server, *again, MLFLOW_TRACKING_PASSWORD="wrong")
+        assert refused.returncode != 0
+        assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
+        assert "Not registered" not in refused.stdout
+        done = vidpipe(workspace, server, "sync")
+        assert done.returncode == 1
+        assert "Run: vidpipe repro" in done.stdout
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.common.errors import PipelineError
+from pipeline.retraining.repro import synchronise
 from pipeline.tracking.buffer import upload_buffered
 from pipeline.tracking.runs import find_run, training_run
 from pipeline.tracking.store import StoreUnreachableError, connect
@@ -312,6 +313,16 @@ def test_a_run_of_another_store_is_kept(folder, monkeypatch, empty_database, cap
     assert upload_buffered() == 0
     assert f"{kept}: kept, because its run is in another store" in caplog.text
     assert kept.exists()
+
+
+@pytest.mark.parametrize("has_model", [False, True])
+def test_sync_names_the_command_after_a_registration_that_failed(has_model, caplog):
+    """A stage that fails leaves no output, so eval/registration.json is missing."""
+    if has_model:
+        Path("models").mkdir()
+        Path("models/model.keras").touch()
+    assert synchronise() == has_model
+    assert ("Run: vidpipe repro" in caplog.text) == has_model
 
 
 # Several trainings at once
