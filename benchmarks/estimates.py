@@ -165,6 +165,7 @@ def estimate_lines(
     bytes_per_row: Mapping[str, float],
     *,
     scheduling_seconds: float,
+    test_share: float,
 ) -> Sequence[str]:
     """Return a table of data sets and numbers of machines.
 
@@ -174,13 +175,17 @@ def estimate_lines(
     all files run on one core. Memory is that of the step that needs most.
 
     Args:
+        rows_per_second, bytes_per_row: of each step of ``benchmarks.scale``.
         scheduling_seconds: of a video, on a cluster.
+        test_share: of the videos, the only ones that are evaluated.
     """
     columns = ["clips", "machines", "decode", "extract", "epoch", "bookkeeping", "hashing"]
     rows = [[*columns, "memory", "disk", "files"]]
-    # DVC counts twice: for the videos and for the stored frames.
-    bookkeeping = sum(1 / rate for rate in rows_per_second.values()) + 1 / rows_per_second["dvc"]
-    memory = max(bytes_per_row.values())
+    share = {"dvc": 2.0, "evaluate": test_share}  # DVC tracks the videos and the stored frames
+    bookkeeping = sum(share.get(step, 1) / rate for step, rate in rows_per_second.items())
+    memory = max(
+        min(share.get(step, 1), 1) * n_bytes for step, n_bytes in bytes_per_row.items()
+    )  # one folder after the other
     for name, clips in _DATA_SETS.items():
         for machines in _MACHINES:
             cores = machines * _CORES

@@ -115,6 +115,7 @@ def main() -> None:
         {name: values["rows_per_second"] for name, values in growth.items()},
         {name: values["memory_bytes_per_row"] for name, values in growth.items()},
         scheduling_seconds=ray["scheduling_ms_ray"] / 1000 if ray else 0.0,
+        test_share=load_params().catalog.test_share,
     ):
         print(line)
     print(json.dumps({**growth, "clip": asdict(clip), "ray": ray}))
