@@ -172,7 +172,7 @@ def estimate_lines(
     Decoding and an epoch of training are divided by all cores; one process schedules all videos, so
     decoding lasts at least as long as that. Extraction is divided by the cores that its shards can
     use. The bookkeeping (catalog, decode index, index of clips, DVC, evaluation) and the hashing of
-    all files run on one core. Memory is that of the step that needs most.
+    all files are counted as work of one core. Memory is that of the step that needs most.
 
     Args:
         rows_per_second, bytes_per_row: of each step of ``benchmarks.scale``.
@@ -183,9 +183,8 @@ def estimate_lines(
     rows = [[*columns, "memory", "disk", "files"]]
     share = {"dvc": 2.0, "evaluate": test_share}  # DVC tracks the videos and the stored frames
     bookkeeping = sum(share.get(step, 1) / rate for step, rate in rows_per_second.items())
-    memory = max(
-        min(share.get(step, 1), 1) * n_bytes for step, n_bytes in bytes_per_row.items()
-    )  # one folder after the other
+    # DVC has the rows of one folder in memory at a time.
+    memory = max(min(share.get(step, 1), 1) * n_bytes for step, n_bytes in bytes_per_row.items())
     for name, clips in _DATA_SETS.items():
         for machines in _MACHINES:
             cores = machines * _CORES

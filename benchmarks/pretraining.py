@@ -61,7 +61,7 @@ Each seed draws other clips. The accuracy is that of about 620 test clips. The m
 the stage `train` on two cores. The features are the files that the stage added to `data/features/`:
 one for each stream and shard of clips. `fine-tuned` uses those of `pretrained CNN, frozen`.
 
-Three clips of a class decide much: compare the sides within a seed. The gain is one at few steps:
+Three clips of a class decide much: compare the sides within a seed. The gain holds for few steps:
 [models.md](models.md#pretrained-cnns) has an accuracy from scratch after 800.
 
 | side | `weights` | `trainable` | seeds | accuracy | median | minutes | features |

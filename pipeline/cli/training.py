@@ -87,7 +87,7 @@ def crossval(
 
 @app.command()
 def tune(
-    minutes: Annotated[float, Option(min=0, help="time of this call; 0: train nothing")] = 30,
+    minutes: Annotated[float, Option(min=0, help="of this call; 0: only show or apply")] = 30,
     trials: Annotated[
         int | None, Option(min=1, help="most finished trials, with those of earlier calls")
     ] = None,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -156,8 +156,8 @@ def output_file(path: Path) -> Path:
 
 def remove_in_progress(folder: Path) -> None:
     """Delete the temporary files of killed runs under ``folder``, at any depth."""
-    with os.scandir(folder) as entries:
-        leftovers, folders = [], []  # few, though the folder may have millions of files
+    leftovers, folders = [], []  # few, though the folder may have millions of files
+    with suppress(PermissionError), os.scandir(folder) as entries:  # lost+found of a disk
         for entry in entries:
             if entry.name.startswith(IN_PROGRESS_PREFIX):
                 leftovers.append(Path(entry))

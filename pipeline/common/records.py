@@ -223,12 +223,18 @@ def write_decode_index(path: Path, records: Iterable[VideoRecord]) -> None:
     """Write name, status and facts of decoded records, sorted by name."""
     columns = ("reason", *_FACT_COLUMNS)
     rows = (
-        {"name": record.name, "status": record.facts.status}
-        | {column: getattr(record.facts, column) for column in columns}
+        {"name": record.name, "status": facts.status}
+        | {column: getattr(facts, column) for column in columns}
         for record in sorted(records, key=lambda record: record.name)
-        if record.facts is not None
+        for facts in (_known_facts(record),)
     )
     write_csv(path, ["name", "status", *columns], rows)
+
+
+def _known_facts(record: VideoRecord) -> DecodeFacts:
+    """Return the facts of a decoded record."""
+    assert record.facts is not None
+    return record.facts
 
 
 def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:
@@ -238,8 +244,13 @@ def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:
         PipelineError: a file is missing, or the index lacks a row of the catalog.
     """
     records = read_catalog(catalog)
+    names = {record.name for record in records}
     rows = csv_rows(index) if index.exists() else ()
-    facts = {row["name"]: _FACTS.validate_python(_without_empty(row)) for row in rows}
+    facts = {
+        row["name"]: _FACTS.validate_python(_without_empty(row))
+        for row in rows
+        if row["name"] in names
+    }
     missing = [record.name for record in records if record.name not in facts]
     if missing:
         raise PipelineError(

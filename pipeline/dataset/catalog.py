@@ -1,10 +1,10 @@
 """Build the catalog: the labels, the content hash, the group and the split of each video."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import repeat
 from pathlib import Path
 
 from tqdm import tqdm
@@ -58,12 +58,22 @@ def content_hashes(folder: Path, videos: Sequence[str]) -> list[str]:
     Raises:
         PipelineError: a file cannot be read.
     """
-    batches = (videos[start : start + _BATCH] for start in range(0, len(videos), _BATCH))
     with ThreadPoolExecutor() as pool:
-        hashes = chain.from_iterable(
-            pool.map(_content_hash, repeat(folder), batch) for batch in batches
-        )
+        hashes = _hash_in_batches(pool, folder, videos)
         return list(tqdm(hashes, total=len(videos), desc="hash", unit="video", disable=None))
+
+
+def _hash_in_batches(
+    pool: ThreadPoolExecutor, folder: Path, videos: Sequence[str]
+) -> Iterator[str]:
+    """Yield the hashes in order; the threads have the next batch while one is awaited."""
+    awaited: Iterator[str] = iter(())
+    for start in range(0, len(videos), _BATCH):
+        batch = videos[start : start + _BATCH]
+        following = pool.map(_content_hash, repeat(folder), batch)
+        yield from awaited
+        awaited = following
+    yield from awaited
 
 
 def _content_hash(folder: Path, video: str) -> str:

@@ -127,7 +127,7 @@ def cross_validate(params: Params, *, n_folds: int | None, seed: int) -> list[st
             }
             log_scores(run.id, {**summary["pooled"], **over_folds}, summary["interval"])
             log_files(run.id, [*files, *audit_files])
-    shutil.rmtree(_FINISHED)  # also what interrupted calls with other settings left
+    shutil.rmtree(finished)
     table = align_columns(
         [list(rows[0]), *(list(row.values()) for row in rows)], ">" * len(rows[0])
     )

@@ -35,7 +35,7 @@ class ClipsReplacedError(PipelineError):
 
 
 class ProcessDiedError(PipelineError):
-    """The process of a fold died, mostly of too little memory: the next time it may not."""
+    """The process of a fold died. The usual reason is too little memory."""
 
 
 @dataclass(frozen=True)

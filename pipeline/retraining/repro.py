@@ -161,21 +161,38 @@ def synchronise() -> int:
     """Send what MLflow lacks after an outage: runs, and the version of the present model.
 
     Returns:
-        0, or 1 or the exit code of DVC if the model is not registered.
+        0, or 1 or the exit code of DVC if the model is not registered, or a run is not sent.
 
     Raises:
         PipelineError: the store cannot be opened or written.
     """
     from pipeline.tracking.buffer import upload_buffered
-    from pipeline.tracking.store import EXPERIMENT, connect, experiment_id
+    from pipeline.tracking.store import (
+        EXPERIMENT,
+        StoreUnreachableError,
+        connect,
+        experiment_id,
+    )
 
     experiment_id(connect(), EXPERIMENT)  # raises if the store is unreachable
-    n_runs = upload_buffered()
+    try:
+        n_runs = upload_buffered()
+    except StoreUnreachableError:
+        raise
+    except PipelineError as error:  # of single files
+        logger.error("%s", error)
+        _register_pending()
+        return 1
     logger.info("%s sent to MLflow.", count_of(n_runs, "run"))
+    return _register_pending()
+
+
+def _register_pending() -> int:
+    """Register the present model if the store lacks it; return the exit code."""
     registration = read_registration()
     if registration is None and MODEL.exists():
         logger.error(
-            "%s is missing, because the register stage did not end. Run: vidpipe repro",
+            "%s is missing: the register stage has not run, or failed. Run: vidpipe repro",
             REGISTRATION,
         )
         return 1

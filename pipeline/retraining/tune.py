@@ -115,15 +115,8 @@ class Search:
             logger.info(
                 "Trial %d: %s", trial.number, changes_text(self.space, references[0], settings)
             )
-            try:
-                if not self._run_trial(trial, settings, deadline, references):
-                    return
-            except ClipsReplacedError:
-                raise
-            except PipelineError as error:
-                if isinstance(error, ProcessDiedError) and settings == references[0]:
-                    raise  # the next call tries them again
-                self._give_up(trial, error)
+            if not self._run_trial(trial, settings, deadline, references):
+                return
 
     def _run_trial(
         self,
@@ -142,7 +135,15 @@ class Search:
                     )
                     return False
                 started = time.monotonic()
-                score = self._score_after_fold(settings, index)
+                try:
+                    score = self._score_after_fold(settings, index)
+                except ClipsReplacedError:
+                    raise
+                except PipelineError as error:
+                    if isinstance(error, ProcessDiedError) and settings == references[0]:
+                        raise  # the next call tries them again
+                    self._give_up(trial, error)
+                    return True
                 seconds = time.monotonic() - started
                 trial.report(score, step=index + 1)
                 trial.set_user_attr(SECONDS, trial.user_attrs.get(SECONDS, 0.0) + seconds)

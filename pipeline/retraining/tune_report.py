@@ -52,7 +52,8 @@ class Decision:
     """The settings to use.
 
     Attributes:
-        chosen: None when the present settings have no result yet.
+        chosen: None when the present settings have no result yet, or when they cannot be trained
+            and no trial of the default is complete.
         comparisons: in the order in which they were made.
         sentence: for a terminal.
     """
@@ -80,8 +81,9 @@ def decide(
 
     In this order, each replaces the one chosen before only if it is better by more than chance: the
     interval of the paired difference over resampled groups excludes 0, as for ``vidpipe compare``.
-    The best of N trials is partly lucky, so its interval has the confidence 1 - (1 - confidence) /
-    N (Bonferroni; Dunn, Multiple Comparisons Among Means, 1961, JASA 56).
+    If the present settings cannot be trained, the default is the first. The best of N proposed
+    settings, the pruned ones included, is partly lucky, so its interval has the confidence
+    1 - (1 - confidence) / N (Bonferroni; Dunn, Multiple Comparisons Among Means, 1961, JASA 56).
 
     Args:
         references: the present settings, then the default if it differs.
@@ -99,8 +101,13 @@ def decide(
     (chosen_name, chosen, _), *candidates = known
     best = study.best_trial
     if best.user_attrs[SETTINGS] not in references:
-        n_proposed = sum(settings not in references for settings in settings_of)
-        candidates.append((f"trial {best.number}", best.user_attrs[SETTINGS], n_proposed))
+        tried = [trial.user_attrs[SETTINGS] for trial in finished_trials(study) if trial.last_step]
+        proposed = [
+            settings
+            for number, settings in enumerate(tried)
+            if settings not in references and settings not in tried[:number]
+        ]
+        candidates.append((f"trial {best.number}", best.user_attrs[SETTINGS], len(proposed)))
     comparisons = []
     for name, settings, n_tried in candidates:
         confidence = 1 - (1 - held_out.params.evaluate.confidence) / n_tried
@@ -117,7 +124,7 @@ def decide(
             chosen_name, chosen = name, settings
     sentences = [f"Chosen: {chosen_name}."]
     if references[0] not in settings_of:
-        sentences.append(f"The present settings cannot be trained: {_error(study, references[0])}")
+        sentences.append(f"The present settings cannot be trained: {_error(study, references[0])}.")
     sentences += [_sentence(comparison, metric) for comparison in comparisons]
     if not comparisons:
         sentences.append("No trial has a better score.")
@@ -128,8 +135,8 @@ def _no_choice(study: optuna.Study, references: Sequence[Settings]) -> str:
     if has_result(study, references[0]):
         return (
             f"There is no choice: the present settings cannot be trained "
-            f"({_error(study, references[0])}), and no trial of the default is complete. Other "
-            "settings are chosen only after a comparison with one of these two."
+            f"({_error(study, references[0])}), and no trial of the defaults of a new checkout is "
+            "complete. Other settings are chosen only after a comparison with one of these."
         )
     return (
         "There is no choice yet, because the trial of the present settings is not complete. "
@@ -138,9 +145,9 @@ def _no_choice(study: optuna.Study, references: Sequence[Settings]) -> str:
 
 
 def _error(study: optuna.Study, settings: Settings) -> str:
-    """Return why settings cannot be trained."""
+    """Return why settings cannot be trained, without a full stop."""
     errors = (trial.user_attrs.get(ERROR) for trial in _trials_of(study, settings))
-    return next(str(error) for error in errors if error)
+    return next(str(error).rstrip(".") for error in errors if error)
 
 
 def _sentence(comparison: Comparison, metric: str) -> str:
@@ -230,9 +237,10 @@ def _state(trial: FrozenTrial) -> str:
 def importances(study: optuna.Study, space: SearchSpace) -> dict[str, float]:
     """Return the importance of each dimension for the score of the first fold, sum 1.
 
-    Every trial has this score, the pruned ones too. The method is fANOVA: the share of the variance
-    of the scores that a random forest attributes to a dimension alone. Source: Hutter, Hoos and
-    Leyton-Brown, An Efficient Approach for Assessing Hyperparameter Importance, 2014, ICML.
+    Every trial that was trained has this score, the pruned ones too. The method is fANOVA: the
+    share of the variance of the scores that a random forest attributes to a dimension alone.
+    Source: Hutter, Hoos and Leyton-Brown, An Efficient Approach for Assessing Hyperparameter
+    Importance, 2014, ICML.
     {} with few trials.
     """
     names = [dimension.name for dimension in space.dimensions]

@@ -27,7 +27,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from pipeline.common.errors import PipelineError
 from pipeline.tracking.interruption import SILENT_SECONDS, is_alive, is_here, process_tags
 from pipeline.tracking.notes import start_note
-from pipeline.tracking.store import EXPERIMENT, connect, experiment_id, mlflow_errors, shown_uri
+from pipeline.tracking.store import (
+    EXPERIMENT,
+    StoreUnreachableError,
+    connect,
+    experiment_id,
+    mlflow_errors,
+    shown_uri,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +209,7 @@ def upload_buffered() -> int:
         The number of runs that were sent.
 
     Raises:
-        StoreUnreachableError: the store does not answer; no file is tried.
+        StoreUnreachableError: the store does not answer; the other files are not tried.
         PipelineError: after all files: names those that could not be sent.
     """
     if not any(BUFFER.glob("*.jsonl")):
@@ -214,6 +221,8 @@ def upload_buffered() -> int:
         for path in sorted(BUFFER.glob("*.jsonl")):
             try:
                 n_sent += _upload(path)
+            except StoreUnreachableError:
+                raise
             except PipelineError as error:
                 errors.append(error)
     if len(errors) > 1:
@@ -259,6 +268,8 @@ def _upload(path: Path) -> bool:
                 _apply(client, run_id, operation)
             if not has_ended:
                 client.set_terminated(run_id, "KILLED")
+    except StoreUnreachableError:
+        raise
     except PipelineError as error:
         raise PipelineError(
             f"{path}: not sent. {error} If its run was deleted, delete the file."

@@ -50,7 +50,7 @@ _NO_ANSWER = (
 # Errors that databases report like a lost connection.
 _REFUSED_BY_DATABASE = re.compile(
     r"authentication failed|no password supplied|access denied|permission denied|"
-    r"does not exist|readonly database",
+    r"does not exist|readonly database|login failed|unknown database|no pg_hba.conf entry",
     re.IGNORECASE,
 )
 
