@@ -163,6 +163,7 @@ def _train_in_worker(
     replicas = worker_replicas()
     try:
         file.require_agreement(replicas.gathered)
+        report([])  # the workers are connected
         return _fit_copy(training, weights, replicas, checkpoints=file)
     except _LOST_CONNECTION as error:
         raise ConnectionError(str(error).splitlines()[0]) from None
