@@ -23,7 +23,7 @@ from pipeline.common.files import sha256_of_file, sha256_of_json
 from pipeline.common.side_inputs import SideInput
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
-from pipeline.model.checkpoints import CheckpointFile, completed_epochs
+from pipeline.model.checkpoints import CheckpointFile, completed_epochs, remove_checkpoint
 from pipeline.model.features import cached_features
 from pipeline.model.fitting import FitResult, OptimizerOf, fit, make_deterministic
 from pipeline.model.network import build_model, is_frozen
@@ -64,8 +64,12 @@ class Training:
     features: Path | None = None
     optimizer_of: OptimizerOf = build_optimizer
 
+    def splits(self) -> tuple[ClipArrays, ClipArrays]:
+        """Open the splits ``train`` and ``val``."""
+        return ClipArrays(self.clips / "train"), ClipArrays(self.clips / "val")
+
     def digest(self, weights: Sequence[NDArray[Any]]) -> str:
-        """Return a digest of what decides the result, ``weights`` at the start among it."""
+        """Return a digest of what decides the result, such as ``weights``, those at the start."""
         package = Path(pipeline.__file__).parent
         code = sorted(path for name in _CODE for path in (package / name).glob("*.py"))
         return sha256_of_json(
@@ -76,6 +80,7 @@ class Training:
                 [asdict(one) for one in self.side_inputs],
                 [sha256_of_file(path) for path in sorted(self.clips.glob("*/*.csv"))],
                 [sha256_of_file(path) for path in sorted(self.clips.glob("*.json"))],
+                [shard.digest() for clips in self.splits() for shard in clips.shards().values()],
                 [sha256_of_file(path) for path in code],
                 [keras.__version__, tf.__version__],
                 [hashlib.sha256(array.tobytes()).hexdigest() for array in weights],
@@ -114,8 +119,8 @@ def fit_replicas(
     section = training.section
     has_frozen_phase = section.fine_tuning.head_epochs > 0 or is_frozen(model)
     if training.features is not None and section.cache_features and has_frozen_phase:
-        for split in ("train", "val"):  # the workers only read them
-            cached_features(model, ClipArrays(training.clips / split), training.features)
+        for clips in training.splits():  # the workers only read them
+            cached_features(model, clips, training.features)
 
     digest = training.digest(weights)
     n_earlier = completed_epochs(checkpoint, digest)
@@ -140,7 +145,7 @@ def fit_replicas(
     train = partial(_train_in_worker, training, weights, checkpoint, digest)
     result, weights = run_workers(train, compute, on_row=log_epoch, checkpoint=checkpoint)
     model.set_weights(weights)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
     return result
 
 
@@ -173,7 +178,7 @@ def _fit_copy(
     training: Training, weights: list[NDArray[Any]], replicas: Replicas, **options: Any
 ) -> tuple[FitResult, list[NDArray[Any]]]:
     """Fit a copy of the model with ``weights``; return its weights at the end."""
-    train, val = (ClipArrays(training.clips / split) for split in ("train", "val"))
+    train, val = training.splits()
     # The caller's model has the weights, and has logged the warnings.
     section = training.model.model_copy(
         update={"cnn": training.model.cnn.model_copy(update={"weights": "none"})}
