@@ -2,7 +2,9 @@
 
 import os
 import signal
+import threading
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
+from tests.ray_nodes import running_nodes
 
 pytest.importorskip("ray", reason="Ray is an extra: make install-cluster")
 
@@ -21,9 +24,10 @@ TWO = ComputeSection(train_workers=2)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """One connection for all tests."""
-    with ray_cluster("", cpus=3):
-        yield
+    """One connection for all tests, which the fixture of another cluster may close."""
+    with ExitStack() as connection:
+        connection.enter_context(ray_cluster("", cpus=3))
+        yield connection
 
 
 def run(train, folder: Path, compute: ComputeSection = TWO, **options) -> tuple[Any, list[Any]]:
@@ -129,3 +133,76 @@ def test_workers_that_do_not_connect_are_named_by_address(tmp_path, caplog):
     with pytest.raises(PipelineError, match=match):
         run(connect_alone, tmp_path, start_seconds=30)
     assert len([text for text in caplog.messages if "Waiting for 2 workers at" in text]) == 1
+
+
+def gpus_of_all(folder: Path, is_chief: bool, report: Report) -> str:
+    """The chief returns the GPUs that TensorFlow sees in each worker, as Ray sets them."""
+    (folder / f"gpus {is_chief}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    report([])
+    while len(texts := [path.read_text() for path in sorted(folder.glob("gpus *"))]) < 2:
+        time.sleep(0.1)
+    return " ".join(texts)
+
+
+@pytest.fixture(scope="module")
+def machines_with_gpus(cluster):
+    """Two machines that declare three CPUs and two GPUs each. They replace ``cluster``."""
+    cluster.close()
+    with running_nodes(2, num_cpus=3, num_gpus=2) as nodes:
+        yield nodes
+
+
+def note_and_wait(folder: Path, is_chief: bool, report: Report) -> None:
+    report([])
+    note_start(folder, is_chief)
+    time.sleep(600)
+
+
+class TestPlacement:
+    """Runs last: a process has one connection to a cluster."""
+
+    @pytest.mark.parametrize(("gpus", "expected"), [("one", "0 0"), ("all", "0,1 0,1")])
+    def test_a_worker_gets_a_machine_and_one_or_all_of_its_gpus(
+        self, machines_with_gpus, tmp_path, gpus, expected
+    ):
+        compute = ComputeSection(train_workers=2, gpus=gpus, address=machines_with_gpus.address)
+        assert run(partial(gpus_of_all, tmp_path), tmp_path, compute)[0] == expected
+
+    @pytest.mark.parametrize(("count", "expected"), [(5, "4, the GPUs"), (7, "6, the CPUs")])
+    def test_too_few_cpus_or_gpus_are_an_error(self, machines_with_gpus, tmp_path, count, expected):
+        compute = ComputeSection(train_workers=count, address=machines_with_gpus.address)
+        match = rf"train_workers: expected at most {expected} .* Received: {count}"
+        with pytest.raises(PipelineError, match=match):
+            run(break_twice, tmp_path, compute)
+
+    def test_a_cluster_whose_cpus_are_in_use_has_no_room(
+        self, machines_with_gpus, tmp_path, caplog
+    ):
+        caplog.set_level("INFO")
+        compute = ComputeSection(train_workers=2, address=machines_with_gpus.address)
+        no_room = pytest.raises(PipelineError, match=r"has no room for 2 workers with .*GPU")
+        with ray_cluster(compute.address) as ray:
+            ray.get(ray.util.placement_group([{"CPU": 3}] * 2).ready())
+            with no_room:
+                run(break_twice, tmp_path, compute, start_seconds=3)
+        assert "Waiting until the cluster has room for 2 workers" in caplog.text
+
+    @pytest.mark.long
+    def test_workers_that_cannot_start_again_name_the_checkpoint(
+        self, machines_with_gpus, tmp_path
+    ):
+        def remove_a_machine() -> None:
+            while not (tmp_path / "starts True").exists():
+                time.sleep(0.1)
+            (tmp_path / "checkpoint.npz").touch()
+            machines_with_gpus.remove_node(
+                machines_with_gpus.worker_nodes.pop(), allow_graceful=False
+            )
+
+        killer = threading.Thread(target=remove_a_machine, daemon=True)
+        killer.start()
+        compute = ComputeSection(train_workers=2, gpus="all", address=machines_with_gpus.address)
+        match = r"2 workers did not start within 60 seconds\. .* continues .*checkpoint\.npz"
+        with pytest.raises(PipelineError, match=match):
+            run(partial(note_and_wait, tmp_path), tmp_path, compute, start_seconds=60)
+        assert not killer.is_alive()
