@@ -94,10 +94,10 @@ def test_a_batch_that_two_workers_cannot_share_is_refused(job, tmp_path):
         train_with_workers(odd, tmp_path / "checkpoint.npz", Epochs())
 
 
-def deadly(job: Training, folder: Path, *steps: int) -> Training:
-    """The training, whose second worker dies in these steps; an epoch has two."""
+def deadly(job: Training, folder: Path, *steps: int, rank: int = 1) -> Training:
+    """The training, one of whose workers dies in these steps; an epoch has two."""
     folder.mkdir()
-    return replace(job, optimizer_of=partial(deadly_sgd, folder, steps))
+    return replace(job, optimizer_of=partial(deadly_sgd, folder, rank, steps))
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -105,18 +105,20 @@ def steps_in(folder: Path) -> list[int]:
 
 
 @pytest.mark.long
-def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog, rank):
     weights, result, _ = two_workers
     caplog.set_level("INFO")
     callback, checkpoint = Epochs(), tmp_path / "checkpoint.npz"
-    dying = deadly(job, tmp_path / "deaths", 3)
+    dying = deadly(job, tmp_path / "deaths", 3, rank=rank)
     after_death, result_after = train_with_workers(dying, checkpoint, callback)
     assert largest_difference(after_death, weights) <= 1e-6
     for row, expected in zip(result_after.history, result.history, strict=True):
         assert row == pytest.approx(expected, abs=1e-6)
     assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]  # none twice
-    assert len([text for text in caplog.messages if "Starting the workers again" in text]) == 1
-    # Steps of the second worker: the first epoch is not repeated, the second one is from its start.
+    starts_again = [text for text in caplog.messages if "Starting the workers again" in text]
+    assert [text.split(".")[0] for text in starts_again] == [f"worker {rank + 1} of 2 died"]
+    # Steps of this worker: the first epoch is not repeated, the second one is from its start.
     assert steps_in(tmp_path / "deaths") == [0, 1, 2, 3, 2, 3, 4, 5]
 
 

@@ -15,7 +15,7 @@ from pipeline.common.errors import PipelineError
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
-from tests.ray_nodes import running_nodes
+from tests.ray_nodes import add_node, running_nodes
 
 pytest.importorskip("ray", reason="Ray is an extra: make install-cluster")
 
@@ -191,18 +191,19 @@ class TestPlacement:
     def test_workers_that_cannot_start_again_name_the_checkpoint(
         self, machines_with_gpus, tmp_path
     ):
-        def remove_a_machine() -> None:
+        compute = ComputeSection(train_workers=3, gpus="all", address=machines_with_gpus.address)
+
+        def remove_machine() -> None:
             while not (tmp_path / "starts True").exists():
                 time.sleep(0.1)
             (tmp_path / "checkpoint.npz").touch()
-            machines_with_gpus.remove_node(
-                machines_with_gpus.worker_nodes.pop(), allow_graceful=False
-            )
+            machines_with_gpus.remove_node(machine, allow_graceful=False)
 
-        killer = threading.Thread(target=remove_a_machine, daemon=True)
-        killer.start()
-        compute = ComputeSection(train_workers=2, gpus="all", address=machines_with_gpus.address)
-        match = r"2 workers did not start within 60 seconds\. .* continues .*checkpoint\.npz"
-        with pytest.raises(PipelineError, match=match):
-            run(partial(note_and_wait, tmp_path), tmp_path, compute, start_seconds=60)
+        killer = threading.Thread(target=remove_machine, daemon=True)
+        match = r"3 workers did not start within 60 seconds\. .* continues .*checkpoint\.npz"
+        with ray_cluster(compute.address):  # not through the machine that is removed
+            machine = add_node(machines_with_gpus, num_cpus=3, num_gpus=2)
+            killer.start()
+            with pytest.raises(PipelineError, match=match):
+                run(partial(note_and_wait, tmp_path), tmp_path, compute, start_seconds=60)
         assert not killer.is_alive()
