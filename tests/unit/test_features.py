@@ -179,6 +179,19 @@ def test_features_that_are_replaced_can_still_be_read(clips, folder):
         )
 
 
+def test_features_that_another_process_has_verified_are_only_opened(clips, folder):
+    model = build(FROZEN)
+    first = cached_features(model, clips, folder)
+    for digest in folder.rglob("*.sha256"):
+        digest.unlink()
+    digests = {key: shard.digest() for key, shard in clips.shards().items()}
+    second = cached_features(model, clips, folder, digests=digests, is_verified=True)
+    assert not list(folder.rglob("*.sha256"))
+    np.testing.assert_array_equal(
+        first.frame_inputs(5)["features_frames"], second.frame_inputs(5)["features_frames"]
+    )
+
+
 def test_other_weights_have_features_of_their_own(clips, folder):
     cached_features(build(FROZEN, seed=0), clips, folder)
     before = contents(folder)
