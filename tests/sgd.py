@@ -43,6 +43,14 @@ def deadly_sgd(
     return keras.optimizers.SGD(DeadlyRate(learning_rate, folder, rank, steps), momentum=_MOMENTUM)
 
 
+def failing_sgd(
+    folder: Path, rank: int, step: int, section: TrainSection, *, learning_rate: float, **_
+) -> keras.optimizers.Optimizer:
+    """Return ``sgd`` that raises "no such picture" in a step of the worker ``rank``."""
+    del section
+    return keras.optimizers.SGD(FailingRate(learning_rate, folder, rank, (step,)), _MOMENTUM)
+
+
 class DeadlyRate(keras.optimizers.schedules.LearningRateSchedule):
     """A constant rate that kills the process with SIGKILL when it is asked in some steps."""
 
@@ -61,8 +69,18 @@ class DeadlyRate(keras.optimizers.schedules.LearningRateSchedule):
                 steps.write(f"{int(step)}\n")
         if is_deadly and int(step) in self._steps and not memory.exists():
             memory.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._end()
         return self._rate
+
+    def _end(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def get_config(self) -> dict[str, object]:
         return {}
+
+
+class FailingRate(DeadlyRate):
+    """A constant rate that raises an error when it is asked in some steps."""
+
+    def _end(self) -> None:
+        raise ValueError("no such picture")

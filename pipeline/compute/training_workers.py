@@ -32,6 +32,7 @@ Train = Callable[[bool, Report], _Result]
 
 _STARTS = 2  # of the workers
 _POLL_SECONDS = 0.5
+_QUIET_SECONDS = 5.0  # of waiting for room, before a line in the log
 _SECONDS_TO_FAIL = 15.0  # of the other workers, after one has lost a connection or died
 
 
@@ -161,7 +162,7 @@ def _placement(ray: Any, compute: ComputeSection, start_seconds: float) -> Itera
     count, bundle = compute.train_workers, _bundle(ray, compute)
     group = ray.util.placement_group([bundle] * count, strategy="SPREAD")
     try:
-        if not group.wait(_POLL_SECONDS):
+        if not group.wait(_QUIET_SECONDS):
             logger.info("Waiting until the cluster has room for %d workers", count)
             if not group.wait(start_seconds):
                 raise PipelineError(

@@ -20,9 +20,9 @@ pytest.importorskip("ray", reason="Ray is an extra: make install-cluster")
 
 from pipeline.model.fitting import fit
 from pipeline.model.replicated_fitting import Training, fit_replicas
-from tests.architectures import TASK, build
+from tests.architectures import TASK, build, small, tiny
 from tests.replica_trainings import MODEL, clips_in, training
-from tests.sgd import deadly_sgd, sgd
+from tests.sgd import deadly_sgd, failing_sgd, sgd
 
 TWO_WORKERS = ComputeSection(train_workers=2)
 EPOCHS = 3
@@ -120,6 +120,33 @@ def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, cap
     assert [text.split(".")[0] for text in starts_again] == [f"worker {rank + 1} of 2 died"]
     # Steps of this worker: the first epoch is not repeated, the second one is from its start.
     assert steps_in(tmp_path / "deaths") == [0, 1, 2, 3, 2, 3, 4, 5]
+
+
+@pytest.mark.long
+def test_workers_read_the_features_that_the_stage_has_computed(job, tmp_path):
+    frozen = tiny(small(trainable="none"), recurrent="none", summary="mean")
+    model = build(frozen)
+    start = model.get_weights()
+    expected = fit(model, TASK, *job.splits(), job.section, optimizer_of=sgd)
+    features = tmp_path / "features"
+    cached = replace(job, model=frozen, features=features)
+    two = build(frozen)
+    result = fit_replicas(two, cached, TWO_WORKERS, checkpoint=tmp_path / "checkpoint.npz")
+    assert largest_difference(model.get_weights(), start) > 1e-2
+    assert largest_difference(model.get_weights(), two.get_weights()) <= 1e-5
+    assert result.kept_epoch == expected.kept_epoch
+    assert len(list(features.rglob("*.npy"))) == 1  # both splits have the same clips
+
+
+@pytest.mark.long
+def test_the_error_of_a_worker_ends_the_training(job, tmp_path):
+    """Not the broken connection of the other worker, which is seen earlier."""
+    failing = partial(failing_sgd, tmp_path, 1, 3)
+    with pytest.raises(Exception, match="no such picture"):
+        train_with_workers(
+            replace(job, optimizer_of=failing), tmp_path / "checkpoint.npz", Epochs()
+        )
+    assert steps_in(tmp_path) == [0, 1, 2, 3]  # no second start
 
 
 class SeenByTheFirst(type(Path())):  # type: ignore[misc]
