@@ -1,7 +1,7 @@
 """The connection to a Ray cluster. Ray is an extra: ``make install-cluster``.
 
-The machines of a cluster share the repository by a network disk, at the same path. So a worker
-imports the same code and opens the same files as the process that started it.
+The machines of a cluster share the repository by a network disk, at the same path. A worker imports
+the same code and opens the same files as the process that started it.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError
 
-# Of the processes of a cluster that is started here. The variables of the user come first.
+# Set in the processes of a cluster that is started here, unless the user has set them.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",

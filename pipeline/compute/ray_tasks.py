@@ -3,7 +3,7 @@
 A Ray worker runs the tasks in a child process, as ``run_isolated`` does on one machine. So a task
 that blocks, dies or needs too much memory stops the child process and not the Ray worker, and has
 the same reason as on one machine. A Ray worker dies with its machine, or when the machine lacks
-memory: Ray runs its chunk again on any machine, and that is no crash of a task.
+memory: Ray runs its chunk again on any machine, which does not count as a crash of a task.
 """
 
 import ctypes
