@@ -119,6 +119,8 @@ def encoder_digest(encoder: keras.Model) -> str:
 
     layers = re.sub(r'"([^"\\]+)"', number, renumber_shared_objects(encoder.to_json()))
     layers = re.sub(r'"trainable": (true|false)', "", layers)
+    # Of batch normalisation in a training with replicas; it does not change features.
+    layers = layers.replace('"synchronized": true', '"synchronized": false')
     weights = [
         [
             str(weight.dtype),

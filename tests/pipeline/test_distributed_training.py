@@ -127,8 +127,10 @@ def test_workers_read_the_features_that_the_stage_has_computed(job, tmp_path):
     frozen = tiny(small(trainable="none"), recurrent="none", summary="mean")
     model = build(frozen)
     start = model.get_weights()
-    expected = fit(model, TASK, *job.splits(), job.section, optimizer_of=sgd)
-    features = tmp_path / "features"
+    features, others = tmp_path / "features", tmp_path / "others"
+    expected = fit(
+        model, TASK, *job.splits(), job.section, optimizer_of=sgd, features_folder=others
+    )
     cached = replace(job, model=frozen, features=features)
     two = build(frozen)
     result = fit_replicas(two, cached, TWO_WORKERS, checkpoint=tmp_path / "checkpoint.npz")
