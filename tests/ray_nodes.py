@@ -22,8 +22,8 @@ _TRIES = 4
 
 
 @contextmanager
-def running_nodes(count: int) -> Iterator[Any]:
-    """Start a cluster of nodes with one CPU each inside the block and yield it."""
+def running_nodes(count: int, **resources: int) -> Iterator[Any]:
+    """Start a cluster of nodes inside the block and yield it; ``resources`` as for ``add_node``."""
     pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
     os.environ |= ENVIRONMENT | {"RAY_agent_register_timeout_ms": "120000"}
     from ray.cluster_utils import Cluster
@@ -31,18 +31,23 @@ def running_nodes(count: int) -> Iterator[Any]:
     cluster = Cluster()
     try:
         for _ in range(count):
-            add_node(cluster)
+            add_node(cluster, **resources)
         yield cluster
     finally:
         cluster.shutdown()
 
 
-def add_node(cluster: Any) -> Any:
-    """Add a node with one CPU and return it. On a busy machine, it may need several tries."""
+def add_node(cluster: Any, *, num_cpus: int = 1, num_gpus: int = 0) -> Any:
+    """Add a node and return it. On a busy machine, it may need several tries.
+
+    Ray does not look for the CPUs and GPUs that a node declares.
+    """
     for tries_left in reversed(range(_TRIES)):
         ports = {name: free_port() for name in _PORTS}
         try:
-            return cluster.add_node(num_cpus=1, include_dashboard=False, **ports)
+            return cluster.add_node(
+                num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=False, **ports
+            )
         except Exception:
             if not tries_left:
                 raise

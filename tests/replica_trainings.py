@@ -1,27 +1,32 @@
 """Trainings on one and on two logical devices, in a process of their own.
 
-``python -m tests.replica_trainings FOLDER quick|long`` writes ``<name>/<name>_<devices>.npz`` for
-each training: the weights at the start and at the end, and the rows of the history as JSON.
-``gathered.json`` has the values that two devices gather.
+``python -m tests.replica_trainings FOLDER KIND`` writes ``<name>/<name>_<devices>.npz`` for each
+training of a kind: the weights at the start and at the end, and the rows of the history as JSON.
+``gathered.json`` has the values that two devices gather, ``refused.txt`` an error.
 """
 
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
-from pipeline.model.fitting import fit, make_deterministic
+from pipeline.common.errors import PipelineError
+from pipeline.compute.settings import ComputeSection
+from pipeline.model.fitting import FitResult, fit, make_deterministic
+from pipeline.model.replicated_fitting import Training, fit_replicas
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
 from pipeline.model.strategy import OneReplica, Replicas, machine_replicas
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.frames import Frames
 from pipeline.tasks.intervals import ClipFrames, clip_text
 from pipeline.tasks.task import Task
-from tests.architectures import CLASSES, MOBILENET, build, noise_clips, stored_clips, tiny
+from tests.architectures import CLASSES, MOBILENET, TASK, build, noise_clips, stored_clips, tiny
 from tests.sgd import sgd
 
 DEVICES = ("CPU:0", "CPU:1")
@@ -69,13 +74,16 @@ def compare(folder: Path, name: str, clips: ClipArrays, section, model=MODEL, **
             network = build(model, task=task, precision=section.precision)
         start = network.get_weights()
         result = fit(network, task, clips, clips, section, replicas=replicas, **options)
-        weights = network.get_weights()
-        np.savez(
-            folder / f"{name}_{devices}.npz",
-            history=json.dumps(result.history),
-            **{f"start_{number:03d}": array for number, array in enumerate(start)},
-            **{f"end_{number:03d}": array for number, array in enumerate(weights)},
-        )
+        write(folder / f"{name}_{devices}.npz", start, network, result)
+
+
+def write(path: Path, start: list[np.ndarray], network: keras.Model, result: FitResult) -> None:
+    np.savez(
+        path,
+        history=json.dumps(result.history),
+        **{f"start_{number:03d}": array for number, array in enumerate(start)},
+        **{f"end_{number:03d}": array for number, array in enumerate(network.get_weights())},
+    )
 
 
 def sgd_of_two_streams(folder: Path) -> None:
@@ -111,8 +119,26 @@ def mobilenet(folder: Path) -> None:
     compare(folder, "mobilenet", clips_in(folder, side=32), section, model, optimizer_of=sgd)
 
 
+def all_gpus(folder: Path) -> None:
+    """Train with ``compute.gpus: all``; logical devices take the place of GPUs."""
+    for split in ("train", "val"):
+        clips_in(folder / split)
+    job = Training(MODEL, training(), TASK, (), folder, optimizer_of=sgd)
+    one, two = build(MODEL), build(MODEL)
+    start = one.get_weights()
+    result = fit(one, TASK, *job.splits(), job.section, optimizer_of=sgd)
+    write(folder / "all_gpus_1.npz", start, one, result)
+    result = fit_replicas(two, job, ComputeSection(gpus="all"))
+    write(folder / "all_gpus_2.npz", start, two, result)
+    try:
+        fit_replicas(two, replace(job, section=training(batch_size=5)), ComputeSection(gpus="all"))
+    except PipelineError as error:
+        (folder / "refused.txt").write_text(str(error))
+
+
 QUICK = (sgd_of_two_streams, adam_w)
 LONG = (half, phases, frames, mobilenet)
+KINDS = {"quick": QUICK, "long": LONG, "all_gpus": (all_gpus,)}
 
 
 def main(folder: Path, kind: str) -> None:
@@ -120,8 +146,9 @@ def main(folder: Path, kind: str) -> None:
     devices = [tf.config.LogicalDeviceConfiguration() for _ in DEVICES]
     tf.config.set_logical_device_configuration(cpu, devices)
     make_deterministic(0, 1)
-    (folder / "gathered.json").write_text(json.dumps(two_devices().gathered([2, 1 << 55])))
-    for train in QUICK if kind == "quick" else LONG:
+    if kind == "quick":
+        (folder / "gathered.json").write_text(json.dumps(two_devices().gathered([2, 1 << 55])))
+    for train in KINDS[kind]:
         (folder / train.__name__).mkdir()
         train(folder / train.__name__)
 

@@ -118,7 +118,7 @@ def shared_folder(parent: Path) -> Iterator[Path]:
     Folders of commands that were killed on this machine are deleted, too.
     """
     from pipeline.common.files import IN_PROGRESS_PREFIX, read_json, write_json
-    from pipeline.tracking.interruption import is_alive, is_here, process_tags
+    from pipeline.compute.processes import is_alive, is_here, process_tags
 
     prefix, owner = f"{IN_PROGRESS_PREFIX}predict-", "process.json"
     for leftover in parent.glob(f"{prefix}*/{owner}"):

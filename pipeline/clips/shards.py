@@ -205,7 +205,9 @@ def _on_ray(
     ):
         if isinstance(result, Failure):
             path = shard.path(writer.folder, "frames")
-            raise PipelineError(f"{path}: cannot be written: {result.reason}. Run it again.")
+            raise PipelineError(
+                f"{path}: cannot be written: {result.reason}. Run: vidpipe repro extract"
+            )
         yield from shard.videos
 
 

@@ -64,8 +64,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     The previous content of ``path`` is removed, so no stale file survives a rerun.
     """
-    for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):  # of a killed run
-        shutil.rmtree(leftover)
+    remove_leftovers(path)
     temporary = _temporary_sibling(path)
     temporary.mkdir()
     previous = _temporary_sibling(path)
@@ -164,12 +163,22 @@ def remove_in_progress(folder: Path) -> None:
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry))
     for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
     for path in folders:
         remove_in_progress(path)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete the temporary files and folders of killed runs for ``path``, which no one writes."""
+    for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):
+        _remove(leftover)
+
+
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir():
+        shutil.rmtree(leftover)
+    else:
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

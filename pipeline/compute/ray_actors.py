@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError
 from pipeline.compute.isolated import ResultT, TaskT
-from pipeline.compute.ray_cluster import ray_cluster
+from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
 
@@ -60,6 +60,7 @@ def run_in_actors(
 
         for _ in range(count):
             start()
+        log_if_waiting(ray, list(calls), "actor")
         for next_number in range(len(tasks)):
             while next_number not in results:
                 while idle and waiting and waiting[0] < next_number + _AHEAD_PER_ACTOR * count:

@@ -1,20 +1,22 @@
 """The connection to a Ray cluster. Ray is an extra: ``make install-cluster``.
 
-The machines of a cluster share the repository by a network disk, at the same path. So a worker
-imports the same code and opens the same files as the process that started it.
+The machines of a cluster share the repository by a network disk, at the same path. A worker imports
+the same code and opens the same files as the process that started it.
 """
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import PipelineError
 
-# Of the processes of a cluster that is started here. The variables of the user come first.
+logger = logging.getLogger(__name__)
+
+# Set in the processes of a cluster that is started here, unless the user has set them.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -25,6 +27,7 @@ ENVIRONMENT = {
 }
 
 _TOKEN = "~/.ray/auth_token"
+_QUIET_SECONDS = 60.0  # before a line in the log
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
 _MAX_STARTS = 2  # of a cluster on this machine: a busy machine may exceed the limits of Ray
 
@@ -64,6 +67,16 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def log_if_waiting(ray: Any, references: Sequence[Any], name: str) -> None:
+    """Log a line, with the ``name`` of one, if none of ``references`` is ready in a minute."""
+    if not ray.wait(list(references), num_returns=1, timeout=_QUIET_SECONDS)[0]:
+        logger.info(
+            "No %s is ready after %.0f seconds. ray status lists what runs and what waits.",
+            name,
+            _QUIET_SECONDS,
+        )
 
 
 def _connect(ray: Any, address: str, cpus: int | None) -> None:

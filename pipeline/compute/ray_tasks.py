@@ -3,7 +3,7 @@
 A Ray worker runs the tasks in a child process, as ``run_isolated`` does on one machine. So a task
 that blocks, dies or needs too much memory stops the child process and not the Ray worker, and has
 the same reason as on one machine. A Ray worker dies with its machine, or when the machine lacks
-memory: Ray runs its chunk again on any machine, and that is no crash of a task.
+memory: Ray runs its chunk again on any machine, which does not count as a crash of a task.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError
 from pipeline.compute.isolated import Failure, IsolatedPool, ResultT, TaskT
-from pipeline.compute.ray_cluster import ray_cluster
+from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
 
@@ -57,6 +57,7 @@ def run_on_ray(
         run_chunk = ray.remote(num_cpus=1, max_retries=_MAX_LOSSES)(_run_chunk)
         waiting = iter(chunks)
         pending: dict[Any, Sequence[TaskT]] = {}
+        has_waited = False
         while True:
             # Few at a time: a data set of millions of videos must not fill the memory.
             limit = _pending_limit(ray, compute.workers)
@@ -64,6 +65,9 @@ def run_on_ray(
                 pending[run_chunk.remote(job, chunk)] = chunk
             if not pending:
                 return
+            if not has_waited:
+                log_if_waiting(ray, list(pending), "chunk")
+                has_waited = True
             finished, _ = ray.wait(list(pending), num_returns=1)
             for reference in finished:
                 chunk = pending.pop(reference)

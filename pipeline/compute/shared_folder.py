@@ -1,16 +1,18 @@
 """The folder of the command, which the machines of a cluster share at the same path."""
 
+import json
 import os
 import platform
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import IN_PROGRESS_PREFIX
+from pipeline.common.files import IN_PROGRESS_PREFIX, read_json
+from pipeline.compute.processes import is_alive, is_here, process_tags
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,18 @@ class SharedFolder:
 
 @contextmanager
 def sharing_working_directory() -> Iterator[SharedFolder]:
-    """Yield the working directory for the workers of a cluster."""
-    marker = Path(f"{IN_PROGRESS_PREFIX}cluster-{uuid.uuid4().hex}")
-    marker.touch()
+    """Yield the working directory for the workers of a cluster.
+
+    Markers of commands that were killed on this machine are deleted.
+    """
+    prefix = f"{IN_PROGRESS_PREFIX}cluster-"
+    for leftover in Path().glob(f"{prefix}*"):
+        with suppress(FileNotFoundError, ValueError):  # its process has just ended, or begun
+            tags = read_json(leftover)
+            if is_here(tags) and not is_alive(tags):
+                leftover.unlink()
+    marker = Path(f"{prefix}{uuid.uuid4().hex}")
+    marker.write_text(json.dumps(process_tags()), encoding="utf-8")
     try:
         yield SharedFolder(str(Path.cwd()), marker.name)
     finally:

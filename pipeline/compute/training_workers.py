@@ -7,12 +7,14 @@ its last checkpoint.
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,12 +32,12 @@ Train = Callable[[bool, Report], _Result]
 
 _STARTS = 2  # of the workers
 _POLL_SECONDS = 0.5
-_PLACEMENT_SECONDS = 120.0
-_SECONDS_TO_DIE = 15.0  # of the processes whose neighbour died
+_QUIET_SECONDS = 5.0  # of waiting for room, before a line in the log
+_SECONDS_TO_FAIL = 15.0  # of the other workers, after one has lost a connection or died
 
 
 class _WorkerLostError(Exception):
-    """A worker died, or lost the connection to another one that died."""
+    """A worker died, or lost the connection to another one."""
 
 
 def run_workers(
@@ -44,18 +46,23 @@ def run_workers(
     *,
     on_row: Callable[[Any], None],
     checkpoint: Path,
+    start_seconds: float = 600.0,
 ) -> _Result:
     """Run ``train`` in ``compute.train_workers`` processes at once; return the chief's result.
 
     Args:
         train: a function that a worker can import, or a ``functools.partial`` of one. The chief
-            reports all rows up to now, each time a longer list.
+            reports once the workers are connected, and then all rows up to now, each time a
+            longer list.
         on_row: called in this process with each row that the chief reports, once, in order.
         checkpoint: from where ``train`` continues, for messages.
+        start_seconds: the longest wait for each of: room in the cluster, the processes, their
+            connections.
 
     Raises:
-        PipelineError: ``train`` raised one, the cluster has too few CPUs or GPUs, or workers died
-            twice.
+        PipelineError: ``train`` raised one, the cluster has too few CPUs or GPUs, the workers did
+            not start or connect, or workers died or lost a connection twice.
+        Exception: another error of ``train``.
     """
     count = compute.train_workers
     handler = signal.getsignal(signal.SIGTERM)
@@ -63,14 +70,6 @@ def run_workers(
         if threading.current_thread() is threading.main_thread():
             # Ray's own handler would exit before the run is closed: tracking/interruption.py.
             signal.signal(signal.SIGTERM, handler)
-        bundle = _bundle(ray, compute)
-        group = ray.util.placement_group([bundle] * count, strategy="SPREAD")
-        if not group.wait(_PLACEMENT_SECONDS):
-            raise PipelineError(
-                f"compute.train_workers: the cluster has no room for {count} workers with {bundle} "
-                f"each. Received: {ray.available_resources()}. Lower it, or wait until other work "
-                "ends."
-            )
         seen: list[Any] = []
 
         def report(rows: Sequence[Any]) -> None:
@@ -78,36 +77,49 @@ def run_workers(
                 on_row(row)
                 seen.append(row)
 
-        for start in range(1, _STARTS + 1):
-            try:
-                return _run(ray, group, bundle, count, train, report)
-            except _WorkerLostError as error:
-                if start == _STARTS:
-                    raise PipelineError(
-                        f"compute.train_workers: {error}, for the second time in this training. "
-                        f"{checkpoint} has its last complete epoch. Look at the memory of the "
-                        "machines, then run the stage again: it continues from there if the code, "
-                        "the params and the clips are the same."
-                    ) from None
-                logger.warning(
-                    "%s. Starting the workers again; they continue after the last complete epoch.",
-                    error,
-                )
+        with _placement(ray, compute, start_seconds) as placement:
+            for start in range(1, _STARTS + 1):
+                try:
+                    with _started(ray, placement) as workers:
+                        addresses = _addresses(ray, workers, start_seconds, checkpoint)
+                        return _run(ray, workers, addresses, train, report, start_seconds)
+                except _WorkerLostError as error:
+                    if start == _STARTS:
+                        raise PipelineError(
+                            f"compute.train_workers: {error}, for the second time in this "
+                            "training. Look at the memory of the machines and the network between "
+                            f"them. {_rerun(checkpoint)}"
+                        ) from error
+                    logger.warning(
+                        "%s. Starting the workers again; they continue after the last complete "
+                        "epoch.",
+                        error,
+                    )
         raise AssertionError("every start returns or raises")
+
+
+def _rerun(checkpoint: Path) -> str:
+    """Return the sentence for a training that has failed and may be continued."""
+    if not checkpoint.exists():
+        return "Then run the stage again."
+    return (
+        f"Then run the stage again: it continues after the last complete epoch, from {checkpoint}, "
+        "if the code, the params and the clips are the same."
+    )
 
 
 class _Worker:
     """A process of the training; an actor of Ray."""
 
-    def __init__(self, *, is_chief: bool) -> None:
+    def __init__(self, rank: int) -> None:
         logging.basicConfig(
-            level=logging.WARNING if is_chief else logging.ERROR, format="%(message)s"
+            level=logging.WARNING if rank == 0 else logging.ERROR, format="%(message)s"
         )
-        self._is_chief = is_chief
-        self._rows: list[Any] = []
+        self._rank = rank
+        self._rows: list[Any] | None = None
 
     def enter(self, folder: SharedFolder) -> str:
-        """Work in ``folder``; return ``host:port`` of this machine, a port that is free.
+        """Work in ``folder``; return ``host:port`` of this machine, with a free port.
 
         Raises:
             PipelineError: this machine does not share the folder.
@@ -119,35 +131,53 @@ class _Worker:
             free.bind(("", 0))
             return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
 
-    def train(self, train: Train[Any], addresses: list[str], rank: int) -> Any:
-        """Train as worker ``rank`` of those at ``addresses``; the result is None but of chief."""
-        task = {"type": "worker", "index": rank}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        result = train(self._is_chief, self._report)
-        return result if self._is_chief else None
+    def train(
+        self, train: Train[_Result], addresses: list[str]
+    ) -> tuple[_Result, list[Any]] | None:
+        """Train as one of the workers at ``addresses``.
 
-    def reported(self, start: int) -> list[Any]:
-        """Return the rows of the training from number ``start`` on."""
-        return self._rows[start:]
+        Returns:
+            The result and all rows, of the chief; None of the other workers.
+        """
+        task = {"type": "worker", "index": self._rank}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        result = train(self._rank == 0, self._report)
+        return (result, self._rows or []) if self._rank == 0 else None
+
+    def reported(self) -> list[Any] | None:
+        """Return the rows of the training up to now; None if the workers are not connected."""
+        return self._rows
 
     def _report(self, rows: Sequence[Any]) -> None:
         self._rows = list(rows)
 
 
-def _run(
-    ray: Any,
-    group: Any,
-    bundle: dict[str, float],
-    count: int,
-    train: Train[_Result],
-    report: Report,
-) -> _Result:
-    """Start the workers, train, and stop them.
+@contextmanager
+def _placement(ray: Any, compute: ComputeSection, start_seconds: float) -> Iterator[Any]:
+    """Yield a placement group with a bundle for each worker, which is released after the block.
 
     Raises:
-        _WorkerLostError: one of them died.
-        PipelineError: ``train`` raised one, or the workers did not start.
+        PipelineError: the cluster has too few CPUs or GPUs, or other work uses them.
     """
+    count, bundle = compute.train_workers, _bundle(ray, compute)
+    group = ray.util.placement_group([bundle] * count, strategy="SPREAD")
+    try:
+        if not group.wait(_QUIET_SECONDS):
+            logger.info("Waiting until the cluster has room for %d workers", count)
+            if not group.wait(start_seconds):
+                raise PipelineError(
+                    f"compute.train_workers: the cluster has no room for {count} workers with "
+                    f"{bundle} each. Received: {ray.available_resources()}. Lower it, or wait "
+                    "until other work ends."
+                )
+        yield group
+    finally:
+        ray.util.remove_placement_group(group)
+
+
+@contextmanager
+def _started(ray: Any, placement: Any) -> Iterator[list[Any]]:
+    """Yield an actor of ``_Worker`` for each bundle; they are stopped after the block."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     workers = [
@@ -157,63 +187,118 @@ def _run(
             num_gpus=bundle.get("GPU", 0),
             max_concurrency=2,  # ``reported`` while ``train`` runs
             scheduling_strategy=PlacementGroupSchedulingStrategy(
-                group, placement_group_bundle_index=rank
+                placement, placement_group_bundle_index=rank
             ),
         )
-        .remote(is_chief=rank == 0)
-        for rank in range(count)
+        .remote(rank)
+        for rank, bundle in enumerate(placement.bundle_specs)
     ]
     try:
-        with sharing_working_directory() as folder:
-            addresses = ray.get(
-                [worker.enter.remote(folder) for worker in workers], timeout=_PLACEMENT_SECONDS
-            )
-        job = ray.put(train)
-        ranks = {
-            worker.train.remote(job, addresses, rank): rank for rank, worker in enumerate(workers)
-        }
-        running, result = list(ranks), None
-        rows: list[Any] = []
-        while running:
-            done, running = ray.wait(running, timeout=_POLL_SECONDS)
-            answers = {ranks[reference]: ray.get(reference) for reference in done}
-            result = answers.get(0, result)
-            rows += ray.get(workers[0].reported.remote(len(rows)))
-            report(rows)
-        return result  # type: ignore[return-value]
-    except ray.exceptions.GetTimeoutError:
-        raise PipelineError(
-            f"compute.train_workers: {count} workers did not start within "
-            f"{_PLACEMENT_SECONDS:.0f} seconds. Look at the cluster with: ray status"
-        ) from None
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PipelineError):
-            raise PipelineError(str(error.cause)) from None
-        if not isinstance(error.cause, ConnectionError):
-            raise
-        dead = _wait_for_death(ray, workers)
-        who = f"worker {dead} of {count} died" if dead else f"a connection broke ({error.cause})"
-        raise _WorkerLostError(who) from None
-    except ray.exceptions.RayActorError:
-        dead = _wait_for_death(ray, workers)
-        raise _WorkerLostError(f"worker {dead or '?'} of {count} died") from None
+        yield workers
     finally:
         for worker in workers:
             ray.kill(worker)
 
 
-def _wait_for_death(ray: Any, workers: Sequence[Any]) -> int | None:
-    """Return the number of the first dead worker, from 1; None if all live after a while."""
-    deadline = time.monotonic() + _SECONDS_TO_DIE
-    while time.monotonic() < deadline:
-        for number, worker in enumerate(workers, start=1):
+def _addresses(
+    ray: Any, workers: Sequence[Any], start_seconds: float, checkpoint: Path
+) -> list[str]:
+    """Wait for the processes of the workers; return where each of them will listen.
+
+    Raises:
+        _WorkerLostError: one of them died.
+        PipelineError: a machine does not share the folder, or a process did not start.
+    """
+    try:
+        with sharing_working_directory() as folder:
+            addresses: list[str] = ray.get(
+                [worker.enter.remote(folder) for worker in workers], timeout=start_seconds
+            )
+    except ray.exceptions.GetTimeoutError:
+        raise PipelineError(
+            f"compute.train_workers: {len(workers)} workers did not start within "
+            f"{start_seconds:.0f} seconds. Look at the cluster with: ray status. "
+            f"{_rerun(checkpoint)}"
+        ) from None
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise _WorkerLostError(
+            f"a worker died at its start ({str(error).strip().splitlines()[0]})"
+        ) from error
+    logger.info("Waiting for %d workers at %s", len(workers), ", ".join(addresses))
+    return addresses
+
+
+def _run(
+    ray: Any,
+    workers: Sequence[Any],
+    addresses: list[str],
+    train: Train[_Result],
+    report: Report,
+    start_seconds: float,
+) -> _Result:
+    """Train in the workers; return the result of the chief as soon as it is there.
+
+    Raises:
+        _WorkerLostError: one of them died, or lost a connection for no other reason.
+        PipelineError: ``train`` raised one, or the workers did not connect.
+        Exception: another error of ``train``.
+    """
+    job, count = ray.put(train), len(workers)
+    ranks = {worker.train.remote(job, addresses): rank for rank, worker in enumerate(workers)}
+    running = list(ranks)
+    reported = workers[0].reported.remote()
+    lost: dict[int, Exception] = {}  # rank -> that the worker died, or its ConnectionError
+    deadline = time.monotonic() + start_seconds
+    while running and time.monotonic() < deadline:
+        done, running = ray.wait(running, timeout=_POLL_SECONDS)
+        for rank, reference in ((ranks[reference], reference) for reference in done):
             try:
-                ray.get(worker.reported.remote(0), timeout=_POLL_SECONDS)
-            except ray.exceptions.GetTimeoutError:
-                continue
-            except ray.exceptions.RayActorError:
-                return number
-    return None
+                answer = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, PipelineError):
+                    raise PipelineError(str(error.cause)) from None
+                if not isinstance(error.cause, ConnectionError):
+                    raise
+                lost[rank] = error.cause
+            except ray.exceptions.RayError as error:
+                lost[rank] = error
+            else:
+                if rank == 0:
+                    result, rows = answer
+                    report(rows)
+                    return result  # type: ignore[no-any-return]
+            if lost:
+                # The first one may be a victim of another worker, whose error comes later.
+                deadline = min(deadline, time.monotonic() + _SECONDS_TO_FAIL)
+        # TensorFlow blocks the chief while it waits for the others: do not wait for its answer.
+        if not lost and ray.wait([reported], timeout=0)[0]:
+            with suppress(ray.exceptions.RayError):  # the chief died: see above
+                if (rows := ray.get(reported)) is not None:
+                    deadline = math.inf
+                    report(rows)
+            reported = workers[0].reported.remote()
+    if lost:
+        raise _lost(lost, count)
+    raise PipelineError(
+        f"compute.train_workers: {count} workers did not connect within {start_seconds:.0f} "
+        f"seconds. They listen at {', '.join(addresses)}. Expected that each machine reaches the "
+        "others there. Open these ports within the private network of the cluster: Linux "
+        "chooses them from net.ipv4.ip_local_port_range. Then run the stage again."
+    )
+
+
+def _lost(lost: dict[int, Exception], count: int) -> _WorkerLostError:
+    """Return the error of workers that died; if none did, of those that lost a connection."""
+    broken = {rank: error for rank, error in lost.items() if isinstance(error, ConnectionError)}
+    dead = {rank: error for rank, error in lost.items() if rank not in broken}
+    if dead:
+        names = ", ".join(str(rank + 1) for rank in sorted(dead))
+        noun = "worker" if len(dead) == 1 else "workers"
+        return _WorkerLostError(f"{noun} {names} of {count} died")
+    reasons = "; ".join(f"worker {rank + 1}: {error}" for rank, error in sorted(broken.items()))
+    return _WorkerLostError(f"a connection between the workers broke ({reasons})")
 
 
 def _bundle(ray: Any, compute: ComputeSection) -> dict[str, float]:

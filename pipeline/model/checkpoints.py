@@ -5,11 +5,13 @@
     models/checkpoint.npz    "state": JSON as bytes
                              "variables/0", ..., "optimizer/0", ..., "kept/0", ...: arrays
 
-The file is written atomically, and removed at the end of the training.
+The file is written atomically, and removed at the end of the training. A damaged one is not used.
 """
 
 import hashlib
 import json
+import logging
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import replacing_file
+from pipeline.common.files import remove_leftovers, replacing_file
+
+logger = logging.getLogger(__name__)
 
 History = list[dict[str, float]]
 
@@ -35,6 +39,8 @@ _STATE = (
     "_is_broken",
 )
 _ARRAYS = ("variables", "optimizer", "kept")
+
+_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, ValueError)  # errors of reading a damaged file
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,22 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path, training: str) -> "Checkpoint | None":
-        """Read the file that ``write`` wrote for this training; None if there is none."""
+        """Read the file that ``write`` wrote for this training; None if there is none.
+
+        A damaged file counts as none, with a warning.
+        """
         if not path.exists():
             return None
+        try:
+            return cls._read(path, training)
+        except _DAMAGE as error:
+            logger.warning(
+                "%s: the checkpoint is damaged (%s). The training begins anew.", path, error
+            )
+            return None
+
+    @classmethod
+    def _read(cls, path: Path, training: str) -> "Checkpoint | None":
         with np.load(path, allow_pickle=False) as file:
             state: dict[str, Any] = json.loads(file["state"].tobytes())
             if state["training"] != training:
@@ -98,9 +117,18 @@ def completed_epochs(path: Path, training: str) -> int:
     """Return the number of epochs in a checkpoint; 0 if there is none of this training."""
     if not path.exists():
         return 0
-    with np.load(path, allow_pickle=False) as file:
-        state: dict[str, Any] = json.loads(file["state"].tobytes())
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            state: dict[str, Any] = json.loads(file["state"].tobytes())
+    except _DAMAGE:
+        return 0
     return len(state["history"]) if state["training"] == training else 0
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint, and what a killed process wrote of one."""
+    path.unlink(missing_ok=True)
+    remove_leftovers(path)
 
 
 @dataclass
@@ -122,6 +150,8 @@ class CheckpointFile:
     last: Checkpoint | None = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.is_writer:
+            remove_leftovers(self.path)
         self.last = Checkpoint.read(self.path, self.training)
 
     def require_agreement(self, gathered: Callable[[Sequence[int]], list[list[int]]]) -> None:

@@ -13,6 +13,7 @@ may be deleted at any time.
 import hashlib
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +65,34 @@ class FeatureArrays:
         return self._clips.mask(index)
 
 
-def cached_features(model: keras.Model, clips: ClipArrays, folder: Path) -> FeatureArrays:
+def cached_features(
+    model: keras.Model,
+    clips: ClipArrays,
+    folder: Path,
+    *,
+    digests: Mapping[ShardKey, str] | None = None,
+    is_verified: bool = False,
+) -> FeatureArrays:
     """Return the frame features of ``clips``; compute those that are not in the cache.
 
     Args:
         model: a model whose CNNs are frozen.
         folder: folder of the cache, such as data/features.
+        digests: of the shards, if they are known.
+        is_verified: whether the files in the cache are known to be intact.
     """
     shards = clips.shards()
-    digests = {key: shard.digest() for key, shard in shards.items()}
+    if digests is None:
+        digests = {key: shard.digest() for key, shard in shards.items()}
     features = {}
     for stream, encoder in clip_encoders(model).items():
         encoder_folder = folder / encoder_digest(encoder)
-        paths = {key: encoder_folder / f"{digest}.npy" for key, digest in digests.items()}
-        missing = [key for key, path in paths.items() if not _is_intact(path)]
+        paths = {key: encoder_folder / f"{digests[key]}.npy" for key in shards}
+        missing = [
+            key
+            for key, path in paths.items()
+            if not (path.exists() if is_verified else _is_intact(path))
+        ]
         logger.info(
             "Features of the frozen CNN of %s: computing %d of %d shards",
             stream,
@@ -104,6 +119,8 @@ def encoder_digest(encoder: keras.Model) -> str:
 
     layers = re.sub(r'"([^"\\]+)"', number, renumber_shared_objects(encoder.to_json()))
     layers = re.sub(r'"trainable": (true|false)', "", layers)
+    # Of batch normalisation in a training with replicas; it does not change features.
+    layers = layers.replace('"synchronized": true', '"synchronized": false')
     weights = [
         [
             str(weight.dtype),

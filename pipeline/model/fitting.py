@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.arrays import ClipArrays, ShardKey
 from pipeline.clips.batches import (
     Augment,
     Inputs,
@@ -75,6 +75,7 @@ def fit(
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     features_folder: Path | None = None,
+    shard_digests: Mapping[ShardKey, str] | None = None,
     replicas: OneReplica | None = None,
     checkpoints: CheckpointFile | None = None,
     optimizer_of: OptimizerOf = build_optimizer,
@@ -88,6 +89,7 @@ def fit(
         features_folder: cache of the frame features of a frozen CNN. While the CNN is frozen,
             the layers after it are fitted on these features, without augmentation. None, or
             ``section.cache_features`` False, runs the CNN in every epoch.
+        shard_digests: of the clips, if another process has verified their features in the cache.
         replicas: of ``model``, which was built in their scope; by default one.
         checkpoints: where to write one after every epoch, and from where to continue.
         optimizer_of: returns the optimizer of a phase.
@@ -131,8 +133,16 @@ def fit(
                 "computed once, without augmentation. To augment, set train.cache_features to "
                 "false; each epoch then runs the CNN."
             )
-        train_features = cached_features(model, train, features_folder)
-        val_features = cached_features(model, val, features_folder)
+        train_features, val_features = (
+            cached_features(
+                model,
+                clips,
+                features_folder,
+                digests=shard_digests,
+                is_verified=shard_digests is not None,
+            )
+            for clips in (train, val)
+        )
         head = task.training_model(clip_head(model))
         phases.run(head, train_features, val_features, section.learning_rate, until_epoch)
 

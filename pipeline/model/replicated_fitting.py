@@ -6,7 +6,7 @@ Calibration, saving and everything after do not differ.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import pipeline
-from pipeline.clips.arrays import ClipArrays
+from pipeline.clips.arrays import ClipArrays, ShardKey
 from pipeline.common import paths
 from pipeline.common.files import sha256_of_file, sha256_of_json
 from pipeline.common.side_inputs import SideInput
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
-from pipeline.model.checkpoints import CheckpointFile, completed_epochs
+from pipeline.model.checkpoints import CheckpointFile, completed_epochs, remove_checkpoint
 from pipeline.model.features import cached_features
 from pipeline.model.fitting import FitResult, OptimizerOf, fit, make_deterministic
 from pipeline.model.network import build_model, is_frozen
@@ -64,8 +64,18 @@ class Training:
     features: Path | None = None
     optimizer_of: OptimizerOf = build_optimizer
 
-    def digest(self, weights: Sequence[NDArray[Any]]) -> str:
-        """Return a digest of what decides the result, ``weights`` at the start among it."""
+    def splits(self) -> tuple[ClipArrays, ClipArrays]:
+        """Open the splits ``train`` and ``val``."""
+        return ClipArrays(self.clips / "train"), ClipArrays(self.clips / "val")
+
+    def shard_digests(self) -> dict[ShardKey, str]:
+        """Hash the clips of both splits."""
+        return {
+            key: shard.digest() for clips in self.splits() for key, shard in clips.shards().items()
+        }
+
+    def digest(self, weights: Sequence[NDArray[Any]], shard_digests: Mapping[ShardKey, str]) -> str:
+        """Return a digest of what decides the result, such as ``weights``, those at the start."""
         package = Path(pipeline.__file__).parent
         code = sorted(path for name in _CODE for path in (package / name).glob("*.py"))
         return sha256_of_json(
@@ -76,6 +86,7 @@ class Training:
                 [asdict(one) for one in self.side_inputs],
                 [sha256_of_file(path) for path in sorted(self.clips.glob("*/*.csv"))],
                 [sha256_of_file(path) for path in sorted(self.clips.glob("*.json"))],
+                list(shard_digests.values()),
                 [sha256_of_file(path) for path in code],
                 [keras.__version__, tf.__version__],
                 [hashlib.sha256(array.tobytes()).hexdigest() for array in weights],
@@ -111,13 +122,13 @@ def fit_replicas(
         )
         model.set_weights(weights)
         return result
-    section = training.section
+    section, digests = training.section, training.shard_digests()
     has_frozen_phase = section.fine_tuning.head_epochs > 0 or is_frozen(model)
     if training.features is not None and section.cache_features and has_frozen_phase:
-        for split in ("train", "val"):  # the workers only read them
-            cached_features(model, ClipArrays(training.clips / split), training.features)
+        for clips in training.splits():  # the workers only read them
+            cached_features(model, clips, training.features, digests=digests)
 
-    digest = training.digest(weights)
+    digest = training.digest(weights, digests)
     n_earlier = completed_epochs(checkpoint, digest)
 
     def begin() -> None:
@@ -137,16 +148,17 @@ def fit_replicas(
     if n_earlier == 0:
         begin()
     logger.info("Training with %d workers", compute.train_workers)
-    train = partial(_train_in_worker, training, weights, checkpoint, digest)
+    train = partial(_train_in_worker, training, weights, digests, checkpoint, digest)
     result, weights = run_workers(train, compute, on_row=log_epoch, checkpoint=checkpoint)
     model.set_weights(weights)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
     return result
 
 
 def _train_in_worker(
     training: Training,
     weights: list[NDArray[Any]],
+    shard_digests: Mapping[ShardKey, str],
     checkpoint: Path,
     digest: str,
     is_chief: bool,
@@ -163,7 +175,8 @@ def _train_in_worker(
     replicas = worker_replicas()
     try:
         file.require_agreement(replicas.gathered)
-        return _fit_copy(training, weights, replicas, checkpoints=file)
+        report([])  # the workers are connected
+        return _fit_copy(training, weights, replicas, checkpoints=file, shard_digests=shard_digests)
     except _LOST_CONNECTION as error:
         raise ConnectionError(str(error).splitlines()[0]) from None
 
@@ -172,7 +185,7 @@ def _fit_copy(
     training: Training, weights: list[NDArray[Any]], replicas: Replicas, **options: Any
 ) -> tuple[FitResult, list[NDArray[Any]]]:
     """Fit a copy of the model with ``weights``; return its weights at the end."""
-    train, val = (ClipArrays(training.clips / split) for split in ("train", "val"))
+    train, val = training.splits()
     # The caller's model has the weights, and has logged the warnings.
     section = training.model.model_copy(
         update={"cnn": training.model.cnn.model_copy(update={"weights": "none"})}

@@ -8,6 +8,7 @@ from pipeline.clips.preprocessing import Preprocessing
 from pipeline.common import paths
 from pipeline.common.command import run_command
 from pipeline.common.files import write_csv, write_json
+from pipeline.model.checkpoints import remove_checkpoint
 from pipeline.model.fitting import calibrate, fit, make_deterministic
 from pipeline.model.network import build_model
 from pipeline.model.replicated_fitting import Training, fit_replicas
@@ -89,7 +90,7 @@ def main() -> None:
         tag_model(run, model_digest(paths.MODEL, paths.MODEL_METADATA))
         paths.UNCALIBRATED.unlink()
         # Of workers that failed before this training, which ran in one process.
-        paths.CHECKPOINT.unlink(missing_ok=True)
+        remove_checkpoint(paths.CHECKPOINT)
 
 
 if __name__ == "__main__":

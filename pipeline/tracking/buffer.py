@@ -25,7 +25,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from pipeline.common.errors import PipelineError
-from pipeline.tracking.interruption import SILENT_SECONDS, is_alive, is_here, process_tags
+from pipeline.compute.processes import is_alive, is_here, process_tags
+from pipeline.tracking.interruption import SILENT_SECONDS
 from pipeline.tracking.notes import start_note
 from pipeline.tracking.store import (
     EXPERIMENT,

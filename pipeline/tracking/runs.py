@@ -21,11 +21,11 @@ from pipeline.common.errors import PipelineError
 from pipeline.common.files import sha256_of_file
 from pipeline.common.paths import CLIPS
 from pipeline.common.settings import flatten_as_text
+from pipeline.compute.processes import process_tags
 from pipeline.tracking.buffer import BufferedRun, RunDescription
 from pipeline.tracking.interruption import (
     Terminated,
     close_abandoned_runs,
-    process_tags,
     sigterm_raises,
 )
 from pipeline.tracking.provenance import (

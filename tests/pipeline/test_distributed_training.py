@@ -20,9 +20,9 @@ pytest.importorskip("ray", reason="Ray is an extra: make install-cluster")
 
 from pipeline.model.fitting import fit
 from pipeline.model.replicated_fitting import Training, fit_replicas
-from tests.architectures import TASK, build
+from tests.architectures import TASK, build, small, tiny
 from tests.replica_trainings import MODEL, clips_in, training
-from tests.sgd import deadly_sgd, sgd
+from tests.sgd import deadly_sgd, failing_sgd, sgd
 
 TWO_WORKERS = ComputeSection(train_workers=2)
 EPOCHS = 3
@@ -94,10 +94,10 @@ def test_a_batch_that_two_workers_cannot_share_is_refused(job, tmp_path):
         train_with_workers(odd, tmp_path / "checkpoint.npz", Epochs())
 
 
-def deadly(job: Training, folder: Path, *steps: int) -> Training:
-    """The training, whose second worker dies in these steps; an epoch has two."""
+def deadly(job: Training, folder: Path, *steps: int, rank: int = 1) -> Training:
+    """The training, one of whose workers dies in these steps; an epoch has two."""
     folder.mkdir()
-    return replace(job, optimizer_of=partial(deadly_sgd, folder, steps))
+    return replace(job, optimizer_of=partial(deadly_sgd, folder, rank, steps))
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -105,19 +105,50 @@ def steps_in(folder: Path) -> list[int]:
 
 
 @pytest.mark.long
-def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_costs_at_most_its_epoch(job, two_workers, tmp_path, caplog, rank):
     weights, result, _ = two_workers
     caplog.set_level("INFO")
     callback, checkpoint = Epochs(), tmp_path / "checkpoint.npz"
-    dying = deadly(job, tmp_path / "deaths", 3)
+    dying = deadly(job, tmp_path / "deaths", 3, rank=rank)
     after_death, result_after = train_with_workers(dying, checkpoint, callback)
     assert largest_difference(after_death, weights) <= 1e-6
     for row, expected in zip(result_after.history, result.history, strict=True):
         assert row == pytest.approx(expected, abs=1e-6)
     assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]  # none twice
-    assert len([text for text in caplog.messages if "Starting the workers again" in text]) == 1
-    # Steps of the second worker: the first epoch is not repeated, the second one is from its start.
+    starts_again = [text for text in caplog.messages if "Starting the workers again" in text]
+    assert [text.split(".")[0] for text in starts_again] == [f"worker {rank + 1} of 2 died"]
+    # Steps of this worker: the first epoch is not repeated, the second one is from its start.
     assert steps_in(tmp_path / "deaths") == [0, 1, 2, 3, 2, 3, 4, 5]
+
+
+@pytest.mark.long
+def test_workers_read_the_features_that_the_stage_has_computed(job, tmp_path):
+    frozen = tiny(small(trainable="none"), recurrent="none", summary="mean")
+    model = build(frozen)
+    start = model.get_weights()
+    features, others = tmp_path / "features", tmp_path / "others"
+    expected = fit(
+        model, TASK, *job.splits(), job.section, optimizer_of=sgd, features_folder=others
+    )
+    cached = replace(job, model=frozen, features=features)
+    two = build(frozen)
+    result = fit_replicas(two, cached, TWO_WORKERS, checkpoint=tmp_path / "checkpoint.npz")
+    assert largest_difference(model.get_weights(), start) > 1e-2
+    assert largest_difference(model.get_weights(), two.get_weights()) <= 1e-5
+    assert result.kept_epoch == expected.kept_epoch
+    assert len(list(features.rglob("*.npy"))) == 1  # both splits have the same clips
+
+
+@pytest.mark.long
+def test_the_error_of_a_worker_ends_the_training(job, tmp_path):
+    """Not the broken connection of the other worker, which is seen earlier."""
+    failing = partial(failing_sgd, tmp_path, 1, 3)
+    with pytest.raises(Exception, match="no such picture"):
+        train_with_workers(
+            replace(job, optimizer_of=failing), tmp_path / "checkpoint.npz", Epochs()
+        )
+    assert steps_in(tmp_path) == [0, 1, 2, 3]  # no second start
 
 
 class SeenByTheFirst(type(Path())):  # type: ignore[misc]

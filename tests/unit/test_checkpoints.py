@@ -1,11 +1,15 @@
 """A training that continues from its checkpoint ends with the weights of one without a break."""
 
+import os
+import signal
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipeline.common.errors import PipelineError
+from pipeline.common.files import replacing_file
 from pipeline.model.checkpoints import CheckpointFile, completed_epochs
 from pipeline.model.fitting import fit
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
@@ -85,6 +89,33 @@ def test_a_checkpoint_of_another_training_is_not_used(clips, tmp_path):
     train(clips, section, path=path)
     *_, reported = train(clips, section, path=path, training="b")
     assert reported == [0, 1]
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 100, -1000])
+def test_a_damaged_checkpoint_is_named_and_not_used(clips, tmp_path, caplog, kept_bytes):
+    section, path = TrainSection(epochs=1, batch_size=3), tmp_path / "checkpoint.npz"
+    train(clips, section, path=path)
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    assert completed_epochs(path, "a") == 0
+    *_, reported = train(clips, section, path=path)
+    assert reported == [0, 1]
+    assert f"{path}: the checkpoint is damaged" in caplog.text
+    assert CheckpointFile(path, "a", is_writer=False, report=list).last is not None
+
+
+def test_what_a_killed_process_wrote_of_a_checkpoint_is_removed(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    dead = os.fork()
+    if not dead:
+        with replacing_file(path) as temporary:
+            temporary.write_text("half of a checkpoint")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(dead, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    CheckpointFile(path, "a", is_writer=False, report=list)
+    assert len(list(tmp_path.iterdir())) == 1
+    CheckpointFile(path, "a", is_writer=True, report=list)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_processes_that_read_different_checkpoints_do_not_train(clips, tmp_path):

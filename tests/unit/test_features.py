@@ -16,6 +16,7 @@ from pipeline.model.fitting import fit
 from pipeline.model.prediction import predict_arrays
 from pipeline.model.saving import load_model, save_model
 from pipeline.model.settings import AugmentationSection, FineTuningSection, TrainSection
+from pipeline.model.strategy import machine_replicas
 from tests.architectures import (
     CLASSES,
     MOBILENET,
@@ -177,6 +178,29 @@ def test_features_that_are_replaced_can_still_be_read(clips, folder):
             first.frame_inputs(index)["features_frames"],
             second.frame_inputs(index)["features_frames"],
         )
+
+
+def test_features_that_another_process_has_verified_are_only_opened(clips, folder):
+    model = build(FROZEN)
+    first = cached_features(model, clips, folder)
+    for digest in folder.rglob("*.sha256"):
+        digest.unlink()
+    digests = {key: shard.digest() for key, shard in clips.shards().items()}
+    second = cached_features(model, clips, folder, digests=digests, is_verified=True)
+    assert not list(folder.rglob("*.sha256"))
+    np.testing.assert_array_equal(
+        first.frame_inputs(5)["features_frames"], second.frame_inputs(5)["features_frames"]
+    )
+
+
+def test_replicas_read_the_features_of_one_process(clips, folder):
+    """The features do not depend on batch normalisation being synchronised."""
+    model = build(FROZEN)
+    cached_features(model, clips, folder)
+    before = contents(folder)
+    machine_replicas(["CPU:0"]).synchronize(model)
+    cached_features(model, clips, folder)
+    assert contents(folder) == before
 
 
 def test_other_weights_have_features_of_their_own(clips, folder):

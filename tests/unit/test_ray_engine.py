@@ -21,14 +21,15 @@ from pipeline.clips.sampling import Window
 from pipeline.clips.settings import ExtractSection
 from pipeline.clips.shards import write_clips
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import sha256_of_file
+from pipeline.common.files import sha256_of_file, write_json
 from pipeline.common.records import VideoRecord, write_decode_index
 from pipeline.compute.isolated import Failure
+from pipeline.compute.processes import process_tags
 from pipeline.compute.ray_actors import run_in_actors
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.ray_tasks import run_on_ray
 from pipeline.compute.settings import ComputeSection
-from pipeline.compute.shared_folder import SharedFolder
+from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
 from pipeline.video.batch import decode_records
 from pipeline.video.settings import DecodeSection
 from pipeline.video.store import load_record
@@ -60,7 +61,7 @@ def on_ray(cluster) -> Iterator[ComputeSection]:
 
 @pytest.fixture
 def videos(tmp_path) -> Path:
-    """Intact videos and one that is none."""
+    """Intact videos and one file that is not a video."""
     folder = tmp_path / "videos"
     folder.mkdir()
     for length in LENGTHS:
@@ -256,6 +257,23 @@ class TestTasks:
     def test_a_machine_without_the_folder_is_an_error(self, tmp_path):
         with pytest.raises(PipelineError, match=f"{tmp_path} on the machine .*must share it"):
             SharedFolder(str(tmp_path), "absent").enter()
+
+    def test_markers_of_killed_commands_are_removed(self, tmp_path, monkeypatch):
+        code = (
+            "import os\nfrom pipeline.compute.shared_folder import sharing_working_directory\n"
+            "with sharing_working_directory():\n    os.kill(os.getpid(), 9)"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, timeout=60
+        )
+        monkeypatch.chdir(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1
+        elsewhere = tmp_path / ".in-progress-cluster-elsewhere"
+        write_json(elsewhere, {**process_tags(), "process.space": "another machine"})
+        with sharing_working_directory() as one, sharing_working_directory() as other:
+            names = {path.name for path in tmp_path.iterdir()}
+            assert names == {one.marker, other.marker, elsewhere.name}
 
 
 def target_of(record: VideoRecord, window: Window) -> str:

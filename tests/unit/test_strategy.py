@@ -83,6 +83,13 @@ def test_adam_w_clips_the_gradient_of_the_whole_batch(trained):
 
 
 @pytest.mark.long
+def test_all_gpus_of_a_machine_give_the_weights_and_metrics_of_one_device(tmp_path):
+    """``compute.gpus: all``, as the train stage passes it on."""
+    check_equal(run_trainings(tmp_path, "all_gpus"), "all_gpus", tolerance=1e-5)
+    assert "multiple of 2" in (tmp_path / "all_gpus/refused.txt").read_text()
+
+
+@pytest.mark.long
 def test_a_frozen_phase_on_cached_features_is_shared_too(trained_long):
     # Its last batch, of one clip, is repeated on both devices, so that the metrics differ.
     check_weights(trained_long, "phases", tolerance=1e-5)

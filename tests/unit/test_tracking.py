@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.common.errors import PipelineError
+from pipeline.compute.processes import process_tags
 from pipeline.tracking.epochs import EpochMetrics, TimeLeft
-from pipeline.tracking.interruption import process_tags
 from pipeline.tracking.runs import (
     ensure_run,
     find_run,
