@@ -26,7 +26,6 @@ ENVIRONMENT = {
     "RAY_task_oom_retries": "10",
 }
 
-_TOKEN = "~/.ray/auth_token"
 _QUIET_SECONDS = 60.0  # before a line in the log
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
 _MAX_STARTS = 2  # of a cluster on this machine: a busy machine may exceed the limits of Ray
@@ -48,8 +47,6 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if address and _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
     try:
         import ray
     except ImportError:
@@ -101,14 +98,10 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
             problem = f"no Ray cluster answers. Received: {address!r}" if address else "Ray fails"
             raise PipelineError(
                 f"compute.address: {problem} ({reason}). Start a cluster with: ray start --head; "
-                'or set the address to "" for one on this machine. A cluster with a token needs '
-                f"the same {_TOKEN} on every machine: docs/scale.md."
+                'or set the address to "" for one on this machine. For a cluster with a token, '
+                "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token to this machine: "
+                "docs/scale.md."
             ) from None
-
-
-def _has_token() -> bool:
-    variables = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    return any(map(os.environ.get, variables)) or Path(_TOKEN).expanduser().is_file()
 
 
 def _check_address(address: str) -> None:

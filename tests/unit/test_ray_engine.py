@@ -128,7 +128,8 @@ def connect(home: Path, address: str) -> str:
         "    print(error)\n"
     )
     command = [sys.executable, "-c", code, address]
-    return subprocess.check_output(command, env=environment(home), text=True)
+    environment_of_user = environment(home, RAY_AUTH_MODE="token")
+    return subprocess.check_output(command, env=environment_of_user, text=True)
 
 
 class TestConnection:
@@ -145,14 +146,14 @@ class TestConnection:
 
     @pytest.mark.long
     def test_a_cluster_with_a_token_is_joined_by_those_who_have_it(self, tmp_path):
-        """As docs/scale.md starts it; to connect, no variable is needed."""
+        """As docs/scale.md starts it."""
         pytest.importorskip("ray", reason="Ray is not installed: make install-cluster")
         with_token, without = tmp_path / "with", tmp_path / "without"
         (with_token / ".ray").mkdir(parents=True)
         (with_token / ".ray/auth_token").write_text("a" * 64)
         with started_head(with_token) as address:
             assert connect(with_token, address) == "1 machine\n"
-            assert "needs the same ~/.ray/auth_token" in connect(without, address)
+            assert "copy its ~/.ray/auth_token to this machine" in connect(without, address)
 
     def test_without_ray_the_message_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)
