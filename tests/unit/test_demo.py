@@ -303,7 +303,7 @@ def test_params_point_at_a_demo_set_and_keep_everything_else(tmp_path, name):
     lines = zip(committed.splitlines(), changed.read_text().splitlines(), strict=True)
     different = [after.split(":")[0].strip() for before, after in lines if before != after]
     changes = {
-        "frames": {"frames": 40, "bidirectional": True},
+        "frames": {"frames": 40, "bidirectional": True, "pooling": "flatten"},
         "caption": {"frames": 14, "bidirectional": True, "pooling": "flatten"},
     }.get(name, {})
     assert set(different) <= {"videos", "labels", "side_inputs", "type", "unit", "name", *changes}
