@@ -25,7 +25,7 @@ from pipeline.params import load_params
 from pipeline.retraining.tune import Budget, tune_settings
 
 run_command(
-    lambda: tune_settings(load_params(), Budget(10, {trials}), n_folds=2, seed=0, apply=False)
+    lambda: tune_settings(load_params(), Budget(60, {trials}), n_folds=2, seed=0, apply=False)
 )
 """
 
@@ -89,7 +89,7 @@ def test_wrong_settings_are_replaced_without_the_test_clips(root):
     # Hundreds of steps would take minutes: the warm-up excludes auto, which may be 24 epochs.
     set_values(path, {**wrong, "train.epochs": 26, "train.warmup_epochs": 24})
     before = path.read_text()
-    lines = tune_settings(load_params(), Budget(10, 3), n_folds=2, seed=0, apply=True)
+    lines = tune_settings(load_params(), Budget(60, 3), n_folds=2, seed=0, apply=True)
     (decision,) = [line for line in lines if line.startswith("Chosen: ")]
     assert "against the present settings: better" in decision
     after = load_params()
@@ -134,7 +134,7 @@ def test_a_killed_search_continues_at_the_fold_that_it_was_training(root):
     (first_fold,) = root.glob("eval/tune/predictions/*/*.csv")
     written = first_fold.stat().st_mtime_ns
 
-    lines = tune_settings(load_params(), Budget(10, 1), n_folds=2, seed=0, apply=False)
+    lines = tune_settings(load_params(), Budget(60, 1), n_folds=2, seed=0, apply=False)
     assert any(line.startswith("1 complete trial, 0 pruned") for line in lines)
     assert first_fold.stat().st_mtime_ns == written
     assert len(list(first_fold.parent.iterdir())) == 2
