@@ -123,7 +123,9 @@ def test_table_files_and_summary_agree(crossval):
     assert printed[3].endswith("at 95%, 24 videos in 12 groups")
     baseline = summary["pooled"]["accuracy_most_frequent"]
     assert printed[4] == f"  baseline most frequent: {baseline:.3f}"
-    assert printed[7].startswith("validation accuracy, to choose settings by: mean ")
+    assert printed[7].startswith(
+        "validation accuracy with equal weights of the streams, to choose settings by: mean "
+    )
 
 
 def test_doubtful_labels_of_all_splits_are_listed_and_drawn(crossval):
