@@ -221,20 +221,14 @@ def _record(row: Mapping[str, str]) -> VideoRecord:
 
 def write_decode_index(path: Path, records: Iterable[VideoRecord]) -> None:
     """Write name, status and facts of decoded records, sorted by name."""
-    columns = ("reason", *_FACT_COLUMNS)
-    rows = (
-        {"name": record.name, "status": facts.status}
-        | {column: getattr(facts, column) for column in columns}
-        for record in sorted(records, key=lambda record: record.name)
-        for facts in (_known_facts(record),)
-    )
-    write_csv(path, ["name", "status", *columns], rows)
+    rows = map(_index_row, sorted(records, key=lambda record: record.name))
+    write_csv(path, ["name", "status", "reason", *_FACT_COLUMNS], rows)
 
 
-def _known_facts(record: VideoRecord) -> DecodeFacts:
-    """Return the facts of a decoded record."""
+def _index_row(record: VideoRecord) -> dict[str, object]:
     assert record.facts is not None
-    return record.facts
+    facts = {column: getattr(record.facts, column) for column in ("reason", *_FACT_COLUMNS)}
+    return {"name": record.name, "status": record.facts.status, **facts}
 
 
 def read_decoded(catalog: Path, index: Path) -> list[VideoRecord]:

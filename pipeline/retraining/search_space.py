@@ -212,7 +212,8 @@ def _length_of_training(params: Params, n_clips: int) -> Dimension:
     A large set is trained for the fewest epochs of ``auto``, whatever ``train.steps`` are.
     """
     steps_of: dict[int, int] = {}  # by epochs; the default stays among equal ones
-    for steps in sorted(_STEPS, key=TrainSection().steps.__eq__):
+    default = TrainSection().steps
+    for steps in sorted(_STEPS, key=lambda steps: steps == default):  # the default is the last
         train = params.train.model_copy(update={"epochs": "auto", "steps": steps})
         steps_of[train.n_epochs(n_clips)] = steps
     if len(steps_of) == 1:
