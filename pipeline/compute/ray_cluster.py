@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import PipelineError
@@ -79,15 +78,12 @@ def log_if_waiting(ray: Any, references: Sequence[Any], name: str) -> None:
 def _connect(ray: Any, address: str, cpus: int | None) -> None:
     # Without "local", Ray would join a cluster that another program has started here.
     options = {"address": address} if address else {"address": "local", "num_cpus": cpus}
-    python_path = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     for starts_left in range(0 if address else _MAX_STARTS - 1, -1, -1):
         try:
             ray.init(
                 **options,
                 include_dashboard=None if address else False,
                 logging_level=logging.WARNING,
-                # A worker starts in a folder of Ray, without the repository on its path.
-                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(python_path)}},
             )
             return
         except Exception as error:  # noqa: BLE001  # a plain Exception if a process starts slowly
