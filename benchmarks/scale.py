@@ -226,7 +226,7 @@ def _dvc() -> Callable[[], None]:
         subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True)
 
     dvc("init", "--quiet", "--no-scm")
-    dvc("config", "cache.type", "hardlink,copy")
+    dvc("config", "cache.type", "hardlink,symlink")
     return lambda: dvc("add", "--quiet", str(_VIDEOS))
 
 

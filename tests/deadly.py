@@ -1,8 +1,12 @@
-"""Paths of videos that stop a decoder process, as a defect in a codec would."""
+"""Videos and tasks that stop a process, as a defect in a codec would.
+
+Processes import this module when they start: it imports little.
+"""
 
 import os
 import signal
 import time
+from pathlib import Path
 
 
 class _Video:
@@ -41,3 +45,20 @@ class DangerousFolder:
     def __truediv__(self, name: str) -> DeadlyVideo | BlockingVideo | GreedyVideo:
         kinds = {"deadly": DeadlyVideo, "blocking": BlockingVideo, "greedy": GreedyVideo}
         return kinds[name.removesuffix(".mp4")]()
+
+
+def behave(task: str) -> str:
+    """Return, block, die, die the first time, or raise an error, as the task says."""
+    kind, _, path = task.partition(" ")
+    match kind:
+        case "block":
+            time.sleep(60)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die-once":
+            if not Path(path).exists():
+                Path(path).touch()
+                os.kill(os.getpid(), signal.SIGSEGV)
+        case "raise":
+            raise RuntimeError(task)
+    return task.upper()

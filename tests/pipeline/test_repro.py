@@ -106,6 +106,8 @@ def test_one_more_video_decodes_one(workspace, one_more):
     after = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
     assert len(after) == 33
     assert before.items() <= after.items()
+    # Each file is one file with that of DVC's cache: a copy would need the disk twice.
+    assert {path.stat().st_nlink for path in frames.glob("*.zip")} == {2}
 
 
 def test_few_videos_move_to_another_split_when_one_arrives(workspace, one_more):

@@ -1,8 +1,6 @@
 """Decoding many videos: only what is new, in processes that may block or die."""
 
-import os
 import shutil
-import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,7 @@ from pipeline.video.settings import DecodeSection
 from pipeline.video.store import load_frames, stored_path
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames, numbers_in
-from tests.deadly import DangerousFolder
+from tests.deadly import DangerousFolder, behave
 from tests.made_videos import encode_frames
 
 DECODE = DecodeSection(fps=10, width=16, height=16)
@@ -217,23 +215,6 @@ class TestQuarantine:
             "decode.max_pixels)",
         ]
         assert not list(tmp_path.iterdir())  # the next run decodes them again
-
-
-def behave(task: str) -> str:
-    """Return, block, die, die the first time, or raise an error, as the task says."""
-    kind, _, path = task.partition(" ")
-    match kind:
-        case "block":
-            time.sleep(60)
-        case "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "die-once":
-            if not Path(path).exists():
-                Path(path).touch()
-                os.kill(os.getpid(), signal.SIGSEGV)
-        case "raise":
-            raise RuntimeError(task)
-    return task.upper()
 
 
 def run(*chunks: list[str], timeout_seconds: float = 30, workers: int = 1):

@@ -35,10 +35,9 @@ from pipeline.video.settings import DecodeSection
 from pipeline.video.store import load_record
 from pipeline.video.writing import encode_mp4
 from tests.conftest import numbered_frames
-from tests.deadly import DangerousFolder
+from tests.deadly import DangerousFolder, behave
 from tests.ray_nodes import add_node, running_nodes
 from tests.servers import free_port
-from tests.unit.test_batch import behave
 
 DECODE = DecodeSection(fps=10, width=16, height=16)
 LOCAL = ComputeSection(workers=2)
