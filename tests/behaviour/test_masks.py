@@ -22,6 +22,7 @@ from pipeline.tasks.vocabulary import END
 from tests.architectures import (
     ARCHITECTURES,
     CLASSES,
+    EVERY_PART,
     build,
     build_captioner,
     built,
@@ -103,12 +104,10 @@ def test_longer_and_shorter_clips_in_the_batch_do_not_matter(name, lengths, seed
     np.testing.assert_allclose(logits(frames, mask), np.concatenate(alone), atol=TOLERANCE)
 
 
+# A head reads the outputs of an encoder, whatever its parts.
 some_architectures = pytest.mark.parametrize(
     "name",
-    [
-        name if name == "lstm_mean" else pytest.param(name, marks=pytest.mark.long)
-        for name in ARCHITECTURES
-    ],
+    ["lstm_mean", *(pytest.param(name, marks=pytest.mark.long) for name in EVERY_PART)],
 )
 
 

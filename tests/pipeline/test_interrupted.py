@@ -72,7 +72,7 @@ def has_members(group: int) -> bool:
     [
         ("Epoch 1/", 0, signal.SIGINT),
         ("Epoch 1/", 0, signal.SIGTERM),
-        ("Running stage 'train'", 1, signal.SIGINT),
+        pytest.param("Running stage 'train'", 1, signal.SIGINT, marks=pytest.mark.long),
     ],
     ids=["epoch", "SIGTERM", "import"],
 )
@@ -100,6 +100,7 @@ def test_interrupted_processes_of_the_decoder_print_nothing(workspace):
         )
 
 
+@pytest.mark.long
 def test_an_interrupted_prediction_says_how_to_go_on(workspace):
     workspace.run("vidpipe", "repro")  # registers the model in this copy
     for number in range(20):  # enough for seconds of work

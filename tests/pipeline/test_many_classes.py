@@ -18,7 +18,7 @@ def test_four_hundred_classes_are_trained_reviewed_and_registered(tmp_path):
     for label in range(N_CLASSES):
         folder = tmp_path / f"videos/class {label:03d}"
         folder.mkdir(parents=True)
-        for number in range(6):
+        for number in range(4):
             frames = rng.integers(0, 256, (3 + number % 3, 16, 16, 3), dtype=np.uint8)
             (folder / f"{number}.mp4").write_bytes(encode_mp4(frames, fps=10))
     log = run_stages(tmp_path, train={"epochs": 1}, extract={"frames": 5})

@@ -110,18 +110,6 @@ def test_one_more_video_decodes_one(workspace, one_more):
     assert {path.stat().st_nlink for path in frames.glob("*.zip")} == {2}
 
 
-def test_few_videos_move_to_another_split_when_one_arrives(workspace, one_more):
-    def splits():
-        path = workspace.root / "data/catalog/catalog.csv"
-        return {row["video"]: row["split"] for row in csv.DictReader(path.open())}
-
-    before = splits()
-    workspace.add_video("left", one_more)
-    workspace.run("dvc", "repro", "catalog")
-    after = splits()
-    assert sum(after[video] != split for video, split in before.items()) <= 2
-
-
 def test_metrics_are_declared(built):
     assert "macro_f1" in built.run("dvc", "metrics", "show").stdout
 
@@ -170,8 +158,11 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(workspace):
     model = workspace.root / "models/model.keras"
     before = model.read_bytes()
     model.unlink()
+    checkpoint = workspace.root / "models/checkpoint.npz"
+    checkpoint.write_bytes(b"of workers that failed twice")  # a training in one process removes it
     workspace.run("python", "-m", "pipeline.stages.train")
     assert model.read_bytes() == before
+    assert not checkpoint.exists()
     workspace.set_params(train={"seed": 1})
     workspace.run("python", "-m", "pipeline.stages.train")
     assert model.read_bytes() != before
@@ -208,12 +199,3 @@ def test_the_demo_set_of_class_folders_is_built_only_while_the_params_point_at_i
     assert ran == ["data/demo/dvc.yaml:demo", "catalog"]
     catalog = list(csv.DictReader((workspace.root / "data/catalog/catalog.csv").open()))
     assert {row["target"] for row in catalog} == {path.name for path in videos.iterdir()}
-
-
-@pytest.mark.long
-def test_a_training_in_one_process_removes_the_checkpoint_of_failed_workers(workspace):
-    checkpoint = workspace.root / "models/checkpoint.npz"
-    checkpoint.write_bytes(b"of a training that failed twice")
-    workspace.run("python", "-m", "pipeline.stages.train")
-    assert (workspace.root / "models/model.keras").exists()
-    assert not checkpoint.exists()

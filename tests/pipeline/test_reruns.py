@@ -1,11 +1,14 @@
 """What an edit reruns: the table of docs/architecture.md, row by row, on a built project."""
 
 import shutil
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+
+from tests.pipeline.conftest import Workspace
 
 # Rows: files that are edited, and the stages that DVC finds outdated.
 TRAIN_AND_AFTER = ["train", "evaluate", "review", "register"]
@@ -77,14 +80,37 @@ def stages_in_order(repo: Repo) -> list[str]:
     return [name for name in order if name in names]
 
 
+@pytest.fixture(scope="module")
+def project(built, tmp_path_factory) -> Workspace:
+    """A copy of the built workspace; tests undo their edits."""
+    root = tmp_path_factory.mktemp("reruns") / "repo"
+    return Workspace(shutil.copytree(built.root, root, symlinks=True))
+
+
+@contextmanager
+def edited(paths: Sequence[Path]) -> Iterator[None]:
+    """Add a line to each file inside the block."""
+    before = {path: path.read_bytes() for path in paths}
+    for path, content in before.items():
+        path.write_bytes(content + b"\n# an edit\n")
+    try:
+        yield
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
 @pytest.mark.parametrize("row", ROWS)
-def test_an_edit_reruns_the_stages_that_it_can_change(workspace, row, monkeypatch):
+def test_an_edit_reruns_the_stages_that_it_can_change(project, row, monkeypatch):
     files, stages = ROWS[row]
-    monkeypatch.chdir(workspace.root)
-    for file in files:
-        with (workspace.root / file).open("a") as source:
-            source.write("\n# an edit\n")
-    assert outdated(workspace.root) == stages
+    monkeypatch.chdir(project.root)
+    with edited([project.root / file for file in files]):
+        assert outdated(project.root) == stages
+
+
+def test_nothing_is_outdated_without_an_edit(project, monkeypatch):
+    monkeypatch.chdir(project.root)
+    assert outdated(project.root) == []
 
 
 def test_a_changed_parameter_reruns_only_the_stages_that_depend_on_it(workspace, monkeypatch):
@@ -101,6 +127,7 @@ def test_an_edit_of_decoding_decodes_nothing_and_reruns_nothing_after_it(workspa
     assert done.stdout.count("Running stage") == 1
 
 
+@pytest.mark.long
 def test_a_parameter_changed_and_changed_back_trains_nothing(workspace):
     model = workspace.root / "models/model.keras"
     before = model.read_bytes()

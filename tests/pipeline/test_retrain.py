@@ -1,7 +1,7 @@
 """Retraining in a team: a git remote, a DVC remote, an MLflow server, and fresh clones.
 
 The classes are bright and dark, which a tiny model learns in seconds. The tests are chapters of one
-story, in the order of the file; those after the first champion are long.
+story, in the order of the file.
 """
 
 import csv
@@ -29,6 +29,8 @@ from pipeline.tracking.results import log_scores
 from pipeline.video.writing import encode_mp4
 from tests.pipeline.conftest import TINY, Workspace, new_checkout
 from tests.servers import free_port, running_server
+
+pytestmark = pytest.mark.long
 
 LEVELS = {"bright": 180, "dark": 70}
 # Added, removed, changed, now. A few earlier videos may change their split.
@@ -222,7 +224,6 @@ def second(arrived):
     return Chapter(clone, clone.vidpipe("retrain", "--no-promote"))
 
 
-@pytest.mark.long
 def test_new_videos_are_decoded_alone_and_judged_in_a_fresh_clone(second):
     clone, printed = second.clone, second.printed
     assert "4 videos to decode, 32 kept from earlier runs" in printed
@@ -234,7 +235,6 @@ def test_new_videos_are_decoded_alone_and_judged_in_a_fresh_clone(second):
     assert clone.vidpipe("ci", "outcome") == "version=2\npromotable=true\n"
 
 
-@pytest.mark.long
 def test_the_report_goes_to_the_summary_of_the_job(second, tmp_path):
     clone = second.clone
     environment = {**clone.environment, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
@@ -259,7 +259,6 @@ def promoted(team, second):
     return Chapter(job, job.vidpipe("ci", "pull") + job.vidpipe("promote", "2"))
 
 
-@pytest.mark.long
 def test_a_promotion_needs_the_videos_and_no_frames(promoted):
     assert "The videos and their catalog are on disk." in promoted.printed
     assert not (promoted.clone.root / "data/frames").exists()
@@ -267,7 +266,6 @@ def test_a_promotion_needs_the_videos_and_no_frames(promoted):
     assert len(read_catalog(promoted.clone.root / "data/catalog/catalog.csv")) == 36
 
 
-@pytest.mark.long
 def test_data_is_checked_by_hand_against_the_champion(promoted):
     printed = promoted.clone.vidpipe("data-check")
     assert "Compared with the 36 videos of video-classifier version 2, the champion:" in printed
@@ -293,7 +291,6 @@ def evaluate_on_other_test_videos(team: Team, run_id: str) -> None:
         log_evaluation(run_id, test_data="other", scores=scores, settings=settings, files=[])
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("promoted")
 def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
     clone = team.clone("tracing")
@@ -314,7 +311,6 @@ def test_a_version_can_be_traced_and_rebuilt_elsewhere(team):
     assert len(clone.run("git", "worktree", "list").splitlines()) == 1
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("promoted")
 def test_data_that_nobody_has_is_built_again_and_differences_are_listed(team):
     clone = team.clone("rebuilding")
@@ -358,7 +354,6 @@ def poisoned(team, promoted):
     return clone
 
 
-@pytest.mark.long
 def test_poisoned_data_is_found_before_training(poisoned):
     printed = poisoned.vidpipe("retrain", code=1)
     assert re.search(r"FAIL +relabelled", printed)
@@ -366,7 +361,6 @@ def test_poisoned_data_is_found_before_training(poisoned):
     assert "Running stage 'train'" not in printed
 
 
-@pytest.mark.long
 def test_poisoned_data_is_refused_by_the_gate_and_the_champion_stays(poisoned):
     printed = poisoned.vidpipe("retrain", "--ignore-data-check", code=3)
     assert re.search(r"FAIL +relabelled", printed)
@@ -377,7 +371,6 @@ def test_poisoned_data_is_refused_by_the_gate_and_the_champion_stays(poisoned):
     assert "video-classifier version 3 was refused by the gate." in printed
 
 
-@pytest.mark.long
 def test_a_rollback_brings_the_first_champion_back(first, poisoned):
     assert "version 1 is champion again" in poisoned.vidpipe("rollback", "--reason", "for the test")
     assert "version 1 is champion" in first.clone.vidpipe("champions")

@@ -1,4 +1,4 @@
-"""What several of these tests need: a registry, a small disk."""
+"""What several of these tests need: a registry, a small disk, training without graphs."""
 
 import shutil
 
@@ -41,3 +41,13 @@ def small_disk(tmp_path):
     """An empty folder on a file system of 1 MiB."""
     with mounted_disk(tmp_path / "disk", size="1m") as folder:
         yield folder
+
+
+@pytest.fixture
+def eager():
+    """Run without graphs: building them takes longer than a few tiny steps."""
+    import tensorflow as tf  # here, because most tests need none
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

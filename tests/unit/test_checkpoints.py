@@ -6,7 +6,6 @@ import signal
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import replacing_file
@@ -26,15 +25,7 @@ KINDS = {
     "two phases": {"fine_tuning": FineTuningSection(head_epochs=2, learning_rate=0.01)},
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eager():
-    """Run without graphs: building them takes longer than a few tiny steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import logging
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.common.errors import PipelineError
@@ -44,17 +43,7 @@ TRAINING = TrainSection(
     augmentation=STILL,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run"),
-]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eager():
-    """Run without graphs: building them takes longer than a few tiny steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 def six_clips(folder):

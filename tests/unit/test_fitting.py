@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from pipeline.clips.arrays import ClipArrays
 from pipeline.clips.batches import evaluation_batches
@@ -17,15 +16,7 @@ from tests.architectures import CLASSES, TASK, build, noise_clips, stored_clips,
 
 STILL = AugmentationSection(shift=0, brightness=0, contrast=0)
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eager():
-    """Run without graphs: building them takes longer than a few tiny steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture

@@ -173,6 +173,7 @@ def test_a_new_video_moves_few_people():
     assert sorted(moved)[len(moved) // 2] == 0
 
 
+@pytest.mark.long
 def test_any_single_new_video_moves_few_others():
     moved = []
     for seed in (*range(8), *range(9, 13)):  # the people of seed 8 cannot be divided

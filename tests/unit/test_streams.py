@@ -153,6 +153,7 @@ def test_numbers_of_two_streams_are_weighted_too(tmp_path):
     assert stream_weights(model)["frames"] > 0.7
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_features_of_both_frozen_cnns_are_computed_once(clips, tmp_path):
     """By a second training, and by the first phase of fine-tuning."""
     frozen, tuned = section(trainable="none"), section()
@@ -208,6 +209,7 @@ def test_frozen_cnns_keep_the_weights_of_the_file(fitted, clips, cache_features,
     assert any((one != other).any() for one, other in pairs)
 
 
+@pytest.mark.usefixtures("eager")
 def test_two_phases_of_fine_tuning_train_both_streams(clips, tmp_path):
     model = build(section(), task=TASK)
     before = [np.array(weight) for weight in model.trainable_weights]
