@@ -89,15 +89,18 @@ def project(built, tmp_path_factory) -> Workspace:
 
 @contextmanager
 def edited(paths: Sequence[Path]) -> Iterator[None]:
-    """Add a line to each file inside the block."""
-    before = {path: path.read_bytes() for path in paths}
+    """Add a line to each file inside the block; a missing file exists only there."""
+    before = {path: path.read_bytes() if path.exists() else None for path in paths}
     for path, content in before.items():
-        path.write_bytes(content + b"\n# an edit\n")
+        path.write_bytes((content or b"") + b"\n# an edit\n")
     try:
         yield
     finally:
         for path, content in before.items():
-            path.write_bytes(content)
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
 
 
 @pytest.mark.parametrize("row", ROWS)
