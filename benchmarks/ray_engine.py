@@ -6,7 +6,8 @@ starts its processes in each turn. Ray connects to a cluster that runs already a
 workers in each turn; `seconds_connect` is the time of a connection without work, a part of
 `seconds_ray`. `overhead_ms` is the difference of the medians, for a video: with few videos, mostly
 the start. `scheduling_ms_local` and `scheduling_ms_ray` are the times of a task without work, of
-4,000 in chunks as of videos, when the processes run. The last line of the output is JSON.
+4,000 in chunks as of videos, when the processes run; `scheduling_ms_ray_data` is that of a row of
+Ray Data, in blocks of the same size. The last line of the output is JSON.
 """
 
 import argparse
@@ -16,11 +17,12 @@ import shutil
 import struct
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from benchmarks.made_videos import SHORT, make_video
 from benchmarks.timing import interleaved, rounded, seconds_of, usable_cores
@@ -98,9 +100,10 @@ def _scheduling_ms(cores: int, compute: ComputeSection) -> dict[str, float | Non
     """Return the milliseconds of a task without work, without those in which processes start."""
     records = [VideoRecord(f"{number}.mp4", "", sha256=str(number)) for number in range(_TASKS)]
     chunks = [records[start : start + 16] for start in range(0, _TASKS, 16)]
-    runs = {
+    runs: dict[str, Iterator[Any]] = {
         "local": run_isolated(repr, chunks, workers=cores, timeout_seconds=60),
         "ray": run_on_ray(repr, chunks, compute=compute, timeout_seconds=60),
+        "ray_data": _on_ray_data(chunks, compute.address),
     }
     milliseconds = {}
     for name, run in runs.items():
@@ -109,6 +112,17 @@ def _scheduling_ms(cores: int, compute: ComputeSection) -> dict[str, float | Non
         seconds = seconds_of(partial(deque, run, 0))  # the others
         milliseconds[f"scheduling_ms_{name}"] = rounded(seconds / (_TASKS - _FIRST_TASKS) * 1000)
     return milliseconds
+
+
+def _on_ray_data(chunks: Sequence[Sequence[VideoRecord]], address: str) -> Iterator[Any]:
+    """Yield the answers for the records of the chunks, each chunk a block of Ray Data."""
+    with ray_cluster(address):
+        from ray import data
+
+        data.DataContext.get_current().enable_progress_bars = False
+        items = data.from_items([*chain.from_iterable(chunks)], override_num_blocks=len(chunks))
+        answers = items.map(lambda row: {"item": repr(row["item"])}, num_cpus=1)
+        yield from answers.iter_rows()
 
 
 def make_videos(folder: Path, count: int) -> list[VideoRecord]:

@@ -1,0 +1,33 @@
+"""The benchmark of docs/scale.md runs, with fewer rows; its times are not tested."""
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from tests.pipeline.conftest import REPOSITORY
+
+
+@pytest.mark.long
+def test_the_benchmark_of_scale_prints_the_costs_of_each_step_and_the_estimates():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", "--quick"],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    *lines, last = done.stdout.splitlines()
+    assert any(line.startswith("| UCF101 (13,320) | 1 | ") for line in lines)
+    report = json.loads(last)
+    for step in ("catalog", "decode", "extract", "dvc", "evaluate", "mlflow"):
+        assert report[step]["rows_per_second"] > 0
+        assert math.isfinite(report[step]["exponent"])
+        assert math.isfinite(report[step]["memory_bytes_per_row"])
+    assert report["clip"]["decode_seconds"] > 0
+    if importlib.util.find_spec("ray"):
+        assert report["ray"]["videos"] == 100
+        assert report["ray"]["scheduling_ms_ray"] > report["ray"]["scheduling_ms_local"] > 0
