@@ -11,6 +11,7 @@ changes nothing, so an interrupted upload can be repeated.
 
 import json
 import logging
+import os
 import threading
 import time
 import uuid
@@ -178,11 +179,15 @@ class BufferedRun:
                 self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        """Append the pending operations that the file lacks, after a header if it is new."""
+        """Append the pending operations that the file lacks, after a header if it is new.
+
+        After a failure, the file is as before: half a line would spoil the next one.
+        """
         rows = self._pending[self._n_written :]
         try:
             BUFFER.mkdir(exist_ok=True)
-            if not self._path.exists():
+            size_bytes = self._path.stat().st_size if self._path.exists() else 0
+            if not size_bytes:
                 header = {
                     "store": self._store,
                     "run": self.id,
@@ -190,8 +195,15 @@ class BufferedRun:
                     "description": asdict(self._description),
                 }
                 rows = [header, *self._pending]
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in rows)
+            except BaseException:  # a full disk, Ctrl-C
+                if size_bytes:
+                    os.truncate(self._path, size_bytes)
+                else:
+                    self._path.unlink(missing_ok=True)
+                raise
         except OSError as error:
             logger.warning("%s cannot be written, so the run may lack metrics: %s", BUFFER, error)
         else:

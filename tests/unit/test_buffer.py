@@ -297,6 +297,32 @@ def test_metrics_of_an_interrupted_try_are_kept(outage, a_minute_later, monkeypa
     assert rows[-1]["end"] == "KILLED"
 
 
+def test_a_disk_that_is_full_for_a_while_costs_no_metric():
+    """It cuts off the header, and later a line in the middle of the file."""
+    done = in_a_process(
+        f"""
+        import os, resource
+        from pathlib import Path
+        from pipeline.tracking.runs import training_run
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with training_run(params={{}}, dataset="d") as run:
+            os.environ["MLFLOW_TRACKING_URI"] = "{UNUSABLE}"
+            for step, is_full in enumerate([True, False, True, False], start=1):
+                size = sum(path.stat().st_size for path in Path("mlflow-buffer").glob("*.jsonl"))
+                if is_full:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, limits[1]))
+                run.log_metrics({{"loss": step / 2}}, step=step)
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        print(run.id)
+        """
+    )
+    assert "mlflow-buffer cannot be written" in done.stderr
+    assert upload_buffered() == 1
+    run_id = done.stdout.strip()
+    assert history_of(run_id, "loss") == [(step, step / 2) for step in (1, 2, 3, 4)]
+    assert the_run(run_id).info.status == "FINISHED"
+
+
 def test_a_run_of_another_store_is_kept(folder, monkeypatch, empty_database, caplog):
     in_a_process(
         f"""
