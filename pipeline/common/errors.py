@@ -1,4 +1,4 @@
-"""The error that commands print without a traceback."""
+"""The error that commands print without a traceback, and the text of other errors."""
 
 
 class PipelineError(Exception):
@@ -8,3 +8,9 @@ class PipelineError(Exception):
     wrong, what was expected and received, and what to do. Commands print it and exit with
     code 1. Any other exception is a defect of the pipeline and keeps its traceback.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error, or its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.isolated import ResultT, TaskT
 from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
 from pipeline.compute.settings import ComputeSection
@@ -88,7 +88,7 @@ def run_in_actors(
 
 def _lost(number: int, error: Exception) -> PipelineError:
     what = "a model" if number == _PREPARATION else f"chunk {number + 1}"
-    reason = str(error).strip().splitlines()[0]
+    reason = first_line(error)
     return PipelineError(
         f"compute.engine: the Ray actors of {what} died again and again ({reason}). A machine may "
         "lack memory: see the logs of Ray there, then run the command again."

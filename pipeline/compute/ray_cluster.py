@@ -90,14 +90,24 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
             ray.shutdown()
             if starts_left:
                 continue
-            reason = str(error).strip().splitlines()[0]
-            problem = f"no Ray cluster answers. Received: {address!r}" if address else "Ray fails"
-            raise PipelineError(
-                f"compute.address: {problem} ({reason}). Start a cluster with: ray start --head; "
-                'or set the address to "" for one on this machine. For a cluster with a token, '
-                "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token to this machine: "
-                "docs/scale.md."
-            ) from None
+            raise _not_connected(error, address) from None
+
+
+def _not_connected(error: Exception, address: str) -> PipelineError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if "Version mismatch" in reason:
+        return PipelineError(
+            "compute.address: the Ray cluster has other versions than this command. Received: "
+            f"{address!r} ({reason}). Stop Ray on all machines with: ray stop; and start it again "
+            "from the .venv of this command: docs/scale.md."
+        )
+    problem = f"no Ray cluster answers. Received: {address!r}" if address else "Ray fails"
+    return PipelineError(
+        f"compute.address: {problem} ({reason}). Start a cluster with: ray start --head; "
+        'or set the address to "" for one on this machine. For a cluster with a token, '
+        "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token to this machine: "
+        "docs/scale.md."
+    )
 
 
 def _check_address(address: str) -> None:

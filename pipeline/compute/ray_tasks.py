@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.isolated import Failure, IsolatedPool, ResultT, TaskT
 from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
 from pipeline.compute.settings import ComputeSection
@@ -88,7 +88,7 @@ def _results(ray: Any, reference: Any, chunk: Sequence[object]) -> list[tuple[in
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise PipelineError(
             f"compute.engine: a chunk of {len(chunk)} tasks, the first {chunk[0]}, lost its Ray "
             f"worker {_MAX_LOSSES + 1} times ({reason}). A machine may lack memory: see the logs "

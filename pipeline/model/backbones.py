@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 from pipeline.common.files import sha256_of_file
 from pipeline.model.layers import ApplicationPixels, FusedBatchNormalization
 from pipeline.model.saving import load_model
@@ -188,7 +188,7 @@ def _load_weights(encoder: keras.Sequential, path: Path, stream: Stream) -> None
         else:
             backbone.load_weights(path)
     except (KeyError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise PipelineError(
             f"model.cnn.weights: the weights do not fit ({reason}). Expected weights of the same "
             f"layers as model.cnn.backbone {encoder.name}. Received: {path}. Set backbone and "

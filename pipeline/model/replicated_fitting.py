@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import pipeline
 from pipeline.clips.arrays import ClipArrays, ShardKey
 from pipeline.common import paths
+from pipeline.common.errors import first_line
 from pipeline.common.files import sha256_of_file, sha256_of_json
 from pipeline.common.side_inputs import SideInput
 from pipeline.compute.settings import ComputeSection
@@ -178,7 +179,7 @@ def _train_in_worker(
         report([])  # the workers are connected
         return _fit_copy(training, weights, replicas, checkpoints=file, shard_digests=shard_digests)
     except _LOST_CONNECTION as error:
-        raise ConnectionError(str(error).splitlines()[0]) from None
+        raise ConnectionError(first_line(error)) from None
 
 
 def _fit_copy(

@@ -10,7 +10,7 @@ from typing import Self
 import keras
 
 from pipeline.clips.preprocessing import Preprocessing
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 from pipeline.common.files import (
     read_json,
     replacing_file,
@@ -99,7 +99,7 @@ def load_model(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise PipelineError(
             f"{path}: not a Keras model. Expected a file that the train stage wrote. "
             f"Received: {reason}"

@@ -15,7 +15,7 @@ from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
 from dvc_objects.fs.errors import AuthError, ConfigError, RemoteMissingDepsError
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 
 _FAILURES = (AuthError, ConfigError, DvcException, OSError)
 
@@ -65,8 +65,7 @@ class DvcObjects:
             except RemoteMissingDepsError as error:
                 reason = f"{error.url}: the package dvc-{error.protocol} is not installed"
             except _FAILURES as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                reason = lines[0].split(" in <Repo")[0].rstrip(".")
+                reason = first_line(error).split(" in <Repo")[0].rstrip(".")
             else:
                 continue
             if (failure := f"{name}: {reason}") not in self.failures:

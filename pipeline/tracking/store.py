@@ -17,7 +17,7 @@ from mlflow.entities import LifecycleStage
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException, RestException
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 
 EXPERIMENT = "video-classifier"
 
@@ -191,9 +191,8 @@ def _is_outage(error: BaseException | None) -> bool:
 
 def _reason(error: Exception) -> str:
     """Return the first line of the message; of a failed connection, its cause."""
-    lines = str(error).strip().splitlines()
     connection = re.search(r"\(Caused by \w+\([\"'].*?: (.*)[\"']\)\)", str(error))
-    reason = connection[1] if connection else lines[0] if lines else type(error).__name__
+    reason = connection[1] if connection else first_line(error)
     return reason.rstrip(".")
 
 

@@ -233,6 +233,21 @@ def decoders_of(worker: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def test_other_versions_than_those_of_the_cluster_are_named_with_the_remedy(cluster):
+    code = (
+        "import sys, ray\n"
+        "from pipeline.compute.ray_cluster import ray_cluster\n"
+        "ray.__version__ = '0.8'\n"
+        "ray_cluster(sys.argv[1]).__enter__()\n"
+    )
+    command = [sys.executable, "-c", code, cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (sentence,) = [line for line in done.stderr.splitlines() if "PipelineError: " in line]
+    assert "Ray: 0.8 " in sentence
+    assert "Stop Ray on all machines" in sentence
+    assert "no Ray cluster answers" not in sentence
+
+
 class TestTasks:
     def test_the_other_tasks_of_a_chunk_get_their_results(self, on_ray, tmp_path):
         once = f"die-once {tmp_path / 'seen'}"
