@@ -9,7 +9,7 @@ from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.isolated import ResultT, TaskT
 from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
 from pipeline.compute.settings import ComputeSection
-from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
+from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
 _AHEAD_PER_ACTOR = 4  # tasks whose results may wait for the result of an earlier one
 _MAX_LOSSES = 3  # of a task, with its actor
@@ -73,6 +73,7 @@ def run_in_actors(
                 except ray.exceptions.RayTaskError as error:
                     raise error.cause from error
                 except ray.exceptions.RayError as error:  # the actor died
+                    require_imports(error)
                     losses[number] += 1
                     if losses[number] > _MAX_LOSSES * (count if number == _PREPARATION else 1):
                         raise _lost(number, error) from error

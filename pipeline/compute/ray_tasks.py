@@ -18,7 +18,7 @@ from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.isolated import Failure, IsolatedPool, ResultT, TaskT
 from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
 from pipeline.compute.settings import ComputeSection
-from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
+from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
 _PENDING_PER_CPU = 2  # one runs, and the next one waits
 _MAX_LOSSES = 10  # of a chunk, with its Ray worker
@@ -86,6 +86,7 @@ def _results(ray: Any, reference: Any, chunk: Sequence[object]) -> list[tuple[in
     try:
         results: list[tuple[int, Any]] = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
+        require_imports(error)
         raise error.cause from error
     except ray.exceptions.RayError as error:
         reason = first_line(error)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,18 @@ from pathlib import Path
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import IN_PROGRESS_PREFIX, read_json
 from pipeline.compute.processes import is_alive, is_here, process_tags
+
+_REMEDY = (
+    "The machines of a Ray cluster must share it, for example over NFS, at the same path. Mount it "
+    "there, or stop Ray there with: ray stop"
+)
+
+# In Ray's text when a worker cannot import the code of a task or actor, or the types of arguments.
+_NOT_IMPORTED = re.compile(
+    r"(?:failed to import on the worker|could not be computed).*?(No module named '[^']*')",
+    re.DOTALL,
+)
+_MACHINE = re.compile(r"\bip=([\w.:]+)")
 
 
 @dataclass(frozen=True)
@@ -31,12 +44,26 @@ class SharedFolder:
         if not Path(self.path, self.marker).exists():
             raise PipelineError(
                 f"{self.path} on the machine {platform.node()}: expected the folder in which the "
-                "command runs. The machines of a Ray cluster must share it, for example over NFS, "
-                "at the same path. Mount it there, or stop Ray on this machine with: ray stop"
+                f"command runs. {_REMEDY}"
             )
         os.chdir(self.path)
         # Without it, each process that this one spawns runs Ray's start script and imports Ray.
         vars(sys.modules["__main__"]).pop("__file__", None)
+
+
+def require_imports(error: Exception) -> None:
+    """Check that an error of Ray is not one of a machine that lacks the code of the command.
+
+    Raises:
+        PipelineError: a Ray worker could not import it, so it could not enter the folder.
+    """
+    text = str(error)
+    if missing := _NOT_IMPORTED.search(text):
+        machine = f"the machine {match[1]}" if (match := _MACHINE.search(text)) else "a machine"
+        raise PipelineError(
+            f"{Path.cwd()} on {machine}: expected the folder in which the command runs, with its "
+            f".venv. Received: {missing[1]}. {_REMEDY}"
+        ) from error
 
 
 @contextmanager

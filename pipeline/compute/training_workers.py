@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.settings import ComputeSection
-from pipeline.compute.shared_folder import SharedFolder, sharing_working_directory
+from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +223,7 @@ def _addresses(
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
+        require_imports(error)
         raise _WorkerLostError(f"a worker died at its start ({first_line(error)})") from error
     logger.info("Waiting for %d workers at %s", len(workers), ", ".join(addresses))
     return addresses

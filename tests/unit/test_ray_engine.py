@@ -131,6 +131,29 @@ def connect(home: Path, address: str) -> str:
     return subprocess.check_output(command, env=environment_of_user, text=True)
 
 
+ON_ANOTHER_MACHINE = """
+import os, sys
+from pathlib import Path
+from pipeline.common.errors import PipelineError
+from pipeline.compute.ray_actors import run_in_actors
+from pipeline.compute.ray_cluster import ray_cluster
+from pipeline.compute.ray_tasks import run_on_ray
+from pipeline.compute.settings import ComputeSection
+from pipeline.compute.training_workers import run_workers
+compute = ComputeSection(address=sys.argv[1], train_workers=2)
+with ray_cluster(compute.address):
+    for run in (
+        lambda: list(run_on_ray(abs, [[1]], compute=compute, timeout_seconds=None)),
+        lambda: list(run_in_actors(list, [1], compute=compute)),
+        lambda: run_workers(print, compute, on_row=print, checkpoint=Path("checkpoint.npz")),
+    ):
+        try:
+            run()
+        except Exception as error:
+            print("error:", error)
+"""
+
+
 class TestConnection:
     """Before the cluster starts: a process has one connection."""
 
@@ -153,6 +176,29 @@ class TestConnection:
         with started_head(with_token) as address:
             assert connect(with_token, address) == "1 machine\n"
             assert "copy its ~/.ray/auth_token to this machine" in connect(without, address)
+
+    @pytest.mark.long
+    def test_a_machine_that_cannot_import_the_pipeline_is_named(self, tmp_path, monkeypatch):
+        """Tasks, actors and training workers meet another module with its name there."""
+        (tmp_path / "pipeline.py").touch()
+        (tmp_path / "command").mkdir()
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        with running_nodes(1, num_cpus=2) as nodes:
+            monkeypatch.delenv("PYTHONPATH")
+            done = subprocess.run(
+                [sys.executable, "-c", ON_ANOTHER_MACHINE, nodes.address],
+                cwd=tmp_path / "command",
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            machine = nodes.address.partition(":")[0]
+        errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 3
+        for error in errors:
+            assert f"{tmp_path}/command on the machine {machine}: expected the folder" in error
+            assert "No module named 'pipeline.compute'" in error
+            assert "must share it" in error
 
     def test_without_ray_the_message_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)
