@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.isolated import ResultT, TaskT
-from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
+from pipeline.compute.ray_cluster import ray_cluster, wait_for_one
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
@@ -60,13 +60,12 @@ def run_in_actors(
 
         for _ in range(count):
             start()
-        log_if_waiting(ray, list(calls), "actor")
         for next_number in range(len(tasks)):
             while next_number not in results:
                 while idle and waiting and waiting[0] < next_number + _AHEAD_PER_ACTOR * count:
                     actor, number = idle.pop(), waiting.popleft()
                     calls[actor.run.remote(tasks[number])] = (actor, number)
-                (reference,), _ = ray.wait(list(calls), num_returns=1)
+                reference = wait_for_one(ray, list(calls), "actor has answered")
                 actor, number = calls.pop(reference)
                 try:
                     result = ray.get(reference)

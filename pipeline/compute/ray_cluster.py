@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "RAY_task_oom_retries": "10",
 }
 
-_QUIET_SECONDS = 60.0  # before a line in the log
+_QUIET_SECONDS = 60.0  # of waiting, before a line in the log
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
 _MAX_STARTS = 2  # of a cluster on this machine: a busy machine may exceed the limits of Ray
 
@@ -65,14 +65,22 @@ def ray_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def log_if_waiting(ray: Any, references: Sequence[Any], name: str) -> None:
-    """Log a line, with the ``name`` of one, if none of ``references`` is ready in a minute."""
-    if not ray.wait(list(references), num_returns=1, timeout=_QUIET_SECONDS)[0]:
+def wait_for_one(ray: Any, references: Sequence[Any], event: str) -> Any:
+    """Wait until one of ``references`` is ready, and return it.
+
+    Args:
+        event: what this means, such as ``chunk has finished``: a line in the log says every minute
+            that none has.
+    """
+    seconds = 0.0
+    while not (ready := ray.wait(references, num_returns=1, timeout=_QUIET_SECONDS)[0]):
+        seconds += _QUIET_SECONDS
         logger.info(
-            "No %s is ready after %.0f seconds. ray status lists what runs and what waits.",
-            name,
-            _QUIET_SECONDS,
+            "No %s for %.0f seconds. ray status lists the machines, what runs and what waits.",
+            event,
+            seconds,
         )
+    return ready[0]
 
 
 def _connect(ray: Any, address: str, cpus: int | None) -> None:

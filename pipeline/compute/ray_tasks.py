@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.common.errors import PipelineError, first_line
 from pipeline.compute.isolated import Failure, IsolatedPool, ResultT, TaskT
-from pipeline.compute.ray_cluster import log_if_waiting, ray_cluster
+from pipeline.compute.ray_cluster import ray_cluster, wait_for_one
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
@@ -57,7 +57,6 @@ def run_on_ray(
         run_chunk = ray.remote(num_cpus=1, max_retries=_MAX_LOSSES)(_run_chunk)
         waiting = iter(chunks)
         pending: dict[Any, Sequence[TaskT]] = {}
-        has_waited = False
         while True:
             # Few at a time: a data set of millions of videos must not fill the memory.
             limit = _pending_limit(ray, compute.workers)
@@ -65,14 +64,10 @@ def run_on_ray(
                 pending[run_chunk.remote(job, chunk)] = chunk
             if not pending:
                 return
-            if not has_waited:
-                log_if_waiting(ray, list(pending), "chunk")
-                has_waited = True
-            finished, _ = ray.wait(list(pending), num_returns=1)
-            for reference in finished:
-                chunk = pending.pop(reference)
-                results = _results(ray, reference, chunk)
-                yield from ((chunk[number], result) for number, result in results)
+            reference = wait_for_one(ray, list(pending), "chunk has finished")
+            finished = pending.pop(reference)
+            results = _results(ray, reference, finished)
+            yield from ((finished[number], result) for number, result in results)
 
 
 def _pending_limit(ray: Any, workers: int) -> int:

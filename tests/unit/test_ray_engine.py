@@ -309,6 +309,16 @@ class TestTasks:
         with pytest.raises(RuntimeError, match="raise"):
             list(run_on_ray(behave, [["raise"], ["a"]], compute=on_ray, timeout_seconds=60))
 
+    def test_the_log_says_that_no_chunk_has_finished_for_a_while(self, on_ray, monkeypatch, caplog):
+        monkeypatch.setattr("pipeline.compute.ray_cluster._QUIET_SECONDS", 1.0)
+        caplog.set_level("INFO")
+        one_at_once = on_ray.model_copy(update={"workers": 1})
+        results = run_on_ray(time.sleep, [[0], [3]], compute=one_at_once, timeout_seconds=None)
+        next(results)
+        caplog.clear()
+        next(results)
+        assert "No chunk has finished for 1 seconds. ray status lists" in caplog.text
+
     def test_relative_paths_are_those_of_the_command(self, on_ray, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         ((_, found),) = run_on_ray(os.path.abspath, [["a/b"]], compute=on_ray, timeout_seconds=None)
@@ -394,6 +404,16 @@ class TestActors:
         results = list(run_in_actors(preparation, range(12), compute=on_ray))
         assert results == [task * task for task in range(12)]
         assert preparation.n_prepared() == 3
+
+    def test_the_log_says_that_no_actor_has_answered_for_a_while(self, on_ray, monkeypatch, caplog):
+        monkeypatch.setattr("pipeline.compute.ray_cluster._QUIET_SECONDS", 1.0)
+        caplog.set_level("INFO")
+        one_actor = on_ray.model_copy(update={"workers": 1})
+        results = run_in_actors(partial(partial, time.sleep), [0, 3], compute=one_actor)
+        next(results)
+        caplog.clear()
+        next(results)
+        assert "No actor has answered for 1 seconds. ray status lists" in caplog.text
 
     def test_an_error_of_the_preparation_is_raised(self, on_ray):
         with pytest.raises(RuntimeError, match="raise"):
