@@ -74,8 +74,9 @@ def run_in_actors(
                 except ray.exceptions.RayError as error:  # the actor died
                     require_imports(error)
                     losses[number] += 1
+                    # All that prepare may have died with the same machine.
                     if losses[number] > _MAX_LOSSES * (count if number == _PREPARATION else 1):
-                        raise _lost(number, error) from error
+                        raise _lost(number, losses[number], error) from error
                     if number != _PREPARATION:
                         waiting.appendleft(number)
                     start()
@@ -86,11 +87,10 @@ def run_in_actors(
             yield results.pop(next_number)
 
 
-def _lost(number: int, error: Exception) -> PipelineError:
-    what = "a model" if number == _PREPARATION else f"chunk {number + 1}"
-    reason = first_line(error)
+def _lost(number: int, losses: int, error: Exception) -> PipelineError:
+    when = "before their first chunk" if number == _PREPARATION else f"with chunk {number + 1}"
     return PipelineError(
-        f"compute.engine: the Ray actors of {what} died again and again ({reason}). A machine may "
+        f"compute.engine: {losses} Ray actors died {when} ({first_line(error)}). A machine may "
         "lack memory: see the logs of Ray there, then run the command again."
     )
 

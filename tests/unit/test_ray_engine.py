@@ -294,6 +294,16 @@ def test_other_versions_than_those_of_the_cluster_are_named_with_the_remedy(clus
     assert "no Ray cluster answers" not in sentence
 
 
+def kill_ray_worker(task: str) -> None:  # noqa: ARG001
+    """A task runs in a child process of its Ray worker."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def kill_own_process(task: str = "") -> None:  # noqa: ARG001
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class TestTasks:
     def test_the_other_tasks_of_a_chunk_get_their_results(self, on_ray, tmp_path):
         once = f"die-once {tmp_path / 'seen'}"
@@ -308,6 +318,12 @@ class TestTasks:
     def test_an_error_of_a_task_is_raised(self, on_ray):
         with pytest.raises(RuntimeError, match="raise"):
             list(run_on_ray(behave, [["raise"], ["a"]], compute=on_ray, timeout_seconds=60))
+
+    def test_a_chunk_that_loses_its_worker_again_and_again_is_an_error(self, on_ray, monkeypatch):
+        monkeypatch.setattr("pipeline.compute.ray_tasks._MAX_LOSSES", 1)
+        match = r"a chunk of 2 tasks, the first a, lost its Ray worker 2 times .* lack memory"
+        with pytest.raises(PipelineError, match=match):
+            list(run_on_ray(kill_ray_worker, [["a", "b"]], compute=on_ray, timeout_seconds=None))
 
     def test_the_log_says_that_no_chunk_has_finished_for_a_while(self, on_ray, monkeypatch, caplog):
         monkeypatch.setattr("pipeline.compute.ray_cluster._QUIET_SECONDS", 1.0)
@@ -405,6 +421,22 @@ class TestActors:
         assert results == [task * task for task in range(12)]
         assert preparation.n_prepared() == 3
 
+    def test_an_error_of_the_preparation_is_raised(self, on_ray):
+        with pytest.raises(RuntimeError, match="raise"):
+            list(run_in_actors(partial(behave, "raise"), ["a"], compute=on_ray))
+
+    def test_actors_that_die_again_and_again_are_an_error(self, on_ray, monkeypatch):
+        monkeypatch.setattr("pipeline.compute.ray_actors._MAX_LOSSES", 1)
+        with pytest.raises(PipelineError, match=r"2 Ray actors died with chunk 1 .* lack memory"):
+            list(run_in_actors(partial(partial, kill_own_process), ["a"], compute=on_ray))
+
+    def test_actors_that_die_again_and_again_at_their_start_are_an_error(self, on_ray, monkeypatch):
+        """A machine that dies takes all of its actors with it."""
+        monkeypatch.setattr("pipeline.compute.ray_actors._MAX_LOSSES", 1)
+        two = on_ray.model_copy(update={"workers": 2})
+        with pytest.raises(PipelineError, match="3 Ray actors died before their first chunk"):
+            list(run_in_actors(kill_own_process, ["a", "b"], compute=two))
+
     def test_the_log_says_that_no_actor_has_answered_for_a_while(self, on_ray, monkeypatch, caplog):
         monkeypatch.setattr("pipeline.compute.ray_cluster._QUIET_SECONDS", 1.0)
         caplog.set_level("INFO")
@@ -414,10 +446,6 @@ class TestActors:
         caplog.clear()
         next(results)
         assert "No actor has answered for 1 seconds. ray status lists" in caplog.text
-
-    def test_an_error_of_the_preparation_is_raised(self, on_ray):
-        with pytest.raises(RuntimeError, match="raise"):
-            list(run_in_actors(partial(behave, "raise"), ["a"], compute=on_ray))
 
 
 def test_predict_gives_the_answers_of_local(on_ray, videos, tmp_path):
