@@ -6,9 +6,11 @@
                              "variables/0", ..., "optimizer/0", ..., "kept/0", ...: arrays
 
 The file is written atomically, and removed at the end of the training. A damaged one is not used.
+One that the disk cannot read is an error: it may be intact.
 """
 
 import hashlib
+import io
 import json
 import logging
 import zipfile
@@ -40,7 +42,8 @@ _STATE = (
 )
 _ARRAYS = ("variables", "optimizer", "kept")
 
-_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, ValueError)  # errors of reading a damaged file
+# Errors of reading damaged content. RuntimeError: a bit says that the archive is encrypted.
+_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,21 @@ class Checkpoint:
         """Read the file that ``write`` wrote for this training; None if there is none.
 
         A damaged file counts as none, with a warning.
+
+        Raises:
+            PipelineError: the disk cannot read the file.
         """
-        if not path.exists():
-            return None
         try:
-            return cls._read(path, training)
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise PipelineError(
+                f"{path}: {error.strerror}. Expected a readable file. Run the stage again when the "
+                "disk can be read, or delete the file to begin the training anew."
+            ) from None
+        try:
+            return cls._from_bytes(content, training)
         except _DAMAGE as error:
             logger.warning(
                 "%s: the checkpoint is damaged (%s). The training begins anew.", path, error
@@ -98,8 +111,8 @@ class Checkpoint:
             return None
 
     @classmethod
-    def _read(cls, path: Path, training: str) -> "Checkpoint | None":
-        with np.load(path, allow_pickle=False) as file:
+    def _from_bytes(cls, content: bytes, training: str) -> "Checkpoint | None":
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             state: dict[str, Any] = json.loads(file["state"].tobytes())
             if state["training"] != training:
                 return None
@@ -114,15 +127,16 @@ class Checkpoint:
 
 
 def completed_epochs(path: Path, training: str) -> int:
-    """Return the number of epochs in a checkpoint; 0 if there is none of this training."""
-    if not path.exists():
-        return 0
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            state: dict[str, Any] = json.loads(file["state"].tobytes())
-    except _DAMAGE:
-        return 0
-    return len(state["history"]) if state["training"] == training else 0
+    """Return the number of epochs of the checkpoint that the training continues from.
+
+    Returns:
+        0 if there is no checkpoint of this training, or a damaged one.
+
+    Raises:
+        PipelineError: the disk cannot read the file.
+    """
+    checkpoint = Checkpoint.read(path, training)
+    return len(checkpoint.history) if checkpoint else 0
 
 
 def remove_checkpoint(path: Path) -> None:

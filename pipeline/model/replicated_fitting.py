@@ -114,7 +114,7 @@ def fit_replicas(
             The epochs of a checkpoint come before ``on_train_begin``.
 
     Raises:
-        PipelineError: as ``fit`` and ``run_workers``.
+        PipelineError: as ``fit`` and ``run_workers``; or the disk cannot read the checkpoint.
     """
     weights = model.get_weights()
     if compute.train_workers == 1:

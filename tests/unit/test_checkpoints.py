@@ -82,16 +82,41 @@ def test_a_checkpoint_of_another_training_is_not_used(clips, tmp_path):
     assert reported == [0, 1]
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 100, -1000])
-def test_a_damaged_checkpoint_is_named_and_not_used(clips, tmp_path, caplog, kept_bytes):
+def with_other_bit(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+DAMAGES = {
+    "empty": lambda content: b"",  # noqa: ARG005
+    "only the start": lambda content: content[:100],
+    "without the end": lambda content: content[:-1000],
+    "a bit of an array": lambda content: with_other_bit(content, len(content) // 2),
+    "the bit that says encrypted": lambda content: with_other_bit(
+        content, content.rindex(b"PK\1\2") + 8
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_not_used(clips, tmp_path, caplog, damage):
     section, path = TrainSection(epochs=1, batch_size=3), tmp_path / "checkpoint.npz"
     train(clips, section, path=path)
-    path.write_bytes(path.read_bytes()[:kept_bytes])
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert completed_epochs(path, "a") == 0
     *_, reported = train(clips, section, path=path)
     assert reported == [0, 1]
     assert f"{path}: the checkpoint is damaged" in caplog.text
     assert CheckpointFile(path, "a", is_writer=False, report=list).last is not None
+
+
+def test_a_checkpoint_that_the_disk_cannot_read_is_an_error_and_kept(tmp_path):
+    """It may be intact when the disk is back."""
+    path = tmp_path / "checkpoint.npz"
+    path.symlink_to("/proc/self/mem")  # the first page of a process cannot be read: EIO
+    with pytest.raises(PipelineError, match=r"checkpoint\.npz: Input/output error\. .* delete"):
+        completed_epochs(path, "a")
+    with pytest.raises(PipelineError, match=r"checkpoint\.npz: Input/output error\. .* delete"):
+        CheckpointFile(path, "a", is_writer=False, report=list)
 
 
 def test_what_a_killed_process_wrote_of_a_checkpoint_is_removed(tmp_path):
