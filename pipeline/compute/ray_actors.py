@@ -1,5 +1,6 @@
 """Run tasks in Ray actors, each of which prepares once, such as by loading a model."""
 
+import os
 import pickle
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -99,7 +100,10 @@ class _Actor:
     """A Ray worker that has prepared to run tasks."""
 
     def prepare(self, folder: SharedFolder, prepared: bytes) -> None:
-        """Prepare in the working directory of the command."""
+        """Prepare in the working directory of the command, without a GPU."""
+        # An actor reserves no GPU. Ray lets it see all of its machine, and TensorFlow, which
+        # ``prepare`` imports, would open them in each of the actors there.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
         folder.enter()
         self._run = pickle.loads(prepared)()
 

@@ -412,6 +412,16 @@ class Preparation:
         return len(list(self.notes.glob("prepared *")))
 
 
+class GpuVariable:
+    """The variable with the visible GPUs: in the preparation of an actor, and in a task."""
+
+    def __init__(self) -> None:
+        self.prepared = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    def __call__(self, name: str) -> tuple[str | None, str | None]:
+        return self.prepared, os.environ.get(name)
+
+
 class TestActors:
     def test_results_have_the_order_of_the_tasks_and_a_dead_actor_is_replaced(
         self, on_ray, tmp_path
@@ -420,6 +430,10 @@ class TestActors:
         results = list(run_in_actors(preparation, range(12), compute=on_ray))
         assert results == [task * task for task in range(12)]
         assert preparation.n_prepared() == 3
+
+    def test_an_actor_prepares_and_runs_without_the_gpus_of_its_machine(self, on_ray):
+        results = list(run_in_actors(GpuVariable, ["CUDA_VISIBLE_DEVICES"], compute=on_ray))
+        assert results == [("", "")]
 
     def test_an_error_of_the_preparation_is_raised(self, on_ray):
         with pytest.raises(RuntimeError, match="raise"):
