@@ -168,13 +168,13 @@ def _train_in_worker(
     """Train in one of the processes that TF_CONFIG names.
 
     Raises:
-        ConnectionError: another process is gone.
+        ConnectionError: another process is gone, or the port of this one is in use.
         PipelineError: the processes read different checkpoints.
     """
     make_deterministic(training.section.seed, training.section.threads)
     file = CheckpointFile(checkpoint, digest, is_writer=is_chief, report=report)
-    replicas = worker_replicas()
     try:
+        replicas = worker_replicas()
         file.require_agreement(replicas.gathered)
         report([])  # the workers are connected
         return _fit_copy(training, weights, replicas, checkpoints=file, shard_digests=shard_digests)

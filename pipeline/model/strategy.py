@@ -217,5 +217,13 @@ def worker_replicas() -> Replicas:
     """Return the replicas of all processes that TF_CONFIG names, one for each GPU.
 
     Call it in each of them, before the first computation: it waits for the others.
+
+    Raises:
+        ConnectionError: the port of this process is in use.
+        tf.errors.OpError: the processes do not connect.
     """
-    return Replicas(tf.distribute.MultiWorkerMirroredStrategy(), is_verbose=False)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.UnknownError as error:  # "Could not start gRPC server"
+        raise ConnectionError(f"its port is in use: {error}") from None
+    return Replicas(strategy, is_verbose=False)

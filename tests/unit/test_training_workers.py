@@ -1,7 +1,10 @@
-"""Processes that train together, without TensorFlow: errors, deaths and placement."""
+"""Processes that train together: errors, deaths and placement, with little TensorFlow."""
 
+import json
 import os
+import re
 import signal
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -133,6 +136,27 @@ def test_workers_that_do_not_connect_are_named_by_address(tmp_path, caplog):
     with pytest.raises(PipelineError, match=match):
         run(connect_alone, tmp_path, start_seconds=30)
     assert len([text for text in caplog.messages if "Waiting for 2 workers at" in text]) == 1
+
+
+def take_own_port(folder: Path, is_chief: bool, report: Report) -> str:
+    """At the first start, another program has taken the port of the chief."""
+    from pipeline.model.strategy import worker_replicas
+
+    start = note_start(folder, is_chief)
+    address = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"][0]
+    with ExitStack() as other_program:
+        if is_chief and start == 1:
+            port = int(address.rpartition(":")[2])
+            other_program.enter_context(socket.create_server(("", port)))
+        worker_replicas()
+    report([])
+    return f"result of start {start}"
+
+
+@pytest.mark.long
+def test_workers_whose_port_is_taken_start_again_with_other_ports(tmp_path, caplog):
+    assert run(partial(take_own_port, tmp_path), tmp_path)[0] == "result of start 2"
+    assert re.search(r"worker 1: its port is in use.*Starting the workers again", caplog.text)
 
 
 def gpus_of_all(folder: Path, is_chief: bool, report: Report) -> str:
