@@ -2,10 +2,12 @@
 
 ``python -m tests.replica_trainings FOLDER KIND`` writes ``<name>/<name>_<devices>.npz`` for each
 training of a kind: the weights at the start and at the end, and the rows of the history as JSON.
-``gathered.json`` has the values that two devices gather, ``refused.txt`` an error.
+``gathered.json`` has the values that two devices gather, ``refused.txt`` an error, ``log.txt`` the
+log.
 """
 
 import json
+import logging
 import sys
 from dataclasses import replace
 from functools import cache
@@ -142,6 +144,7 @@ KINDS = {"quick": QUICK, "long": LONG, "all_gpus": (all_gpus,)}
 
 
 def main(folder: Path, kind: str) -> None:
+    logging.basicConfig(filename=folder / "log.txt", level=logging.INFO)
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration() for _ in DEVICES]
     tf.config.set_logical_device_configuration(cpu, devices)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.common.errors import PipelineError, first_line
+from pipeline.common.tables import count_of
 from pipeline.compute.ray_cluster import ray_cluster
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
@@ -111,7 +112,10 @@ def _rerun(checkpoint: Path) -> str:
 class _Worker:
     """A process of the training; an actor of Ray."""
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, gpus: float) -> None:
+        if not gpus:
+            # Ray lets a worker that reserves no GPU see all of its machine.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         logging.basicConfig(
             level=logging.WARNING if rank == 0 else logging.ERROR, format="%(message)s"
         )
@@ -170,6 +174,8 @@ def _placement(ray: Any, compute: ComputeSection, start_seconds: float) -> Itera
                     f"{bundle} each. Received: {ray.available_resources()}. Lower it, or wait "
                     "until other work ends."
                 )
+        devices = count_of(int(bundle["GPU"]), "GPU") if "GPU" in bundle else "the CPU"
+        logger.info("Training with %d workers, each on %s", count, devices)
         yield group
     finally:
         ray.util.remove_placement_group(group)
@@ -190,7 +196,7 @@ def _started(ray: Any, placement: Any) -> Iterator[list[Any]]:
                 placement, placement_group_bundle_index=rank
             ),
         )
-        .remote(rank)
+        .remote(rank, bundle.get("GPU", 0))
         for rank, bundle in enumerate(placement.bundle_specs)
     ]
     try:
@@ -316,6 +322,8 @@ def _bundle(ray: Any, compute: ComputeSection) -> dict[str, float]:
             f"Received: {count}. Lower it, or add machines."
         )
     if not gpus:
+        if compute.gpus == "all":
+            logger.warning("compute.gpus is all, but no machine of the Ray cluster has a GPU.")
         return {"CPU": 1}
     if sum(gpus) < count:
         raise PipelineError(

@@ -22,6 +22,7 @@ from pipeline.common import paths
 from pipeline.common.errors import first_line
 from pipeline.common.files import sha256_of_file, sha256_of_json
 from pipeline.common.side_inputs import SideInput
+from pipeline.common.tables import count_of
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
 from pipeline.model.checkpoints import CheckpointFile, completed_epochs, remove_checkpoint
@@ -118,9 +119,11 @@ def fit_replicas(
     """
     weights = model.get_weights()
     if compute.train_workers == 1:
-        result, weights = _fit_copy(
-            training, weights, machine_replicas(), callbacks=list(callbacks)
-        )
+        replicas = machine_replicas()
+        devices = replicas.devices
+        number = count_of(len(devices), "replica")
+        logger.info("Training with %s of the model on %s", number, ", ".join(devices))
+        result, weights = _fit_copy(training, weights, replicas, callbacks=list(callbacks))
         model.set_weights(weights)
         return result
     section, digests = training.section, training.shard_digests()
@@ -148,7 +151,6 @@ def fit_replicas(
 
     if n_earlier == 0:
         begin()
-    logger.info("Training with %d workers", compute.train_workers)
     train = partial(_train_in_worker, training, weights, digests, checkpoint, digest)
     result, weights = run_workers(train, compute, on_row=log_epoch, checkpoint=checkpoint)
     model.set_weights(weights)
@@ -169,7 +171,8 @@ def _train_in_worker(
 
     Raises:
         ConnectionError: another process is gone, or the port of this one is in use.
-        PipelineError: the processes read different checkpoints.
+        PipelineError: the processes read different checkpoints, or TensorFlow sees no GPU where
+            Ray has reserved one.
     """
     make_deterministic(training.section.seed, training.section.threads)
     file = CheckpointFile(checkpoint, digest, is_writer=is_chief, report=report)

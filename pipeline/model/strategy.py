@@ -8,6 +8,9 @@ gradient. So the weights are those of one replica with the whole batch, except f
 - gradients are clipped after their sum (``pipeline/model/optimization.py``).
 """
 
+import logging
+import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import ceil
@@ -22,7 +25,11 @@ from pipeline.common.errors import PipelineError
 from pipeline.model.network import cnn_layers
 from pipeline.model.settings import TrainSection
 
+logger = logging.getLogger(__name__)
+
 _Batches = Callable[[Shares | None], tf.data.Dataset]
+
+_INSTALL = f"run: .venv/bin/pip install 'tensorflow[and-cuda]=={tf.__version__}'"
 
 
 class OneReplica:
@@ -73,6 +80,11 @@ class Replicas(OneReplica):
     def __init__(self, strategy: tf.distribute.Strategy, *, is_verbose: bool = True) -> None:
         self._strategy = strategy
         self.is_verbose = is_verbose
+
+    @property
+    def devices(self) -> list[str]:
+        """Return the device of each replica of this process, such as ``GPU:0``."""
+        return [name.rpartition("device:")[2] for name in self._strategy.extended.worker_devices]
 
     def scope(self) -> AbstractContextManager[Any]:
         scope: AbstractContextManager[Any] = self._strategy.scope()
@@ -208,8 +220,14 @@ class GlobalMean(keras.losses.Loss):  # type: ignore[misc]
 def machine_replicas(devices: Sequence[str] | None = None) -> Replicas:
     """Return a replica for each of ``devices``, by default all GPUs of this machine.
 
-    Without a GPU it is one replica on the CPU.
+    Without a GPU it is one replica on the CPU, with a warning.
     """
+    if devices is None and not _sees_gpus():
+        logger.warning(
+            "compute.gpus is all, but TensorFlow sees no GPU: the CPU trains. If this machine has "
+            "an NVIDIA GPU, %s",
+            _INSTALL,
+        )
     return Replicas(tf.distribute.MirroredStrategy(devices))
 
 
@@ -219,11 +237,23 @@ def worker_replicas() -> Replicas:
     Call it in each of them, before the first computation: it waits for the others.
 
     Raises:
+        PipelineError: CUDA_VISIBLE_DEVICES names GPUs, and TensorFlow sees none.
         ConnectionError: the port of this process is in use.
         tf.errors.OpError: the processes do not connect.
     """
+    if (gpus := os.environ.get("CUDA_VISIBLE_DEVICES")) and not _sees_gpus():
+        raise PipelineError(
+            f"compute.train_workers: a worker has the GPUs {gpus} of the machine "
+            f"{platform.node()} in the Ray cluster, but TensorFlow sees none. To train on them, "
+            f"{_INSTALL}. To train on its CPU instead, start Ray with CUDA_VISIBLE_DEVICES set to "
+            '"".'
+        )
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.UnknownError as error:  # "Could not start gRPC server"
         raise ConnectionError(f"its port is in use: {error}") from None
     return Replicas(strategy, is_verbose=False)
+
+
+def _sees_gpus() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))

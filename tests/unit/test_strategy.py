@@ -87,6 +87,9 @@ def test_all_gpus_of_a_machine_give_the_weights_and_metrics_of_one_device(tmp_pa
     """``compute.gpus: all``, as the train stage passes it on."""
     check_equal(run_trainings(tmp_path, "all_gpus"), "all_gpus", tolerance=1e-5)
     assert "multiple of 2" in (tmp_path / "all_gpus/refused.txt").read_text()
+    log = (tmp_path / "log.txt").read_text()
+    assert "compute.gpus is all, but TensorFlow sees no GPU" in log
+    assert "Training with 2 replicas of the model on CPU:0, CPU:1\n" in log
 
 
 @pytest.mark.long

@@ -176,6 +176,22 @@ def machines_with_gpus(cluster):
         yield nodes
 
 
+def visible_gpus(_is_chief: bool, report: Report) -> str | None:
+    report([])
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_a_worker_without_gpus_of_its_own_sees_none():
+    assert run(visible_gpus, Path())[0] == ""
+
+
+def connect(_is_chief: bool, report: Report) -> None:
+    from pipeline.model.strategy import worker_replicas
+
+    worker_replicas()
+    report([])
+
+
 def note_and_wait(folder: Path, is_chief: bool, report: Report) -> None:
     report([])
     note_start(folder, is_chief)
@@ -191,6 +207,18 @@ class TestPlacement:
     ):
         compute = ComputeSection(train_workers=2, gpus=gpus, address=machines_with_gpus.address)
         assert run(partial(gpus_of_all, tmp_path), tmp_path, compute)[0] == expected
+
+    @pytest.mark.long
+    def test_gpus_that_tensorflow_does_not_see_are_an_error(
+        self, machines_with_gpus, tmp_path, caplog
+    ):
+        """The machines declare GPUs that they do not have."""
+        caplog.set_level("INFO")
+        compute = ComputeSection(train_workers=2, gpus="all", address=machines_with_gpus.address)
+        match = r"GPUs 0,1 of the machine .* TensorFlow sees none\. .*'tensorflow\[and-cuda\]==2\."
+        with pytest.raises(PipelineError, match=match):
+            run(connect, tmp_path, compute)
+        assert "Training with 2 workers, each on 2 GPUs" in caplog.text
 
     @pytest.mark.parametrize(("count", "expected"), [(5, "4, the GPUs"), (7, "6, the CPUs")])
     def test_too_few_cpus_or_gpus_are_an_error(self, machines_with_gpus, tmp_path, count, expected):
