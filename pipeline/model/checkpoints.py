@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import logging
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ _ARRAYS = ("variables", "optimizer", "kept")
 
 # Errors of reading damaged content. RuntimeError: a bit says that the archive is encrypted.
 _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError)
+
+# NFS may show an old folder for 60 seconds (acdirmax); the workers start again within seconds.
+_OLD_SECONDS = 72.0
+_READ_SECONDS = 3.0  # between two reads
 
 
 @dataclass(frozen=True)
@@ -168,25 +173,46 @@ class CheckpointFile:
             remove_leftovers(self.path)
         self.last = Checkpoint.read(self.path, self.training)
 
-    def require_agreement(self, gathered: Callable[[Sequence[int]], list[list[int]]]) -> None:
+    def require_agreement(
+        self,
+        gathered: Callable[[Sequence[int]], list[list[int]]],
+        *,
+        wait_seconds: float = _OLD_SECONDS,
+    ) -> None:
         """Check that all processes of the training continue from the same checkpoint.
+
+        A process that sees an old file in a shared folder reads it again.
 
         Args:
             gathered: of the ``Replicas`` of the training.
+            wait_seconds: the longest wait for such a process.
 
         Raises:
             PipelineError: a process reads another checkpoint, or none. All processes raise it.
         """
-        history = self.last.history if self.last else []
-        digest = hashlib.sha256(json.dumps(history).encode()).digest()
-        states = gathered([len(history), int.from_bytes(digest[:7], "big")])
-        if any(state != states[0] for state in states):
-            raise PipelineError(
-                f"{self.path}: the workers read different checkpoints. Expected the same number of "
-                f"complete epochs in each. Received: {', '.join(str(n) for n, _ in states)}. The "
-                "shared folder shows some machines an old file. Run the stage again after a "
-                "minute, or delete the file to begin the training anew."
-            )
+        # All processes compare equally often, without a look at a clock: each waits for the others.
+        for reads_left in range(round(wait_seconds / _READ_SECONDS), -1, -1):
+            history = self.last.history if self.last else []
+            digest = hashlib.sha256(json.dumps(history).encode()).digest()
+            states = gathered([len(history), int.from_bytes(digest[:7], "big")])
+            if all(state == states[0] for state in states):
+                return
+            epochs = ", ".join(str(n) for n, _ in states)
+            if reads_left:
+                logger.warning(
+                    "%s: the workers read checkpoints of %s epochs. Reading again in %.0f seconds.",
+                    self.path,
+                    epochs,
+                    _READ_SECONDS,
+                )
+                time.sleep(_READ_SECONDS)
+                self.last = Checkpoint.read(self.path, self.training)
+        raise PipelineError(
+            f"{self.path}: the workers read different checkpoints. Expected the same number of "
+            f"complete epochs in each. Received: {epochs}. The shared folder shows some machines "
+            "an old file. Run the stage again after a minute, or delete the file to begin the "
+            "training anew."
+        )
 
 
 class WriteCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

@@ -151,12 +151,15 @@ def test_the_error_of_a_worker_ends_the_training(job, tmp_path):
     assert steps_in(tmp_path) == [0, 1, 2, 3]  # no second start
 
 
-class SeenByTheFirst(type(Path())):  # type: ignore[misc]
-    """A file that only the first worker sees, as with an old directory listing of NFS."""
+class SeenLater(type(Path())):  # type: ignore[misc]
+    """A file that the second worker does not see at first, as with an old directory of NFS."""
+
+    n_looks = 0
 
     def exists(self, **options) -> bool:
         rank = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
-        return rank == 0 and super().exists(**options)
+        SeenLater.n_looks += 1
+        return (rank == 0 or SeenLater.n_looks > 1) and super().exists(**options)
 
 
 @pytest.mark.long
@@ -167,10 +170,8 @@ def test_a_second_death_is_an_error_and_the_next_run_continues(job, two_workers,
         train_with_workers(dying, checkpoint, Epochs())
     with np.load(checkpoint) as file:
         assert file["state"].tobytes().count(b'"epoch"') == 2  # complete ones
-    with pytest.raises(PipelineError, match=r"checkpoint\.npz: .* different .* Received: 2, 0\."):
-        train_with_workers(dying, SeenByTheFirst(checkpoint), Epochs())
     callback = Epochs()
-    weights, _ = train_with_workers(dying, checkpoint, callback)
+    weights, _ = train_with_workers(dying, SeenLater(checkpoint), callback)
     assert largest_difference(weights, two_workers[0]) <= 1e-6
     assert [epoch for epoch, _ in callback.seen] == [0, 1, 2]
     assert callback.n_earlier == 2

@@ -1,6 +1,7 @@
 """A training that continues from its checkpoint ends with the weights of one without a break."""
 
 import os
+import shutil
 import signal
 
 import keras
@@ -141,7 +142,25 @@ def test_processes_that_read_different_checkpoints_do_not_train(clips, tmp_path)
     file.require_agreement(lambda own: [own, own])
     for other in ([0, 0], [1, 5], [2, 5]):
         with pytest.raises(PipelineError, match=rf"checkpoint\.npz: .* Received: 2, {other[0]}\."):
-            file.require_agreement(lambda own, other=other: [own, other])
+            file.require_agreement(lambda own, other=other: [own, other], wait_seconds=0)
+
+
+def test_a_process_that_reads_an_old_file_reads_again(clips, tmp_path):
+    section, path = TrainSection(epochs=2, batch_size=3), tmp_path / "checkpoint.npz"
+    train(clips, section, path=tmp_path / "new.npz")
+    file = CheckpointFile(path, "a", is_writer=False, report=list)
+    n_read = []
+
+    def gathered(own):
+        """The other process has read two epochs; this one sees the new file after it."""
+        n_read.append(own[0])
+        shutil.copy(tmp_path / "new.npz", path)
+        return [own, [2, own[1]]]
+
+    file.require_agreement(gathered)
+    assert n_read == [0, 2]
+    assert file.last is not None
+    assert len(file.last.history) == 2
 
 
 def test_a_complete_training_is_not_repeated(clips, tmp_path):
