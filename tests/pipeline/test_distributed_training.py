@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
+import signal
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from mlflow import MlflowClient
 
 from data.demo.generate import write_demo_videos
 from pipeline.common.errors import PipelineError
-from pipeline.common.files import read_csv
+from pipeline.common.files import read_csv, read_json
 from pipeline.compute.settings import ComputeSection
 from tests.pipeline.conftest import run_stages
 
@@ -195,3 +200,64 @@ def test_all_stages_run_as_usual_with_two_workers(tmp_path):
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
     assert steps == [1, 2]
     assert "test/accuracy" in run.data.metrics
+
+
+def kill_two_workers(root: Path, ended: threading.Event) -> None:
+    """Kill a worker of the training in ``root`` after an epoch, and one after the restart."""
+    checkpoint, seen = root / "models/checkpoint.npz", set()
+
+    def last_epoch() -> int:
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+    for _ in range(2):
+        while len(workers := workers_in(root) - seen) < 2 and not ended.is_set():
+            time.sleep(0.1)
+        seen |= workers
+        epoch = last_epoch()
+        while last_epoch() == epoch and not ended.is_set():
+            time.sleep(0.02)
+        if not ended.is_set():
+            os.kill(max(workers), signal.SIGKILL)
+
+
+def workers_in(root: Path) -> set[int]:
+    """Return the processes of Ray that train in ``root``."""
+    return {
+        process.pid
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if process.info["cwd"] == str(root)
+        and "ray::_Worker" in " ".join(process.info["cmdline"] or ())
+    }
+
+
+@pytest.mark.long
+def test_a_failed_train_stage_continues_in_the_next_repro(workspace):
+    """With a run of its own, which has every epoch once."""
+    epochs = 12
+    workspace.set_params(compute={"train_workers": 2}, train={"epochs": epochs})
+    ended = threading.Event()
+    killer = threading.Thread(target=kill_two_workers, args=(workspace.root, ended), daemon=True)
+    killer.start()
+    failed = workspace.run("vidpipe", "repro", check=False)
+    ended.set()
+    killer.join()
+    assert failed.returncode != 0, failed.stdout
+    assert failed.stdout.count("Starting the workers again") == 1
+    assert re.search(r"died, for the second time .* continues after the last", failed.stdout)
+
+    log = workspace.run("vidpipe", "repro").stdout
+    assert re.search(r"Epoch 2, of the checkpoint: ", log)
+    assert not (workspace.root / "models/checkpoint.npz").exists()
+    rows = read_csv(workspace.root / "models/history.csv")
+    assert [int(row["epoch"]) for row in rows] == list(range(1, epochs + 1))
+    assert "temperature" in read_json(workspace.root / "models/training.json")
+    client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root / 'mlflow.db'}")
+    (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
+    run, earlier = client.search_runs([experiment.experiment_id])  # the newest first
+    assert [run.info.status, earlier.info.status] == ["FINISHED", "FAILED"]
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
+    assert steps == list(range(1, epochs + 1))
+    assert "test/accuracy" in run.data.metrics
+    registration = read_json(workspace.root / "eval/registration.json")
+    version = client.get_model_version(registration["name"], registration["version"])
+    assert version.run_id == run.info.run_id
