@@ -181,8 +181,9 @@ def visible_gpus(_is_chief: bool, report: Report) -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def test_a_worker_without_gpus_of_its_own_sees_none():
-    assert run(visible_gpus, Path())[0] == ""
+def test_a_worker_without_gpus_of_its_own_sees_none(tmp_path, caplog):
+    assert run(visible_gpus, tmp_path, ComputeSection(train_workers=2, gpus="all"))[0] == ""
+    assert "compute.gpus is all, but no machine of the Ray cluster has a GPU" in caplog.text
 
 
 def connect(_is_chief: bool, report: Report) -> None:
