@@ -11,6 +11,6 @@ class PipelineError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of the message of an error, or its type if it has none."""
+    """Return the first line of an error's message, or its type if there is no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -13,7 +13,7 @@ from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
 _AHEAD_PER_ACTOR = 4  # tasks whose results may wait for the result of an earlier one
-_MAX_LOSSES = 3  # of a task, with its actor
+MAX_LOSSES = 3  # of a task, with its actor
 
 _PREPARATION = -1  # in place of the number of a task
 
@@ -37,7 +37,7 @@ def run_in_actors(
 
     Raises:
         PipelineError: Ray is not installed, no cluster answers, a machine does not share the
-            working directory, or a task lost its actor again and again.
+            working directory, or a task lost its actor too often.
     """
     if not tasks:
         return
@@ -75,8 +75,8 @@ def run_in_actors(
                 except ray.exceptions.RayError as error:  # the actor died
                     require_imports(error)
                     losses[number] += 1
-                    # All that prepare may have died with the same machine.
-                    if losses[number] > _MAX_LOSSES * (count if number == _PREPARATION else 1):
+                    # One dead machine can end all actors that are preparing.
+                    if losses[number] > MAX_LOSSES * (count if number == _PREPARATION else 1):
                         raise _lost(number, losses[number], error) from error
                     if number != _PREPARATION:
                         waiting.appendleft(number)
@@ -89,9 +89,9 @@ def run_in_actors(
 
 
 def _lost(number: int, losses: int, error: Exception) -> PipelineError:
-    when = "before their first chunk" if number == _PREPARATION else f"with chunk {number + 1}"
+    chunk = "before their first chunk" if number == _PREPARATION else f"in chunk {number + 1}"
     return PipelineError(
-        f"compute.engine: {losses} Ray actors died {when} ({first_line(error)}). A machine may "
+        f"compute.engine: {losses} Ray actors died {chunk} ({first_line(error)}). A machine may "
         "lack memory: see the logs of Ray there, then run the command again."
     )
 
@@ -101,8 +101,8 @@ class _Actor:
 
     def prepare(self, folder: SharedFolder, prepared: bytes) -> None:
         """Prepare in the working directory of the command, without a GPU."""
-        # An actor reserves no GPU. Ray lets it see all of its machine, and TensorFlow, which
-        # ``prepare`` imports, would open them in each of the actors there.
+        # Ray hides no GPU from an actor that reserves none, and TensorFlow would open them all in
+        # each actor.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         folder.enter()
         self._run = pickle.loads(prepared)()

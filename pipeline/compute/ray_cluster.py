@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "RAY_task_oom_retries": "10",
 }
 
-_QUIET_SECONDS = 60.0  # of waiting, before a line in the log
+QUIET_SECONDS = 60.0  # of waiting, before a line in the log
 _ANSWER_SECONDS = 10  # to open a connection to the cluster
 _MAX_STARTS = 2  # of a cluster on this machine: a busy machine may exceed the limits of Ray
 
@@ -73,8 +73,8 @@ def wait_for_one(ray: Any, references: Sequence[Any], event: str) -> Any:
             that none has.
     """
     seconds = 0.0
-    while not (ready := ray.wait(references, num_returns=1, timeout=_QUIET_SECONDS)[0]):
-        seconds += _QUIET_SECONDS
+    while not (ready := ray.wait(references, num_returns=1, timeout=QUIET_SECONDS)[0]):
+        seconds += QUIET_SECONDS
         logger.info(
             "No %s for %.0f seconds. ray status lists the machines, what runs and what waits.",
             event,
@@ -102,8 +102,8 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
 
 
 def _not_connected(error: Exception, address: str) -> PipelineError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if "Version mismatch" in reason:
+    if "Version mismatch" in str(error):
+        reason = " ".join(str(error).split())  # with both versions
         return PipelineError(
             "compute.address: the Ray cluster has other versions than this command. Received: "
             f"{address!r} ({reason}). Stop Ray on all machines with: ray stop; and start it again "
@@ -111,8 +111,8 @@ def _not_connected(error: Exception, address: str) -> PipelineError:
         )
     problem = f"no Ray cluster answers. Received: {address!r}" if address else "Ray fails"
     return PipelineError(
-        f"compute.address: {problem} ({reason}). Start a cluster with: ray start --head; "
-        'or set the address to "" for one on this machine. For a cluster with a token, '
+        f"compute.address: {problem} ({first_line(error)}). Start a cluster with: ray start "
+        '--head; or set the address to "" for one on this machine. For a cluster with a token, '
         "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token to this machine: "
         "docs/scale.md."
     )

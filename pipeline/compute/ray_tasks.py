@@ -21,7 +21,7 @@ from pipeline.compute.settings import ComputeSection
 from pipeline.compute.shared_folder import SharedFolder, require_imports, sharing_working_directory
 
 _PENDING_PER_CPU = 2  # one runs, and the next one waits
-_MAX_LOSSES = 10  # of a chunk, with its Ray worker
+MAX_LOSSES = 10  # of a chunk, with its Ray worker
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -45,7 +45,7 @@ def run_on_ray(
 
     Raises:
         PipelineError: Ray is not installed, no cluster answers, a machine does not share the
-            working directory, or a chunk lost its Ray worker again and again.
+            working directory, or a chunk lost its Ray worker too often.
     """
     if not chunks:
         return
@@ -54,7 +54,7 @@ def run_on_ray(
         ray_cluster(compute.address, cpus=compute.workers or None) as ray,
     ):
         job = _Job(folder, pickle.dumps(work), pickle.dumps(initializer), timeout_seconds)
-        run_chunk = ray.remote(num_cpus=1, max_retries=_MAX_LOSSES)(_run_chunk)
+        run_chunk = ray.remote(num_cpus=1, max_retries=MAX_LOSSES)(_run_chunk)
         waiting = iter(chunks)
         pending: dict[Any, Sequence[TaskT]] = {}
         while True:
@@ -87,7 +87,7 @@ def _results(ray: Any, reference: Any, chunk: Sequence[object]) -> list[tuple[in
         reason = first_line(error)
         raise PipelineError(
             f"compute.engine: a chunk of {len(chunk)} tasks, the first {chunk[0]}, lost its Ray "
-            f"worker {_MAX_LOSSES + 1} times ({reason}). A machine may lack memory: see the logs "
+            f"worker {MAX_LOSSES + 1} times ({reason}). A machine may lack memory: see the logs "
             "of Ray there, then run the command again."
         ) from error
     return results

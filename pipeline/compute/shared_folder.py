@@ -20,7 +20,7 @@ _REMEDY = (
     "there, or stop Ray there with: ray stop"
 )
 
-# In Ray's text when a worker cannot import the code of a task or actor, or the types of arguments.
+# Ray's messages when a worker cannot import a task, the class of an actor, or that of an argument.
 _NOT_IMPORTED = re.compile(
     r"(?:failed to import on the worker|could not be computed).*?(No module named '[^']*')",
     re.DOTALL,
@@ -52,10 +52,10 @@ class SharedFolder:
 
 
 def require_imports(error: Exception) -> None:
-    """Check that an error of Ray is not one of a machine that lacks the code of the command.
+    """Raise a PipelineError if a Ray worker could not import the pipeline.
 
     Raises:
-        PipelineError: a Ray worker could not import it, so it could not enter the folder.
+        PipelineError: names the machine and the missing module.
     """
     text = str(error)
     if missing := _NOT_IMPORTED.search(text):

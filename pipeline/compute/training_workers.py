@@ -88,8 +88,8 @@ def run_workers(
                     if start == _STARTS:
                         raise PipelineError(
                             f"compute.train_workers: {error}, for the second time in this "
-                            "training. Look at the memory of the machines and the network between "
-                            f"them. {_rerun(checkpoint)}"
+                            "training. Look at the memory of the machines, the network between "
+                            f"them, and their free ports. {_rerun(checkpoint)}"
                         ) from error
                     logger.warning(
                         "%s. Starting the workers again; they continue after the last complete "

@@ -9,6 +9,7 @@ The file is written atomically, and removed at the end of the training. A damage
 One that the disk cannot read is an error: it may be intact.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -43,12 +44,11 @@ _STATE = (
 )
 _ARRAYS = ("variables", "optimizer", "kept")
 
-# Errors of reading damaged content. RuntimeError: a bit says that the archive is encrypted.
+# Errors of damaged content. RuntimeError: a damaged bit marks the archive as encrypted.
 _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError)
 
 # NFS may show an old folder for 60 seconds (acdirmax); the workers start again within seconds.
-_OLD_SECONDS = 72.0
-_READ_SECONDS = 3.0  # between two reads
+_MAX_READS, _READ_SECONDS = 25, 3.0
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Checkpoint:
         """
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
-            return None
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # the second one: replaced, on NFS
+                return None
             raise PipelineError(
                 f"{path}: {error.strerror}. Expected a readable file. Run the stage again when the "
-                "disk can be read, or delete the file to begin the training anew."
+                "file can be read, or delete the file to begin the training anew."
             ) from None
         try:
             return cls._from_bytes(content, training)
@@ -129,19 +129,6 @@ class Checkpoint:
                 for name in _ARRAYS
             }
         return cls(**state, **arrays)
-
-
-def completed_epochs(path: Path, training: str) -> int:
-    """Return the number of epochs of the checkpoint that the training continues from.
-
-    Returns:
-        0 if there is no checkpoint of this training, or a damaged one.
-
-    Raises:
-        PipelineError: the disk cannot read the file.
-    """
-    checkpoint = Checkpoint.read(path, training)
-    return len(checkpoint.history) if checkpoint else 0
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -177,7 +164,7 @@ class CheckpointFile:
         self,
         gathered: Callable[[Sequence[int]], list[list[int]]],
         *,
-        wait_seconds: float = _OLD_SECONDS,
+        max_reads: int = _MAX_READS,
     ) -> None:
         """Check that all processes of the training continue from the same checkpoint.
 
@@ -185,33 +172,33 @@ class CheckpointFile:
 
         Args:
             gathered: of the ``Replicas`` of the training.
-            wait_seconds: the longest wait for such a process.
+            max_reads: of each process, with the one at its start.
 
         Raises:
             PipelineError: a process reads another checkpoint, or none. All processes raise it.
         """
-        # All processes compare equally often, without a look at a clock: each waits for the others.
-        for reads_left in range(round(wait_seconds / _READ_SECONDS), -1, -1):
+        # A number of reads, not a deadline: gathered() waits until every process calls it.
+        for read in range(1, max_reads + 1):
             history = self.last.history if self.last else []
             digest = hashlib.sha256(json.dumps(history).encode()).digest()
             states = gathered([len(history), int.from_bytes(digest[:7], "big")])
             if all(state == states[0] for state in states):
                 return
             epochs = ", ".join(str(n) for n, _ in states)
-            if reads_left:
+            if read == 1:
                 logger.warning(
-                    "%s: the workers read checkpoints of %s epochs. Reading again in %.0f seconds.",
+                    "%s: the workers read checkpoints of %s epochs. They read again.",
                     self.path,
                     epochs,
-                    _READ_SECONDS,
                 )
+            if read < max_reads:
                 time.sleep(_READ_SECONDS)
                 self.last = Checkpoint.read(self.path, self.training)
         raise PipelineError(
             f"{self.path}: the workers read different checkpoints. Expected the same number of "
             f"complete epochs in each. Received: {epochs}. The shared folder shows some machines "
-            "an old file. Run the stage again after a minute, or delete the file to begin the "
-            "training anew."
+            "an old file for too long. Look at how they mount it (for NFS: acregmax, acdirmax), "
+            "then run the stage again; or delete the file to begin the training anew."
         )
 
 

@@ -25,7 +25,7 @@ from pipeline.common.side_inputs import SideInput
 from pipeline.common.tables import count_of
 from pipeline.compute.settings import ComputeSection
 from pipeline.compute.training_workers import Report, run_workers
-from pipeline.model.checkpoints import CheckpointFile, completed_epochs, remove_checkpoint
+from pipeline.model.checkpoints import Checkpoint, CheckpointFile, remove_checkpoint
 from pipeline.model.features import cached_features
 from pipeline.model.fitting import FitResult, OptimizerOf, fit, make_deterministic
 from pipeline.model.network import build_model, is_frozen
@@ -121,8 +121,11 @@ def fit_replicas(
     if compute.train_workers == 1:
         replicas = machine_replicas()
         devices = replicas.devices
-        number = count_of(len(devices), "replica")
-        logger.info("Training with %s of the model on %s", number, ", ".join(devices))
+        logger.info(
+            "Training with %s of the model on %s",
+            count_of(len(devices), "replica"),
+            ", ".join(devices),
+        )
         result, weights = _fit_copy(training, weights, replicas, callbacks=list(callbacks))
         model.set_weights(weights)
         return result
@@ -133,7 +136,9 @@ def fit_replicas(
             cached_features(model, clips, training.features, digests=digests)
 
     digest = training.digest(weights, digests)
-    n_earlier = completed_epochs(checkpoint, digest)
+    earlier = Checkpoint.read(checkpoint, digest)
+    n_earlier = len(earlier.history) if earlier else 0
+    del earlier  # has the weights
 
     def begin() -> None:
         for callback in callbacks:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
 from pipeline.clips.batches import Shares
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import PipelineError, first_line
 from pipeline.model.network import cnn_layers
 from pipeline.model.settings import TrainSection
 
@@ -224,8 +224,8 @@ def machine_replicas(devices: Sequence[str] | None = None) -> Replicas:
     """
     if devices is None and not _sees_gpus():
         logger.warning(
-            "compute.gpus is all, but TensorFlow sees no GPU: the CPU trains. If this machine has "
-            "an NVIDIA GPU, %s",
+            "compute.gpus is all, but TensorFlow sees no GPU, so the model trains on the CPU. If "
+            "this machine has an NVIDIA GPU, %s",
             _INSTALL,
         )
     return Replicas(tf.distribute.MirroredStrategy(devices))
@@ -238,20 +238,23 @@ def worker_replicas() -> Replicas:
 
     Raises:
         PipelineError: CUDA_VISIBLE_DEVICES names GPUs, and TensorFlow sees none.
-        ConnectionError: the port of this process is in use.
+        ConnectionError: another program uses the port of this process.
         tf.errors.OpError: the processes do not connect.
     """
     if (gpus := os.environ.get("CUDA_VISIBLE_DEVICES")) and not _sees_gpus():
         raise PipelineError(
-            f"compute.train_workers: a worker has the GPUs {gpus} of the machine "
-            f"{platform.node()} in the Ray cluster, but TensorFlow sees none. To train on them, "
-            f"{_INSTALL}. To train on its CPU instead, start Ray with CUDA_VISIBLE_DEVICES set to "
-            '"".'
+            f"compute.train_workers: Ray has reserved the GPUs {gpus} of the machine "
+            f"{platform.node()} for a worker, but TensorFlow sees none. To train on them, "
+            f'{_INSTALL}. To train on the CPU, set CUDA_VISIBLE_DEVICES to "" for ray start, or '
+            'for this command if compute.address is "".'
         )
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except tf.errors.UnknownError as error:  # "Could not start gRPC server"
-        raise ConnectionError(f"its port is in use: {error}") from None
+    except tf.errors.UnknownError as error:
+        if "Could not start gRPC server" not in str(error):
+            raise
+        reason = first_line(error)
+        raise ConnectionError(f"another program uses its port ({reason})") from None
     return Replicas(strategy, is_verbose=False)
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ class BufferedRun:
     def _write(self) -> None:
         """Append the pending operations that the file lacks, after a header if it is new.
 
-        After a failure, the file is as before: half a line would spoil the next one.
+        After a failure, the file is as before: half a line would corrupt the next one.
         """
         rows = self._pending[self._n_written :]
         try:
@@ -199,10 +200,11 @@ class BufferedRun:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row) + "\n" for row in rows)
             except BaseException:  # a full disk, Ctrl-C
-                if size_bytes:
-                    os.truncate(self._path, size_bytes)
-                else:
-                    self._path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    if size_bytes:
+                        os.truncate(self._path, size_bytes)
+                    else:
+                        self._path.unlink()
                 raise
         except OSError as error:
             logger.warning("%s cannot be written, so the run may lack metrics: %s", BUFFER, error)

@@ -97,7 +97,7 @@ def one_more(tmp_path) -> bytes:
     return video.read_bytes()
 
 
-def test_one_more_video_decodes_one(workspace, one_more):
+def test_one_more_video_decodes_one_and_the_store_stays_linked_with_the_cache(workspace, one_more):
     frames = workspace.root / "data/frames"
     before = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
     workspace.add_video("left", one_more)
@@ -106,7 +106,7 @@ def test_one_more_video_decodes_one(workspace, one_more):
     after = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
     assert len(after) == 33
     assert before.items() <= after.items()
-    # Each file is one file with that of DVC's cache: a copy would need the disk twice.
+    # Two names: in the frame store and in the cache. A copy would need the disk twice.
     assert {path.stat().st_nlink for path in frames.glob("*.zip")} == {2}
 
 
@@ -154,7 +154,7 @@ def test_an_experiment_with_other_params(workspace):
 
 
 @pytest.mark.long
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(workspace):
+def test_the_same_seed_gives_the_same_weights_and_an_old_checkpoint_is_removed(workspace):
     model = workspace.root / "models/model.keras"
     before = model.read_bytes()
     model.unlink()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.server import get_app_client
 
 from pipeline.common.errors import PipelineError
 from pipeline.tracking.store import StoreUnreachableError, connect
@@ -101,6 +102,15 @@ class Server:
     def environment(self) -> dict[str, str]:
         return {"MLFLOW_TRACKING_URI": self.url, **ADMIN}
 
+    def account(self, name: str) -> dict[str, str]:
+        """Create an account as ``admin``; return its variables."""
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in ADMIN.items():
+                patch.setenv(variable, value)
+            password = f"the password of {name}"
+            get_app_client("basic-auth", self.url).create_user(name, password)
+        return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+
     def client(self, monkeypatch) -> MlflowClient:
         for name, value in ADMIN.items():
             monkeypatch.setenv(name, value)
@@ -149,7 +159,7 @@ def test_an_outage_from_training_to_registration_loses_nothing(workspace, server
         assert refused.returncode == 1
         assert refused.stdout.startswith(f"error: MLflow at {server.url}: ")
         assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
-        done = vidpipe(workspace, server, "sync")
+        done = vidpipe(workspace, server, "sync", **server.account("trainer"))
         assert done.returncode == 0, done.stdout
         client = server.client(monkeypatch)
         (run,) = runs_of(client)
@@ -167,7 +177,7 @@ def test_an_outage_from_training_to_registration_loses_nothing(workspace, server
         done = vidpipe(workspace, server, "predict", str(video))
         assert done.returncode == 0, done.stdout
         again = ("repro", "--force", "--single-item", "register")
-        refused = vidpipe(workspace, server, *again, MLFLOW_TRACKING_PASSWORD="wrong")
+        refused = vidpipe(workspace, server, *again, **server.account("reader"))
         assert refused.returncode != 0
         assert "MLFLOW_TRACKING_PASSWORD" in refused.stdout
         assert "Not registered" not in refused.stdout

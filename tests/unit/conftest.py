@@ -43,7 +43,7 @@ def small_disk(tmp_path):
         yield folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def eager():
     """Run without graphs: building them takes longer than a few tiny steps."""
     import tensorflow as tf  # here, because most tests need none

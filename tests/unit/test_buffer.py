@@ -298,7 +298,7 @@ def test_metrics_of_an_interrupted_try_are_kept(outage, a_minute_later, monkeypa
 
 
 def test_a_disk_that_is_full_for_a_while_costs_no_metric():
-    """It cuts off the header, and later a line in the middle of the file."""
+    """It cuts off the header first, and a later line the second time."""
     done = in_a_process(
         f"""
         import os, resource

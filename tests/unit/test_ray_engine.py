@@ -320,13 +320,13 @@ class TestTasks:
             list(run_on_ray(behave, [["raise"], ["a"]], compute=on_ray, timeout_seconds=60))
 
     def test_a_chunk_that_loses_its_worker_again_and_again_is_an_error(self, on_ray, monkeypatch):
-        monkeypatch.setattr("pipeline.compute.ray_tasks._MAX_LOSSES", 1)
+        monkeypatch.setattr("pipeline.compute.ray_tasks.MAX_LOSSES", 1)
         match = r"a chunk of 2 tasks, the first a, lost its Ray worker 2 times .* lack memory"
         with pytest.raises(PipelineError, match=match):
             list(run_on_ray(kill_ray_worker, [["a", "b"]], compute=on_ray, timeout_seconds=None))
 
     def test_the_log_says_that_no_chunk_has_finished_for_a_while(self, on_ray, monkeypatch, caplog):
-        monkeypatch.setattr("pipeline.compute.ray_cluster._QUIET_SECONDS", 1.0)
+        monkeypatch.setattr("pipeline.compute.ray_cluster.QUIET_SECONDS", 1.0)
         caplog.set_level("INFO")
         one_at_once = on_ray.model_copy(update={"workers": 1})
         results = run_on_ray(time.sleep, [[0], [3]], compute=one_at_once, timeout_seconds=None)
@@ -440,19 +440,19 @@ class TestActors:
             list(run_in_actors(partial(behave, "raise"), ["a"], compute=on_ray))
 
     def test_actors_that_die_again_and_again_are_an_error(self, on_ray, monkeypatch):
-        monkeypatch.setattr("pipeline.compute.ray_actors._MAX_LOSSES", 1)
-        with pytest.raises(PipelineError, match=r"2 Ray actors died with chunk 1 .* lack memory"):
+        monkeypatch.setattr("pipeline.compute.ray_actors.MAX_LOSSES", 1)
+        with pytest.raises(PipelineError, match=r"2 Ray actors died in chunk 1 .* lack memory"):
             list(run_in_actors(partial(partial, kill_own_process), ["a"], compute=on_ray))
 
     def test_actors_that_die_again_and_again_at_their_start_are_an_error(self, on_ray, monkeypatch):
         """A machine that dies takes all of its actors with it."""
-        monkeypatch.setattr("pipeline.compute.ray_actors._MAX_LOSSES", 1)
+        monkeypatch.setattr("pipeline.compute.ray_actors.MAX_LOSSES", 1)
         two = on_ray.model_copy(update={"workers": 2})
         with pytest.raises(PipelineError, match="3 Ray actors died before their first chunk"):
             list(run_in_actors(kill_own_process, ["a", "b"], compute=two))
 
     def test_the_log_says_that_no_actor_has_answered_for_a_while(self, on_ray, monkeypatch, caplog):
-        monkeypatch.setattr("pipeline.compute.ray_cluster._QUIET_SECONDS", 1.0)
+        monkeypatch.setattr("pipeline.compute.ray_cluster.QUIET_SECONDS", 1.0)
         caplog.set_level("INFO")
         one_actor = on_ray.model_copy(update={"workers": 1})
         results = run_in_actors(partial(partial, time.sleep), [0, 3], compute=one_actor)

@@ -153,22 +153,6 @@ def test_numbers_of_two_streams_are_weighted_too(tmp_path):
     assert stream_weights(model)["frames"] > 0.7
 
 
-@pytest.mark.usefixtures("eager")
-def test_the_features_of_both_frozen_cnns_are_computed_once(clips, tmp_path):
-    """By a second training, and by the first phase of fine-tuning."""
-    frozen, tuned = section(trainable="none"), section()
-    one_epoch = TRAINING.model_copy(update={"epochs": 1})
-    tuning = FineTuningSection(head_epochs=1)
-    two_phases = TRAINING.model_copy(update={"epochs": 2, "fine_tuning": tuning})
-    folder = tmp_path / "features"
-    times = []
-    for cnn, training in ((frozen, one_epoch), (frozen, one_epoch), (tuned, two_phases)):
-        fit(build(cnn, task=TASK), TASK, clips, clips, training, features_folder=folder)
-        times.append({path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")})
-    assert len({path.parent for path in times[0]}) == 2
-    assert times[0] == times[1] == times[2]
-
-
 def weights_of_cnn(model, stream):
     return streams_of(model)[stream].get_layer("frame_features").layer.get_weights()
 
@@ -207,6 +191,22 @@ def test_frozen_cnns_keep_the_weights_of_the_file(fitted, clips, cache_features,
         np.testing.assert_equal(weights_of_cnn(model, name), weights_of_cnn(source, name))
     pairs = zip(before, model.get_weights(), strict=True)
     assert any((one != other).any() for one, other in pairs)
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_features_of_both_frozen_cnns_are_computed_once(clips, tmp_path):
+    """By a second training, and by the first phase of fine-tuning."""
+    frozen, tuned = section(trainable="none"), section()
+    one_epoch = TRAINING.model_copy(update={"epochs": 1})
+    tuning = FineTuningSection(head_epochs=1)
+    two_phases = TRAINING.model_copy(update={"epochs": 2, "fine_tuning": tuning})
+    folder = tmp_path / "features"
+    times = []
+    for cnn, training in ((frozen, one_epoch), (frozen, one_epoch), (tuned, two_phases)):
+        fit(build(cnn, task=TASK), TASK, clips, clips, training, features_folder=folder)
+        times.append({path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")})
+    assert len({path.parent for path in times[0]}) == 2
+    assert times[0] == times[1] == times[2]
 
 
 @pytest.mark.usefixtures("eager")
