@@ -39,7 +39,9 @@ def import_(
     from pipeline.common.paths import PARAMS
     from pipeline.importing.datasets import DATA_SETS
     from pipeline.importing.importer import import_data_set
+    from pipeline.retraining.checks import require_no_run
 
+    require_no_run()
     if dataset not in DATA_SETS:
         raise BadParameter(
             f"expected one of {', '.join(DATA_SETS)}. Received: {dataset}", param_hint="DATASET"
@@ -71,9 +73,11 @@ def init(
     Exit codes: 0 done, 1 error (params.yaml is unchanged), or something to fix (params.yaml is
                 set).
     """
+    from pipeline.retraining.checks import require_no_run
     from pipeline.setup.init import initialise
     from pipeline.tasks.targets import target_types
 
+    require_no_run()
     if task is not None and task not in target_types():
         raise BadParameter(f"expected one of {', '.join(target_types())}. Received: {task}")
     result = initialise(folder, task_type=task, dvc_add=dvc_add)
@@ -114,8 +118,10 @@ def demo(
     Exit codes: 0 done, 1 error.
     """
     from pipeline.common.paths import PARAMS
+    from pipeline.retraining.checks import require_no_run
     from pipeline.setup.demo import use_demo
 
+    require_no_run()
     use_demo(name, PARAMS)
     print(f"params.yaml uses the demo data set {name}. Build it with: vidpipe repro")
 

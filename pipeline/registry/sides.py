@@ -142,7 +142,7 @@ def _side_of_commit(commit: str) -> Side:
     if content is None:
         raise PipelineError(
             f"{title!r}: neither git nor DVC has its {PREDICTIONS}. Commit the results of each "
-            "run: git add dvc.lock params.yaml eval models. Or compare with a version, such as "
+            "run: git add '*dvc.lock' params.yaml eval models. Or compare with a version, such as "
             "@champion, or with a run."
         )
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,13 @@
-"""Checks before a run: of params.yaml, and of the data against that of the champion."""
+"""Checks before a run: of other runs, of params.yaml, and of the data against the champion's."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
@@ -14,6 +18,31 @@ from pipeline.common.tables import align_columns
 from pipeline.params import Params, load_params
 
 DEMO = Path("data/demo")  # built by a pipeline of its own, data/demo/dvc.yaml
+
+_DVC_LOCKS = Path(".dvc/tmp/rwlock")  # outputs of running stages, and their processes
+
+
+def running_process() -> int | None:
+    """Return the id of the process that runs a stage of this project; None if there is none."""
+    try:
+        locks: dict[str, dict[str, Any]] = json.loads(_DVC_LOCKS.read_bytes())
+    except (FileNotFoundError, ValueError):  # none yet, or DVC is writing the file
+        return None
+    processes = (owner["pid"] for owner in locks.get("write", {}).values())
+    return next(filter(psutil.pid_exists, processes), None)
+
+
+def require_no_run() -> None:
+    """Check that no stage is running: the next ones would use settings that change now.
+
+    Raises:
+        PipelineError: one is running, in a process of this machine.
+    """
+    if process := running_process():
+        raise PipelineError(
+            f"The stages of this folder are running, in process {process}, and read params.yaml. "
+            f"Wait for their end, stop them (kill {process}), or work in another clone."
+        )
 
 
 def check_settings() -> Params:

@@ -34,7 +34,7 @@ from pipeline.common.records import SPLITS, read_catalog
 from pipeline.common.tables import align_columns, count_of, shorten_list
 from pipeline.dataset.layouts import LABELS_TABLE
 from pipeline.params import Params
-from pipeline.retraining.checks import DEMO, check_settings
+from pipeline.retraining.checks import DEMO, check_settings, require_no_run
 from pipeline.tracking.provenance import git_output
 
 if TYPE_CHECKING:
@@ -95,10 +95,11 @@ def reproduce(
         The exit code of DVC, or 130 after Ctrl-C or SIGTERM.
 
     Raises:
-        PipelineError: a target is not a stage, params.yaml is not valid, or the folder is read-only
-            or has no git.
+        PipelineError: a target is not a stage, params.yaml is not valid, the folder is read-only
+            or has no git, or another process runs its stages.
     """
     _check_folder()
+    require_no_run()
     _check_targets(targets)
     params = check_settings()
     if not single_item:

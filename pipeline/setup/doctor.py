@@ -212,6 +212,7 @@ def _git() -> tuple[Status, str]:
 
 
 def _dvc() -> tuple[Status, str]:
+    from pipeline.retraining.checks import running_process
     from pipeline.retraining.dvc_data import has_remote, outdated_stages
     from pipeline.tracking.provenance import git_output
 
@@ -219,6 +220,8 @@ def _dvc() -> tuple[Status, str]:
         return "unknown", "needs git, see the line above"
     if not Path(".dvc").is_dir():
         return "fail", "there is no .dvc here. Run: dvc init"
+    if process := running_process():
+        return "ok", f"stages are running, in process {process}"
     stages = outdated_stages()
     remote = "a remote" if has_remote() else "no remote, so data is only on this machine"
     if stages:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pipeline.common.files import remove_in_progress
 from pipeline.common.records import DecodeFacts, VideoRecord
+from pipeline.common.tables import count_of
 from pipeline.common.video_files import size_bytes
 from pipeline.compute.isolated import Failure, run_isolated
 from pipeline.compute.ray_tasks import run_on_ray
@@ -75,7 +76,9 @@ def decode_records(
     facts = _read_stored(folder, keys)
     by_key = {key: record for key, record in zip(keys, records, strict=True) if key not in facts}
     missing = list(by_key.values())
-    logger.info("%d videos to decode, %d kept from earlier runs", len(missing), len(facts))
+    logger.info(
+        "%s to decode, %d kept from earlier runs", count_of(len(missing), "video"), len(facts)
+    )
     work = partial(decode_record, folder=folder, videos=videos, decode=decode)
     results = for_each_video(
         work, missing, videos=videos, decode=decode, compute=compute, title="decode"

@@ -52,5 +52,5 @@ def test_a_video_that_timed_out_is_tried_again_until_it_is_decoded(tmp_path):
         assert "not finished after 0.1 s" in printed
         assert "The next dvc repro tries 1 of them again: long.mp4" in printed
     params.write_text(usual)
-    assert "1 videos to decode" in dvc("repro")
+    assert "1 video to decode" in dvc("repro")
     assert "Running stage" not in dvc("repro")

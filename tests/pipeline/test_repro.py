@@ -102,7 +102,7 @@ def test_one_more_video_decodes_one_and_the_store_stays_linked_with_the_cache(wo
     before = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
     workspace.add_video("left", one_more)
     done = workspace.run("dvc", "repro", "decode")
-    assert "1 videos to decode, 32 kept from earlier runs" in done.stdout
+    assert "1 video to decode, 32 kept from earlier runs" in done.stdout
     after = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.zip")}
     assert len(after) == 33
     assert before.items() <= after.items()

@@ -1,5 +1,6 @@
 """The steps of a retraining and their order, its report, its lock, and what CI does with it."""
 
+import os
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from dvc.repo import Repo
+from dvc.rwlock import rwlock
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.common.errors import PipelineError
 from pipeline.common.files import write_json
 from pipeline.common.findings import Finding
@@ -283,6 +287,21 @@ def run_stages(version: int) -> int:
     write_json(Path("chosen"), registration(version))
     assert reproduce() == 0
     return len(Path("runs").read_text().splitlines())
+
+
+@pytest.mark.usefixtures("project")
+def test_settings_and_stages_are_not_changed_while_stages_run():
+    """The next stages would use the new settings, under the name of the old ones."""
+    before = Path("params.yaml").read_text()
+    with (
+        closing(Repo()) as repo,
+        rwlock(repo.tmp_dir, repo.fs, "dvc repro", [], [str(Path("models").absolute())], False),
+    ):
+        for command in (["init", "videos"], ["demo", "regression"], ["repro"]):
+            done = CliRunner().invoke(app, command)
+            assert f"are running, in process {os.getpid()}" in str(done.exception)
+    assert Path("params.yaml").read_text() == before
+    assert CliRunner().invoke(app, ["demo", "regression"]).exit_code == 0
 
 
 @pytest.mark.usefixtures("project")
