@@ -72,9 +72,11 @@ class _TensorFlowFinder(MetaPathFinder):
         execute = spec.loader.exec_module
 
         def execute_quietly(module: ModuleType) -> None:
-            hides = nullcontext if _LOG_LEVEL in os.environ else _harmless_lines_removed
             for name, value in _ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
+            # A child process inherits our level; any other level is that of the user.
+            is_ours = os.environ[_LOG_LEVEL] == _ENVIRONMENT[_LOG_LEVEL]
+            hides = _harmless_lines_removed if is_ours else nullcontext
             with _ended_by_interrupt(), hides():
                 execute(module)
                 module.config.list_physical_devices("GPU")  # CUDA reports a missing driver here

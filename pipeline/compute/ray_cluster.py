@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",  # a log in a file has no colours
     # As a process of the local engine; the default of 15 starves workers on a busy machine.
     "RAY_worker_niceness": "0",
     # A task that needs more memory than its machine has would otherwise run again without end.

@@ -155,7 +155,9 @@ class Replicas(OneReplica):
 
         Every process calls it at the same point of the training, with equally many values.
         """
-        rows = self._strategy.run(lambda: tf.constant([list(values)], tf.int64))
+        rows = self._strategy.experimental_distribute_values_from_function(
+            lambda _: tf.constant([list(values)], tf.int64)
+        )
         gathered: list[list[int]] = self._strategy.gather(rows, axis=0).numpy().tolist()
         return gathered
 

@@ -65,6 +65,12 @@ def test_a_log_level_that_is_set_shows_everything(run):
     assert len(run(IMPORT, TF_CPP_MIN_LOG_LEVEL="0").stderr.splitlines()) == 7
 
 
+def test_a_child_process_removes_them_too(run):
+    code = f"import subprocess, tensorflow; subprocess.run([sys.executable, '-c', {IMPORT!r}])"
+    lines = run(f"import pipeline.model, sys; {code}").stderr.splitlines()
+    assert len(lines) == 3  # the error of each import, and the line after
+
+
 def test_it_works_when_stderr_is_closed(run):
     code = "import pipeline.model, sys, tensorflow; print(sys.stderr, tensorflow.__name__)"
     assert run(code, prefix="2>&-").stdout == "None tensorflow\n"
