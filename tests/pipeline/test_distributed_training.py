@@ -1,5 +1,6 @@
 """Two workers of a Ray cluster train one model: the weights of one process, also after a death."""
 
+import errno
 import json
 import os
 import re
@@ -165,7 +166,7 @@ class SeenLater(type(Path())):  # type: ignore[misc]
         rank = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
         SeenLater.n_reads += 1
         if rank == 1 and SeenLater.n_reads == 1:
-            raise FileNotFoundError(self)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
         return super().read_bytes()
 
 
