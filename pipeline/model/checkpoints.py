@@ -48,7 +48,8 @@ _ARRAYS = ("variables", "optimizer", "kept")
 _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError)
 
 # NFS may show an old folder for 60 seconds (acdirmax); the workers start again within seconds.
-_MAX_READS, _READ_SECONDS = 25, 3.0
+_MAX_READS = 25
+_READ_SECONDS = 3.0  # between two reads
 
 
 @dataclass(frozen=True)

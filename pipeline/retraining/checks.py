@@ -41,7 +41,7 @@ def require_no_run() -> None:
     if process := running_process():
         raise PipelineError(
             f"The stages of this folder are running, in process {process}, and read params.yaml. "
-            f"Wait for their end, stop them (kill {process}), or work in another clone."
+            "Wait for their end, stop them, or work in another clone."
         )
 
 

@@ -1,4 +1,4 @@
-"""Processes that train together: errors, deaths and placement, with little TensorFlow."""
+"""Processes that train together: errors, deaths and placement, most without TensorFlow."""
 
 import json
 import os
